@@ -1,0 +1,327 @@
+//! The composition root: settings, pools, stores, slices, server, in this order, and the same
+//! way back. Nothing here is global.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::{HttpService, Protocol};
+use actix_web::dev::{AppConfig, Server, ServerHandle, fn_service};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, web};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+
+use crate::config::{Backend, Settings};
+use crate::hashing::{PasswordHasher, Pool, PoolSettings};
+use crate::lifecycle::Lifecycle;
+use crate::middleware::request_context::Ids;
+use crate::middleware::wire::Wire;
+use crate::middleware::{deadline, observe, panics, request_context};
+use crate::platform::clock::{self, Clock, Randomness};
+use crate::platform::database::{self, Database, migrate};
+use crate::platform::machine::Machine;
+use crate::platform::metrics::Metrics;
+use crate::platform::problem::{Problem, ProblemType, error_chain};
+use crate::slices::{Routes, Slice};
+
+/// Below this cost a stolen hash is too cheap to guess.
+const LOW_COST: u32 = 10;
+
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long the pools may take to close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the slices may use.
+pub struct Platform {
+    /// All settings.
+    pub settings: Settings,
+    /// The pools.
+    pub database: Database,
+    /// Hashes passwords.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes salts and ids.
+    pub randomness: Arc<dyn Randomness>,
+    /// Knows whether the service is going down, and runs what must not be cut.
+    pub lifecycle: Lifecycle,
+    /// The figures.
+    pub metrics: Metrics,
+    /// How full the machine is.
+    pub machine: Arc<Machine>,
+    /// When the service started.
+    pub started: Instant,
+}
+
+/// The service did not start. The text is one line for the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl From<database::Unusable> for StartError {
+    fn from(error: database::Unusable) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A service that has started.
+pub struct Service {
+    /// Where it listens.
+    pub address: SocketAddr,
+    server: Server,
+    platform: Platform,
+}
+
+impl Service {
+    /// Starts the service with these slices. It takes connections from now on, and answers them
+    /// once [`Service::run`] is awaited.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub async fn start(
+        settings: Settings,
+        slices: &[Slice],
+        lifecycle: Lifecycle,
+    ) -> Result<Self, StartError> {
+        if settings.hashing.cost < LOW_COST {
+            tracing::warn!(
+                cost = settings.hashing.cost,
+                "BCRYPT_COST is low: a stolen hash would be cheap to guess"
+            );
+        }
+        let database = open_database(&settings).await?;
+        let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
+        let hasher = Pool::start(
+            PoolSettings {
+                cost: settings.hashing.cost,
+                threads: settings.hashing.threads,
+                queue: settings.hashing.queue,
+            },
+            Arc::clone(&randomness),
+        )
+        .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
+        let platform = Platform {
+            database,
+            hasher: Arc::new(hasher),
+            clock: Arc::new(clock::System),
+            randomness,
+            lifecycle,
+            metrics: Metrics::new()
+                .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?,
+            machine: Arc::new(Machine::new(&data_folder(&settings))),
+            started: Instant::now(),
+            settings,
+        };
+        let routes = slices
+            .iter()
+            .map(|slice| (slice.routes)(&platform))
+            .collect();
+        let (server, address) = start_server(&platform, routes)?;
+        tracing::info!(
+            address = %address,
+            docs = %format_args!("http://{address}/docs"),
+            database = database::describe(&platform.settings.database.url),
+            "ready: listening"
+        );
+        Ok(Self {
+            address,
+            server,
+            platform,
+        })
+    }
+
+    /// Serves until the lifecycle stops, then drains: requests in flight finish, the pools close.
+    ///
+    /// # Errors
+    /// When the server itself fails.
+    pub async fn run(self) -> std::io::Result<()> {
+        let Self {
+            server, platform, ..
+        } = self;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        platform.lifecycle.stopping().await;
+        shut_down(&handle, &platform).await;
+        serving.await.unwrap_or(Ok(()))
+    }
+}
+
+async fn shut_down(handle: &ServerHandle, platform: &Platform) {
+    let http = &platform.settings.http;
+    // Not ready already; give the load balancer the time to notice.
+    tokio::time::sleep(http.shutdown_delay).await;
+    let begun = Instant::now();
+    let stopped = tokio::time::timeout(http.shutdown_grace, handle.stop(true)).await;
+    let rest = http.shutdown_grace.saturating_sub(begun.elapsed());
+    let drained = platform.lifecycle.drain(rest).await;
+    if stopped.is_err() || !drained {
+        tracing::warn!("the grace period is over; requests in flight were cut");
+        handle.stop(false).await;
+    }
+    if tokio::time::timeout(CLOSE_LIMIT, platform.database.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the database did not take its leave in time");
+    }
+    tracing::info!("stopped");
+}
+
+async fn open_database(settings: &Settings) -> Result<Database, StartError> {
+    let url = &settings.database.url;
+    if settings.database.migrate {
+        migrate::up(url, &mut |progress| {
+            if let migrate::Progress::Done(step, took) = progress {
+                tracing::info!(
+                    version = step.version,
+                    description = step.description,
+                    duration_ms = took.as_millis(),
+                    "migrated"
+                );
+            }
+        })
+        .await?;
+    }
+    let database = Database::connect(settings).await?;
+    let pending = migrate::pending(&database).await.map_err(|error| {
+        StartError(format!(
+            "cannot ask {} for its migrations: {}",
+            database::describe(url),
+            error_chain(&error)
+        ))
+    })?;
+    if !pending.is_empty() {
+        database.close().await;
+        return Err(StartError(format!(
+            "{} migration(s) are pending on {}; run `signup-service migrate` first",
+            pending.len(),
+            database::describe(url)
+        )));
+    }
+    Ok(database)
+}
+
+/// The folder whose disk counts: the database's own, or where the service runs.
+fn data_folder(settings: &Settings) -> std::path::PathBuf {
+    let url = &settings.database.url;
+    let file = match url.backend {
+        Backend::Sqlite => database::sqlite_options(url)
+            .ok()
+            .map(|options| options.get_filename().to_path_buf()),
+        Backend::Postgres => None,
+    };
+    file.as_deref()
+        .and_then(Path::parent)
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+        .to_path_buf()
+}
+
+fn start_server(
+    platform: &Platform,
+    routes: Vec<Routes>,
+) -> Result<(Server, SocketAddr), StartError> {
+    let http = &platform.settings.http;
+    let wanted = SocketAddr::new(http.host, http.port);
+    let cannot_listen =
+        |error: std::io::Error| StartError(format!("cannot listen on {wanted}: {error}"));
+    let listener = listen(wanted).map_err(cannot_listen)?;
+    let address = listener.local_addr().map_err(cannot_listen)?;
+
+    let ids = Ids::new(
+        Arc::clone(&platform.clock),
+        Arc::clone(&platform.randomness),
+    );
+    let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
+    let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
+    let routes: Arc<[Routes]> = routes.into();
+    let server = Server::build()
+        .workers(http.workers)
+        .disable_signals()
+        .shutdown_timeout(http.shutdown_grace.as_secs() + 1)
+        .listen("http", listener, move || {
+            let app = app(
+                Arc::clone(&routes),
+                ids.clone(),
+                metrics.clone(),
+                lifecycle.clone(),
+                request_timeout,
+            );
+            let ids = ids.clone();
+            let service = HttpService::build()
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(read_timeout)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .local_addr(address)
+                .finish(map_config(
+                    app.into_factory()
+                        .map_err(|error: actix_web::Error| error.error_response()),
+                    |()| AppConfig::default(),
+                ));
+            fn_service(move |stream: TcpStream| {
+                let peer = stream.peer_addr().ok();
+                let _ = stream.set_nodelay(true);
+                let wire = Wire::new(stream, ids.clone());
+                async move { Ok((wire, Protocol::Http1, peer)) }
+            })
+            .and_then(service)
+        })
+        .map_err(cannot_listen)?
+        .run();
+    Ok((server, address))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()
+    } else {
+        tokio::net::TcpSocket::new_v6()
+    }?;
+    // A port that an ended process still has in TIME_WAIT is free to take; one in use is not.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)?.into_std()
+}
+
+/// The application of one of the server's threads. The middleware that is named last is met
+/// first.
+fn app(
+    routes: Arc<[Routes]>,
+    ids: Ids,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    timeout: Duration,
+) -> App<
+    impl actix_service::ServiceFactory<
+        actix_web::dev::ServiceRequest,
+        Config = (),
+        Response = actix_web::dev::ServiceResponse<actix_web::body::BoxBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .configure(|config| {
+            for routes in routes.iter() {
+                routes(config);
+            }
+        })
+        .default_service(web::to(async || -> Result<&'static str, Problem> {
+            Err(Problem::new(
+                ProblemType::NotFound,
+                "No resource has this path.",
+            ))
+        }))
+        .wrap(from_fn(deadline::deadline))
+        .wrap(from_fn(panics::catch_panics))
+        .wrap(from_fn(move |request, next| {
+            observe::observe(metrics.clone(), lifecycle.clone(), request, next)
+        }))
+        .wrap(from_fn(move |request, next| {
+            request_context::request_context(ids.clone(), timeout, request, next)
+        }))
+}

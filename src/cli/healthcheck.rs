@@ -1,0 +1,42 @@
+//! `healthcheck`: asks `/health` of the running service.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::Failure;
+use crate::config::Http;
+
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Exits well if the service says that it lives.
+pub fn ask(http: &Http) -> Result<(), Failure> {
+    // A service that listens everywhere is asked on the loopback.
+    let host = match http.host {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(host, http.port);
+    let answer = request(address)
+        .map_err(|error| Failure::new(&format!("no answer from {address}: {error}")))?;
+    if answer.starts_with("HTTP/1.1 200 ") {
+        println!("healthy: {address}");
+        return Ok(());
+    }
+    let status = answer.lines().next().unwrap_or("an empty answer");
+    Err(Failure::new(&format!("not healthy: {address} says {status}")))
+}
+
+fn request(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    stream.write_all(
+        format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut answer = Vec::new();
+    // The status line is what counts; a stranger on this port may say anything, for ever.
+    stream.take(4096).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

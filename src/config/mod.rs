@@ -1,0 +1,328 @@
+//! The settings: defaults, then a TOML file, then the environment.
+//!
+//! To add one: a row in [`table`], a field in [`Settings`], and the line in
+//! [`Settings::from_sources`] that joins them. A test keeps `docs/settings.md` in step.
+
+mod reader;
+mod table;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+pub use reader::{Mistakes, Sources};
+pub use table::{Setting, reference};
+
+/// All settings, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The HTTP server.
+    pub http: Http,
+    /// The database.
+    pub database: Database,
+    /// Password hashing.
+    pub hashing: Hashing,
+    /// Logs.
+    pub log: Log,
+}
+
+/// Settings of the HTTP server.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// From the arrival of the head to the answer.
+    pub request_timeout: Duration,
+    /// For the head to arrive, and again for the body.
+    pub read_timeout: Duration,
+    /// How long requests in flight may take after a signal to stop.
+    pub shutdown_grace: Duration,
+    /// How long to go on serving, not ready, before the listener closes.
+    pub shutdown_delay: Duration,
+}
+
+/// Settings of the database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// A replica for the query side.
+    pub read_url: Option<DatabaseUrl>,
+    /// The most connections of each of the two pools, for commands and for queries.
+    pub max_connections: u32,
+    /// Whether `serve` migrates first.
+    pub migrate: bool,
+    /// Whether a PostgreSQL that acknowledges commits before they are on disk is accepted.
+    pub allow_async_commit: bool,
+}
+
+/// Where a database is. Its password never leaves by `Debug` or `Display`.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    url: SecretString,
+    /// Which backend it names.
+    pub backend: Backend,
+}
+
+/// The databases that the service runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// For production.
+    Postgres,
+    /// Embedded.
+    Sqlite,
+}
+
+impl DatabaseUrl {
+    /// Takes a URL of either backend.
+    ///
+    /// # Errors
+    /// What is wrong, without the URL: it can have a password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let backend = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Backend::Postgres
+        } else if let Some(path) = url.strip_prefix("sqlite://") {
+            if path.is_empty() || path.starts_with('?') || path.starts_with(":memory:") {
+                return Err("must name a file: sqlite://data/signup.db".to_owned());
+            }
+            Backend::Sqlite
+        } else {
+            return Err("must begin with postgres:// or sqlite://".to_owned());
+        };
+        Ok(Self {
+            url: SecretString::from(url),
+            backend,
+        })
+    }
+
+    /// The URL, for the driver.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.url.expose_secret()
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({:?}, ..)", self.backend)
+    }
+}
+
+/// Settings of password hashing.
+#[derive(Debug, Clone, Copy)]
+pub struct Hashing {
+    /// The cost of bcrypt: the work is 2 to this power.
+    pub cost: u32,
+    /// Threads that hash.
+    pub threads: usize,
+    /// Passwords that may wait.
+    pub queue: usize,
+}
+
+/// Settings of the logs.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged, as `tracing-subscriber` filters it.
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads the settings from the file, if one is named, and the environment.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn load(file: Option<&Path>, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
+        Self::from_sources(Sources::from_system(file)?, stdout_is_terminal)
+    }
+
+    /// Checks what the sources say.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn from_sources(
+        mut sources: Sources,
+        stdout_is_terminal: bool,
+    ) -> Result<Self, Mistakes> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let s = &mut sources;
+        let http = Http {
+            host: s.take("http.host", |text| {
+                text.parse()
+                    .map_err(|_| "must be an IP address such as 127.0.0.1".to_owned())
+            }),
+            port: s.take("http.port", |text| {
+                text.parse()
+                    .map_err(|_| "must be a port from 0 to 65535".to_owned())
+            }),
+            workers: s.take_or("http.workers", cores, |text| number(text, 1, 1024)),
+            request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
+            read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
+            shutdown_grace: s.take("http.shutdown_grace_ms", |text| millis(text, 0)),
+            shutdown_delay: s.take("http.shutdown_delay_ms", |text| millis(text, 0)),
+        };
+        let url = s.take("database.url", DatabaseUrl::parse);
+        let on_sqlite = url.backend == Backend::Sqlite;
+        let read_url = s.take_optional("database.read_url", DatabaseUrl::parse);
+        if let Some(read_url) = &read_url
+            && (on_sqlite || read_url.backend != url.backend)
+        {
+            s.mistake(
+                "database.read_url",
+                "names a replica, which only a PostgreSQL database has",
+            );
+        }
+        let database = Database {
+            url,
+            read_url,
+            max_connections: s.take("database.max_connections", |text| number(text, 1, 1000)),
+            migrate: s.take_or("database.migrate", on_sqlite, boolean),
+            allow_async_commit: s.take("database.allow_async_commit", boolean),
+        };
+        let hashing = Hashing {
+            cost: s.take("hashing.cost", |text| number(text, 4, 31)),
+            threads: s.take_or("hashing.threads", cores, |text| number(text, 1, 1024)),
+            queue: s.take("hashing.queue", |text| number(text, 1, 100_000)),
+        };
+        let default_format = if stdout_is_terminal {
+            LogFormat::Pretty
+        } else {
+            LogFormat::Json
+        };
+        let log = Log {
+            format: s.take_or("log.format", default_format, |text| match text {
+                "pretty" => Ok(LogFormat::Pretty),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("must be pretty or json".to_owned()),
+            }),
+            filter: s.take("log.filter", |text| {
+                tracing_subscriber::EnvFilter::try_new(text)
+                    .map(|_| text.to_owned())
+                    .map_err(|_| "must be a filter such as info or info,sqlx=debug".to_owned())
+            }),
+        };
+        sources.finish()?;
+        Ok(Self {
+            http,
+            database,
+            hashing,
+            log,
+        })
+    }
+}
+
+fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    text.parse()
+        .ok()
+        .filter(|number| (&least..=&most).contains(&number))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+/// Up to an hour: a longer limit is a mistake in the unit.
+fn millis(text: &str, least: u64) -> Result<Duration, String> {
+    number(text, least, 3_600_000)
+        .map(Duration::from_millis)
+        .map_err(|error| format!("{error} (milliseconds)"))
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {
+        Settings::from_sources(Sources::for_test(env, file)?, false)
+    }
+
+    #[test]
+    fn every_setting_has_a_default_that_works() {
+        let settings = settings(&[], "").expect("the defaults are valid");
+        assert_eq!(settings.http.host.to_string(), "127.0.0.1");
+        assert_eq!(settings.http.port, 8000);
+        assert_eq!(settings.database.url.expose(), "sqlite://data/signup.db");
+        assert!(settings.database.migrate);
+        assert_eq!(settings.hashing.cost, 12);
+        assert_eq!(settings.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = "[http]\nport = 1\nrequest_timeout_ms = 2000\n[log]\nformat = \"pretty\"\n";
+        let settings = settings(&[("PORT", "2")], file).expect("valid");
+        assert_eq!(settings.http.port, 2);
+        assert_eq!(settings.http.request_timeout, Duration::from_secs(2));
+        assert_eq!(settings.log.format, LogFormat::Pretty);
+    }
+
+    #[test]
+    fn migration_at_start_is_for_sqlite() {
+        let postgres = settings(&[("DATABASE_URL", "postgres://h/d")], "").expect("valid");
+        assert!(!postgres.database.migrate);
+        let told = [("DATABASE_URL", "postgres://h/d"), ("DATABASE_MIGRATE", "true")];
+        assert!(settings(&told, "").expect("valid").database.migrate);
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_and_no_secret_with_it() {
+        let file = "[http]\nprot = 1\nworkers = 0\n[hashing]\ncost = \"high\"\n[nonsense]\n";
+        let env = [
+            ("PORT", "70000"),
+            ("HOST", "localhost"),
+            ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+            ("LOG_FORMAT", "xml"),
+        ];
+        let text = settings(&env, file).expect_err("mistakes").to_string();
+        for expected in [
+            "PORT is \"70000\"",
+            "HOST is \"localhost\"",
+            "DATABASE_URL must begin with",
+            "LOG_FORMAT is \"xml\"",
+            "http.workers is \"0\"",
+            "hashing.cost is \"high\"",
+            "http.prot is no setting",
+            "nonsense is no setting",
+        ] {
+            assert!(text.contains(expected), "{expected:?} in:\n{text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        assert_eq!(settings(&[("PORT", "")], "").expect("valid").http.port, 8000);
+    }
+
+    #[test]
+    fn debug_hides_the_database_password() {
+        let env = [("DATABASE_URL", "postgres://u:hunter2@h/d")];
+        let text = format!("{:?}", settings(&env, "").expect("valid"));
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The table of settings: names, defaults and what they mean.
+
+use std::fmt::Write;
+
+/// One setting, as the reader and the reference page know it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub env: &'static str,
+    /// The place in the TOML file.
+    pub toml: &'static str,
+    /// The default as text; `None` where it depends on the machine or is absent.
+    pub default: Option<&'static str>,
+    /// The default in words, where it is not a fixed text.
+    pub default_in_words: &'static str,
+    /// Whether the value is never shown.
+    pub secret: bool,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn fixed(
+    env: &'static str,
+    toml: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting {
+        env,
+        toml,
+        default: Some(default),
+        default_in_words: "",
+        secret: false,
+        meaning,
+    }
+}
+
+const fn worded(
+    env: &'static str,
+    toml: &'static str,
+    default_in_words: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting {
+        env,
+        toml,
+        default: None,
+        default_in_words,
+        secret: false,
+        meaning,
+    }
+}
+
+const fn secret(setting: Setting) -> Setting {
+    Setting {
+        secret: true,
+        ..setting
+    }
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    fixed(
+        "HOST",
+        "http.host",
+        "127.0.0.1",
+        "The IP address to listen on.",
+    ),
+    fixed(
+        "PORT",
+        "http.port",
+        "8000",
+        "The port. `0` takes a free one, and the ready line in the log says which.",
+    ),
+    worded(
+        "HTTP_WORKERS",
+        "http.workers",
+        "one a core",
+        "Threads that serve requests.",
+    ),
+    fixed(
+        "REQUEST_TIMEOUT_MS",
+        "http.request_timeout_ms",
+        "10000",
+        "How long a request may take from its head to its answer.",
+    ),
+    fixed(
+        "HTTP_READ_TIMEOUT_MS",
+        "http.read_timeout_ms",
+        "5000",
+        "How long the head of a request may take to arrive, and again its body.",
+    ),
+    fixed(
+        "SHUTDOWN_GRACE_MS",
+        "http.shutdown_grace_ms",
+        "15000",
+        "How long requests in flight may take to finish after a signal to stop.",
+    ),
+    fixed(
+        "SHUTDOWN_DELAY_MS",
+        "http.shutdown_delay_ms",
+        "0",
+        "How long to go on serving, but not ready, after a signal to stop: the time a load \
+         balancer needs to notice.",
+    ),
+    secret(fixed(
+        "DATABASE_URL",
+        "database.url",
+        "sqlite://data/signup.db",
+        "`postgres://…` or `sqlite://…`. The folder of a SQLite file is made.",
+    )),
+    secret(worded(
+        "DATABASE_READ_URL",
+        "database.read_url",
+        "none",
+        "A PostgreSQL replica for the query side. It may lag: a user who has just signed up may \
+         not be found for a moment.",
+    )),
+    fixed(
+        "DATABASE_MAX_CONNECTIONS",
+        "database.max_connections",
+        "10",
+        "The most connections of each pool. There are two, one for commands and one for queries.",
+    ),
+    worded(
+        "DATABASE_MIGRATE",
+        "database.migrate",
+        "`true` on SQLite, `false` on PostgreSQL",
+        "Whether `serve` migrates first. Without it, `serve` refuses to start on pending \
+         migrations.",
+    ),
+    fixed(
+        "DATABASE_ALLOW_ASYNC_COMMIT",
+        "database.allow_async_commit",
+        "false",
+        "Whether a PostgreSQL with `synchronous_commit=off` is accepted. It loses acknowledged \
+         signups when it crashes.",
+    ),
+    fixed(
+        "BCRYPT_COST",
+        "hashing.cost",
+        "12",
+        "The cost of bcrypt, 4 to 31. Below 10 warns at start.",
+    ),
+    worded(
+        "BCRYPT_THREADS",
+        "hashing.threads",
+        "one a core",
+        "Threads that hash passwords.",
+    ),
+    fixed(
+        "BCRYPT_QUEUE",
+        "hashing.queue",
+        "256",
+        "Passwords that may wait for a thread. Beyond it the answer is 503.",
+    ),
+    worded(
+        "LOG_FORMAT",
+        "log.format",
+        "`pretty` on a terminal, else `json`",
+        "How a log line looks.",
+    ),
+    fixed(
+        "RUST_LOG",
+        "log.filter",
+        "info",
+        "What is logged, such as `info,sqlx=debug`.",
+    ),
+];
+
+/// The row of a setting, by its place in the file.
+pub fn find(toml: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.toml == toml)
+}
+
+/// The reference page, `docs/settings.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Settings\n\
+         \n\
+         Each has a default, so that the service starts with none. Later wins: the defaults, \
+         then a TOML file (`--config FILE` or `SIGNUP_CONFIG`), then the environment. An empty \
+         variable counts as not set. A wrong value stops the start, with every mistake listed at \
+         once.\n\
+         \n\
+         | environment | TOML | default | meaning |\n\
+         |---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let default = setting.default.map_or_else(
+            || setting.default_in_words.to_owned(),
+            |text| format!("`{text}`"),
+        );
+        let _ = writeln!(
+            page,
+            "| `{}` | `{}` | {default} | {} |",
+            setting.env, setting.toml, setting.meaning
+        );
+    }
+    page.push_str(
+        "\n\
+         The same in a file:\n\
+         \n\
+         ```toml\n\
+         [http]\n\
+         port = 8080\n\
+         request_timeout_ms = 5000\n\
+         \n\
+         [database]\n\
+         url = \"postgres://signup@db.internal/signup\"\n\
+         \n\
+         [log]\n\
+         format = \"json\"\n\
+         ```\n",
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+        let written = std::fs::read_to_string(path).expect("docs/settings.md");
+        assert!(
+            written == reference(),
+            "docs/settings.md is stale: run `make docs`"
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! What a field's rule says when a value breaks it.
+
+use std::borrow::Cow;
+
+/// A rule that a value broke.
+///
+/// The code is for programs and is part of the HTTP contract; the detail is a sentence for
+/// people and never repeats the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct BrokenRule {
+    /// A short word that does not change, such as `too_long`.
+    pub code: &'static str,
+    /// One sentence that says what to do.
+    pub detail: Cow<'static, str>,
+}
+
+impl BrokenRule {
+    /// A broken rule with a fixed text.
+    #[must_use]
+    pub const fn new(code: &'static str, detail: &'static str) -> Self {
+        Self {
+            code,
+            detail: Cow::Borrowed(detail),
+        }
+    }
+}

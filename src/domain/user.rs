@@ -1,0 +1,87 @@
+//! A user as the query side sees one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// The id of a user: a `UUIDv7`, so that ids sort by the time they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Uuid);
+
+impl UserId {
+    /// Takes an id that the id source made or a store kept.
+    #[must_use]
+    pub const fn new(id: Uuid) -> Self {
+        Self(id)
+    }
+
+    /// The bare id, for a store.
+    #[must_use]
+    pub const fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for UserId {
+    type Err = uuid::Error;
+
+    /// Reads the hyphenated form only, in either case: one user has one address.
+    ///
+    /// # Errors
+    /// When the text is not 36 characters or not a UUID.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        uuid::fmt::Hyphenated::from_str(text).map(|id| Self(id.into_uuid()))
+    }
+}
+
+/// One row of the projection `users_read`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Who it is.
+    pub id: UserId,
+    /// The name given at signup.
+    pub name: String,
+    /// The address as it was typed.
+    pub email: String,
+    /// What to call the user; the name unless signup said otherwise.
+    pub display_name: String,
+    /// When the account was made, to the microsecond.
+    pub created_at: DateTime<Utc>,
+}
+
+impl fmt::Debug for UserView {
+    // Only the id: names and addresses have no place in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserView")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_in_its_hyphenated_form_only() {
+        let id = "0190a6e2-7d3c-7a4b-8c5d-6e7f80910213";
+        assert_eq!(id.parse::<UserId>().expect("hyphenated").to_string(), id);
+        for other in [
+            "0190a6e27d3c7a4b8c5d6e7f80910213",
+            "{0190a6e2-7d3c-7a4b-8c5d-6e7f80910213}",
+            "urn:uuid:0190a6e2-7d3c-7a4b-8c5d-6e7f80910213",
+            "",
+            "1",
+        ] {
+            assert!(other.parse::<UserId>().is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Password hashing: the port that commands use, the format, and the bounded pool behind it.
+
+pub mod bcrypt_sha256;
+mod pool;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::domain::{Password, PasswordHash};
+
+pub use pool::{Pool, PoolSettings};
+
+/// Hashes passwords, a bounded number at a time and never on an async thread.
+#[async_trait]
+pub trait PasswordHasher: Send + Sync {
+    /// Hashes a password under a new salt.
+    ///
+    /// The adapter MUST refuse at once what it does not expect to end by the deadline, and MUST
+    /// NOT begin to hash for a caller that has dropped the future.
+    ///
+    /// # Errors
+    /// [`HashError`]; nothing of the password is kept either way.
+    async fn hash(&self, password: Password, deadline: Instant)
+    -> Result<PasswordHash, HashError>;
+}
+
+/// A password was not hashed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// Too many are waiting.
+    #[error("too many passwords are waiting to be hashed")]
+    Overloaded {
+        /// When there should be room again.
+        retry_after: Duration,
+    },
+    /// The hashing threads have stopped.
+    #[error("password hashing has stopped")]
+    Stopped,
+}

@@ -1,0 +1,15 @@
+//! A signup service: accounts are made exactly once, whatever crashes, and read from a
+//! projection that is kept in the same transaction.
+//!
+//! The modules stand in the order in which a request meets them.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod lifecycle;
+pub mod middleware;
+pub mod slices;
+
+pub mod domain;
+pub mod hashing;
+pub mod platform;

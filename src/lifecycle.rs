@@ -1,0 +1,94 @@
+//! From a signal to the end: draining, the tasks that must finish, the second signal.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::platform::context;
+
+/// Shared by everything that has to know whether the service is going down.
+#[derive(Clone)]
+pub struct Lifecycle {
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    runtime: Handle,
+}
+
+impl Lifecycle {
+    /// Tasks run on this runtime: it must outlive the HTTP server's threads.
+    #[must_use]
+    pub fn new(runtime: Handle) -> Self {
+        Self {
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            runtime,
+        }
+    }
+
+    /// Runs work that a client who leaves must not cut in half. The work keeps the context of
+    /// the request; dropping the handle does not stop it.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match context::current() {
+            Some(context) => self
+                .tasks
+                .spawn_on(context::scope(context, work), &self.runtime),
+            None => self.tasks.spawn_on(work, &self.runtime),
+        }
+    }
+
+    /// Begins to stop: from now on the service is not ready.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Whether the service is going down.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Waits until the service begins to stop.
+    pub async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// Waits for the spawned work, up to the limit; says whether all of it ended.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Stops the service at the first SIGTERM or ctrl-c, and the process at the second.
+///
+/// # Errors
+/// When the system takes no signal handler.
+pub fn listen_for_signals(lifecycle: &Lifecycle) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let lifecycle = lifecycle.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let name = next().await;
+        tracing::info!(signal = name, "stopping: requests in flight may finish");
+        lifecycle.stop();
+        let name = next().await;
+        eprintln!("signup-service: {name} again, stopping at once");
+        std::process::exit(130);
+    });
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The ids of a request: taken from the client or made, on every answer and log line.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::context::{self, RequestContext};
+
+/// The id of one request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The id of what the request is part of.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The longest id that is taken from a client.
+const MAX_ID: usize = 128;
+
+/// Makes ids for requests that bring none.
+#[derive(Clone)]
+pub struct Ids {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl Ids {
+    /// Ids of this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { clock, randomness }
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn make(&self) -> String {
+        uuid_v7(self.clock.now(), self.randomness.as_ref()).to_string()
+    }
+}
+
+/// Serves a request within its context.
+pub async fn request_context<B: MessageBody>(
+    ids: Ids,
+    timeout: Duration,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let request_id = taken(request.headers(), &REQUEST_ID).unwrap_or_else(|| ids.make());
+    let correlation_id =
+        taken(request.headers(), &CORRELATION_ID).unwrap_or_else(|| request_id.clone());
+    let context = Arc::new(RequestContext {
+        request_id,
+        correlation_id,
+        deadline: Instant::now() + timeout,
+    });
+    let mut response = context::scope(Arc::clone(&context), next.call(request)).await?;
+    put(response.headers_mut(), REQUEST_ID, &context.request_id);
+    put(response.headers_mut(), CORRELATION_ID, &context.correlation_id);
+    Ok(response)
+}
+
+/// An id of the client's: 1 to 128 visible ASCII characters, sent once.
+fn taken(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name);
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes();
+    let fits = (1..=MAX_ID).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    fits.then(|| String::from_utf8_lossy(value).into_owned())
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(name, value);
+    }
+}

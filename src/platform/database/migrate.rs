@@ -1,0 +1,399 @@
+//! Migrations: embedded, locked, each with its way back.
+//!
+//! To add one, put `NNNN_name.up.sql` and `NNNN_name.down.sql` under both `migrations/postgres`
+//! and `migrations/sqlite`, with the same number.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::{Database, Unusable, describe, postgres, sqlite};
+use crate::config::{Backend, DatabaseUrl};
+use crate::platform::problem::error_chain;
+
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Where sqlx keeps what is applied.
+const TABLE: &str = "_sqlx_migrations";
+
+/// How long one migration step waits for another to end.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(300);
+
+pub(super) const APPLIED_ON_POSTGRES: &str =
+    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+pub(super) const APPLIED_ON_SQLITE: &str =
+    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+
+/// A migration and whether it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number; they run in this order.
+    pub version: i64,
+    /// What it does.
+    pub description: String,
+    /// Whether the database has it.
+    pub state: State,
+}
+
+/// Where a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The database has it.
+    Applied,
+    /// The database does not have it yet.
+    Pending,
+    /// The database has it with another text.
+    Changed,
+    /// The database has it, and this binary does not know it.
+    Unknown,
+}
+
+/// What happens while migrations run.
+pub enum Progress<'a> {
+    /// Another step may hold the lock; this one waits for it.
+    Locking,
+    /// This one begins.
+    Running(&'a Step),
+    /// This one ended, after so long.
+    Done(&'a Step, Duration),
+}
+
+/// The migrations of this binary for a backend.
+fn source(backend: Backend) -> &'static Migrator {
+    match backend {
+        Backend::Postgres => &POSTGRES,
+        Backend::Sqlite => &SQLITE,
+    }
+}
+
+/// The versions that this binary knows for a backend, in order.
+#[must_use]
+pub fn known_versions(backend: Backend) -> Vec<i64> {
+    source(backend)
+        .iter()
+        .filter(|migration| migration.migration_type.is_up_migration())
+        .map(|migration| migration.version)
+        .collect()
+}
+
+/// What is applied and what is pending.
+///
+/// # Errors
+/// When the database can't be asked.
+pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, Unusable> {
+    match url.backend {
+        Backend::Postgres => {
+            let mut connection = connect_postgres(url).await?;
+            let applied = if exists_on_postgres(&mut connection).await? {
+                applied(&mut connection).await?
+            } else {
+                Vec::new()
+            };
+            Ok(steps(&POSTGRES, &applied))
+        }
+        Backend::Sqlite => {
+            let options = sqlite::options(url)?;
+            if !options.get_filename().exists() {
+                return Ok(steps(&SQLITE, &[]));
+            }
+            let mut connection = connect_sqlite(url).await?;
+            let applied = if exists_on_sqlite(&mut connection).await? {
+                applied(&mut connection).await?
+            } else {
+                Vec::new()
+            };
+            Ok(steps(&SQLITE, &applied))
+        }
+    }
+}
+
+/// Applies what is pending. Safe to run twice at once: the second waits and finds nothing to do.
+///
+/// # Errors
+/// When a migration fails, or the database has one that was changed since or is not known here.
+pub async fn up(
+    url: &DatabaseUrl,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<usize, Unusable> {
+    progress(Progress::Locking);
+    match url.backend {
+        Backend::Postgres => {
+            let mut connection = connect_postgres(url).await?;
+            lock_postgres(&mut connection).await?;
+            run_up(&POSTGRES, &mut connection, progress).await
+            // Closing the connection releases the lock.
+        }
+        Backend::Sqlite => {
+            sqlite::make_folder(sqlite::options(url)?.get_filename())?;
+            let _lock = lock_sqlite(url).await?;
+            let mut connection = connect_sqlite(url).await?;
+            run_up(&SQLITE, &mut connection, progress).await
+        }
+    }
+}
+
+/// The step that [`down`] would take back: the newest that is applied.
+///
+/// # Errors
+/// When the database can't be asked.
+pub async fn newest(url: &DatabaseUrl) -> Result<Option<Step>, Unusable> {
+    let steps = status(url).await?;
+    Ok(steps
+        .into_iter()
+        .rfind(|step| step.state != State::Pending))
+}
+
+/// Takes back one step, if it is still the newest.
+///
+/// # Errors
+/// When it fails, is not the newest any more, or is not known here.
+pub async fn down(
+    url: &DatabaseUrl,
+    expected: &Step,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<(), Unusable> {
+    progress(Progress::Locking);
+    match url.backend {
+        Backend::Postgres => {
+            let mut connection = connect_postgres(url).await?;
+            lock_postgres(&mut connection).await?;
+            run_down(&POSTGRES, &mut connection, expected, progress).await
+        }
+        Backend::Sqlite => {
+            let _lock = lock_sqlite(url).await?;
+            let mut connection = connect_sqlite(url).await?;
+            run_down(&SQLITE, &mut connection, expected, progress).await
+        }
+    }
+}
+
+/// The known migrations that an open database does not have.
+///
+/// # Errors
+/// When the database can't be asked.
+pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
+    let (backend, applied): (_, Result<Vec<i64>, _>) = match database {
+        Database::Postgres { write, .. } => (
+            Backend::Postgres,
+            sqlx::query_scalar(APPLIED_ON_POSTGRES).fetch_all(write).await,
+        ),
+        Database::Sqlite { read, .. } => (
+            Backend::Sqlite,
+            sqlx::query_scalar(APPLIED_ON_SQLITE).fetch_all(read).await,
+        ),
+    };
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(error) if is_missing_table(&error) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(known_versions(backend)
+        .into_iter()
+        .filter(|version| !applied.contains(version))
+        .collect())
+}
+
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().is_some_and(|code| code == "42P01")
+            || error.message().starts_with("no such table")
+    })
+}
+
+async fn run_up<C: Migrate>(
+    migrator: &'static Migrator,
+    connection: &mut C,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<usize, Unusable> {
+    connection
+        .ensure_migrations_table(TABLE)
+        .await
+        .map_err(|error| failed(&error))?;
+    let steps = steps(migrator, &applied(connection).await?);
+    if let Some(step) = steps.iter().find(|step| step.state == State::Changed) {
+        return Err(Unusable(format!(
+            "migration {} was applied with another text than this binary has",
+            step.version
+        )));
+    }
+    if let Some(step) = steps.iter().find(|step| step.state == State::Unknown) {
+        return Err(Unusable(format!(
+            "the database has migration {}, which is newer than this binary",
+            step.version
+        )));
+    }
+    let mut count = 0;
+    for step in steps.iter().filter(|step| step.state == State::Pending) {
+        let migration = find(migrator, step.version, true)?;
+        progress(Progress::Running(step));
+        let begun = Instant::now();
+        connection
+            .apply(TABLE, migration)
+            .await
+            .map_err(|error| failed(&error))?;
+        progress(Progress::Done(step, begun.elapsed()));
+        count += 1;
+    }
+    Ok(count)
+}
+
+async fn run_down<C: Migrate>(
+    migrator: &'static Migrator,
+    connection: &mut C,
+    expected: &Step,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<(), Unusable> {
+    let steps = steps(migrator, &applied(connection).await?);
+    let newest = steps.iter().rfind(|step| step.state != State::Pending);
+    if newest.map(|step| step.version) != Some(expected.version) {
+        return Err(Unusable(format!(
+            "migration {} is not the newest any more; somebody else migrated",
+            expected.version
+        )));
+    }
+    let migration = find(migrator, expected.version, false)?;
+    progress(Progress::Running(expected));
+    let begun = Instant::now();
+    connection
+        .revert(TABLE, migration)
+        .await
+        .map_err(|error| failed(&error))?;
+    progress(Progress::Done(expected, begun.elapsed()));
+    Ok(())
+}
+
+fn find(migrator: &'static Migrator, version: i64, up: bool) -> Result<&'static Migration, Unusable> {
+    migrator
+        .iter()
+        .find(|migration| {
+            migration.version == version && migration.migration_type.is_up_migration() == up
+        })
+        .ok_or_else(|| {
+            Unusable(format!(
+                "this binary does not know migration {version}; use the one that applied it"
+            ))
+        })
+}
+
+async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<AppliedMigration>, Unusable> {
+    connection
+        .list_applied_migrations(TABLE)
+        .await
+        .map_err(|error| failed(&error))
+}
+
+fn steps(migrator: &Migrator, applied: &[AppliedMigration]) -> Vec<Step> {
+    let mut steps: Vec<Step> = migrator
+        .iter()
+        .filter(|migration| migration.migration_type.is_up_migration())
+        .map(|migration| Step {
+            version: migration.version,
+            description: migration.description.to_string(),
+            state: match applied.iter().find(|a| a.version == migration.version) {
+                None => State::Pending,
+                Some(applied) if applied.checksum == migration.checksum => State::Applied,
+                Some(_) => State::Changed,
+            },
+        })
+        .collect();
+    let unknown = applied
+        .iter()
+        .filter(|applied| !migrator.version_exists(applied.version))
+        .map(|applied| Step {
+            version: applied.version,
+            description: "(not known to this binary)".to_owned(),
+            state: State::Unknown,
+        });
+    steps.extend(unknown.collect::<Vec<_>>());
+    steps.sort_by_key(|step| step.version);
+    steps
+}
+
+fn failed(error: &MigrateError) -> Unusable {
+    Unusable(format!("the migration failed: {}", error_chain(error)))
+}
+
+fn cannot_ask(error: &sqlx::Error) -> Unusable {
+    Unusable(format!("the database does not answer: {}", error_chain(error)))
+}
+
+async fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Unusable> {
+    postgres::connect_one(&postgres::options(url)?).await
+}
+
+async fn exists_on_postgres(connection: &mut PgConnection) -> Result<bool, Unusable> {
+    sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(connection)
+        .await
+        .map_err(|error| cannot_ask(&error))
+}
+
+async fn exists_on_sqlite(connection: &mut SqliteConnection) -> Result<bool, Unusable> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|error| cannot_ask(&error))
+}
+
+async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Unusable> {
+    let options = sqlite::options(url)?;
+    SqliteConnection::connect_with(&options)
+        .await
+        .map_err(|error| {
+            Unusable(format!("cannot open {}: {}", describe(url), error_chain(&error)))
+        })
+}
+
+/// sqlx's advisory lock waits for ever, so the session's `lock_timeout` bounds it.
+async fn lock_postgres(connection: &mut PgConnection) -> Result<(), Unusable> {
+    connection
+        .execute("SET lock_timeout = '300s'")
+        .await
+        .map_err(|error| cannot_ask(&error))?;
+    connection.lock().await.map_err(|error| {
+        Unusable(format!(
+            "another migration step holds the lock: {}",
+            error_chain(&error)
+        ))
+    })
+}
+
+/// A lock on a file beside the database, as SQLite has no lock that outlasts a transaction. The
+/// system releases it when the process ends, however it ends.
+async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, Unusable> {
+    let mut path = sqlite::options(url)?.get_filename().as_os_str().to_owned();
+    path.push(".migrate-lock");
+    let path = PathBuf::from(path);
+    let cannot_lock =
+        |error: std::io::Error| Unusable(format!("cannot lock {}: {error}", path.display()));
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(cannot_lock)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(Unusable(format!(
+                    "another migration step holds {} for over {} s",
+                    path.display(),
+                    LOCK_TIMEOUT.as_secs()
+                )));
+            }
+            Err(std::fs::TryLockError::Error(error)) => return Err(cannot_lock(error)),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The pools: one for commands, one for queries, on either backend.
+
+pub mod migrate;
+mod postgres;
+mod sqlite;
+mod transaction;
+mod user_view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgPool, SqlitePool};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config::{Backend, DatabaseUrl, Settings};
+use crate::domain::StoreError;
+
+pub use postgres::{describe as describe_postgres, options as postgres_options};
+pub use sqlite::options as sqlite_options;
+pub use transaction::{WriteTransaction, wants_retry};
+
+/// How long opening a connection may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a statement waits for a pooled connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Commands that may wait for SQLite's one writer.
+const SQLITE_WRITERS_WAITING: usize = 64;
+
+/// The database that was chosen by `DATABASE_URL`.
+#[derive(Clone)]
+pub enum Database {
+    /// For production.
+    Postgres {
+        /// For commands. Its connections live on the runtime that outlives the HTTP server.
+        write: PgPool,
+        /// For queries; on the replica where there is one.
+        read: PgPool,
+    },
+    /// Embedded.
+    Sqlite {
+        /// For commands.
+        write: SqliteWriter,
+        /// For queries; can't write.
+        read: SqlitePool,
+    },
+}
+
+/// SQLite's one writer, with a bounded line before it.
+#[derive(Clone)]
+pub struct SqliteWriter {
+    pool: SqlitePool,
+    waiting: Arc<Semaphore>,
+}
+
+impl SqliteWriter {
+    fn new(pool: SqlitePool) -> Self {
+        Self {
+            pool,
+            waiting: Arc::new(Semaphore::new(SQLITE_WRITERS_WAITING)),
+        }
+    }
+
+    /// Takes a place in the line. Keep the permit for as long as the pool is used.
+    ///
+    /// # Errors
+    /// When the line is full.
+    pub fn enter(&self) -> Result<(SemaphorePermit<'_>, &SqlitePool), StoreError> {
+        let permit = self
+            .waiting
+            .try_acquire()
+            .map_err(|_| StoreError::unavailable("the line for SQLite's writer is full"))?;
+        Ok((permit, &self.pool))
+    }
+}
+
+/// The database can't be used. The text is for the terminal and has no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(pub String);
+
+impl Database {
+    /// Opens the pools and checks that the server is fit.
+    ///
+    /// # Errors
+    /// When the database can't be reached or must not be used as it is set up.
+    pub async fn connect(settings: &Settings) -> Result<Self, Unusable> {
+        match settings.database.url.backend {
+            Backend::Postgres => postgres::connect(settings).await,
+            Backend::Sqlite => sqlite::connect(settings).await,
+        }
+    }
+
+    /// Closes the pools: waits for the connections in use, then says goodbye.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres { write, read } => {
+                tokio::join!(write.close(), read.close());
+            }
+            Self::Sqlite { write, read } => {
+                read.close().await;
+                write.pool.close().await;
+            }
+        }
+    }
+
+    /// Whether the database answers and would take a signup.
+    ///
+    /// # Errors
+    /// Why not, in words without a secret.
+    pub async fn check_writable(&self) -> Result<(), String> {
+        match self {
+            Self::Postgres { write, .. } => postgres::check_writable(write).await,
+            Self::Sqlite { write, .. } => sqlite::check_writable(&write.pool).await,
+        }
+    }
+}
+
+/// One line about where the database is, without user or password.
+#[must_use]
+pub fn describe(url: &DatabaseUrl) -> String {
+    match url.backend {
+        Backend::Postgres => postgres::options(url)
+            .map_or_else(|_| "PostgreSQL".to_owned(), |options| describe_postgres(&options)),
+        Backend::Sqlite => sqlite::options(url).map_or_else(
+            |_| "SQLite".to_owned(),
+            |options| format!("SQLite at {}", options.get_filename().display()),
+        ),
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let temporary = match &error {
+            sqlx::Error::Database(error) => error.code().is_none_or(|code| is_temporary(&code)),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => true,
+            _ => false,
+        };
+        if temporary {
+            Self::unavailable(error)
+        } else {
+            Self::broken(error)
+        }
+    }
+}
+
+/// Whether a database's error code speaks of its state, not of the statement.
+///
+/// PostgreSQL (appendix A of its manual): 08 connection, 25006 read-only, 40 rolled back,
+/// 53 resources, 55P03 lock not available, 57 operator intervention. SQLite's primary codes
+/// (sqlite.org/rescode.html): 5 busy, 6 locked, 8 read-only, 10 I/O, 13 full, 14 can't open.
+fn is_temporary(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["08", "40", "53", "57"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || code == "25006"
+            || code == "55P03";
+    }
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_state_are_told_from_codes_of_statements() {
+        for code in ["08006", "25006", "40001", "40P01", "53300", "57P01", "55P03"] {
+            assert!(is_temporary(code), "{code}");
+        }
+        for code in ["5", "517", "8", "1032", "10", "13", "14"] {
+            assert!(is_temporary(code), "{code}");
+        }
+        for code in ["23505", "42P01", "22001", "1", "19", "2067"] {
+            assert!(!is_temporary(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! PostgreSQL: options, start-up checks, readiness.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+
+use super::transaction::ping_if_idle;
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Database, Unusable};
+use crate::config::{DatabaseUrl, Settings};
+use crate::platform::problem::error_chain;
+
+/// The oldest PostgreSQL that is tested.
+const OLDEST: i32 = 15;
+
+pub(super) const SERVER_FACTS: &str = "SELECT current_setting('server_version_num')::int, \
+     current_setting('synchronous_commit')";
+
+pub(super) const IS_READ_ONLY: &str =
+    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+
+/// The driver's options for a URL.
+///
+/// # Errors
+/// When the URL can't be read; the text has no secret.
+pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, Unusable> {
+    PgConnectOptions::from_str(url.expose())
+        .map(|options| options.application_name("signup-service"))
+        // The driver's text may repeat the URL.
+        .map_err(|_| Unusable("DATABASE_URL is not a valid postgres:// URL".to_owned()))
+}
+
+/// Where the server is, without user or password.
+#[must_use]
+pub fn describe(options: &PgConnectOptions) -> String {
+    let place = options.get_socket().map_or_else(
+        || format!("{}:{}", options.get_host(), options.get_port()),
+        |socket| socket.display().to_string(),
+    );
+    let database = options.get_database().unwrap_or("(default)");
+    format!("PostgreSQL at {place}, database {database}")
+}
+
+/// Opens one connection, within the time limit.
+///
+/// # Errors
+/// One line that says where and why.
+pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, Unusable> {
+    let place = describe(options);
+    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(Unusable(format!(
+            "cannot reach {place}: {}",
+            error_chain(&error)
+        ))),
+        Err(_) => Err(Unusable(format!(
+            "cannot reach {place}: no answer within {} s",
+            CONNECT_TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+/// Time limits nest: a lock wait ends before its statement, a statement before its request.
+fn with_time_limits(options: PgConnectOptions, request: Duration) -> PgConnectOptions {
+    let statement = request.as_millis() * 8 / 10;
+    let lock = request.as_millis() / 2;
+    options.options([
+        ("statement_timeout", statement.to_string()),
+        ("lock_timeout", lock.to_string()),
+        (
+            "idle_in_transaction_session_timeout",
+            request.as_millis().to_string(),
+        ),
+    ])
+}
+
+pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
+    let database = &settings.database;
+    let request = settings.http.request_timeout;
+    let write = options(&database.url)?;
+    let mut connection = connect_one(&write).await?;
+    check_server(&mut connection, database.allow_async_commit)
+        .await
+        .map_err(|reason| Unusable(format!("{} {reason}", describe(&write))))?;
+    let _ = connection.close().await;
+
+    let read = options(database.read_url.as_ref().unwrap_or(&database.url))?;
+    if database.read_url.is_some() {
+        let _ = connect_one(&read).await?.close().await;
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(database.max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT.min(request / 2))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(ping_if_idle(connection, meta.idle_for))
+        });
+    Ok(Database::Postgres {
+        write: pool
+            .clone()
+            .connect_lazy_with(with_time_limits(write, request)),
+        read: pool.connect_lazy_with(with_time_limits(read, request)),
+    })
+}
+
+async fn check_server(
+    connection: &mut PgConnection,
+    allow_async_commit: bool,
+) -> Result<(), String> {
+    let (version, synchronous_commit): (i32, String) =
+        sqlx::query_as(SERVER_FACTS)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| format!("does not answer: {}", error_chain(&error)))?;
+    if version / 10_000 < OLDEST {
+        return Err(format!(
+            "is version {}; {OLDEST} or newer is needed",
+            version / 10_000
+        ));
+    }
+    if synchronous_commit == "off" && !allow_async_commit {
+        return Err(
+            "has synchronous_commit=off and would lose acknowledged signups in a crash; set it \
+             to on, or DATABASE_ALLOW_ASYNC_COMMIT=true to accept that"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
+    match sqlx::query_scalar::<_, bool>(IS_READ_ONLY).fetch_one(pool).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err("read-only".to_owned()),
+        Err(error) => {
+            tracing::warn!(reason = error_chain(&error), "database check failed");
+            Err("no answer".to_owned())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! SQLite: options, the data folder, readiness.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Executor, SqlitePool};
+
+use super::{ACQUIRE_TIMEOUT, Database, SqliteWriter, Unusable, WriteTransaction};
+use crate::config::{DatabaseUrl, Settings};
+use crate::platform::problem::error_chain;
+
+/// The driver's options for a URL.
+///
+/// # Errors
+/// When the URL can't be read.
+pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
+    SqliteConnectOptions::from_str(url.expose())
+        .map(|options| {
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                // FULL: an acknowledged signup survives a power cut.
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(Duration::from_secs(5))
+                .foreign_keys(true)
+        })
+        .map_err(|_| Unusable("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
+}
+
+/// Makes the folder of the database file, for its owner only.
+///
+/// # Errors
+/// One line that says which folder and why.
+pub fn make_folder(file: &Path) -> Result<(), Unusable> {
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| {
+        Unusable(format!(
+            "cannot make the folder {}: {error}",
+            folder.display()
+        ))
+    })
+}
+
+pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
+    let options = options(&settings.database.url)?
+        .busy_timeout(settings.http.request_timeout / 2);
+    let file = options.get_filename().to_path_buf();
+    make_folder(&file)?;
+    let cannot_open = |error: sqlx::Error| {
+        Unusable(format!(
+            "cannot open SQLite at {}: {}",
+            file.display(),
+            error_chain(&error)
+        ))
+    };
+    let acquire_timeout = ACQUIRE_TIMEOUT.min(settings.http.request_timeout / 2);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(acquire_timeout)
+        .connect_with(options.clone())
+        .await
+        .map_err(cannot_open)?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(settings.database.max_connections)
+        .acquire_timeout(acquire_timeout)
+        .test_before_acquire(false)
+        .connect_with(options.create_if_missing(false).read_only(true))
+        .await
+        .map_err(cannot_open)?;
+    Ok(Database::Sqlite {
+        write: SqliteWriter::new(write),
+        read,
+    })
+}
+
+pub(super) async fn check_writable(pool: &SqlitePool) -> Result<(), String> {
+    let attempt = async {
+        let mut transaction = WriteTransaction::begin(pool).await?;
+        // Taking the write lock is not enough: on a read-only file only a write fails.
+        transaction
+            .connection()
+            .execute("UPDATE users SET id = id WHERE id = x''")
+            .await?;
+        transaction.rollback().await
+    };
+    attempt.await.map_err(|error: sqlx::Error| {
+        tracing::warn!(reason = error_chain(&error), "database check failed");
+        match error {
+            sqlx::Error::PoolTimedOut => "no answer",
+            _ => "does not take writes",
+        }
+        .to_owned()
+    })
+}

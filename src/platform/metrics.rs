@@ -1,0 +1,118 @@
+//! Metrics: the registry that `/metrics` prints, and the figures of the HTTP server.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Upper bounds, in seconds: 1 ms to 10 s.
+const BUCKETS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The metrics of one service.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    request_duration: HistogramVec,
+    in_flight: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When a name stands twice.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let request_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "http_request_duration_seconds",
+                "Time from the head of a request to its answer.",
+            )
+            .buckets(BUCKETS.to_vec()),
+            &["method", "route", "status"],
+        )?;
+        let in_flight = IntGauge::new(
+            "http_requests_in_flight",
+            "Requests that have no answer yet.",
+        )?;
+        let build_info = Gauge::with_opts(
+            Opts::new("build_info", "Always 1; the labels say what runs.")
+                .const_label("service", env!("CARGO_PKG_NAME"))
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build_info.set(1.0);
+        registry.register(Box::new(request_duration.clone()))?;
+        registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(build_info))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        Ok(Self {
+            registry,
+            request_duration,
+            in_flight,
+        })
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    #[must_use]
+    pub fn request_begins(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Counts an answered request. `route` is the pattern that matched, never the path.
+    pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
+        // Methods are free text in HTTP, and a label must be bounded.
+        let method = match method {
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+            _ => "other",
+        };
+        self.request_duration
+            .with_label_values(&[method, route, status_text(status)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Statuses as text without an allocation for those that are answered.
+fn status_text(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        201 => "201",
+        307 => "307",
+        400 => "400",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        409 => "409",
+        413 => "413",
+        415 => "415",
+        422 => "422",
+        500 => "500",
+        503 => "503",
+        _ => "other",
+    }
+}
+
+/// A request that has no answer yet.
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

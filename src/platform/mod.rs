@@ -1,0 +1,14 @@
+//! What the slices stand on: the database, the machine, the clock, telemetry, problem details.
+//!
+//! Nothing here knows a slice. The database adapters of a slice live in the slice.
+
+pub mod clock;
+pub mod context;
+pub mod database;
+pub mod http;
+pub mod machine;
+pub mod metrics;
+pub mod openapi;
+pub mod problem;
+pub mod representation;
+pub mod telemetry;

@@ -1,0 +1,30 @@
+//! The port on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::PgPool;
+
+use super::UserStore;
+use crate::domain::{StoreError, UserId, UserView};
+
+pub(crate) const BY_ID: &str =
+    "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = $1";
+
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+#[async_trait]
+impl UserStore for Store {
+    async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError> {
+        Ok(sqlx::query_as(BY_ID)
+            .bind(id.as_uuid())
+            .fetch_optional(&self.pool)
+            .await?)
+    }
+}

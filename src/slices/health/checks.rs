@@ -1,0 +1,265 @@
+//! What has to hold for the service to be ready, each check with its own time limit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::Platform;
+use crate::lifecycle::Lifecycle;
+use crate::platform::database::{Database, migrate};
+use crate::platform::machine::{Machine, Sample};
+use crate::platform::problem::error_chain;
+
+/// How long one check may take. They run side by side.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Memory and disk above this many percent make the service not ready.
+const FULL_PERCENT: f64 = 95.0;
+
+/// Runs the checks.
+pub struct Checks {
+    database: Database,
+    machine: Arc<Machine>,
+    lifecycle: Lifecycle,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It holds.
+    Ok,
+    /// It does not hold: the service is not ready.
+    Failed,
+    /// It did not end within its time limit: the service is not ready.
+    TimedOut,
+    /// The system does not tell. The service may be ready.
+    Unknown,
+}
+
+/// One check.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Check {
+    /// How it went.
+    status: Status,
+    /// How long it took.
+    #[schema(example = 0.7)]
+    duration_ms: f64,
+    /// How full, from 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 41.5)]
+    used_percent: Option<f64>,
+    /// Migrations that are not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<usize>,
+    /// Why it does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// All of them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Report {
+    /// Fails while the service is going down.
+    running: Check,
+    /// The database answers and takes writes.
+    database: Check,
+    /// Every migration is applied.
+    migrations: Check,
+    /// How busy the cores are. Never fails: a busy service is a ready one.
+    cpu: Check,
+    /// How full the memory is, of the container's limit where there is one. Fails above 95.
+    memory: Check,
+    /// How full the disk with the data folder is. Fails above 95.
+    disk: Check,
+}
+
+impl Report {
+    /// Whether the service can serve.
+    pub fn is_ready(&self) -> bool {
+        [
+            &self.running,
+            &self.database,
+            &self.migrations,
+            &self.cpu,
+            &self.memory,
+            &self.disk,
+        ]
+        .iter()
+        .all(|check| matches!(check.status, Status::Ok | Status::Unknown))
+    }
+}
+
+impl Check {
+    fn of(status: Status) -> Self {
+        Self {
+            status,
+            duration_ms: 0.0,
+            used_percent: None,
+            pending: None,
+            detail: None,
+        }
+    }
+
+    fn failed(detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::of(Status::Failed)
+        }
+    }
+
+    /// A figure that fails above the limit; `None` where the system does not tell.
+    fn of_percent(used: Option<f64>, limit: f64) -> Self {
+        let status = match used {
+            None => Status::Unknown,
+            Some(used) if used > limit => Status::Failed,
+            Some(_) => Status::Ok,
+        };
+        Self {
+            used_percent: used,
+            ..Self::of(status)
+        }
+    }
+}
+
+impl Checks {
+    pub fn new(platform: &Platform) -> Self {
+        Self {
+            database: platform.database.clone(),
+            machine: Arc::clone(&platform.machine),
+            lifecycle: platform.lifecycle.clone(),
+        }
+    }
+
+    /// Runs every check.
+    pub async fn run(&self) -> Report {
+        let running = if self.lifecycle.is_stopping() {
+            Check::failed("the service is going down")
+        } else {
+            Check::of(Status::Ok)
+        };
+        let (database, migrations, (cpu, memory, disk)) =
+            tokio::join!(self.database(), self.migrations(), self.machine());
+        Report {
+            running,
+            database,
+            migrations,
+            cpu,
+            memory,
+            disk,
+        }
+    }
+
+    async fn database(&self) -> Check {
+        let database = self.database.clone();
+        self.timed(async move {
+            match database.check_writable().await {
+                Ok(()) => Check::of(Status::Ok),
+                Err(reason) => Check::failed(reason),
+            }
+        })
+        .await
+    }
+
+    async fn migrations(&self) -> Check {
+        let database = self.database.clone();
+        self.timed(async move {
+            match migrate::pending(&database).await {
+                Ok(pending) => Check {
+                    pending: Some(pending.len()),
+                    detail: (!pending.is_empty())
+                        .then(|| "run `signup-service migrate`".to_owned()),
+                    ..Check::of(if pending.is_empty() {
+                        Status::Ok
+                    } else {
+                        Status::Failed
+                    })
+                },
+                Err(error) => {
+                    tracing::warn!(reason = error_chain(&error), "migrations check failed");
+                    Check::failed("no answer")
+                }
+            }
+        })
+        .await
+    }
+
+    async fn machine(&self) -> (Check, Check, Check) {
+        let machine = Arc::clone(&self.machine);
+        let begun = Instant::now();
+        let sample = tokio::task::spawn_blocking(move || machine.sample());
+        let sample = tokio::time::timeout(LIMIT, sample).await;
+        let duration_ms = millis(begun);
+        let checks = match sample {
+            Ok(Ok(Some(sample))) => of_sample(sample),
+            // Another request is sampling: it will tell.
+            Ok(Ok(None)) => [(); 3].map(|()| Check::of(Status::Unknown)),
+            Ok(Err(_)) => [(); 3].map(|()| Check::failed("no answer")),
+            Err(_) => [(); 3].map(|()| Check::of(Status::TimedOut)),
+        };
+        checks
+            .map(|check| Check {
+                duration_ms,
+                ..check
+            })
+            .into()
+    }
+
+    /// Runs a check as a task of the runtime that the command side's connections belong to.
+    async fn timed(&self, check: impl Future<Output = Check> + Send + 'static) -> Check {
+        let begun = Instant::now();
+        let task = self.lifecycle.spawn(tokio::time::timeout(LIMIT, check));
+        let check = match task.await {
+            Ok(Ok(check)) => check,
+            Ok(Err(_)) => Check::of(Status::TimedOut),
+            Err(_) => Check::failed("the check broke"),
+        };
+        Check {
+            duration_ms: millis(begun),
+            ..check
+        }
+    }
+}
+
+fn of_sample(sample: Sample) -> [Check; 3] {
+    [
+        Check::of_percent(Some(sample.cpu_percent), f64::INFINITY),
+        Check::of_percent(Some(sample.memory_percent), FULL_PERCENT),
+        Check::of_percent(sample.disk_percent, FULL_PERCENT),
+    ]
+}
+
+fn millis(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_disk_fail_above_95_percent_and_cpu_never() {
+        let statuses = |used| {
+            of_sample(Sample {
+                cpu_percent: used,
+                memory_percent: used,
+                disk_percent: Some(used),
+            })
+            .map(|check| check.status)
+        };
+        assert_eq!(statuses(95.0), [Status::Ok; 3]);
+        assert_eq!(
+            statuses(95.1),
+            [Status::Ok, Status::Failed, Status::Failed]
+        );
+        let silent = of_sample(Sample {
+            cpu_percent: 1.0,
+            memory_percent: 1.0,
+            disk_percent: None,
+        });
+        assert_eq!(silent[2].status, Status::Unknown);
+    }
+}

@@ -1,0 +1,96 @@
+//! HTTP out.
+
+use std::time::Instant;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+use super::checks::{Check, Checks, Report, Status};
+use crate::platform::problem::{Problem, ProblemType};
+
+/// What the endpoints need.
+pub struct Endpoint {
+    pub started: Instant,
+    pub checks: Checks,
+}
+
+/// The process lives.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// The name of the service.
+    #[schema(example = "signup-service")]
+    service: &'static str,
+    /// Its version.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// How long it has run.
+    uptime_seconds: u64,
+}
+
+/// The service can serve.
+#[derive(Serialize, ToSchema)]
+pub struct Ready {
+    /// Always `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What was checked.
+    checks: Report,
+}
+
+/// Liveness: the process only, no dependency.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "operations",
+    responses((status = 200, description = "The process lives.", body = Health))
+)]
+pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
+    HttpResponse::Ok().json(Health {
+        status: "ok",
+        service: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: endpoint.started.elapsed().as_secs(),
+    })
+}
+
+/// Readiness: every check with its status and figure.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The service can serve.", body = Ready),
+        (status = 503, description = "It can't. The problem has the member `checks`, as above.", content_type = "application/problem+json", body = crate::platform::problem::ProblemBody),
+    )
+)]
+pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
+    let report = endpoint.checks.run().await;
+    if report.is_ready() {
+        return Ok(HttpResponse::Ok().json(Ready {
+            status: "ready",
+            checks: report,
+        }));
+    }
+    let checks = serde_json::to_value(&report).map_err(|_| Problem::internal())?;
+    Err(
+        Problem::new(ProblemType::NotReady, "A check does not hold; see checks.")
+            .with_checks(checks),
+    )
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(health, ready),
+    components(schemas(Health, Ready, Report, Check, Status))
+)]
+struct Api;
+
+/// The slice's part of the OpenAPI document.
+pub fn api() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}

@@ -1,0 +1,28 @@
+//! `GET /health` and `GET /ready`: whether the process lives, and whether it can serve.
+
+mod checks;
+mod endpoint;
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use super::Routes;
+use crate::app::Platform;
+use crate::platform::http;
+
+pub use endpoint::api;
+
+/// The slice's resources.
+pub fn routes(platform: &Platform) -> Routes {
+    let endpoint = web::Data::new(endpoint::Endpoint {
+        started: platform.started,
+        checks: checks::Checks::new(platform),
+    });
+    Arc::new(move |config| {
+        config
+            .app_data(endpoint.clone())
+            .service(http::get("/health", endpoint::health))
+            .service(http::get("/ready", endpoint::ready));
+    })
+}

@@ -1,0 +1,27 @@
+//! `GET /users`: look-up by address, and the list of users, newest first.
+
+mod cursor;
+mod endpoint;
+pub mod store;
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use super::Routes;
+use crate::app::Platform;
+use crate::platform::http;
+
+pub use endpoint::api;
+
+/// The slice's resource.
+pub fn routes(platform: &Platform) -> Routes {
+    let endpoint = web::Data::new(endpoint::Endpoint {
+        store: store::open(&platform.database),
+    });
+    Arc::new(move |config| {
+        config
+            .app_data(endpoint.clone())
+            .service(http::get("/users", endpoint::list_users));
+    })
+}

@@ -1,0 +1,50 @@
+//! `GET /metrics`: the figures, in Prometheus' text format.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::web::{self, Data};
+use actix_web::HttpResponse;
+use utoipa::OpenApi;
+
+use super::Routes;
+use crate::app::Platform;
+use crate::platform::http;
+use crate::platform::metrics::Metrics;
+use crate::platform::problem::Problem;
+
+/// The slice's resource.
+pub fn routes(platform: &Platform) -> Routes {
+    let metrics = web::Data::new(platform.metrics.clone());
+    Arc::new(move |config| {
+        config
+            .app_data(metrics.clone())
+            .service(http::get("/metrics", get_metrics));
+    })
+}
+
+/// The figures, for Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    responses((status = 200, description = "The figures.", body = String, content_type = "text/plain"))
+)]
+async fn get_metrics(metrics: Data<Metrics>) -> Result<HttpResponse, Problem> {
+    let text = metrics.encode().map_err(|error| {
+        tracing::error!(reason = %error, "metrics can't be encoded");
+        Problem::internal()
+    })?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, prometheus::TEXT_FORMAT))
+        .body(text))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(get_metrics))]
+struct Api;
+
+/// The slice's part of the OpenAPI document.
+pub fn api() -> utoipa::openapi::OpenApi {
+    Api::openapi()
+}

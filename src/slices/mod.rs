@@ -1,0 +1,56 @@
+//! The slices, one folder each: a use of the service from its route to its statements.
+//!
+//! To add one, make its folder and name it in [`slices!`] below. `docs/adding-a-slice.md` walks
+//! through it.
+
+use std::sync::Arc;
+
+use actix_web::web::ServiceConfig;
+use utoipa::openapi::OpenApi;
+
+use crate::app::Platform;
+
+/// Declares each slice's module and puts it on the list. A slice gives two functions: `api`, its
+/// part of the OpenAPI document, and `routes`, its resources over what the platform offers.
+macro_rules! slices {
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
+
+        /// Every slice.
+        #[must_use]
+        pub fn all() -> Vec<Slice> {
+            vec![$(Slice { api: $name::api, routes: $name::routes }),+]
+        }
+    };
+}
+
+slices![
+    signup,
+    get_user,
+    list_users,
+    health,
+    metrics,
+    docs,
+];
+
+/// A slice, as the application sees it.
+#[derive(Clone, Copy)]
+pub struct Slice {
+    /// Its part of the OpenAPI document.
+    pub api: fn() -> OpenApi,
+    /// Its resources.
+    pub routes: fn(&Platform) -> Routes,
+}
+
+/// Registers the resources of a slice with one of the server's threads.
+pub type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// The whole OpenAPI document.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut document = crate::platform::openapi::base();
+    for slice in all() {
+        document.merge((slice.api)());
+    }
+    document
+}

@@ -1,0 +1,110 @@
+//! The command: hash, then write once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::store::{NewAccount, SignupStore, Written};
+use crate::domain::{Email, Name, Password, StoreError, UserId, UserView};
+use crate::hashing::{HashError, PasswordHasher};
+use crate::lifecycle::Lifecycle;
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
+
+/// Make an account. It has no `Debug`: it carries a password.
+pub struct SignUp {
+    /// The user's name.
+    pub name: Name,
+    /// What to call the user.
+    pub display_name: Name,
+    /// The user's address.
+    pub email: Email,
+    /// The user's password.
+    pub password: Password,
+    /// What the request is part of; goes into the event.
+    pub correlation_id: String,
+    /// When the answer must be out.
+    pub deadline: Instant,
+}
+
+/// What came of a signup.
+pub enum Outcome {
+    /// The account was made.
+    Created(UserView),
+    /// The address has an account.
+    EmailTaken,
+}
+
+/// A signup that came to nothing, or whose outcome is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum SignUpError {
+    /// The password was not hashed; nothing was written.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store failed; it may have been written all the same.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Handles [`SignUp`].
+pub struct SignUpHandler {
+    /// Hashes the password.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Keeps the account.
+    pub store: Arc<dyn SignupStore>,
+    /// Says when it was made.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the ids.
+    pub randomness: Arc<dyn Randomness>,
+    /// Keeps the write whole when the client leaves.
+    pub lifecycle: Lifecycle,
+    /// How long the write may take, whoever still waits for it.
+    pub write_limit: Duration,
+}
+
+impl SignUpHandler {
+    /// Makes the account, whole or not at all.
+    ///
+    /// A taken address is found by the write itself, after the hash: so it costs the same time
+    /// as a free one, and a race has one winner.
+    ///
+    /// # Errors
+    /// See [`SignUpError`].
+    pub async fn handle(&self, command: SignUp) -> Result<Outcome, SignUpError> {
+        // Dropped here, by a client that leaves, nothing has been written yet.
+        let password_hash = self
+            .hasher
+            .hash(command.password, command.deadline)
+            .await?;
+
+        let now = self.clock.now();
+        let account = NewAccount {
+            id: UserId::new(uuid_v7(now, self.randomness.as_ref())),
+            event_id: uuid_v7(now, self.randomness.as_ref()),
+            name: command.name,
+            display_name: command.display_name,
+            email: command.email,
+            password_hash,
+            created_at: now,
+            correlation_id: command.correlation_id,
+        };
+
+        let store = Arc::clone(&self.store);
+        let limit = self.write_limit;
+        let write = async move {
+            let written = tokio::time::timeout(limit, store.sign_up(&account))
+                .await
+                .map_err(StoreError::unavailable)??;
+            Ok::<_, StoreError>((written, account))
+        };
+        // From here on the client may leave: the task ends what it began.
+        let (written, account) = self
+            .lifecycle
+            .spawn(write)
+            .await
+            .map_err(StoreError::unavailable)??;
+
+        Ok(match written {
+            Written::Account => Outcome::Created(account.into_view()),
+            Written::NothingEmailTaken => Outcome::EmailTaken,
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! `POST /signup`: makes an account.
+//!
+//! The endpoint parses and validates, the command hashes the password and then hands everything
+//! that must commit together to the store.
+
+pub mod command;
+mod endpoint;
+pub mod store;
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use super::Routes;
+use crate::app::Platform;
+use crate::platform::http;
+
+pub use endpoint::api;
+
+/// The largest body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// The slice's resource.
+pub fn routes(platform: &Platform) -> Routes {
+    let endpoint = web::Data::new(endpoint::Endpoint {
+        handler: command::SignUpHandler {
+            hasher: Arc::clone(&platform.hasher),
+            store: store::open(&platform.database),
+            clock: Arc::clone(&platform.clock),
+            randomness: Arc::clone(&platform.randomness),
+            lifecycle: platform.lifecycle.clone(),
+            write_limit: platform.settings.http.request_timeout,
+        },
+        limits: http::BodyLimits {
+            bytes: MAX_BODY,
+            time: platform.settings.http.read_timeout,
+        },
+    });
+    Arc::new(move |config| {
+        config
+            .app_data(endpoint.clone())
+            .service(http::post("/signup", endpoint::sign_up));
+    })
+}

@@ -1,0 +1,86 @@
+//! The port on PostgreSQL.
+
+use async_trait::async_trait;
+use sqlx::PgPool;
+use sqlx::types::Json;
+
+use super::{NewAccount, SignupStore, Written};
+use crate::domain::{StoreError, UserSignedUp};
+use crate::platform::database::{self, WriteTransaction};
+
+pub(crate) const INSERT_USER: &str = "INSERT INTO users \
+     (id, name, email, email_canonical, password_hash, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $6) \
+     ON CONFLICT (email_canonical) DO NOTHING";
+
+pub(crate) const INSERT_USER_READ: &str = "INSERT INTO users_read \
+     (id, name, email, email_canonical, display_name, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6)";
+
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO user_events \
+     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// Tries of a transaction that the server asks to run again.
+const MAX_TRIES: u32 = 3;
+
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    async fn attempt(&self, account: &NewAccount) -> Result<Written, sqlx::Error> {
+        let mut transaction = WriteTransaction::begin(&self.pool).await?;
+        let users = sqlx::query(INSERT_USER)
+            .bind(account.id.as_uuid())
+            .bind(account.name.as_str())
+            .bind(account.email.as_typed())
+            .bind(account.email.canonical())
+            .bind(account.password_hash.as_str())
+            .bind(account.created_at)
+            .execute(transaction.connection())
+            .await?;
+        if users.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(Written::NothingEmailTaken);
+        }
+        sqlx::query(INSERT_USER_READ)
+            .bind(account.id.as_uuid())
+            .bind(account.name.as_str())
+            .bind(account.email.as_typed())
+            .bind(account.email.canonical())
+            .bind(account.display_name.as_str())
+            .bind(account.created_at)
+            .execute(transaction.connection())
+            .await?;
+        sqlx::query(INSERT_EVENT)
+            .bind(account.event_id)
+            .bind(account.id.as_uuid())
+            .bind(UserSignedUp::TYPE)
+            .bind(UserSignedUp::SCHEMA_VERSION)
+            .bind(account.created_at)
+            .bind(account.correlation_id.as_str())
+            .bind(Json(account.event()))
+            .execute(transaction.connection())
+            .await?;
+        transaction.commit().await?;
+        Ok(Written::Account)
+    }
+}
+
+#[async_trait]
+impl SignupStore for Store {
+    async fn sign_up(&self, account: &NewAccount) -> Result<Written, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.attempt(account).await {
+                Err(error) if tries < MAX_TRIES && database::wants_retry(&error) => tries += 1,
+                result => return Ok(result?),
+            }
+        }
+    }
+}

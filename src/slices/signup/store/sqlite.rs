@@ -1,0 +1,74 @@
+//! The port on SQLite.
+
+use async_trait::async_trait;
+use sqlx::types::Json;
+
+use super::{NewAccount, SignupStore, Written};
+use crate::domain::{StoreError, UserSignedUp};
+use crate::platform::database::{SqliteWriter, WriteTransaction};
+
+pub(crate) const INSERT_USER: &str = "INSERT INTO users \
+     (id, name, email, email_canonical, password_hash, created_at, updated_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) \
+     ON CONFLICT (email_canonical) DO NOTHING";
+
+pub(crate) const INSERT_USER_READ: &str = "INSERT INTO users_read \
+     (id, name, email, email_canonical, display_name, created_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO user_events \
+     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+pub struct Store {
+    writer: SqliteWriter,
+}
+
+impl Store {
+    pub fn new(writer: SqliteWriter) -> Self {
+        Self { writer }
+    }
+}
+
+#[async_trait]
+impl SignupStore for Store {
+    async fn sign_up(&self, account: &NewAccount) -> Result<Written, StoreError> {
+        let (_place, pool) = self.writer.enter()?;
+        let created_at = account.created_at.timestamp_micros();
+        let mut transaction = WriteTransaction::begin(pool).await?;
+        let users = sqlx::query(INSERT_USER)
+            .bind(account.id.as_uuid())
+            .bind(account.name.as_str())
+            .bind(account.email.as_typed())
+            .bind(account.email.canonical())
+            .bind(account.password_hash.as_str())
+            .bind(created_at)
+            .execute(transaction.connection())
+            .await?;
+        if users.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(Written::NothingEmailTaken);
+        }
+        sqlx::query(INSERT_USER_READ)
+            .bind(account.id.as_uuid())
+            .bind(account.name.as_str())
+            .bind(account.email.as_typed())
+            .bind(account.email.canonical())
+            .bind(account.display_name.as_str())
+            .bind(created_at)
+            .execute(transaction.connection())
+            .await?;
+        sqlx::query(INSERT_EVENT)
+            .bind(account.event_id)
+            .bind(account.id.as_uuid())
+            .bind(UserSignedUp::TYPE)
+            .bind(UserSignedUp::SCHEMA_VERSION)
+            .bind(created_at)
+            .bind(account.correlation_id.as_str())
+            .bind(Json(account.event()))
+            .execute(transaction.connection())
+            .await?;
+        transaction.commit().await?;
+        Ok(Written::Account)
+    }
+}
