@@ -18,7 +18,7 @@ use crate::hashing::{PasswordHasher, Pool, PoolSettings};
 use crate::lifecycle::Lifecycle;
 use crate::middleware::request_context::Ids;
 use crate::middleware::wire::Wire;
-use crate::middleware::{deadline, observe, panics, request_context};
+use crate::middleware::{observe, request_context};
 use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
@@ -316,8 +316,6 @@ fn app(
                 "No resource has this path.",
             ))
         }))
-        .wrap(from_fn(deadline::deadline))
-        .wrap(from_fn(panics::catch_panics))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))

@@ -1,5 +1,5 @@
 //! What every request passes through, outermost first: the request context, the log line and
-//! figures, the guard against panics, the deadline.
+//! figures; and then, around each resource, the guard against panics and the deadline.
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
 
@@ -7,6 +7,7 @@ pub mod deadline;
 pub mod observe;
 pub mod panics;
 pub mod request_context;
+pub mod resource;
 pub mod wire;
 
 use actix_web::body::{BoxBody, MessageBody};

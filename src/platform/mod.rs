@@ -2,10 +2,10 @@
 //!
 //! Nothing here knows a slice. The database adapters of a slice live in the slice.
 
+pub mod body;
 pub mod clock;
 pub mod context;
 pub mod database;
-pub mod http;
 pub mod machine;
 pub mod metrics;
 pub mod openapi;

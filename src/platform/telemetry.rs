@@ -37,7 +37,7 @@ pub fn start(settings: &Log) -> WorkerGuard {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .finish(buffered_stdout());
-    let filter = EnvFilter::new(&settings.filter);
+    let filter = EnvFilter::new(filter(&settings.filter));
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
         LogFormat::Json => registry
@@ -60,6 +60,15 @@ pub fn start(settings: &Log) -> WorkerGuard {
     }
     log_panics();
     guard
+}
+
+/// The server's own talk at `info` is for its developers, unless somebody asks for it.
+fn filter(wanted: &str) -> String {
+    if wanted.contains("actix_server") {
+        wanted.to_owned()
+    } else {
+        format!("actix_server=warn,{wanted}")
+    }
 }
 
 /// Standard output without the line buffering of [`std::io::stdout`]: the writer's thread flushes

@@ -8,7 +8,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::platform::http;
+use crate::middleware::resource;
 
 pub use endpoint::api;
 
@@ -18,9 +18,9 @@ pub fn routes(_: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(http::get("/openapi.json", endpoint::openapi))
-            .service(http::get("/docs", endpoint::page))
-            .service(http::get("/docs/{file}", endpoint::asset))
-            .service(http::get("/problems/{slug}", endpoint::problem));
+            .service(resource::get("/openapi.json", endpoint::openapi))
+            .service(resource::get("/docs", endpoint::page))
+            .service(resource::get("/docs/{file}", endpoint::asset))
+            .service(resource::get("/problems/{slug}", endpoint::problem));
     })
 }

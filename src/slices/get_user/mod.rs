@@ -9,7 +9,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::platform::http;
+use crate::middleware::resource;
 
 pub use endpoint::api;
 
@@ -21,6 +21,6 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(http::get("/users/{id}", endpoint::get_user));
+            .service(resource::get("/users/{id}", endpoint::get_user));
     })
 }

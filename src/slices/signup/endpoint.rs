@@ -11,7 +11,7 @@ use super::command::{Outcome, SignUp, SignUpError, SignUpHandler};
 use crate::domain::{BrokenRule, Email, Name, Password};
 use crate::hashing::HashError;
 use crate::platform::context;
-use crate::platform::http::{BodyLimits, read_json};
+use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
 

@@ -13,7 +13,8 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::platform::http;
+use crate::middleware::resource;
+use crate::platform::body::BodyLimits;
 
 pub use endpoint::api;
 
@@ -31,7 +32,7 @@ pub fn routes(platform: &Platform) -> Routes {
             lifecycle: platform.lifecycle.clone(),
             write_limit: platform.settings.http.request_timeout,
         },
-        limits: http::BodyLimits {
+        limits: BodyLimits {
             bytes: MAX_BODY,
             time: platform.settings.http.read_timeout,
         },
@@ -39,6 +40,6 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(http::post("/signup", endpoint::sign_up));
+            .service(resource::post("/signup", endpoint::sign_up));
     })
 }

@@ -1,47 +1,14 @@
-//! What every endpoint does alike: resources that answer wrong methods, and bodies read within
-//! their limits.
+//! Bodies, read within their limits.
 
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::web::{self, Payload};
-use actix_web::{FromRequest, Handler, HttpRequest, Resource, Responder, guard};
+use actix_web::HttpRequest;
+use actix_web::web::Payload;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemType};
-
-/// A resource that answers GET and HEAD, and 405 to the rest.
-pub fn get<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    web::resource(path)
-        .route(
-            web::route()
-                .guard(guard::Any(guard::Get()).or(guard::Head()))
-                .to(handler),
-        )
-        .default_service(web::to(async || -> Result<&'static str, Problem> {
-            Err(Problem::method_not_allowed("GET, HEAD"))
-        }))
-}
-
-/// A resource that answers POST, and 405 to the rest.
-pub fn post<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    web::resource(path)
-        .route(web::post().to(handler))
-        .default_service(web::to(async || -> Result<&'static str, Problem> {
-            Err(Problem::method_not_allowed("POST"))
-        }))
-}
 
 /// How much of a body is read, and for how long.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,302 @@
+//! A PostgreSQL server for one test process, from the machine's own binaries.
+//!
+//! [`server`] starts it once, on a free port, in a folder of its own. A watchdog outside the
+//! process stops it and removes the folder when the process ends, however it ends. Each test
+//! takes a [`Database`] of its own.
+
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to do where the programs of PostgreSQL are missing.
+const MISSING: &str = "the programs of a PostgreSQL server (initdb, postgres, psql) were not found.\n\
+    Install PostgreSQL 15 or newer, or run `make test`, which does it on Debian and Ubuntu.\n\
+    Where they are in an unusual place, name their folder in PG_BIN.";
+
+/// Stops the server and removes its folder, once its standard input closes.
+const WATCHDOG: &str = r#"
+read -r _
+kill -INT "$1" 2>/dev/null
+tries=0
+while kill -0 "$1" 2>/dev/null && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+kill -KILL "$1" 2>/dev/null
+rm -rf "$2"
+"#;
+
+/// A running server.
+pub struct Server {
+    bin: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    owner: Option<Owner>,
+    process: Mutex<Child>,
+    /// Open for as long as this process lives: the watchdog acts when it closes.
+    _watchdog: ChildStdin,
+    databases: AtomicU32,
+}
+
+/// The account that the server runs as, where this process is root: PostgreSQL refuses root.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+/// A database of one test; dropped with it.
+pub struct Database {
+    server: &'static Server,
+    name: String,
+}
+
+/// The server of this process, started at the first call.
+///
+/// # Panics
+/// With a plain message where PostgreSQL is missing or does not start.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| match Server::start() {
+        Ok(server) => server,
+        Err(error) => panic!("\n\nNo PostgreSQL for the tests: {error}\n"),
+    })
+}
+
+impl Server {
+    /// Starts a server of its own, for a test that stops or kills it.
+    ///
+    /// # Errors
+    /// Where PostgreSQL is missing or does not start.
+    pub fn start() -> io::Result<Self> {
+        let bin = find_programs().ok_or_else(|| io::Error::other(MISSING))?;
+        let owner = owner()?;
+        let folder = tempfile::Builder::new()
+            .prefix("throwaway-postgres-")
+            .tempdir()?
+            .keep();
+        if let Some(owner) = owner {
+            chown(&folder, Some(owner.uid), Some(owner.gid))?;
+        }
+        let data = folder.join("data");
+        let made = command(&bin, "initdb", owner)
+            .arg("--pgdata")
+            .arg(&data)
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+            .args(["--locale=C", "--no-sync", "--no-instructions"])
+            .current_dir(&folder)
+            .output()?;
+        if !made.status.success() {
+            return Err(io::Error::other(
+                String::from_utf8_lossy(&made.stderr).into_owned(),
+            ));
+        }
+        let port = free_port()?;
+        let process = run(&bin, &folder, port, owner)?;
+        let mut watchdog = Command::new("sh")
+            .args(["-c", WATCHDOG, "watchdog"])
+            .arg(process.id().to_string())
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let stdin = watchdog
+            .stdin
+            .take()
+            .ok_or_else(|| io::Error::other("the watchdog has no input"))?;
+        let server = Self {
+            bin,
+            folder,
+            port,
+            owner,
+            process: Mutex::new(process),
+            _watchdog: stdin,
+            databases: AtomicU32::new(0),
+        };
+        server.wait_until_it_answers()?;
+        Ok(server)
+    }
+
+    /// Makes a database.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn database(&'static self) -> Database {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{number}");
+        self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        Database { server: self, name }
+    }
+
+    /// The URL of a database of this server.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Runs statements, and gives what they print: rows of `|`-separated values.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        let mut psql = command(&self.bin, "psql", self.owner)
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set=ON_ERROR_STOP=1", "--username=postgres"])
+            .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
+            .arg(format!("--dbname={database}"))
+            .current_dir(&self.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        let mut stdin = psql.stdin.take().expect("piped");
+        stdin.write_all(statements.as_bytes()).expect("psql reads");
+        drop(stdin);
+        let output = psql.wait_with_output().expect("psql ends");
+        assert!(
+            output.status.success(),
+            "{statements}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn wait_until_it_answers(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < START_LIMIT {
+            let ended = self.process.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
+            if ended.is_some() {
+                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                return Err(io::Error::other(format!("the server ended at once:\n{log}")));
+            }
+            let ready = command(&self.bin, "pg_isready", self.owner)
+                .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
+                .current_dir(&self.folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            let answers = match ready {
+                Ok(status) => status.success(),
+                Err(_) => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+            };
+            if answers {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(io::Error::other("the server did not answer in time"))
+    }
+}
+
+impl Database {
+    /// Where the database is.
+    pub fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs statements in it; see [`Server::sql`].
+    pub fn sql(&self, statements: &str) -> String {
+        self.server.sql(&self.name, statements)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let name = &self.name;
+        self.server.sql(
+            "postgres",
+            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+        );
+    }
+}
+
+fn run(bin: &Path, folder: &Path, port: u16, owner: Option<Owner>) -> io::Result<Child> {
+    let log = std::fs::File::create(folder.join("log"))?;
+    command(bin, "postgres", owner)
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-p", &port.to_string()])
+        .args(["-c", "listen_addresses=127.0.0.1"])
+        .arg("-c")
+        .arg(format!("unix_socket_directories={}", folder.display()))
+        .args(["-c", "max_connections=500", "-c", "fsync=off"])
+        .args(["-c", "log_min_messages=warning"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+}
+
+fn command(bin: &Path, program: &str, owner: Option<Owner>) -> Command {
+    let mut command = Command::new(bin.join(program));
+    command.env_remove("PGHOST").env_remove("PGPORT");
+    command.env_remove("PGDATABASE").env_remove("PGUSER");
+    if let Some(owner) = owner {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+    command
+}
+
+fn find_programs() -> Option<PathBuf> {
+    let named = std::env::var_os("PG_BIN").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = named.into_iter().collect();
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    folders.extend(versions.into_iter().map(|(_, folder)| folder));
+    folders.extend(std::env::split_paths(&path));
+    folders.into_iter().find(|folder| {
+        ["initdb", "postgres", "psql"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
+    })
+}
+
+fn owner() -> io::Result<Option<Owner>> {
+    use std::os::unix::fs::MetadataExt;
+    let own_uid = std::fs::metadata("/proc/self").map_or(1, |metadata| metadata.uid());
+    if own_uid != 0 {
+        return Ok(None);
+    }
+    let accounts = std::fs::read_to_string("/etc/passwd")?;
+    ["postgres", "nobody"]
+        .iter()
+        .find_map(|name| {
+            let mut fields = accounts
+                .lines()
+                .map(|line| line.split(':'))
+                .find(|fields| fields.clone().next() == Some(name))?;
+            Some(Owner {
+                uid: fields.nth(2)?.parse().ok()?,
+                gid: fields.next()?.parse().ok()?,
+            })
+        })
+        .map(Some)
+        .ok_or_else(|| io::Error::other("this is root, and there is no account postgres or nobody"))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

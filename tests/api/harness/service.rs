@@ -1,0 +1,185 @@
+//! The service as a process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+
+use super::raw::Connection;
+use super::{Backend, Database};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running service; killed when dropped.
+pub struct Service {
+    pub address: SocketAddr,
+    pub database: Arc<Database>,
+    pub client: Client,
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
+    command.env_clear().args(arguments);
+    command.envs(settings.iter().copied());
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    let output = command(arguments, settings)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    Output {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Service {
+    /// Starts the service on a database of its own.
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, &[]).await
+    }
+
+    /// The same with some settings.
+    pub async fn start_with(backend: Backend, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(Arc::new(Database::new(backend)), settings).await
+    }
+
+    /// Starts the service on this database.
+    pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
+        let url = database.url();
+        let defaults = [
+            ("DATABASE_URL", url.as_str()),
+            ("DATABASE_MIGRATE", "true"),
+            ("DATABASE_MAX_CONNECTIONS", "5"),
+            ("PORT", "0"),
+            ("BCRYPT_COST", "4"),
+            ("LOG_FORMAT", "json"),
+        ];
+        let mut process = command(&["serve"], &defaults)
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stdout = process.stdout.take().expect("piped");
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                lines.lock().expect("no panic").push(line);
+            }
+        });
+        let mut service = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            database,
+            client: Client::new(),
+            process,
+            log,
+        };
+        let ready = service.wait_for_line("ready: listening").await;
+        service.address = ready["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("the ready line has the address");
+        service
+    }
+
+    /// Waits for a log line with this message.
+    pub async fn wait_for_line(&mut self, message: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            if let Some(line) = self.log_lines().into_iter().find(|line| line["message"] == message)
+            {
+                return line;
+            }
+            if let Some(status) = self.process.try_wait().expect("a child") {
+                panic!("the service ended with {status}: {:?}", self.log_text());
+            }
+            assert!(begun.elapsed() < LIMIT, "no {message:?} in {}", self.log_text());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Everything the service has logged, as JSON.
+    pub fn log_lines(&self) -> Vec<Value> {
+        let lines = self.log.lock().expect("no panic");
+        lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .collect()
+    }
+
+    /// Everything the service has logged.
+    pub fn log_text(&self) -> String {
+        self.log.lock().expect("no panic").join("\n")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        let request = self.client.get(self.url(path));
+        request.send().await.expect("an answer")
+    }
+
+    /// A `POST /signup` of this body.
+    pub fn signup(&self, body: &Value) -> RequestBuilder {
+        self.client.post(self.url("/signup")).json(body)
+    }
+
+    /// A connection to write bytes on.
+    pub fn connect(&self) -> Connection {
+        Connection::to(self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.process.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits until the process has ended.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(begun.elapsed() < LIMIT, "still running: {}", self.log_text());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,427 @@
+//! `POST /signup`: every row of the contract, on both backends.
+
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, somebody};
+
+/// Checks that an answer is a problem of this kind, with ids, and gives its body.
+pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
+    assert_eq!(response.status(), status);
+    let headers = response.headers().clone();
+    assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
+    let body: Value = response.json().await.expect("JSON");
+    assert_eq!(body["type"], format!("/problems/{slug}"));
+    assert_eq!(body["status"], status);
+    assert!(body["title"].is_string() && body["detail"].is_string());
+    assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
+    assert!(headers.contains_key("x-correlation-id"));
+    body
+}
+
+async fn raw(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
+    let request = service.client.post(service.url("/signup"));
+    let request = request.header(CONTENT_TYPE, content_type).body(body);
+    request.send().await.expect("an answer")
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_account_is_made_and_read_back(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let body = json!({
+        "name": "  Ada Lovelace ",
+        "email": "Ada@Example.ORG",
+        "password": "correct horse battery staple",
+        "display_name": "Ada",
+    });
+    let response = service.signup(&body).send().await.expect("an answer");
+
+    assert_eq!(response.status(), 201);
+    let location = response.headers()[LOCATION].to_str().expect("ASCII").to_owned();
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let user: Value = response.json().await.expect("JSON");
+    assert_eq!(user["name"], "Ada Lovelace");
+    assert_eq!(user["email"], "Ada@Example.ORG");
+    assert_eq!(user["display_name"], "Ada");
+    let id = user["id"].as_str().expect("an id");
+    assert_eq!(location, format!("/users/{id}"));
+    assert_eq!(&id[14..15], "7", "UUIDv7: {id}");
+    let created_at = user["created_at"].as_str().expect("a time");
+    assert!(
+        created_at.len() == 27 && created_at.ends_with('Z'),
+        "RFC 3339, UTC, microseconds: {created_at}"
+    );
+    assert_eq!(user.as_object().expect("an object").len(), 5, "{user}");
+
+    let read: Value = service.get(&location).await.json().await.expect("JSON");
+    assert_eq!(read, user);
+}
+
+#[rstest]
+#[tokio::test]
+async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let request = service.signup(&somebody("Ada@Example.ORG"));
+    let request = request.header("X-Correlation-ID", "order-42");
+    let user: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    let id = user["id"].as_str().expect("an id");
+
+    assert_eq!(service.database.counts().await, [1, 1, 1]);
+    let same = "SELECT count(*) FROM users u JOIN users_read r ON r.id = u.id \
+         JOIN user_events e ON e.user_id = u.id \
+         WHERE u.created_at = u.updated_at AND u.created_at = r.created_at \
+         AND u.created_at = e.occurred_at AND u.email_canonical = r.email_canonical";
+    assert_eq!(service.database.rows(same).await, ["1"]);
+    let users = "SELECT name, email, email_canonical, substr(password_hash, 1, 31) FROM users";
+    assert_eq!(
+        service.database.rows(users).await,
+        ["Ada Lovelace|Ada@Example.ORG|ada@example.org|$bcrypt-sha256$v=2,t=2b,r=4$".to_owned()
+            + &service.database.rows("SELECT substr(password_hash, 28, 4) FROM users").await[0]]
+    );
+    let events = "SELECT type, CAST(schema_version AS bigint), correlation_id, \
+         CAST(payload AS text) FROM user_events";
+    let event = &service.database.rows(events).await[0];
+    let (fixed, payload) = event.split_at(event.find('{').expect("JSON"));
+    assert_eq!(fixed, "user.signed_up|1|order-42|");
+    let payload: Value = serde_json::from_str(payload).expect("JSON");
+    assert_eq!(
+        payload,
+        json!({
+            "id": id,
+            "name": "Ada Lovelace",
+            "email": "Ada@Example.ORG",
+            "display_name": "Ada Lovelace",
+        })
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let response = service.signup(&somebody("ada@example.org")).send().await;
+    assert_eq!(response.expect("an answer").status(), 201);
+    for statement in ["UPDATE user_events SET type = 'x'", "DELETE FROM user_events"] {
+        let error = service.database.execute(statement).await.expect_err(statement);
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
+#[rstest]
+#[case::empty("", 400)]
+#[case::cut("{\"name\":\"Ada\"", 400)]
+#[case::no_json("name=Ada", 400)]
+#[case::an_array("[\"Ada\",\"ada@example.org\",\"correct horse battery staple\"]", 400)]
+#[case::a_string("\"Ada\"", 400)]
+#[case::null("null", 400)]
+#[case::behind_it("{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"} x", 400)]
+#[case::duplicate("{\"name\":\"Ada\",\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
+#[case::unknown("{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\",\"admin\":true}", 400)]
+#[case::wrong_type("{\"name\":1,\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
+#[case::surrogate("{\"name\":\"\\ud800\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
+#[tokio::test]
+async fn a_body_that_is_not_the_json_wanted(
+    #[case] body: &'static str,
+    #[case] status: u16,
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
+    let answer = problem(raw(&service, "application/json", body).await, status, "malformed-request").await;
+    assert!(!answer.to_string().contains("correct horse"), "{answer}");
+    assert_eq!(service.database.counts().await, [0, 0, 0]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn bodies_that_are_bad_bytes_or_nested_deeply(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let bad_utf8 = b"{\"name\":\"\xff\xfe\",\"email\":\"a@b.c\",\"password\":\"p\"}".to_vec();
+    problem(raw(&service, "application/json", bad_utf8).await, 400, "malformed-request").await;
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(8000), "]".repeat(8000));
+    problem(raw(&service, "application/json", deep).await, 400, "malformed-request").await;
+    let deep_unknown = format!("{{\"x\":{}", "{\"x\":".repeat(3000));
+    problem(raw(&service, "application/json", deep_unknown).await, 400, "malformed-request").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    for (number, accepted) in ["application/json", "Application/JSON; charset=utf-8"].iter().enumerate() {
+        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        assert_eq!(raw(&service, accepted, body).await.status(), 201, "{accepted}");
+    }
+    let body = somebody("bob@example.org").to_string();
+    for refused in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", ""] {
+        let response = raw(&service, refused, body.clone()).await;
+        problem(response, 415, "unsupported-media-type").await;
+    }
+    let without = service.client.post(service.url("/signup")).body(body);
+    problem(without.send().await.expect("an answer"), 415, "unsupported-media-type").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_body_over_16_kib_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let body = somebody("ada@example.org").to_string();
+    let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
+    assert_eq!(raw(&service, "application/json", padded(16 * 1024)).await.status(), 201);
+    let response = raw(&service, "application/json", padded(16 * 1024 + 1)).await;
+    problem(response, 413, "payload-too-large").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_body_that_says_it_is_large_is_not_read(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let head = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let mut declared = service.connect();
+    declared.send(format!("{head}Content-Length: 1000000000\r\n\r\n"));
+    declared.answer().expect("an answer").problem(413, "payload-too-large");
+    assert!(declared.is_closed());
+
+    let mut chunked = service.connect();
+    chunked.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
+    for _ in 0..5 {
+        chunked.send(format!("1000\r\n{}\r\n", " ".repeat(4096)));
+    }
+    chunked.answer().expect("an answer").problem(413, "payload-too-large");
+    assert!(chunked.is_closed());
+}
+
+/// The broken fields of an answer, as `pointer code`.
+async fn broken(service: &Service, body: &Value) -> Vec<String> {
+    let response = service.signup(body).send().await.expect("an answer");
+    let answer = problem(response, 422, "validation-failed").await;
+    let errors = answer["errors"].as_array().expect("errors");
+    errors
+        .iter()
+        .map(|error| {
+            assert!(error["detail"].is_string(), "{error}");
+            let pointer = error["pointer"].as_str().expect("a pointer");
+            let code = error["code"].as_str().expect("a code");
+            format!("{pointer} {code}")
+        })
+        .collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_broken_field_is_told_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    assert_eq!(
+        broken(&service, &json!({})).await,
+        ["/name required", "/email required", "/password required"]
+    );
+    let body = json!({
+        "name": " ",
+        "email": "nobody",
+        "password": "short",
+        "display_name": "a\nb",
+    });
+    assert_eq!(
+        broken(&service, &body).await,
+        [
+            "/name required",
+            "/email invalid_email",
+            "/password too_short",
+            "/display_name control_character",
+        ]
+    );
+    assert_eq!(service.database.counts().await, [0, 0, 0]);
+}
+
+#[rstest]
+#[case::name_long("name", "x".repeat(256), "too_long")]
+#[case::name_control("name", "a\u{0}b".to_owned(), "control_character")]
+#[case::display_name_empty("display_name", String::new(), "required")]
+#[case::display_name_long("display_name", "é".repeat(256), "too_long")]
+#[case::email_octets("email", format!("a@{}.example.org", vec!["d".repeat(60); 5].join(".")), "too_long")]
+#[case::email_local("email", format!("{}@example.org", "a".repeat(65)), "too_long")]
+#[case::email_no_ascii_local("email", "ädä@example.org".to_owned(), "invalid_email")]
+#[case::email_space("email", "ada @example.org".to_owned(), "invalid_email")]
+#[case::email_control("email", "ada@example.org\u{7}".to_owned(), "invalid_email")]
+#[case::password_short("password", "kX9#vQ2".to_owned(), "too_short")]
+#[case::password_long("password", "kX9#vQ2z".repeat(129), "too_long")]
+#[case::password_nul("password", "kX9#vQ2z\u{0}".to_owned(), "nul_character")]
+#[case::password_guessable("password", "password1".to_owned(), "too_guessable")]
+#[case::password_own_name("password", "ada lovelace".to_owned(), "own_name_or_address")]
+#[case::password_own_address("password", "ADA@example.org".to_owned(), "own_name_or_address")]
+#[tokio::test]
+async fn each_rule_of_a_field(
+    #[case] field: &str,
+    #[case] value: String,
+    #[case] code: &str,
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
+    let mut body = somebody("ada@example.org");
+    body[field] = json!(value);
+    assert_eq!(broken(&service, &body).await, [format!("/{field} {code}")]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let first = service.signup(&somebody("ada@bücher.example")).send().await;
+    assert_eq!(first.expect("an answer").status(), 201);
+    for same in ["ADA@BÜCHER.example", "ada@xn--bcher-kva.example", "Ada@bu\u{308}cher.example"] {
+        let response = service.signup(&somebody(same)).send().await.expect("an answer");
+        problem(response, 409, "email-already-registered").await;
+    }
+    for other in ["ada+x@bücher.example", "a.da@bücher.example"] {
+        let response = service.signup(&somebody(other)).send().await.expect("an answer");
+        assert_eq!(response.status(), 201, "{other}");
+    }
+    assert_eq!(service.database.counts().await, [3, 3, 3]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let send = || async {
+        let request = service.signup(&somebody("ada@example.org"));
+        let response = request.header("X-Request-ID", "race").send().await.expect("an answer");
+        let status = response.status().as_u16();
+        (status, response.bytes().await.expect("a body"))
+    };
+    let answers = futures_util::future::join_all((0..16).map(|_| send())).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.0 == 201);
+    assert_eq!(won.len(), 1);
+    let later = send().await;
+    assert_eq!(later.0, 409);
+    assert!(
+        lost.iter().all(|answer| *answer == later),
+        "found first or lost in a race, the answer is the same: {lost:?}"
+    );
+    assert_eq!(service.database.counts().await, [1, 1, 1]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: Backend) {
+    let settings = [("BCRYPT_COST", "12"), ("BCRYPT_THREADS", "1"), ("BCRYPT_QUEUE", "1")];
+    let service = Service::start_with(backend, &settings).await;
+    let send = async |number: u32| {
+        let request = service.signup(&somebody(&format!("ada{number}@example.org")));
+        request.send().await.expect("an answer")
+    };
+    let answers = futures_util::future::join_all((0..12).map(send)).await;
+    let (made, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status() == 201);
+    assert!(!made.is_empty() && made.len() < 12, "{}", made.len());
+    for answer in refused {
+        let wait: u64 = answer.headers()[RETRY_AFTER].to_str().expect("ASCII").parse().expect("seconds");
+        assert!((1..=10).contains(&wait), "{wait}");
+        problem(answer, 503, "overloaded").await;
+    }
+    let count = i64::try_from(made.len()).expect("small");
+    assert_eq!(service.database.counts().await, [count; 3]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_wait_beyond_the_deadline_is_overload_at_once(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [("BCRYPT_COST", "16"), ("REQUEST_TIMEOUT_MS", "500")];
+    let service = Service::start_with(backend, &settings).await;
+    let begun = std::time::Instant::now();
+    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    problem(response, 503, "overloaded").await;
+    assert!(begun.elapsed().as_millis() < 400, "{:?}", begun.elapsed());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &[("REQUEST_TIMEOUT_MS", "2000")]).await;
+    service.database.execute("ALTER TABLE users RENAME TO away").await.expect("renamed");
+    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    // A missing table is a defect and not an absence.
+    problem(response, 500, "internal-error").await;
+    service.database.execute("ALTER TABLE away RENAME TO users").await.expect("renamed");
+
+    let _lock = lock_out(&service, backend).await;
+    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    assert!(response.headers().contains_key(RETRY_AFTER));
+    problem(response, 503, "unavailable").await;
+}
+
+/// Holds a lock that no write gets past, until dropped.
+pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::Any> {
+    use sqlx::{Connection, Executor};
+    match backend {
+        Sqlite => {
+            let mut connection = sqlx::SqliteConnection::connect(&service.database.url()).await.expect("opens");
+            connection.execute("BEGIN IMMEDIATE").await.expect("locked");
+            Box::new(connection)
+        }
+        Postgres => {
+            let mut connection = sqlx::PgConnection::connect(&service.database.url()).await.expect("answers");
+            connection.execute("BEGIN; LOCK TABLE users").await.expect("locked");
+            Box::new(connection)
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_client_that_leaves_leaves_all_of_it_or_none(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start_with(backend, &[("BCRYPT_COST", "8")]).await;
+    for number in 0_u64..40 {
+        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        let mut connection = service.connect();
+        connection.send(format!(
+            "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        // From at once to well after the hash.
+        tokio::time::sleep(std::time::Duration::from_micros(number * 700)).await;
+        drop(connection);
+    }
+    let last = service.signup(&somebody("last@example.org")).send().await.expect("an answer");
+    assert_eq!(last.status(), 201);
+    let [users, read, events] = service.database.counts().await;
+    assert_eq!([users, read], [read, events]);
+    let whole = "SELECT count(*) FROM users u JOIN users_read r ON r.id = u.id \
+         JOIN user_events e ON e.user_id = u.id";
+    assert_eq!(service.database.rows(whole).await, [users.to_string()]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &[("RUST_LOG", "trace")]).await;
+    let body = somebody("ada@example.org");
+    for _ in 0..2 {
+        service.signup(&body).send().await.expect("an answer");
+    }
+    let broken = body.to_string().replace("\"name\"", "\"correct horse battery staple\"");
+    raw(&service, "application/json", broken).await;
+    for table in ["users", "users_read", "user_events"] {
+        let columns = match table {
+            "users" => "name || email || email_canonical || password_hash",
+            "users_read" => "name || email || email_canonical || display_name",
+            _ => "type || correlation_id || CAST(payload AS text)",
+        };
+        for row in service.database.rows(&format!("SELECT {columns} FROM {table}")).await {
+            assert!(!row.contains("horse"), "{table}: {row}");
+        }
+    }
+    let log = service.log_text();
+    assert!(log.contains("\"request\""), "the log is there");
+    assert!(!log.contains("horse"), "a password in the log");
+    for line in service.log_lines() {
+        assert!(!line.to_string().contains("ada@example.org"), "an address in the log: {line}");
+    }
+}
