@@ -10,25 +10,47 @@ use super::deadline::deadline;
 use super::panics::catch_panics;
 use crate::platform::problem::Problem;
 
-/// A resource that answers GET and HEAD, and 405 to the rest.
-pub fn get<F, Args>(path: &str, handler: F) -> Resource<impl Guarded>
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder<Body: MessageBody> + 'static,
-{
-    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    resource(path, route.to(handler), "GET, HEAD")
+/// The methods that a resource answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    /// GET, and HEAD as HTTP wants it.
+    Get,
+    /// POST.
+    Post,
 }
 
-/// A resource that answers POST, and 405 to the rest.
-pub fn post<F, Args>(path: &str, handler: F) -> Resource<impl Guarded>
+impl Methods {
+    fn route(self) -> Route {
+        match self {
+            Self::Get => web::route().guard(guard::Any(guard::Get()).or(guard::Head())),
+            Self::Post => web::post(),
+        }
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// A resource that answers these methods by the handler, and 405 to the rest.
+// The guards sit here and not around the whole application: there, holding on to the request,
+// which they need to answer it, would keep the router from changing it.
+pub fn resource<F, Args>(path: &str, methods: Methods, handler: F) -> Resource<impl Guarded>
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder<Body: MessageBody> + 'static,
 {
-    resource(path, web::post().to(handler), "POST")
+    web::resource(path)
+        .route(methods.route().to(handler))
+        .default_service(web::to(move || async move {
+            Err::<&'static str, _>(Problem::method_not_allowed(methods.allow()))
+        }))
+        .wrap(from_fn(deadline))
+        .wrap(from_fn(catch_panics))
 }
 
 /// The service behind a resource.
@@ -52,16 +74,4 @@ impl<T> Guarded for T where
             InitError = (),
         > + 'static
 {
-}
-
-// The guards sit here and not around the whole application: there, holding on to the request,
-// which they need to answer it, would keep the router from changing it.
-fn resource(path: &str, route: Route, allow: &'static str) -> Resource<impl Guarded> {
-    web::resource(path)
-        .route(route)
-        .default_service(web::to(move || async move {
-            Err::<&'static str, _>(Problem::method_not_allowed(allow))
-        }))
-        .wrap(from_fn(deadline))
-        .wrap(from_fn(catch_panics))
 }

@@ -75,11 +75,10 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
          WHERE u.created_at = u.updated_at AND u.created_at = r.created_at \
          AND u.created_at = e.occurred_at AND u.email_canonical = r.email_canonical";
     assert_eq!(service.database.rows(same).await, ["1"]);
-    let users = "SELECT name, email, email_canonical, substr(password_hash, 1, 31) FROM users";
+    let users = "SELECT name, email, email_canonical, substr(password_hash, 1, 28) FROM users";
     assert_eq!(
         service.database.rows(users).await,
-        ["Ada Lovelace|Ada@Example.ORG|ada@example.org|$bcrypt-sha256$v=2,t=2b,r=4$".to_owned()
-            + &service.database.rows("SELECT substr(password_hash, 28, 4) FROM users").await[0]]
+        ["Ada Lovelace|Ada@Example.ORG|ada@example.org|$bcrypt-sha256$v=2,t=2b,r=4$"]
     );
     let events = "SELECT type, CAST(schema_version AS bigint), correlation_id, \
          CAST(payload AS text) FROM user_events";
@@ -385,7 +384,8 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         ));
-        // From at once to well after the hash.
+        // Nothing is awaited here: what varies is the moment of leaving, from at once to well
+        // after the hash.
         tokio::time::sleep(std::time::Duration::from_micros(number * 700)).await;
         drop(connection);
     }

@@ -8,7 +8,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 
 pub use endpoint::api;
 
@@ -18,9 +18,9 @@ pub fn routes(_: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(resource::get("/openapi.json", endpoint::openapi))
-            .service(resource::get("/docs", endpoint::page))
-            .service(resource::get("/docs/{file}", endpoint::asset))
-            .service(resource::get("/problems/{slug}", endpoint::problem));
+            .service(resource("/openapi.json", Methods::Get, endpoint::openapi))
+            .service(resource("/docs", Methods::Get, endpoint::page))
+            .service(resource("/docs/{file}", Methods::Get, endpoint::asset))
+            .service(resource("/problems/{slug}", Methods::Get, endpoint::problem));
     })
 }

@@ -9,7 +9,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 
 pub use endpoint::api;
 
@@ -21,6 +21,6 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(resource::get("/users/{id}", endpoint::get_user));
+            .service(resource("/users/{id}", Methods::Get, endpoint::get_user));
     })
 }

@@ -9,7 +9,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 
 pub use endpoint::api;
 
@@ -22,7 +22,7 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(resource::get("/health", endpoint::health))
-            .service(resource::get("/ready", endpoint::ready));
+            .service(resource("/health", Methods::Get, endpoint::health))
+            .service(resource("/ready", Methods::Get, endpoint::ready));
     })
 }

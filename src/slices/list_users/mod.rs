@@ -10,7 +10,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 
 pub use endpoint::api;
 
@@ -22,6 +22,6 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(resource::get("/users", endpoint::list_users));
+            .service(resource("/users", Methods::Get, endpoint::list_users));
     })
 }

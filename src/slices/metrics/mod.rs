@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::Problem;
 
@@ -19,7 +19,7 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(metrics.clone())
-            .service(resource::get("/metrics", get_metrics));
+            .service(resource("/metrics", Methods::Get, get_metrics));
     })
 }
 

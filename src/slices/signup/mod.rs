@@ -13,7 +13,7 @@ use actix_web::web;
 
 use super::Routes;
 use crate::app::Platform;
-use crate::middleware::resource;
+use crate::middleware::resource::{Methods, resource};
 use crate::platform::body::BodyLimits;
 
 pub use endpoint::api;
@@ -40,6 +40,6 @@ pub fn routes(platform: &Platform) -> Routes {
     Arc::new(move |config| {
         config
             .app_data(endpoint.clone())
-            .service(resource::post("/signup", endpoint::sign_up));
+            .service(resource("/signup", Methods::Post, endpoint::sign_up));
     })
 }

@@ -3,10 +3,11 @@
 mod raw;
 mod service;
 
-pub use raw::{Answer, Connection};
+pub use raw::Connection;
 pub use service::{Output, Service, run};
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
 
 /// A database that the service runs on.
@@ -41,45 +42,15 @@ impl Database {
 
     /// Runs a query past the service. Each row is its values, joined by `|`.
     pub async fn rows(&self, query: &str) -> Vec<String> {
-        let query = sqlx::AssertSqlSafe(query.to_owned());
-        match self {
-            Self::Sqlite(_) => {
-                let mut connection = connect_sqlite(&self.url()).await;
-                sqlx::query(query)
-                    .fetch_all(&mut connection)
-                    .await
-                    .expect("the query runs")
-                    .iter()
-                    .map(join_row)
-                    .collect()
-            }
-            Self::Postgres(_) => {
-                let mut connection = connect_postgres(&self.url()).await;
-                sqlx::raw_sql(query)
-                    .fetch_all(&mut connection)
-                    .await
-                    .expect("the query runs")
-                    .iter()
-                    .map(join_row)
-                    .collect()
-            }
-        }
+        self.execute(query).await.expect(query)
     }
 
-    /// Runs a statement past the service.
-    pub async fn execute(&self, statement: &str) -> Result<(), sqlx::Error> {
-        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+    /// The same, for a statement that may fail.
+    pub async fn execute(&self, statement: &str) -> Result<Vec<String>, sqlx::Error> {
         match self {
-            Self::Sqlite(_) => {
-                let mut connection = connect_sqlite(&self.url()).await;
-                sqlx::raw_sql(statement).execute(&mut connection).await?;
-            }
-            Self::Postgres(_) => {
-                let mut connection = connect_postgres(&self.url()).await;
-                sqlx::raw_sql(statement).execute(&mut connection).await?;
-            }
+            Self::Sqlite(_) => execute::<sqlx::Sqlite>(&self.url(), statement).await,
+            Self::Postgres(_) => execute::<sqlx::Postgres>(&self.url(), statement).await,
         }
-        Ok(())
     }
 
     /// The number of rows of each table that a signup writes.
@@ -93,31 +64,34 @@ impl Database {
     }
 }
 
-async fn connect_sqlite(url: &str) -> sqlx::SqliteConnection {
-    use sqlx::Connection;
-    sqlx::SqliteConnection::connect(url).await.expect("SQLite opens")
-}
-
-async fn connect_postgres(url: &str) -> sqlx::PgConnection {
-    use sqlx::Connection;
-    sqlx::PgConnection::connect(url).await.expect("PostgreSQL answers")
-}
-
-fn join_row<R>(row: &R) -> String
+async fn execute<DB>(url: &str, statement: &str) -> Result<Vec<String>, sqlx::Error>
 where
-    R: sqlx::Row,
-    usize: sqlx::ColumnIndex<R>,
-    for<'r> i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    for<'r> String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    DB: sqlx::Database,
+    for<'c> &'c mut DB::Connection: sqlx::Executor<'c, Database = DB>,
+    usize: sqlx::ColumnIndex<DB::Row>,
+    for<'r> i64: sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+    for<'r> String: sqlx::Decode<'r, DB> + sqlx::Type<DB>,
 {
-    (0..row.len())
-        .map(|at| {
-            row.try_get::<String, _>(at)
-                .or_else(|_| row.try_get::<i64, _>(at).map(|number| number.to_string()))
-                .expect("text or a whole number")
-        })
-        .collect::<Vec<_>>()
-        .join("|")
+    let mut connection = DB::Connection::connect(url).await?;
+    let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
+        .fetch_all(&mut connection)
+        .await?;
+    Ok(rows.iter().map(join::<DB>).collect())
+}
+
+fn join<DB>(row: &DB::Row) -> String
+where
+    DB: sqlx::Database,
+    usize: sqlx::ColumnIndex<DB::Row>,
+    for<'r> i64: sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+    for<'r> String: sqlx::Decode<'r, DB> + sqlx::Type<DB>,
+{
+    let value = |at| {
+        row.try_get::<String, _>(at)
+            .or_else(|_| row.try_get::<i64, _>(at).map(|number| number.to_string()))
+            .expect("text or a whole number")
+    };
+    (0..row.len()).map(value).collect::<Vec<_>>().join("|")
 }
 
 /// A body that signs up somebody new.
