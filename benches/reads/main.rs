@@ -1,0 +1,260 @@
+//! `GET /users/{id}`: the service beside a bare handler that does the same `SELECT`, and beside
+//! a handler that returns a constant.
+//!
+//! Every server is a process of its own with the same number of threads and connections, and is
+//! asked by the same load generator (`wrk`). Rounds alternate between the servers, so that a slow
+//! moment of the machine meets all of them; a figure is the median of its rounds.
+//!
+//! `cargo bench --bench reads` prints a table and writes `target/bench/reads.json`.
+
+mod bare;
+mod load;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use serde_json::{Value, json};
+
+const ROUNDS: usize = 5;
+const SECONDS: u32 = 4;
+const USERS: u128 = 1_000;
+/// What the service must reach of the bare handler's reads a second.
+const WANTED_RATIO: f64 = 0.85;
+
+const DATABASES: [&str; 2] = ["sqlite", "postgres"];
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["serve-bare", url] => bare::serve(Some(url)).map(|()| true),
+        ["serve-constant"] => bare::serve(None).map(|()| true),
+        _ => run(),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("reads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server under load, with the results of its rounds.
+struct Candidate {
+    name: &'static str,
+    database: &'static str,
+    server: Server,
+    rounds: Vec<load::Round>,
+}
+
+fn run() -> Result<bool, Failure> {
+    load::check()?;
+    let folder = tempfile::tempdir()?;
+    let script = load::write_script(folder.path(), USERS)?;
+    let postgres = throwaway_postgres::server().database();
+    let mut candidates = vec![Candidate::new(
+        "constant",
+        "none",
+        Server::bench(&["serve-constant"])?,
+    )];
+    for database in DATABASES {
+        let url = match database {
+            "sqlite" => format!("sqlite://{}", folder.path().join("bench.db").display()),
+            _ => postgres.url(),
+        };
+        let log = folder.path().join(format!("{database}.log"));
+        eprintln!("preparing {USERS} users on {database}");
+        migrate(&url)?;
+        bare::fill(&url, USERS)?;
+        candidates.push(Candidate::new(
+            "bare",
+            database,
+            Server::bench(&["serve-bare", &url])?,
+        ));
+        candidates.push(Candidate::new("service", database, Server::service(&url, &log)?));
+    }
+    for round in 1..=ROUNDS {
+        for candidate in &mut candidates {
+            eprintln!(
+                "round {round} of {ROUNDS}: {} on {}, {SECONDS} s",
+                candidate.name, candidate.database
+            );
+            let round = load::round(&candidate.server.address, &script, SECONDS)?;
+            candidate.rounds.push(round);
+        }
+    }
+    report(&candidates)
+}
+
+fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
+    println!(
+        "\nGET /users/{{id}}, {} connections, median of {ROUNDS} rounds of {SECONDS} s",
+        load::CONNECTIONS
+    );
+    println!(
+        "{:<10} {:<9} {:>11} {:>8} {:>8}",
+        "handler", "database", "requests/s", "p50 ms", "p99 ms"
+    );
+    let mut rows = Vec::new();
+    for candidate in candidates {
+        let figures = [
+            candidate.median(|round| round.per_second),
+            candidate.median(|round| round.p50_ms),
+            candidate.median(|round| round.p99_ms),
+        ];
+        println!(
+            "{:<10} {:<9} {:>11.0} {:>8.2} {:>8.2}",
+            candidate.name, candidate.database, figures[0], figures[1], figures[2]
+        );
+        rows.push(json!({
+            "handler": candidate.name,
+            "database": candidate.database,
+            "requests_per_second": figures[0].round(),
+            "p50_ms": figures[1],
+            "p99_ms": figures[2],
+        }));
+    }
+    let mut ratios = serde_json::Map::new();
+    let mut reached = true;
+    for database in DATABASES {
+        let per_second = |name| {
+            candidates
+                .iter()
+                .find(|candidate| candidate.name == name && candidate.database == database)
+                .map_or(f64::NAN, |candidate| candidate.median(|round| round.per_second))
+        };
+        let ratio = per_second("service") / per_second("bare");
+        reached &= ratio >= WANTED_RATIO;
+        println!(
+            "service / bare on {database}: {:.1} % (wanted: {:.0} %)",
+            ratio * 100.0,
+            WANTED_RATIO * 100.0
+        );
+        ratios.insert(database.to_owned(), json!((ratio * 1000.0).round() / 1000.0));
+    }
+    write_json(&json!({
+        "what": "GET /users/{id}",
+        "machine": machine(),
+        "connections": load::CONNECTIONS,
+        "rounds": ROUNDS,
+        "seconds_a_round": SECONDS,
+        "rows": rows,
+        "service_to_bare": ratios,
+        "wanted_ratio": WANTED_RATIO,
+    }))?;
+    Ok(reached)
+}
+
+fn write_json(report: &Value) -> Result<(), Failure> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(
+        folder.join("reads.json"),
+        serde_json::to_string_pretty(report)? + "\n",
+    )?;
+    println!("written: target/bench/reads.json");
+    Ok(())
+}
+
+/// The machine, in one line: figures mean nothing without it.
+fn machine() -> String {
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    format!("{model}, {} cores", threads())
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+impl Candidate {
+    fn new(name: &'static str, database: &'static str, server: Server) -> Self {
+        Self {
+            name,
+            database,
+            server,
+            rounds: Vec::new(),
+        }
+    }
+
+    fn median(&self, figure: impl Fn(&load::Round) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.rounds.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    }
+}
+
+/// A server process; killed when dropped.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    /// A server of this program.
+    fn bench(arguments: &[&str]) -> Result<Self, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let mut lines = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
+        let address = lines.next().ok_or("the bare server did not start")??;
+        Ok(Self { process, address })
+    }
+
+    /// The service as it is delivered: all middleware, logs at `info`, metrics.
+    fn service(url: &str, log: &std::path::Path) -> Result<Self, Failure> {
+        let process = Command::new(env!("CARGO_BIN_EXE_signup-service"))
+            .env_clear()
+            .env("DATABASE_URL", url)
+            .env("PORT", "0")
+            .env("LOG_FORMAT", "json")
+            .env("RUST_LOG", "info")
+            .stdout(std::fs::File::create(log)?)
+            .spawn()?;
+        let mut server = Self {
+            process,
+            address: String::new(),
+        };
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_secs(30) {
+            let ready = std::fs::read_to_string(log)?
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find_map(|line| Some(line["address"].as_str()?.to_owned()));
+            if let Some(address) = ready {
+                server.address = address;
+                return Ok(server);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Err("the service did not start".into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn migrate(url: &str) -> Result<(), Failure> {
+    let status = Command::new(env!("CARGO_BIN_EXE_signup-service"))
+        .arg("migrate")
+        .env_clear()
+        .env("DATABASE_URL", url)
+        .stdout(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the migrations failed".into())
+    }
+}
