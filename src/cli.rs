@@ -146,7 +146,7 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
-    let _flush = telemetry::start(&settings.log);
+    let _flush = telemetry::start(&settings.log).map_err(|error| Failure::new(&error))?;
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
     lifecycle::listen_for_signals(&lifecycle).map_err(|error| Failure::new(&error))?;

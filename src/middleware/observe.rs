@@ -8,6 +8,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 
 use crate::lifecycle::Lifecycle;
+use crate::platform::context;
 use crate::platform::metrics::Metrics;
 
 /// The route of a request that matched none.
@@ -30,10 +31,9 @@ pub async fn observe<B: MessageBody>(
     }
     let took = begun.elapsed();
     let status = response.status().as_u16();
-    let request = response.request();
-    let pattern = request.match_pattern();
-    let route = pattern.as_deref().unwrap_or(NO_ROUTE);
-    let method = request.method().as_str();
+    let route = context::with_current(|context| context.and_then(|c| c.route.get().copied()))
+        .unwrap_or(NO_ROUTE);
+    let method = response.request().method().as_str();
     metrics.request_ended(method, route, status, took);
     let bytes = match response.response().body().size() {
         BodySize::Sized(bytes) => bytes,

@@ -1,6 +1,6 @@
 //! The ids of a request: taken from the client or made, on every answer and log line.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix_web::Error;
@@ -55,6 +55,7 @@ pub async fn request_context<B: MessageBody>(
         request_id,
         correlation_id,
         deadline: Instant::now() + timeout,
+        route: OnceLock::new(),
     });
     let mut response = context::scope(Arc::clone(&context), next.call(request)).await?;
     put(response.headers_mut(), REQUEST_ID, &context.request_id);

@@ -1,6 +1,6 @@
 //! Who is asking: the ids and the deadline of the request that this task serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 tokio::task_local! {
@@ -16,6 +16,8 @@ pub struct RequestContext {
     pub correlation_id: String,
     /// When the answer must be out.
     pub deadline: Instant,
+    /// The path pattern of the resource that took the request; unset where none did.
+    pub route: OnceLock<&'static str>,
 }
 
 /// The context of the request that the current task serves, if it serves one.

@@ -1,0 +1,219 @@
+//! Writes log lines off the threads that serve requests.
+//!
+//! A line is appended to a bounded buffer; a thread of its own writes the buffer out, a batch at
+//! a time. So a busy service pays one wake-up and one system call for many lines, and a sink that
+//! is slow or stuck costs lines, which are counted, and never a request's time.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes that may wait for the writer.
+const CAPACITY: usize = 4 * 1024 * 1024;
+
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How long the last lines may take to be written when the service ends.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Where log lines are put; a copy is the same sink.
+#[derive(Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+}
+
+/// Dropped, it writes out what waits, within a time limit.
+pub struct Flush {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    waiting: Vec<u8>,
+    dropped: u64,
+    closed: bool,
+    ended: bool,
+}
+
+/// Starts the thread that writes to `output`.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flush)> {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            waiting: Vec::new(),
+            dropped: 0,
+            closed: false,
+            ended: false,
+        }),
+        changed: Condvar::new(),
+    });
+    let writing = Arc::clone(&shared);
+    let writer = std::thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || writing.write_until_closed(output))?;
+    let sink = Sink {
+        shared: Arc::clone(&shared),
+    };
+    let flush = Flush {
+        shared,
+        writer: Some(writer),
+    };
+    Ok((sink, flush))
+}
+
+impl Sink {
+    /// Lines that were dropped because the sink was full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().dropped
+    }
+}
+
+impl Write for &Sink {
+    /// Takes a whole line or, where the sink is full, drops it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = self.shared.lock();
+        if state.waiting.len() + line.len() > CAPACITY {
+            state.dropped += 1;
+            return Ok(line.len());
+        }
+        let was_empty = state.waiting.is_empty();
+        state.waiting.extend_from_slice(line);
+        drop(state);
+        if was_empty {
+            self.shared.changed.notify_all();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_until_closed(&self, mut output: impl Write) {
+        let mut batch = Vec::new();
+        loop {
+            let mut state = self.lock();
+            while state.waiting.is_empty() && !state.closed {
+                state = self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            // Let more lines come, unless there will be none.
+            let (mut state, _) = self
+                .changed
+                .wait_timeout_while(state, GATHER, |state| !state.closed)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.waiting.is_empty() && state.closed {
+                state.ended = true;
+                self.changed.notify_all();
+                return;
+            }
+            std::mem::swap(&mut batch, &mut state.waiting);
+            drop(state);
+            // A sink that is gone, as a closed pipe, is no reason to stop serving.
+            let _ = output.write_all(&batch).and_then(|()| output.flush());
+            batch.clear();
+        }
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        let (state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, FLUSH_LIMIT, |state| !state.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        let ended = state.ended;
+        drop(state);
+        // A sink that is stuck is left behind: the process ends all the same.
+        if ended && let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Hands on what is written; is stuck while nobody receives.
+    struct Pipe(mpsc::SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0
+                .send(bytes.to_vec())
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_come_out_whole_and_in_order_and_the_last_are_flushed() {
+        let (sender, receiver) = mpsc::sync_channel(1_000);
+        let (sink, flush) = start(Pipe(sender)).expect("a thread");
+        let mut expected = String::new();
+        for number in 0..1_000 {
+            let line = format!("line {number}\n");
+            (&sink).write_all(line.as_bytes()).expect("never fails");
+            expected += &line;
+        }
+        drop(flush);
+        let written: Vec<u8> = receiver.try_iter().flatten().collect();
+        assert_eq!(String::from_utf8_lossy(&written), expected);
+        assert_eq!(sink.dropped(), 0);
+    }
+
+    #[test]
+    fn a_stuck_sink_drops_lines_counts_them_and_blocks_nobody() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let (sink, flush) = start(Pipe(sender)).expect("a thread");
+        let line = vec![b'x'; 64 * 1024];
+        // The writer takes at most one batch; what fits is then bounded, and the rest drops.
+        for _ in 0..3 * CAPACITY / line.len() {
+            (&sink).write_all(&line).expect("never fails");
+        }
+        assert!(sink.dropped() > 0);
+        // The reader goes away, and the writer ends by itself.
+        drop(receiver);
+        drop(flush);
+    }
+}
