@@ -29,9 +29,6 @@ use crate::slices::{Routes, Slice};
 /// Below this cost a stolen hash is too cheap to guess.
 const LOW_COST: u32 = 10;
 
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
 /// How long the pools may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -238,6 +235,8 @@ fn start_server(
     );
     let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
     let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
+    let keep_alive = http.keep_alive;
+    let between_answers = keep_alive + read_timeout + request_timeout;
     let routes: Arc<[Routes]> = routes.into();
     let server = Server::build()
         .workers(http.workers)
@@ -253,7 +252,7 @@ fn start_server(
             );
             let ids = ids.clone();
             let service = HttpService::build()
-                .keep_alive(KEEP_ALIVE)
+                .keep_alive(keep_alive)
                 .client_request_timeout(read_timeout)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .local_addr(address)
@@ -265,7 +264,7 @@ fn start_server(
             fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
                 let _ = stream.set_nodelay(true);
-                let wire = Wire::new(stream, ids.clone());
+                let wire = Wire::new(stream, ids.clone(), between_answers);
                 async move { Ok((wire, Protocol::Http1, peer)) }
             })
             .and_then(service)

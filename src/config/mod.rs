@@ -42,6 +42,8 @@ pub struct Http {
     pub request_timeout: Duration,
     /// For the head to arrive, and again for the body.
     pub read_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
     /// How long requests in flight may take after a signal to stop.
     pub shutdown_grace: Duration,
     /// How long to go on serving, not ready, before the listener closes.
@@ -175,6 +177,7 @@ impl Settings {
             workers: s.take_or("http.workers", cores, |text| number(text, 1, 1024)),
             request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
+            keep_alive: s.take("http.keep_alive_ms", |text| millis(text, 100)),
             shutdown_grace: s.take("http.shutdown_grace_ms", |text| millis(text, 0)),
             shutdown_delay: s.take("http.shutdown_delay_ms", |text| millis(text, 0)),
         };
@@ -258,7 +261,7 @@ mod tests {
     use super::*;
 
     fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {
-        Settings::from_sources(Sources::for_test(env, file)?, false)
+        Settings::from_sources(Sources::given(env, file)?, false)
     }
 
     #[test]

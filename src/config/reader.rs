@@ -66,9 +66,11 @@ impl Sources {
         Ok(sources)
     }
 
-    /// These variables and this file.
-    #[cfg(test)]
-    pub fn for_test(env: &[(&str, &str)], file: &str) -> Result<Self, Mistakes> {
+    /// These variables and this text of a file, and nothing of the system's.
+    ///
+    /// # Errors
+    /// When the text is no TOML.
+    pub fn given(env: &[(&str, &str)], file: &str) -> Result<Self, Mistakes> {
         let mut sources = Self::from_toml(file)?;
         for setting in SETTINGS {
             for (_, value) in env.iter().filter(|(name, _)| *name == setting.env) {

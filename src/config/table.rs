@@ -91,6 +91,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long the head of a request may take to arrive, and again its body.",
     ),
     fixed(
+        "HTTP_KEEP_ALIVE_MS",
+        "http.keep_alive_ms",
+        "75000",
+        "How long an idle connection is kept.",
+    ),
+    fixed(
         "SHUTDOWN_GRACE_MS",
         "http.shutdown_grace_ms",
         "15000",

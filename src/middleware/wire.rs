@@ -1,17 +1,24 @@
-//! Answers what never becomes a request.
+//! The connection: answers what never becomes a request, and ends what nobody else would.
 //!
 //! Bytes that are no HTTP, a head that is too large or never ends: actix-http answers those
 //! itself, before any middleware, with a bare status. The contract promises a problem with a
 //! request id on every answer, so the connection is wrapped, and such a bare answer, which is
 //! always the last thing on a connection, leaves as a problem. See ADR 6.
+//!
+//! actix-http reads on, without a time limit, where a chunked body was not wanted: it waits for
+//! the body to end before it closes or reuses the connection. So a connection ends here when too
+//! long a time has passed since its last answer, or soon after an answer that said `close`.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_web::rt::net::{ActixStream, TcpStream};
 use actix_web::ResponseError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Ready};
+use tokio::time::{Instant, Sleep};
 
 use super::request_context::Ids;
 use crate::platform::problem::{MEDIA_TYPE, Problem, ProblemType};
@@ -19,11 +26,30 @@ use crate::platform::problem::{MEDIA_TYPE, Problem, ProblemType};
 /// The longest bare answer: a status line, `content-length`, `connection` and `date`.
 const MAX_BARE_ANSWER: usize = 256;
 
+/// How long a connection that is to close still takes in what was sent, so that the client gets
+/// to read the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Requests that may be read before an answer has been written.
+const MAX_UNANSWERED: usize = 16;
+
+/// Bytes that one read takes.
+const READ: usize = 4096;
+
 /// A connection of the HTTP server.
 pub struct Wire {
     stream: TcpStream,
     ids: Ids,
     replacement: Option<Replacement>,
+    /// The longest time between two answers.
+    limit: Duration,
+    /// When the connection counts as ended by the client.
+    end: Instant,
+    closing: bool,
+    /// Requests that were read since an answer was written.
+    unanswered: RequestLines,
+    /// Wakes the reader at `end`, or before.
+    alarm: Pin<Box<Sleep>>,
 }
 
 struct Replacement {
@@ -34,14 +60,84 @@ struct Replacement {
 }
 
 impl Wire {
-    /// Wraps a connection.
+    /// Wraps a connection that ends when it has had no answer for this long.
     #[must_use]
-    pub fn new(stream: TcpStream, ids: Ids) -> Self {
+    pub fn new(stream: TcpStream, ids: Ids, limit: Duration) -> Self {
+        let end = Instant::now() + limit;
         Self {
             stream,
             ids,
             replacement: None,
+            limit,
+            end,
+            closing: false,
+            unanswered: RequestLines::default(),
+            alarm: Box::pin(tokio::time::sleep_until(end)),
         }
+    }
+
+    /// Takes note of an answer before it is written.
+    fn answers(&mut self, cx: &Context<'_>, buffer: &[u8]) {
+        if !self.closing && is_closing_error(buffer) {
+            self.closing = true;
+            self.end = Instant::now() + LINGER;
+            // The reader is to set its alarm.
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Takes note that the client has read, or has room for, some of its answers.
+    fn answered(&mut self, cx: &Context<'_>) {
+        if !self.closing {
+            self.end = Instant::now() + self.limit;
+        }
+        if self.unanswered.seen >= MAX_UNANSWERED {
+            // The reader paused.
+            cx.waker().wake_by_ref();
+        }
+        self.unanswered.seen = 0;
+    }
+
+    /// Ready when the connection is to end; else the task is woken then.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.end {
+            return Poll::Ready(());
+        }
+        // Answers move the end, and the alarm follows only here: that is once a while.
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= self.end {
+                return Poll::Ready(());
+            }
+            let end = self.end;
+            self.alarm.as_mut().reset(end);
+        }
+        if self.end < self.alarm.deadline() {
+            let end = self.end;
+            self.alarm.as_mut().reset(end);
+            return self.alarm.as_mut().poll(cx);
+        }
+        Poll::Pending
+    }
+
+    fn write_or_replace(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(replacement) = &mut self.replacement else {
+            return Pin::new(&mut self.stream).poll_write(cx, buffer);
+        };
+        while replacement.written < replacement.bytes.len() {
+            let rest = &replacement.bytes[replacement.written..];
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            replacement.written += written;
+        }
+        let stands_for = replacement.stands_for;
+        self.replacement = None;
+        Poll::Ready(Ok(stands_for))
     }
 
     fn replace(&self, buffer: &[u8]) -> Option<Replacement> {
@@ -70,6 +166,19 @@ impl Wire {
             stands_for: buffer.len(),
         })
     }
+}
+
+/// Whether the bytes begin with an error that ends its connection.
+fn is_closing_error(buffer: &[u8]) -> bool {
+    if !buffer.starts_with(b"HTTP/1.1 4") && !buffer.starts_with(b"HTTP/1.1 5") {
+        return false;
+    }
+    let head = buffer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .map_or(buffer, |end| &buffer[..end]);
+    head.split(|byte| *byte == b'\n')
+        .any(|line| line.trim_ascii_end().eq_ignore_ascii_case(b"connection: close"))
 }
 
 /// Where a bare answer begins, if the bytes end in one.
@@ -114,23 +223,12 @@ impl AsyncWrite for Wire {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.replacement.is_none() {
+            self.answers(cx, buffer);
             self.replacement = self.replace(buffer);
         }
-        let this = &mut *self;
-        let Some(replacement) = &mut this.replacement else {
-            return Pin::new(&mut this.stream).poll_write(cx, buffer);
-        };
-        while replacement.written < replacement.bytes.len() {
-            let rest = &replacement.bytes[replacement.written..];
-            let written = ready!(Pin::new(&mut this.stream).poll_write(cx, rest))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            replacement.written += written;
-        }
-        let stands_for = replacement.stands_for;
-        this.replacement = None;
-        Poll::Ready(Ok(stands_for))
+        let written = ready!(self.write_or_replace(cx, buffer))?;
+        self.answered(cx);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -148,7 +246,47 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        if self.poll_end(cx).is_ready() {
+            // No bytes: the end of what the client sends.
+            return Poll::Ready(Ok(()));
+        }
+        if self.unanswered.seen >= MAX_UNANSWERED {
+            // The next answer that is written wakes the task.
+            return Poll::Pending;
+        }
+        let room = buffer.remaining().min(READ);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
+        self.unanswered.read(part.filled());
+        let count = part.filled().len();
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Counts the ends of request lines, ` HTTP/1.x` and a line end, across reads. No JSON has one
+/// outside of a broken string, so that a body counts for nothing.
+#[derive(Default)]
+struct RequestLines {
+    seen: usize,
+    matched: usize,
+}
+
+impl RequestLines {
+    fn read(&mut self, bytes: &[u8]) {
+        const END: &[u8] = b" HTTP/1.?\r\n";
+        for &byte in bytes {
+            let wanted = END[self.matched];
+            if byte == wanted || (wanted == b'?' && byte.is_ascii_digit()) {
+                self.matched += 1;
+            } else {
+                self.matched = usize::from(byte == END[0]);
+            }
+            if self.matched == END.len() {
+                self.matched = 0;
+                self.seen += 1;
+            }
+        }
     }
 }
 
@@ -181,6 +319,32 @@ mod tests {
             find_bare_answer(both.as_bytes()),
             Some((ours.len(), ProblemType::MalformedRequest))
         );
+    }
+
+    #[test]
+    fn request_lines_are_counted_across_reads() {
+        let text = "GET /a HTTP/1.1\r\nX:  HTTP/1.1 \r\n\r\nGET /  HTTP/1.0\r\n\r\n HTTP/2.0\r\n";
+        for size in 1..text.len() {
+            let mut lines = RequestLines::default();
+            for part in text.as_bytes().chunks(size) {
+                lines.read(part);
+            }
+            assert_eq!(lines.seen, 2, "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn only_errors_that_close_end_the_connection() {
+        let head = |status, connection| {
+            format!("HTTP/1.1 {status} X\r\nConnection: {connection}\r\n\r\n{{}}")
+        };
+        assert!(is_closing_error(head(408, "close").as_bytes()));
+        assert!(is_closing_error(BARE.as_bytes()));
+        assert!(!is_closing_error(head(404, "keep-alive").as_bytes()));
+        assert!(!is_closing_error(head(200, "close").as_bytes()));
+        assert!(!is_closing_error(
+            b"HTTP/1.1 404 X\r\n\r\nconnection: close\r\n"
+        ));
     }
 
     #[test]

@@ -5,21 +5,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, somebody};
-
-/// Checks that an answer is a problem of this kind, with ids, and gives its body.
-pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
-    assert_eq!(response.status(), status);
-    let headers = response.headers().clone();
-    assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
-    let body: Value = response.json().await.expect("JSON");
-    assert_eq!(body["type"], format!("/problems/{slug}"));
-    assert_eq!(body["status"], status);
-    assert!(body["title"].is_string() && body["detail"].is_string());
-    assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
-    assert!(headers.contains_key("x-correlation-id"));
-    body
-}
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, somebody};
 
 async fn raw(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
     let request = service.client.post(service.url("/signup"));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Executor, SqlitePool};
+use sqlx::{ConnectOptions, Executor, SqlitePool};
 
 use super::{ACQUIRE_TIMEOUT, Database, SqliteWriter, Unusable, WriteTransaction};
 use crate::config::{DatabaseUrl, Settings};
@@ -25,6 +25,8 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(5))
                 .foreign_keys(true)
+                // It would log from a thread of its own, which knows no request id.
+                .disable_statement_logging()
         })
         .map_err(|_| Unusable("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
 }

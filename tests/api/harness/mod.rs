@@ -1,11 +1,15 @@
 //! Starts the real binary on a free port, with a database of its own.
 
+mod inside;
 mod raw;
 mod service;
 
+pub use inside::Inside;
 pub use raw::Connection;
 pub use service::{Output, Service, run};
 
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
@@ -53,6 +57,14 @@ impl Database {
         }
     }
 
+    /// An id as SQL has it.
+    pub fn uuid_literal(&self, id: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("x'{}'", id.replace('-', "")),
+            Self::Postgres(_) => format!("'{id}'"),
+        }
+    }
+
     /// The number of rows of each table that a signup writes.
     pub async fn counts(&self) -> [i64; 3] {
         let mut counts = [0; 3];
@@ -92,6 +104,20 @@ where
             .expect("text or a whole number")
     };
     (0..row.len()).map(value).collect::<Vec<_>>().join("|")
+}
+
+/// Checks that an answer is a problem of this kind, with ids, and gives its body.
+pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
+    assert_eq!(response.status(), status);
+    let headers = response.headers().clone();
+    assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
+    let body: Value = response.json().await.expect("JSON");
+    assert_eq!(body["type"], format!("/problems/{slug}"));
+    assert_eq!(body["status"], status);
+    assert!(body["title"].is_string() && body["detail"].is_string());
+    assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
+    assert!(headers.contains_key("x-correlation-id"));
+    body
 }
 
 /// A body that signs up somebody new.

@@ -1,10 +1,12 @@
 //! Bytes on a connection, for what no HTTP client would send.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to the service.
 pub struct Connection {
@@ -24,7 +26,7 @@ impl Connection {
     pub fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the service listens");
         stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
+            .set_read_timeout(Some(LIMIT))
             .expect("a time limit");
         Self {
             stream,
@@ -36,6 +38,14 @@ impl Connection {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());
         self
+    }
+
+    /// Writes the bytes over and over, until the time is over or the service takes no more.
+    pub fn send_for(&mut self, time: Duration, bytes: &[u8]) {
+        self.stream.set_write_timeout(Some(time)).expect("a time limit");
+        let begun = Instant::now();
+        let many = bytes.repeat(1_000);
+        while begun.elapsed() < time && self.stream.write_all(&many).is_ok() {}
     }
 
     /// Reads one answer; `None` where the connection closes without one.
@@ -71,14 +81,27 @@ impl Connection {
         })
     }
 
-    /// Whether the service closes the connection now.
+    /// Whether bytes of an answer, or the end of the connection, come within the time.
+    pub fn has_answer(&mut self, within: Duration) -> bool {
+        self.stream.set_read_timeout(Some(within)).expect("a time limit");
+        let mut byte = [0];
+        let seen = self.stream.peek(&mut byte);
+        self.stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
+        seen.is_ok()
+    }
+
+    /// Whether the service closes the connection, having nothing more to say.
     pub fn is_closed(&mut self) -> bool {
         self.received.is_empty() && self.read_more() == 0
     }
 
     fn read_more(&mut self) -> usize {
         let mut buffer = [0; 4096];
-        let count = self.stream.read(&mut buffer).unwrap_or(0);
+        // A reset is an end as well: the service closed with bytes of ours unread.
+        let count = match self.stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer in time"),
+            result => result.unwrap_or(0),
+        };
         self.received.extend_from_slice(&buffer[..count]);
         count
     }

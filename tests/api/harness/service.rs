@@ -104,16 +104,21 @@ impl Service {
 
     /// Waits for a log line with this message.
     pub async fn wait_for_line(&mut self, message: &str) -> Value {
+        let with_message = |lines: &[Value]| {
+            lines.iter().find(|line| line["message"] == message).cloned()
+        };
+        self.wait_for(|lines| with_message(lines).is_some()).await;
+        with_message(&self.log_lines()).expect("just seen")
+    }
+
+    /// Waits until the log lines meet a condition.
+    pub async fn wait_for(&mut self, condition: impl Fn(&[Value]) -> bool) {
         let begun = Instant::now();
-        loop {
-            if let Some(line) = self.log_lines().into_iter().find(|line| line["message"] == message)
-            {
-                return line;
-            }
+        while !condition(&self.log_lines()) {
             if let Some(status) = self.process.try_wait().expect("a child") {
-                panic!("the service ended with {status}: {:?}", self.log_text());
+                panic!("the service ended with {status}: {}", self.log_text());
             }
-            assert!(begun.elapsed() < LIMIT, "no {message:?} in {}", self.log_text());
+            assert!(begun.elapsed() < LIMIT, "waited in vain: {}", self.log_text());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -151,8 +156,13 @@ impl Service {
         Connection::to(self.address)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.id()
+    /// The memory that the process has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("a figure") * 1024
     }
 
     /// Sends a signal by its name.

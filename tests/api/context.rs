@@ -1,0 +1,164 @@
+//! Request and correlation ids, on every answer and every log line.
+
+use reqwest::{Client, Method};
+use rstest::rstest;
+
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody};
+
+const REQUEST_ID: &str = "x-request-id";
+const CORRELATION_ID: &str = "x-correlation-id";
+
+#[rstest]
+#[tokio::test]
+async fn ids_are_made_where_the_client_sends_none(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let response = service.get("/health").await;
+    let id = response.headers()[REQUEST_ID].to_str().expect("ASCII");
+    assert!(id.len() == 36 && &id[14..15] == "7", "a UUIDv7: {id}");
+    assert_eq!(response.headers()[CORRELATION_ID], id);
+    let other = service.get("/health").await;
+    assert_ne!(other.headers()[REQUEST_ID], id);
+}
+
+#[rstest]
+#[tokio::test]
+async fn ids_of_the_client_are_on_every_kind_of_answer(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
+    let long = "x".repeat(128);
+    let signup = somebody("ada@example.org").to_string();
+    let large = " ".repeat(20_000);
+    let cases = [
+        (Method::POST, "/signup", signup.as_str(), 201),
+        (Method::POST, "/signup", signup.as_str(), 409),
+        (Method::POST, "/signup", "{", 400),
+        (Method::POST, "/signup", "{}", 422),
+        (Method::POST, "/signup", large.as_str(), 413),
+        (Method::GET, "/signup", "", 405),
+        (Method::DELETE, "/users", "", 405),
+        (Method::GET, "/users/1", "", 404),
+        (Method::GET, "/users?limit=0", "", 400),
+        (Method::GET, "/nowhere", "", 404),
+        (Method::GET, "/health", "", 200),
+        (Method::GET, "/metrics", "", 200),
+        (Method::GET, "/docs", "", 200),
+    ];
+    for (method, path, body, status) in cases {
+        let request = service.client.request(method.clone(), service.url(path));
+        let request = request
+            .header(REQUEST_ID, "req-1!~")
+            .header(CORRELATION_ID, &long)
+            .header("Content-Type", "application/json")
+            .body(body.to_owned());
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(response.headers()[REQUEST_ID], "req-1!~", "{method} {path}");
+        assert_eq!(response.headers()[CORRELATION_ID], long, "{method} {path}");
+        if status >= 400 {
+            let body: serde_json::Value = response.json().await.expect("JSON");
+            assert_eq!(body["request_id"], "req-1!~", "{method} {path}");
+        }
+    }
+}
+
+#[rstest]
+#[case::too_long("x".repeat(129))]
+#[case::empty(String::new())]
+#[case::space("a b".to_owned())]
+#[case::tab("a\tb".to_owned())]
+#[case::not_ascii("é".to_owned())]
+#[tokio::test]
+async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
+    let service = Service::start(Sqlite).await;
+    let request = Client::new().get(service.url("/health"));
+    let request = request.header(REQUEST_ID, id.as_bytes()).header(CORRELATION_ID, id.as_bytes());
+    let response = request.send().await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    let made = response.headers()[REQUEST_ID].to_str().expect("ASCII");
+    assert_eq!(made.len(), 36);
+    assert_eq!(response.headers()[CORRELATION_ID], made);
+}
+
+#[tokio::test]
+async fn an_id_that_is_sent_twice_is_replaced() {
+    let service = Service::start(Sqlite).await;
+    let mut connection = service.connect();
+    connection.send("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n");
+    let answer = connection.answer().expect("an answer");
+    assert_eq!(answer.header(REQUEST_ID).map(str::len), Some(36));
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_which_are_right() {
+    let service = Service::start(Sqlite).await;
+    for (method, path, allow) in [
+        (Method::GET, "/signup", "POST"),
+        (Method::PUT, "/signup", "POST"),
+        (Method::POST, "/users", "GET, HEAD"),
+        (Method::DELETE, "/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213", "GET, HEAD"),
+        (Method::OPTIONS, "/health", "GET, HEAD"),
+        (Method::TRACE, "/ready", "GET, HEAD"),
+        (Method::PATCH, "/docs", "GET, HEAD"),
+    ] {
+        let request = service.client.request(method.clone(), service.url(path));
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.headers()["allow"], allow, "{method} {path}");
+        problem(response, 405, "method-not-allowed").await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mut service = Service::start_with(backend, &[("RUST_LOG", "debug")]).await;
+    for (path, id) in [("/users/1", "a"), ("/nowhere", "b"), ("/users", "c")] {
+        let request = service.client.get(service.url(path)).header(REQUEST_ID, id);
+        request.header(CORRELATION_ID, "flow").send().await.expect("an answer");
+    }
+    let signup = service.signup(&somebody("ada@example.org")).header(REQUEST_ID, "d");
+    signup.header(CORRELATION_ID, "flow").send().await.expect("an answer");
+    service.wait_for_line("account created").await;
+    service.wait_for(|lines| lines.iter().filter(|l| l["message"] == "request").count() == 4).await;
+    let lines = service.log_lines();
+    let of = |id: &str| lines.iter().filter(|line| line["request_id"] == id).count();
+    assert!(of("a") >= 1 && of("b") >= 1 && of("c") >= 1 && of("d") >= 2);
+    for line in lines.iter().filter(|line| line["request_id"].is_string()) {
+        assert_eq!(line["correlation_id"], "flow", "{line}");
+    }
+    let request = lines.iter().find(|line| line["request_id"] == "a").expect("logged");
+    assert_eq!(request["route"], "/users/{id}");
+    assert_eq!(request["method"], "GET");
+    assert_eq!(request["status"], 404);
+    let request = lines.iter().find(|line| line["request_id"] == "b").expect("logged");
+    assert_eq!(request["route"], "none", "a path that matched nothing is not repeated");
+    // The statements' own lines, at debug, come from the tasks that serve the request.
+    let statements = lines.iter().filter(|line| line["target"] == "sqlx::query");
+    // SQLite's thread logs none: it does not know whose they are.
+    assert_eq!(statements.clone().count() > 0, backend == Postgres);
+    for line in statements.filter(|line| line.to_string().contains("INSERT INTO users ")) {
+        assert_eq!(line["request_id"], "d", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_service_goes_on() {
+    let service = Inside::start(&[("HTTP_WORKERS", "1")]).await;
+    for _ in 0..3 {
+        let body = problem(service.get("/panic").await, 500, "internal-error").await;
+        assert!(!body.to_string().contains("secret"), "{body}");
+        assert_eq!(service.get("/health").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_never_answers_is_cut_at_the_deadline() {
+    let service = Inside::start(&[("REQUEST_TIMEOUT_MS", "200")]).await;
+    let begun = std::time::Instant::now();
+    let response = service.get("/stuck").await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 503, "unavailable").await;
+    let took = begun.elapsed().as_millis();
+    assert!((200..2_000).contains(&took), "{took} ms");
+    assert_eq!(service.get("/health").await.status(), 200);
+}

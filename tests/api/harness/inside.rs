@@ -1,0 +1,71 @@
+//! The service inside the test's own process, with slices that misbehave.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, web};
+use signup_service::app;
+use signup_service::config::{Settings, Sources};
+use signup_service::lifecycle::Lifecycle;
+use signup_service::middleware::resource::{Methods, resource};
+use signup_service::slices::{self, Routes, Slice};
+use utoipa::openapi::{OpenApi, OpenApiBuilder};
+
+use super::{Backend, Database};
+
+/// A running service, which stops with the test's runtime.
+pub struct Inside {
+    address: std::net::SocketAddr,
+    _database: Database,
+}
+
+impl Inside {
+    /// Starts the service with `/panic`, whose handler panics, and `/stuck`, which never answers.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let database = Database::new(Backend::Sqlite);
+        let url = database.url();
+        let mut environment = vec![("DATABASE_URL", url.as_str()), ("PORT", "0")];
+        environment.extend(settings);
+        let sources = Sources::given(&environment, "").expect("an empty file");
+        let settings = Settings::from_sources(sources, false).expect("valid settings");
+        let mut slices = slices::all();
+        slices.push(Slice {
+            api: no_api,
+            routes: misbehaving,
+        });
+        let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
+        let service = app::Service::start(settings, &slices, lifecycle)
+            .await
+            .expect("it starts");
+        let address = service.address;
+        tokio::spawn(service.run());
+        Self {
+            address,
+            _database: database,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        let url = format!("http://{}{path}", self.address);
+        reqwest::get(url).await.expect("an answer")
+    }
+}
+
+fn no_api() -> OpenApi {
+    OpenApiBuilder::new().build()
+}
+
+fn misbehaving(_: &app::Platform) -> Routes {
+    Arc::new(|config: &mut web::ServiceConfig| {
+        config
+            .service(resource("/panic", Methods::Get, panicking))
+            .service(resource("/stuck", Methods::Get, stuck));
+    })
+}
+
+async fn panicking() -> HttpResponse {
+    panic!("a secret that must not leave");
+}
+
+async fn stuck() -> HttpResponse {
+    std::future::pending().await
+}

@@ -1,0 +1,239 @@
+//! Requests that no well-meaning client sends. Each ends in a problem with ids or a closed
+//! connection, within its time limit, and costs the service next to nothing.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Backend::Sqlite, Connection, Service};
+
+const QUICK: [(&str, &str); 1] = [("HTTP_READ_TIMEOUT_MS", "1000")];
+const HEAD: &str = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+
+/// How long a connection was open until the service closed it.
+fn time_until_closed(connection: &mut Connection, begun: Instant) -> Duration {
+    assert!(connection.is_closed());
+    begun.elapsed()
+}
+
+/// Sends the bytes one by one, for at most the time, and stops where the service has answered.
+fn drip(connection: &mut Connection, bytes: &[u8], time: Duration) {
+    let begun = Instant::now();
+    for byte in bytes.iter().cycle() {
+        if begun.elapsed() > time || connection.has_answer(Duration::from_millis(20)) {
+            return;
+        }
+        connection.send([*byte]);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut_by_the_time_limit() {
+    let service = Service::start_with(Sqlite, &QUICK).await;
+    let mut connection = service.connect();
+    let begun = Instant::now();
+    connection.send("GET /health HTTP/1.1\r\nX-Slow: ");
+    drip(&mut connection, b"a", Duration::from_secs(20));
+    connection.answer().expect("an answer").problem(408, "request-timeout");
+    let took = time_until_closed(&mut connection, begun);
+    assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_cut_by_the_time_limit() {
+    let service = Service::start_with(Sqlite, &QUICK).await;
+    let mut connection = service.connect();
+    let begun = Instant::now();
+    connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
+    drip(&mut connection, b" ", Duration::from_secs(20));
+    connection.answer().expect("an answer").problem(408, "request-timeout");
+    let took = time_until_closed(&mut connection, begun);
+    assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
+
+    let mut chunked = service.connect();
+    chunked.send(format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"));
+    drip(&mut chunked, b"1\r\n \r\n", Duration::from_secs(20));
+    chunked.answer().expect("an answer").problem(408, "request-timeout");
+    assert!(chunked.is_closed());
+}
+
+#[tokio::test]
+async fn a_chunked_body_that_nobody_wants_is_not_waited_for() {
+    let settings = [QUICK[0], ("HTTP_KEEP_ALIVE_MS", "500"), ("REQUEST_TIMEOUT_MS", "500")];
+    let service = Service::start_with(Sqlite, &settings).await;
+    for (head, status) in [("GET /health HTTP/1.1", 200), ("POST /users HTTP/1.1", 405)] {
+        for drips in [true, false] {
+            let mut connection = service.connect();
+            let begun = Instant::now();
+            connection.send(format!("{head}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            assert_eq!(connection.answer().expect("an answer").status, status);
+            if drips {
+                drip(&mut connection, b"1\r\n \r\n", Duration::from_secs(20));
+            }
+            let took = time_until_closed(&mut connection, begun);
+            assert!(took.as_secs_f64() < 6.0, "{head}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_costs_no_memory() {
+    let service = Service::start(Sqlite).await;
+    let before = service.resident_bytes();
+    let connections: Vec<Connection> = (0..20)
+        .map(|_| {
+            let mut connection = service.connect();
+            connection.send_for(Duration::from_millis(100), b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n");
+            connection
+        })
+        .collect();
+    let grown = service.resident_bytes().saturating_sub(before);
+    assert!(grown < 32 * 1024 * 1024, "{grown} bytes for {} connections", connections.len());
+    assert_eq!(service.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_are_closed() {
+    let service = Service::start_with(Sqlite, &QUICK).await;
+    let mut connection = service.connect();
+    let begun = Instant::now();
+    let _ = connection.answer();
+    let took = time_until_closed(&mut connection, begun);
+    assert!(took.as_secs_f64() < 6.0, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_head_without_bounds_costs_no_memory() {
+    let service = Service::start(Sqlite).await;
+    let before = service.resident_bytes();
+    let line = format!("X-Filler: {}\r\n", "x".repeat(8_000));
+    let mut connections: Vec<Connection> = (0..20)
+        .map(|_| {
+            let mut connection = service.connect();
+            connection.send("GET /health HTTP/1.1\r\n");
+            for _ in 0..500 {
+                connection.send(&line);
+            }
+            connection
+        })
+        .collect();
+    let grown = service.resident_bytes().saturating_sub(before);
+    assert!(grown < 32 * 1024 * 1024, "{grown} bytes for 80 MB of heads");
+    for connection in &mut connections {
+        connection.answer().expect("an answer").problem(431, "headers-too-large");
+    }
+    assert_eq!(service.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn many_slow_clients_do_not_keep_others_waiting() {
+    let service = Service::start(Sqlite).await;
+    let before = service.resident_bytes();
+    let slow: Vec<Connection> = (0..300)
+        .map(|_| {
+            let mut connection = service.connect();
+            connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
+            connection
+        })
+        .collect();
+    let begun = Instant::now();
+    assert_eq!(service.get("/users").await.status(), 200);
+    assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
+    let grown = service.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 * 1024 * 1024, "{grown} bytes for {} connections", slow.len());
+}
+
+#[tokio::test]
+async fn two_ways_to_tell_the_length_are_refused() {
+    let service = Service::start(Sqlite).await;
+    // What one server reads as a body, another would read as a second request.
+    for head in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: 5x\r\n",
+        "Transfer-Encoding: identity, chunked, gzip\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+    ] {
+        let mut connection = service.connect();
+        connection.send(format!("{HEAD}{head}\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {head}"));
+        assert_eq!(answer.status, 400, "{head}: {answer:?}");
+        answer.problem(400, "malformed-request");
+        assert!(connection.is_closed(), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_headers_are_too_many_and_ninety_are_not() {
+    let service = Service::start(Sqlite).await;
+    let with_headers = |count: usize| {
+        let headers: String = (0..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
+        let mut connection = service.connect();
+        connection.send(format!("GET /health HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+        connection.answer().expect("an answer")
+    };
+    assert_eq!(with_headers(90).status, 200);
+    with_headers(100).problem(431, "headers-too-large");
+}
+
+#[tokio::test]
+async fn bad_percent_encoding_is_an_ordinary_mistake() {
+    let service = Service::start(Sqlite).await;
+    for (target, status, slug) in [
+        ("/users/%zz", 404, "user-not-found"),
+        ("/users/%", 404, "user-not-found"),
+        ("/users/%ff%fe", 404, "user-not-found"),
+        ("/users/%2e%2e%2fready", 404, "user-not-found"),
+        ("/%zz", 404, "not-found"),
+        ("/docs/%zz", 404, "not-found"),
+        ("/docs/..%2f..%2fetc%2fpasswd", 404, "not-found"),
+        ("/problems/%00", 404, "not-found"),
+        ("/users?email=%zz", 400, "invalid-parameter"),
+        ("/users?limit=%", 400, "invalid-parameter"),
+        ("/users?cursor=%ff", 400, "invalid-parameter"),
+    ] {
+        let mut connection = service.connect();
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {target}"));
+        assert_eq!(answer.status, status, "{target}: {answer:?}");
+        answer.problem(status, slug);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection() {
+    let service = Service::start(Sqlite).await;
+    for bytes in [
+        "nonsense\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost x\r\n\r\n",
+        "GET / HTTP/1.1\r\n: x\r\n\r\n",
+        "G\u{e9}T / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01\u{fc}\x03\x03\r\n\r\n",
+    ] {
+        let mut connection = service.connect();
+        connection.send(bytes);
+        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {bytes:?}"));
+        answer.problem(400, "malformed-request");
+        assert!(connection.is_closed(), "{bytes:?}");
+    }
+    assert_eq!(service.get("/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn requests_in_one_packet_are_answered_in_their_order() {
+    let service = Service::start(Sqlite).await;
+    let mut connection = service.connect();
+    connection.send(
+        "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n\r\n\
+         GET /nowhere HTTP/1.1\r\nHost: x\r\nX-Request-ID: b\r\n\r\n\
+         nonsense\r\n\r\n",
+    );
+    let first = connection.answer().expect("an answer");
+    assert_eq!((first.status, first.header("x-request-id")), (200, Some("a")));
+    let second = connection.answer().expect("an answer");
+    assert_eq!((second.status, second.header("x-request-id")), (404, Some("b")));
+    connection.answer().expect("an answer").problem(400, "malformed-request");
+}
