@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::{AppConfig, Server, ServerHandle, fn_service};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 
 use crate::config::{Backend, Settings};
 use crate::hashing::{PasswordHasher, Pool, PoolSettings};
@@ -304,7 +304,7 @@ fn app(
     >,
 > {
     App::new()
-        .configure(|config| {
+        .configure(move |config| {
             for routes in routes.iter() {
                 routes(config);
             }

@@ -20,13 +20,17 @@ const USAGE: u8 = 2;
 
 /// Makes accounts exactly once, and reads them back.
 ///
-/// Started with nothing, it serves on http://127.0.0.1:8000 with an embedded SQLite database
+/// Started with nothing, it serves on 127.0.0.1, port 8000, with an embedded SQLite database
 /// under data/. Settings come from the environment or a TOML file; docs/settings.md lists them.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
-    /// A TOML file with settings; the environment wins over it [env: SIGNUP_CONFIG]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "A TOML file with settings; the environment wins over it [env: SIGNUP_CONFIG]"
+    )]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -117,11 +121,12 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Some(Command::Settings) => return print(&crate::config::reference()),
         _ => {}
     }
-    let settings = Settings::load(cli.config.as_deref(), std::io::stdout().is_terminal())
-        .map_err(|mistakes| Failure {
+    let settings = Settings::load(cli.config.as_deref(), std::io::stdout().is_terminal()).map_err(
+        |mistakes| Failure {
             text: mistakes.to_string(),
             code: USAGE,
-        })?;
+        },
+    )?;
     match cli.command {
         None | Some(Command::Serve) => block_on(serve(settings)),
         Some(Command::Migrate { action }) => block_on(async {

@@ -51,7 +51,10 @@ fn user((id, name, email, display_name, created_at): Row<DateTime<Utc>>) -> User
 }
 
 async fn on_postgres(pool: web::Data<PgPool>, id: web::Path<Uuid>) -> HttpResponse {
-    let row = sqlx::query_as(ON_POSTGRES).bind(*id).fetch_optional(pool.get_ref()).await;
+    let row = sqlx::query_as(ON_POSTGRES)
+        .bind(*id)
+        .fetch_optional(pool.get_ref())
+        .await;
     match row {
         Ok(Some(row)) => HttpResponse::Ok().json(user(row)),
         Ok(None) => HttpResponse::NotFound().finish(),
@@ -60,8 +63,10 @@ async fn on_postgres(pool: web::Data<PgPool>, id: web::Path<Uuid>) -> HttpRespon
 }
 
 async fn on_sqlite(pool: web::Data<SqlitePool>, id: web::Path<Uuid>) -> HttpResponse {
-    let row: Result<Option<Row<i64>>, _> =
-        sqlx::query_as(ON_SQLITE).bind(*id).fetch_optional(pool.get_ref()).await;
+    let row: Result<Option<Row<i64>>, _> = sqlx::query_as(ON_SQLITE)
+        .bind(*id)
+        .fetch_optional(pool.get_ref())
+        .await;
     match row {
         Ok(Some((id, name, email, display_name, micros))) => {
             let created_at = DateTime::from_timestamp_micros(micros).unwrap_or_default();
@@ -98,18 +103,20 @@ pub fn serve(url: Option<&str>) -> Result<(), Failure> {
                     .await?;
                 let pool = web::Data::new(pool);
                 Arc::new(move |app| {
-                    app.app_data(pool.clone()).route(PATH, web::get().to(on_postgres));
+                    app.app_data(pool.clone())
+                        .route(PATH, web::get().to(on_postgres));
                 })
             }
             Some(url) => {
                 let pool = web::Data::new(open_sqlite(&url, true).await?);
                 Arc::new(move |app| {
-                    app.app_data(pool.clone()).route(PATH, web::get().to(on_sqlite));
+                    app.app_data(pool.clone())
+                        .route(PATH, web::get().to(on_sqlite));
                 })
             }
         };
-        let server = HttpServer::new(move || App::new().configure(|app| routes(app)))
-            .bind("127.0.0.1:0")?;
+        let server =
+            HttpServer::new(move || App::new().configure(|app| routes(app))).bind("127.0.0.1:0")?;
         let address = server.addrs().into_iter().next().ok_or("no address")?;
         println!("{address}");
         server.run().await?;
@@ -122,7 +129,11 @@ async fn open_sqlite(url: &str, read_only: bool) -> Result<SqlitePool, sqlx::Err
     SqlitePoolOptions::new()
         .max_connections(CONNECTIONS)
         .test_before_acquire(false)
-        .connect_with(options.journal_mode(SqliteJournalMode::Wal).read_only(read_only))
+        .connect_with(
+            options
+                .journal_mode(SqliteJournalMode::Wal)
+                .read_only(read_only),
+        )
         .await
 }
 
@@ -139,7 +150,9 @@ pub fn fill(url: &str, users: u128) -> Result<(), Failure> {
         if url.starts_with("postgres") {
             let pool = PgPool::connect(url).await?;
             for number in 1..=users {
-                let insert = sqlx::query(ON_POSTGRES).bind(id(number)).bind(address(number));
+                let insert = sqlx::query(ON_POSTGRES)
+                    .bind(id(number))
+                    .bind(address(number));
                 insert.execute(&pool).await?;
             }
             sqlx::query("ANALYZE users_read").execute(&pool).await?;
@@ -148,7 +161,9 @@ pub fn fill(url: &str, users: u128) -> Result<(), Failure> {
             let pool = open_sqlite(url, false).await?;
             let mut transaction = pool.begin().await?;
             for number in 1..=users {
-                let insert = sqlx::query(ON_SQLITE).bind(id(number)).bind(address(number));
+                let insert = sqlx::query(ON_SQLITE)
+                    .bind(id(number))
+                    .bind(address(number));
                 insert.execute(&mut *transaction).await?;
             }
             transaction.commit().await?;

@@ -41,7 +41,9 @@ pub fn check() -> Result<(), Failure> {
         .stderr(Stdio::null())
         .status()
         .map(|_| ())
-        .map_err(|_| "wrk was not found; install it (Debian and Ubuntu: apt-get install wrk)".into())
+        .map_err(|_| {
+            "wrk was not found; install it (Debian and Ubuntu: apt-get install wrk)".into()
+        })
 }
 
 /// Writes the script for that many users.

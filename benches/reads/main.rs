@@ -75,7 +75,11 @@ fn run() -> Result<bool, Failure> {
             database,
             Server::bench(&["serve-bare", &url])?,
         ));
-        candidates.push(Candidate::new("service", database, Server::service(&url, &log)?));
+        candidates.push(Candidate::new(
+            "service",
+            database,
+            Server::service(&url, &log)?,
+        ));
     }
     for round in 1..=ROUNDS {
         for candidate in &mut candidates {
@@ -125,7 +129,9 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             candidates
                 .iter()
                 .find(|candidate| candidate.name == name && candidate.database == database)
-                .map_or(f64::NAN, |candidate| candidate.median(|round| round.per_second))
+                .map_or(f64::NAN, |candidate| {
+                    candidate.median(|round| round.per_second)
+                })
         };
         let ratio = per_second("service") / per_second("bare");
         reached &= ratio >= WANTED_RATIO;
@@ -134,7 +140,10 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             ratio * 100.0,
             WANTED_RATIO * 100.0
         );
-        ratios.insert(database.to_owned(), json!((ratio * 1000.0).round() / 1000.0));
+        ratios.insert(
+            database.to_owned(),
+            json!((ratio * 1000.0).round() / 1000.0),
+        );
     }
     write_json(&json!({
         "what": "GET /users/{id}",

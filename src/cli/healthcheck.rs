@@ -25,7 +25,9 @@ pub fn ask(http: &Http) -> Result<(), Failure> {
         return Ok(());
     }
     let status = answer.lines().next().unwrap_or("an empty answer");
-    Err(Failure::new(&format!("not healthy: {address} says {status}")))
+    Err(Failure::new(&format!(
+        "not healthy: {address} says {status}"
+    )))
 }
 
 fn request(address: SocketAddr) -> std::io::Result<String> {

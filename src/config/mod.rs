@@ -159,10 +159,7 @@ impl Settings {
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn from_sources(
-        mut sources: Sources,
-        stdout_is_terminal: bool,
-    ) -> Result<Self, Mistakes> {
+    pub fn from_sources(mut sources: Sources, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let s = &mut sources;
         let http = Http {
@@ -174,7 +171,7 @@ impl Settings {
                 text.parse()
                     .map_err(|_| "must be a port from 0 to 65535".to_owned())
             }),
-            workers: s.take_or("http.workers", cores, |text| number(text, 1, 1024)),
+            workers: s.take_or("http.workers", cores, |text| number(text, (1, 1024))),
             request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
             keep_alive: s.take("http.keep_alive_ms", |text| millis(text, 100)),
@@ -195,14 +192,14 @@ impl Settings {
         let database = Database {
             url,
             read_url,
-            max_connections: s.take("database.max_connections", |text| number(text, 1, 1000)),
+            max_connections: s.take("database.max_connections", |text| number(text, (1, 1000))),
             migrate: s.take_or("database.migrate", on_sqlite, boolean),
             allow_async_commit: s.take("database.allow_async_commit", boolean),
         };
         let hashing = Hashing {
-            cost: s.take("hashing.cost", |text| number(text, 4, 31)),
-            threads: s.take_or("hashing.threads", cores, |text| number(text, 1, 1024)),
-            queue: s.take("hashing.queue", |text| number(text, 1, 100_000)),
+            cost: s.take("hashing.cost", |text| number(text, (4, 31))),
+            threads: s.take_or("hashing.threads", cores, |text| number(text, (1, 1024))),
+            queue: s.take("hashing.queue", |text| number(text, (1, 100_000))),
         };
         let default_format = if stdout_is_terminal {
             LogFormat::Pretty
@@ -231,7 +228,7 @@ impl Settings {
     }
 }
 
-fn number<T>(text: &str, least: T, most: T) -> Result<T, String>
+fn number<T>(text: &str, (least, most): (T, T)) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + fmt::Display,
 {
@@ -243,7 +240,7 @@ where
 
 /// Up to an hour: a longer limit is a mistake in the unit.
 fn millis(text: &str, least: u64) -> Result<Duration, String> {
-    number(text, least, 3_600_000)
+    number(text, (least, 3_600_000))
         .map(Duration::from_millis)
         .map_err(|error| format!("{error} (milliseconds)"))
 }
@@ -288,7 +285,10 @@ mod tests {
     fn migration_at_start_is_for_sqlite() {
         let postgres = settings(&[("DATABASE_URL", "postgres://h/d")], "").expect("valid");
         assert!(!postgres.database.migrate);
-        let told = [("DATABASE_URL", "postgres://h/d"), ("DATABASE_MIGRATE", "true")];
+        let told = [
+            ("DATABASE_URL", "postgres://h/d"),
+            ("DATABASE_MIGRATE", "true"),
+        ];
         assert!(settings(&told, "").expect("valid").database.migrate);
     }
 
@@ -319,7 +319,10 @@ mod tests {
 
     #[test]
     fn an_empty_variable_counts_as_not_set() {
-        assert_eq!(settings(&[("PORT", "")], "").expect("valid").http.port, 8000);
+        assert_eq!(
+            settings(&[("PORT", "")], "").expect("valid").http.port,
+            8000
+        );
     }
 
     #[test]

@@ -116,9 +116,9 @@ impl Sources {
                     self.flatten(&format!("{prefix}{name}"), value);
                 }
             }
-            _ => self
-                .mistakes
-                .push(format!("{place} is no setting; docs/settings.md lists them")),
+            _ => self.mistakes.push(format!(
+                "{place} is no setting; docs/settings.md lists them"
+            )),
         }
     }
 
@@ -137,6 +137,9 @@ impl Sources {
     /// A setting whose default stands in the table.
     ///
     /// A wrong value is a mistake, told by [`Sources::finish`]; until then the default stands in.
+    ///
+    /// # Panics
+    /// When the table has no such setting or a wrong default: a mistake in this folder.
     pub fn take<T>(&mut self, toml: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let value = self.take_optional(toml, &parse);
         value.unwrap_or_else(|| {
@@ -157,6 +160,9 @@ impl Sources {
     }
 
     /// A setting that may be absent.
+    ///
+    /// # Panics
+    /// When the table has no such setting: a mistake in this folder.
     pub fn take_optional<T>(
         &mut self,
         toml: &str,

@@ -51,11 +51,9 @@ const fn worded(
     }
 }
 
-const fn secret(setting: Setting) -> Setting {
-    Setting {
-        secret: true,
-        ..setting
-    }
+const fn secret(mut setting: Setting) -> Setting {
+    setting.secret = true;
+    setting
 }
 
 /// Every setting there is.

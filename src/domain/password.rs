@@ -138,7 +138,10 @@ mod tests {
         let about = ["Ada Lovelace", "ada@example.org"];
         assert_eq!(code("ada LOVELACE", &about), Some("own_name_or_address"));
         assert_eq!(code("ada@example.org", &about), Some("own_name_or_address"));
-        assert_eq!(code(" ada@example.org ", &about), Some("own_name_or_address"));
+        assert_eq!(
+            code(" ada@example.org ", &about),
+            Some("own_name_or_address")
+        );
     }
 
     #[test]

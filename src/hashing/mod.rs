@@ -21,8 +21,7 @@ pub trait PasswordHasher: Send + Sync {
     ///
     /// # Errors
     /// [`HashError`]; nothing of the password is kept either way.
-    async fn hash(&self, password: Password, deadline: Instant)
-    -> Result<PasswordHash, HashError>;
+    async fn hash(&self, password: Password, deadline: Instant) -> Result<PasswordHash, HashError>;
 }
 
 /// A password was not hashed.

@@ -56,10 +56,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
-        settings: PoolSettings,
-        randomness: Arc<dyn Randomness>,
-    ) -> std::io::Result<Self> {
+    pub fn start(settings: PoolSettings, randomness: Arc<dyn Randomness>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             settings,
             state: Mutex::new(State {
@@ -98,11 +95,7 @@ impl Drop for Pool {
 
 #[async_trait]
 impl PasswordHasher for Pool {
-    async fn hash(
-        &self,
-        password: Password,
-        deadline: Instant,
-    ) -> Result<PasswordHash, HashError> {
+    async fn hash(&self, password: Password, deadline: Instant) -> Result<PasswordHash, HashError> {
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job {
             password,

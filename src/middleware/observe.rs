@@ -16,6 +16,9 @@ const NO_ROUTE: &str = "none";
 
 /// Logs and measures a request by its method, the pattern that matched, its status, duration and
 /// bytes: never its path, query or body, which may have an address in them.
+///
+/// # Errors
+/// Those of what it wraps.
 pub async fn observe<B: MessageBody>(
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -27,7 +30,10 @@ pub async fn observe<B: MessageBody>(
     let mut response = next.call(request).await?;
     drop(in_flight);
     if lifecycle.is_stopping() {
-        response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(actix_web::http::ConnectionType::Close);
     }
     let took = begun.elapsed();
     let status = response.status().as_u16();
@@ -39,7 +45,7 @@ pub async fn observe<B: MessageBody>(
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
     };
-    let duration_ms = took.as_micros() as f64 / 1000.0;
+    let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
     if status >= 500 {
         tracing::warn!(method, route, status, duration_ms, bytes, "request failed");
     } else {

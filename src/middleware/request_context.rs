@@ -42,6 +42,9 @@ impl Ids {
 }
 
 /// Serves a request within its context.
+///
+/// # Errors
+/// Those of what it wraps.
 pub async fn request_context<B: MessageBody>(
     ids: Ids,
     timeout: Duration,
@@ -59,7 +62,11 @@ pub async fn request_context<B: MessageBody>(
     });
     let mut response = context::scope(Arc::clone(&context), next.call(request)).await?;
     put(response.headers_mut(), REQUEST_ID, &context.request_id);
-    put(response.headers_mut(), CORRELATION_ID, &context.correlation_id);
+    put(
+        response.headers_mut(),
+        CORRELATION_ID,
+        &context.correlation_id,
+    );
     Ok(response)
 }
 

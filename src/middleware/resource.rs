@@ -6,7 +6,9 @@ use std::panic::AssertUnwindSafe;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, FromRequest, Handler, Resource, Responder, ResponseError, Route, guard, web};
+use actix_web::{
+    Error, FromRequest, Handler, Resource, Responder, ResponseError, Route, guard, web,
+};
 use futures_util::FutureExt;
 
 use crate::platform::context;
@@ -101,7 +103,9 @@ async fn guarded<B: MessageBody + 'static>(
         Ok(Ok(Ok(response))) => response.map_into_boxed_body(),
         Ok(Ok(Err(error))) => ServiceResponse::new(http, error.error_response()),
         // The panic hook has logged it by now.
-        Ok(Err(_panic)) => ServiceResponse::new(http, Problem::internal().closing().error_response()),
+        Ok(Err(_panic)) => {
+            ServiceResponse::new(http, Problem::internal().closing().error_response())
+        }
         Err(_elapsed) => {
             tracing::warn!("the request did not end by its deadline");
             ServiceResponse::new(http, Problem::unavailable().closing().error_response())

@@ -15,8 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::rt::net::{ActixStream, TcpStream};
 use actix_web::ResponseError;
+use actix_web::rt::net::{ActixStream, TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Ready};
 use tokio::time::{Instant, Sleep};
 
@@ -119,11 +119,7 @@ impl Wire {
         Poll::Pending
     }
 
-    fn write_or_replace(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn write_or_replace(&mut self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let Some(replacement) = &mut self.replacement else {
             return Pin::new(&mut self.stream).poll_write(cx, buffer);
         };
@@ -177,8 +173,10 @@ fn is_closing_error(buffer: &[u8]) -> bool {
         .windows(4)
         .position(|bytes| bytes == b"\r\n\r\n")
         .map_or(buffer, |end| &buffer[..end]);
-    head.split(|byte| *byte == b'\n')
-        .any(|line| line.trim_ascii_end().eq_ignore_ascii_case(b"connection: close"))
+    head.split(|byte| *byte == b'\n').any(|line| {
+        line.trim_ascii_end()
+            .eq_ignore_ascii_case(b"connection: close")
+    })
 }
 
 /// Where a bare answer begins, if the bytes end in one.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use actix_web::http::header;
 use actix_web::HttpRequest;
+use actix_web::http::header;
 use actix_web::web::Payload;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -91,7 +91,10 @@ async fn read_body(
         Ok(result) => result,
         Err(_) => Err(Problem::new(
             ProblemType::RequestTimeout,
-            format!("The body took over {} ms to arrive.", limits.time.as_millis()),
+            format!(
+                "The body took over {} ms to arrive.",
+                limits.time.as_millis()
+            ),
         )
         .closing()),
     }

@@ -27,12 +27,10 @@ pub fn current() -> Option<Arc<RequestContext>> {
 }
 
 /// Calls `with` with the context of the current request, without a copy.
-pub fn with_current<T>(with: impl FnOnce(Option<&RequestContext>) -> T) -> T {
-    let mut with = Some(with);
-    match CURRENT.try_with(|context| with.take().map(|with| with(Some(context)))) {
-        Ok(Some(value)) => value,
-        _ => with.take().expect("called at most once")(None),
-    }
+pub fn with_current<T>(mut with: impl FnMut(Option<&RequestContext>) -> T) -> T {
+    CURRENT
+        .try_with(|context| with(Some(context)))
+        .unwrap_or_else(|_| with(None))
 }
 
 /// Runs a future as part of a request.

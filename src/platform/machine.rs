@@ -74,7 +74,9 @@ impl Machine {
 
 fn memory_percent(system: &System) -> f64 {
     let machine = percent(
-        system.total_memory().saturating_sub(system.available_memory()),
+        system
+            .total_memory()
+            .saturating_sub(system.available_memory()),
         system.total_memory(),
     );
     // A container's page cache counts against its limit but is given back under pressure, so

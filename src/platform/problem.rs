@@ -87,6 +87,7 @@ impl ProblemType {
 
     /// What is fixed about this kind.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub const fn about(self) -> About {
         const fn row(
             slug: &'static str,
@@ -338,6 +339,9 @@ impl Problem {
     }
 
     /// The body as JSON.
+    ///
+    /// # Panics
+    /// Never: it has only strings and numbers.
     #[must_use]
     pub fn body(&self, request_id: &str) -> String {
         let about = self.kind.about();

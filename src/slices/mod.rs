@@ -1,6 +1,6 @@
 //! The slices, one folder each: a use of the service from its route to its statements.
 //!
-//! To add one, make its folder and name it in [`slices!`] below. `docs/adding-a-slice.md` walks
+//! To add one, make its folder and name it in `slices!` below. `docs/adding-a-slice.md` walks
 //! through it.
 
 use std::sync::Arc;
@@ -24,14 +24,7 @@ macro_rules! slices {
     };
 }
 
-slices![
-    signup,
-    get_user,
-    list_users,
-    health,
-    metrics,
-    docs,
-];
+slices![signup, get_user, list_users, health, metrics, docs,];
 
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]

@@ -3,7 +3,9 @@
 use reqwest::{Client, Method};
 use rstest::rstest;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody};
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody,
+};
 
 const REQUEST_ID: &str = "x-request-id";
 const CORRELATION_ID: &str = "x-correlation-id";
@@ -72,7 +74,9 @@ async fn ids_of_the_client_are_on_every_kind_of_answer(
 async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
     let service = Service::start(Sqlite).await;
     let request = Client::new().get(service.url("/health"));
-    let request = request.header(REQUEST_ID, id.as_bytes()).header(CORRELATION_ID, id.as_bytes());
+    let request = request
+        .header(REQUEST_ID, id.as_bytes())
+        .header(CORRELATION_ID, id.as_bytes());
     let response = request.send().await.expect("an answer");
     assert_eq!(response.status(), 200);
     let made = response.headers()[REQUEST_ID].to_str().expect("ASCII");
@@ -84,7 +88,8 @@ async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
 async fn an_id_that_is_sent_twice_is_replaced() {
     let service = Service::start(Sqlite).await;
     let mut connection = service.connect();
-    connection.send("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n");
+    connection
+        .send("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n");
     let answer = connection.answer().expect("an answer");
     assert_eq!(answer.header(REQUEST_ID).map(str::len), Some(36));
 }
@@ -96,7 +101,11 @@ async fn a_wrong_method_is_told_which_are_right() {
         (Method::GET, "/signup", "POST"),
         (Method::PUT, "/signup", "POST"),
         (Method::POST, "/users", "GET, HEAD"),
-        (Method::DELETE, "/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213", "GET, HEAD"),
+        (
+            Method::DELETE,
+            "/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213",
+            "GET, HEAD",
+        ),
         (Method::OPTIONS, "/health", "GET, HEAD"),
         (Method::TRACE, "/ready", "GET, HEAD"),
         (Method::PATCH, "/docs", "GET, HEAD"),
@@ -114,24 +123,45 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
     let mut service = Service::start_with(backend, &[("RUST_LOG", "debug")]).await;
     for (path, id) in [("/users/1", "a"), ("/nowhere", "b"), ("/users", "c")] {
         let request = service.client.get(service.url(path)).header(REQUEST_ID, id);
-        request.header(CORRELATION_ID, "flow").send().await.expect("an answer");
+        request
+            .header(CORRELATION_ID, "flow")
+            .send()
+            .await
+            .expect("an answer");
     }
-    let signup = service.signup(&somebody("ada@example.org")).header(REQUEST_ID, "d");
-    signup.header(CORRELATION_ID, "flow").send().await.expect("an answer");
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .header(REQUEST_ID, "d");
+    signup
+        .header(CORRELATION_ID, "flow")
+        .send()
+        .await
+        .expect("an answer");
     service.wait_for_line("account created").await;
-    service.wait_for(|lines| lines.iter().filter(|l| l["message"] == "request").count() == 4).await;
+    service
+        .wait_for(|lines| lines.iter().filter(|l| l["message"] == "request").count() == 4)
+        .await;
     let lines = service.log_lines();
     let of = |id: &str| lines.iter().filter(|line| line["request_id"] == id).count();
     assert!(of("a") >= 1 && of("b") >= 1 && of("c") >= 1 && of("d") >= 2);
     for line in lines.iter().filter(|line| line["request_id"].is_string()) {
         assert_eq!(line["correlation_id"], "flow", "{line}");
     }
-    let request = lines.iter().find(|line| line["request_id"] == "a").expect("logged");
+    let request = lines
+        .iter()
+        .find(|line| line["request_id"] == "a")
+        .expect("logged");
     assert_eq!(request["route"], "/users/{id}");
     assert_eq!(request["method"], "GET");
     assert_eq!(request["status"], 404);
-    let request = lines.iter().find(|line| line["request_id"] == "b").expect("logged");
-    assert_eq!(request["route"], "none", "a path that matched nothing is not repeated");
+    let request = lines
+        .iter()
+        .find(|line| line["request_id"] == "b")
+        .expect("logged");
+    assert_eq!(
+        request["route"], "none",
+        "a path that matched nothing is not repeated"
+    );
     // The statements' own lines, at debug, come from the tasks that serve the request.
     let statements = lines.iter().filter(|line| line["target"] == "sqlx::query");
     // SQLite's thread logs none: it does not know whose they are.

@@ -32,7 +32,10 @@ async fn a_head_that_never_ends_is_cut_by_the_time_limit() {
     let begun = Instant::now();
     connection.send("GET /health HTTP/1.1\r\nX-Slow: ");
     drip(&mut connection, b"a", Duration::from_secs(20));
-    connection.answer().expect("an answer").problem(408, "request-timeout");
+    connection
+        .answer()
+        .expect("an answer")
+        .problem(408, "request-timeout");
     let took = time_until_closed(&mut connection, begun);
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
 }
@@ -44,26 +47,38 @@ async fn a_body_that_never_ends_is_cut_by_the_time_limit() {
     let begun = Instant::now();
     connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
     drip(&mut connection, b" ", Duration::from_secs(20));
-    connection.answer().expect("an answer").problem(408, "request-timeout");
+    connection
+        .answer()
+        .expect("an answer")
+        .problem(408, "request-timeout");
     let took = time_until_closed(&mut connection, begun);
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
 
     let mut chunked = service.connect();
     chunked.send(format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"));
     drip(&mut chunked, b"1\r\n \r\n", Duration::from_secs(20));
-    chunked.answer().expect("an answer").problem(408, "request-timeout");
+    chunked
+        .answer()
+        .expect("an answer")
+        .problem(408, "request-timeout");
     assert!(chunked.is_closed());
 }
 
 #[tokio::test]
 async fn a_chunked_body_that_nobody_wants_is_not_waited_for() {
-    let settings = [QUICK[0], ("HTTP_KEEP_ALIVE_MS", "500"), ("REQUEST_TIMEOUT_MS", "500")];
+    let settings = [
+        QUICK[0],
+        ("HTTP_KEEP_ALIVE_MS", "500"),
+        ("REQUEST_TIMEOUT_MS", "500"),
+    ];
     let service = Service::start_with(Sqlite, &settings).await;
     for (head, status) in [("GET /health HTTP/1.1", 200), ("POST /users HTTP/1.1", 405)] {
         for drips in [true, false] {
             let mut connection = service.connect();
             let begun = Instant::now();
-            connection.send(format!("{head}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            connection.send(format!(
+                "{head}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ));
             assert_eq!(connection.answer().expect("an answer").status, status);
             if drips {
                 drip(&mut connection, b"1\r\n \r\n", Duration::from_secs(20));
@@ -81,12 +96,19 @@ async fn a_client_that_never_reads_costs_no_memory() {
     let connections: Vec<Connection> = (0..20)
         .map(|_| {
             let mut connection = service.connect();
-            connection.send_for(Duration::from_millis(100), b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n");
+            connection.send_for(
+                Duration::from_millis(100),
+                b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n",
+            );
             connection
         })
         .collect();
     let grown = service.resident_bytes().saturating_sub(before);
-    assert!(grown < 32 * 1024 * 1024, "{grown} bytes for {} connections", connections.len());
+    assert!(
+        grown < 32 * 1024 * 1024,
+        "{grown} bytes for {} connections",
+        connections.len()
+    );
     assert_eq!(service.get("/health").await.status(), 200);
 }
 
@@ -118,7 +140,10 @@ async fn a_head_without_bounds_costs_no_memory() {
     let grown = service.resident_bytes().saturating_sub(before);
     assert!(grown < 32 * 1024 * 1024, "{grown} bytes for 80 MB of heads");
     for connection in &mut connections {
-        connection.answer().expect("an answer").problem(431, "headers-too-large");
+        connection
+            .answer()
+            .expect("an answer")
+            .problem(431, "headers-too-large");
     }
     assert_eq!(service.get("/health").await.status(), 200);
 }
@@ -138,7 +163,11 @@ async fn many_slow_clients_do_not_keep_others_waiting() {
     assert_eq!(service.get("/users").await.status(), 200);
     assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
     let grown = service.resident_bytes().saturating_sub(before);
-    assert!(grown < 64 * 1024 * 1024, "{grown} bytes for {} connections", slow.len());
+    assert!(
+        grown < 64 * 1024 * 1024,
+        "{grown} bytes for {} connections",
+        slow.len()
+    );
 }
 
 #[tokio::test]
@@ -156,8 +185,12 @@ async fn two_ways_to_tell_the_length_are_refused() {
         "Transfer-Encoding: xchunked\r\n",
     ] {
         let mut connection = service.connect();
-        connection.send(format!("{HEAD}{head}\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"));
-        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {head}"));
+        connection.send(format!(
+            "{HEAD}{head}\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
+        let answer = connection
+            .answer()
+            .unwrap_or_else(|| panic!("no answer: {head}"));
         assert_eq!(answer.status, 400, "{head}: {answer:?}");
         answer.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{head}");
@@ -168,7 +201,8 @@ async fn two_ways_to_tell_the_length_are_refused() {
 async fn a_hundred_headers_are_too_many_and_ninety_are_not() {
     let service = Service::start(Sqlite).await;
     let with_headers = |count: usize| {
-        let headers: String = (0..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
+        let headers: Vec<String> = (0..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
+        let headers = headers.concat();
         let mut connection = service.connect();
         connection.send(format!("GET /health HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
         connection.answer().expect("an answer")
@@ -195,7 +229,9 @@ async fn bad_percent_encoding_is_an_ordinary_mistake() {
     ] {
         let mut connection = service.connect();
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {target}"));
+        let answer = connection
+            .answer()
+            .unwrap_or_else(|| panic!("no answer: {target}"));
         assert_eq!(answer.status, status, "{target}: {answer:?}");
         answer.problem(status, slug);
     }
@@ -215,7 +251,9 @@ async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection() {
     ] {
         let mut connection = service.connect();
         connection.send(bytes);
-        let answer = connection.answer().unwrap_or_else(|| panic!("no answer: {bytes:?}"));
+        let answer = connection
+            .answer()
+            .unwrap_or_else(|| panic!("no answer: {bytes:?}"));
         answer.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{bytes:?}");
     }
@@ -232,8 +270,17 @@ async fn requests_in_one_packet_are_answered_in_their_order() {
          nonsense\r\n\r\n",
     );
     let first = connection.answer().expect("an answer");
-    assert_eq!((first.status, first.header("x-request-id")), (200, Some("a")));
+    assert_eq!(
+        (first.status, first.header("x-request-id")),
+        (200, Some("a"))
+    );
     let second = connection.answer().expect("an answer");
-    assert_eq!((second.status, second.header("x-request-id")), (404, Some("b")));
-    connection.answer().expect("an answer").problem(400, "malformed-request");
+    assert_eq!(
+        (second.status, second.header("x-request-id")),
+        (404, Some("b"))
+    );
+    connection
+        .answer()
+        .expect("an answer")
+        .problem(400, "malformed-request");
 }

@@ -1,7 +1,11 @@
 //! The service as its clients see it: the real binary, over HTTP, on every backend.
 
+mod command_line;
 mod context;
 mod harness;
 mod hostile;
+mod lifecycle;
+mod migrations;
+mod operations;
 mod read;
 mod signup;

@@ -6,7 +6,11 @@ use serde_json::Value;
 use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, somebody};
 
 async fn sign_up(service: &Service, email: &str) -> Value {
-    let response = service.signup(&somebody(email)).send().await.expect("an answer");
+    let response = service
+        .signup(&somebody(email))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(response.status(), 201);
     response.json().await.expect("JSON")
 }
@@ -22,22 +26,47 @@ async fn json(service: &Service, path: &str) -> Value {
 #[tokio::test]
 async fn a_user_that_is_not_there(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let response = service.get("/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213").await;
+    let response = service
+        .get("/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213")
+        .await;
     problem(response, 404, "user-not-found").await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_id_is_not_asked_of_the_database(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn what_is_no_id_is_not_asked_of_the_database(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let id = sign_up(&service, "ada@example.org").await["id"].as_str().expect("an id").to_owned();
+    let id = sign_up(&service, "ada@example.org").await["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     // Any question to the projection would now be a 500.
-    service.database.execute("ALTER TABLE users_read RENAME TO away").await.expect("renamed");
-    problem(service.get(&format!("/users/{id}")).await, 500, "internal-error").await;
-    for other in ["1", "ada", &id[1..], &id.replace('-', ""), &format!("%7B{id}%7D"), "%00", "%ff"] {
-        problem(service.get(&format!("/users/{other}")).await, 404, "user-not-found").await;
+    service
+        .database
+        .execute("ALTER TABLE users_read RENAME TO away")
+        .await
+        .expect("renamed");
+    problem(
+        service.get(&format!("/users/{id}")).await,
+        500,
+        "internal-error",
+    )
+    .await;
+    for other in [
+        "1",
+        "ada",
+        &id[1..],
+        &id.replace('-', ""),
+        &format!("%7B{id}%7D"),
+        "%00",
+        "%ff",
+    ] {
+        problem(
+            service.get(&format!("/users/{other}")).await,
+            404,
+            "user-not-found",
+        )
+        .await;
     }
 }
 
@@ -53,17 +82,21 @@ async fn reads_touch_the_projection_only(#[values(Sqlite, Postgres)] backend: Ba
     let id = user["id"].as_str().expect("an id");
     assert_eq!(json(&service, &format!("/users/{id}")).await, user);
     assert_eq!(json(&service, "/users").await["users"][0], user);
-    assert_eq!(json(&service, "/users?email=ada@example.org").await["users"][0], user);
+    assert_eq!(
+        json(&service, "/users?email=ada@example.org").await["users"][0],
+        user
+    );
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_look_up_compares_addresses_as_signup_does(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn a_look_up_compares_addresses_as_signup_does(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let user = sign_up(&service, "Ada+x@Bücher.example").await;
-    for same in ["Ada%2Bx@B%C3%BCcher.example", "ada%2bx@xn--bcher-kva.example"] {
+    for same in [
+        "Ada%2Bx@B%C3%BCcher.example",
+        "ada%2bx@xn--bcher-kva.example",
+    ] {
         let found = json(&service, &format!("/users?email={same}")).await;
         assert_eq!(found, serde_json::json!({ "users": [user] }), "{same}");
     }
@@ -78,7 +111,10 @@ async fn a_look_up_compares_addresses_as_signup_does(
 async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let empty = json(&service, "/users").await;
-    assert_eq!(empty, serde_json::json!({ "users": [], "next_cursor": null }));
+    assert_eq!(
+        empty,
+        serde_json::json!({ "users": [], "next_cursor": null })
+    );
 
     let mut expected = Vec::new();
     for number in 0..23 {
@@ -95,7 +131,11 @@ async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] back
         service.database.uuid_literal(a)
     );
     let moment = expected[9]["created_at"].clone();
-    service.database.execute(&same_moment).await.expect("updated");
+    service
+        .database
+        .execute(&same_moment)
+        .await
+        .expect("updated");
     expected[10]["created_at"] = moment;
 
     for limit in [1, 10, 22, 23, 24, 100] {
@@ -130,7 +170,10 @@ async fn who_signs_up_between_two_pages_shifts_nothing(
     sign_up(&service, "third@example.org").await;
     let cursor = page["next_cursor"].as_str().expect("a cursor");
     let page = json(&service, &format!("/users?limit=1&cursor={cursor}")).await;
-    assert_eq!(page, serde_json::json!({ "users": [first], "next_cursor": null }));
+    assert_eq!(
+        page,
+        serde_json::json!({ "users": [first], "next_cursor": null })
+    );
 }
 
 #[rstest]
@@ -142,7 +185,11 @@ async fn parameters_that_break_their_rules(#[values(Sqlite, Postgres)] backend: 
     let page = json(&service, "/users?limit=1").await;
     let cursor = page["next_cursor"].as_str().expect("a cursor").to_owned();
     let forged = format!("{}A", &cursor[..cursor.len() - 1]);
-    let forged = if forged == cursor { cursor.replace('A', "B") } else { forged };
+    let forged = if forged == cursor {
+        cursor.replace('A', "B")
+    } else {
+        forged
+    };
     for query in [
         "limit=0",
         "limit=101",
@@ -177,7 +224,12 @@ async fn head_is_get_without_the_body(#[values(Sqlite, Postgres)] backend: Backe
     let user = sign_up(&service, "ada@example.org").await;
     let path = format!("/users/{}", user["id"].as_str().expect("an id"));
     let length = service.get(&path).await.headers()["content-length"].clone();
-    let head = service.client.head(service.url(&path)).send().await.expect("an answer");
+    let head = service
+        .client
+        .head(service.url(&path))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(head.status(), 200);
     assert_eq!(head.headers()["content-length"], length);
     assert!(head.bytes().await.expect("a body").is_empty());
@@ -186,11 +238,17 @@ async fn head_is_get_without_the_body(#[values(Sqlite, Postgres)] backend: Backe
 #[rstest]
 #[tokio::test]
 async fn reads_do_not_wait_for_hashing(#[values(Sqlite, Postgres)] backend: Backend) {
-    let settings = [("BCRYPT_COST", "13"), ("BCRYPT_THREADS", "2"), ("HTTP_WORKERS", "1")];
+    let settings = [
+        ("BCRYPT_COST", "13"),
+        ("BCRYPT_THREADS", "2"),
+        ("HTTP_WORKERS", "1"),
+    ];
     let service = Service::start_with(backend, &settings).await;
     let first = sign_up(&service, "ada@example.org").await;
     let path = format!("/users/{}", first["id"].as_str().expect("an id"));
-    let bodies: Vec<Value> = (0..4).map(|n| somebody(&format!("ada{n}@example.org"))).collect();
+    let bodies: Vec<Value> = (0..4)
+        .map(|n| somebody(&format!("ada{n}@example.org")))
+        .collect();
     let signups = futures_util::future::join_all(bodies.iter().map(|b| service.signup(b).send()));
     let mut signups = std::pin::pin!(signups);
     let mut reads = 0;

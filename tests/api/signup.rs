@@ -26,7 +26,10 @@ async fn an_account_is_made_and_read_back(#[values(Sqlite, Postgres)] backend: B
     let response = service.signup(&body).send().await.expect("an answer");
 
     assert_eq!(response.status(), 201);
-    let location = response.headers()[LOCATION].to_str().expect("ASCII").to_owned();
+    let location = response.headers()[LOCATION]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
     assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
     let user: Value = response.json().await.expect("JSON");
     assert_eq!(user["name"], "Ada Lovelace");
@@ -52,7 +55,13 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
     let service = Service::start(backend).await;
     let request = service.signup(&somebody("Ada@Example.ORG"));
     let request = request.header("X-Correlation-ID", "order-42");
-    let user: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    let user: Value = request
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
     let id = user["id"].as_str().expect("an id");
 
     assert_eq!(service.database.counts().await, [1, 1, 1]);
@@ -89,8 +98,15 @@ async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend
     let service = Service::start(backend).await;
     let response = service.signup(&somebody("ada@example.org")).send().await;
     assert_eq!(response.expect("an answer").status(), 201);
-    for statement in ["UPDATE user_events SET type = 'x'", "DELETE FROM user_events"] {
-        let error = service.database.execute(statement).await.expect_err(statement);
+    for statement in [
+        "UPDATE user_events SET type = 'x'",
+        "DELETE FROM user_events",
+    ] {
+        let error = service
+            .database
+            .execute(statement)
+            .await
+            .expect_err(statement);
         assert!(error.to_string().contains("append-only"), "{error}");
     }
 }
@@ -102,11 +118,26 @@ async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend
 #[case::an_array("[\"Ada\",\"ada@example.org\",\"correct horse battery staple\"]", 400)]
 #[case::a_string("\"Ada\"", 400)]
 #[case::null("null", 400)]
-#[case::behind_it("{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"} x", 400)]
-#[case::duplicate("{\"name\":\"Ada\",\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
-#[case::unknown("{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\",\"admin\":true}", 400)]
-#[case::wrong_type("{\"name\":1,\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
-#[case::surrogate("{\"name\":\"\\ud800\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}", 400)]
+#[case::behind_it(
+    "{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"} x",
+    400
+)]
+#[case::duplicate(
+    "{\"name\":\"Ada\",\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}",
+    400
+)]
+#[case::unknown(
+    "{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\",\"admin\":true}",
+    400
+)]
+#[case::wrong_type(
+    "{\"name\":1,\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}",
+    400
+)]
+#[case::surrogate(
+    "{\"name\":\"\\ud800\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"}",
+    400
+)]
 #[tokio::test]
 async fn a_body_that_is_not_the_json_wanted(
     #[case] body: &'static str,
@@ -114,7 +145,12 @@ async fn a_body_that_is_not_the_json_wanted(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
-    let answer = problem(raw(&service, "application/json", body).await, status, "malformed-request").await;
+    let answer = problem(
+        raw(&service, "application/json", body).await,
+        status,
+        "malformed-request",
+    )
+    .await;
     assert!(!answer.to_string().contains("correct horse"), "{answer}");
     assert_eq!(service.database.counts().await, [0, 0, 0]);
 }
@@ -124,28 +160,61 @@ async fn a_body_that_is_not_the_json_wanted(
 async fn bodies_that_are_bad_bytes_or_nested_deeply(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let bad_utf8 = b"{\"name\":\"\xff\xfe\",\"email\":\"a@b.c\",\"password\":\"p\"}".to_vec();
-    problem(raw(&service, "application/json", bad_utf8).await, 400, "malformed-request").await;
+    problem(
+        raw(&service, "application/json", bad_utf8).await,
+        400,
+        "malformed-request",
+    )
+    .await;
     let deep = format!("{{\"name\":{}{}}}", "[".repeat(8000), "]".repeat(8000));
-    problem(raw(&service, "application/json", deep).await, 400, "malformed-request").await;
+    problem(
+        raw(&service, "application/json", deep).await,
+        400,
+        "malformed-request",
+    )
+    .await;
     let deep_unknown = format!("{{\"x\":{}", "{\"x\":".repeat(3000));
-    problem(raw(&service, "application/json", deep_unknown).await, 400, "malformed-request").await;
+    problem(
+        raw(&service, "application/json", deep_unknown).await,
+        400,
+        "malformed-request",
+    )
+    .await;
 }
 
 #[rstest]
 #[tokio::test]
 async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    for (number, accepted) in ["application/json", "Application/JSON; charset=utf-8"].iter().enumerate() {
+    for (number, accepted) in ["application/json", "Application/JSON; charset=utf-8"]
+        .iter()
+        .enumerate()
+    {
         let body = somebody(&format!("ada{number}@example.org")).to_string();
-        assert_eq!(raw(&service, accepted, body).await.status(), 201, "{accepted}");
+        assert_eq!(
+            raw(&service, accepted, body).await.status(),
+            201,
+            "{accepted}"
+        );
     }
     let body = somebody("bob@example.org").to_string();
-    for refused in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", ""] {
+    for refused in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "json",
+        "",
+    ] {
         let response = raw(&service, refused, body.clone()).await;
         problem(response, 415, "unsupported-media-type").await;
     }
     let without = service.client.post(service.url("/signup")).body(body);
-    problem(without.send().await.expect("an answer"), 415, "unsupported-media-type").await;
+    problem(
+        without.send().await.expect("an answer"),
+        415,
+        "unsupported-media-type",
+    )
+    .await;
 }
 
 #[rstest]
@@ -154,7 +223,12 @@ async fn a_body_over_16_kib_is_refused(#[values(Sqlite, Postgres)] backend: Back
     let service = Service::start(backend).await;
     let body = somebody("ada@example.org").to_string();
     let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
-    assert_eq!(raw(&service, "application/json", padded(16 * 1024)).await.status(), 201);
+    assert_eq!(
+        raw(&service, "application/json", padded(16 * 1024))
+            .await
+            .status(),
+        201
+    );
     let response = raw(&service, "application/json", padded(16 * 1024 + 1)).await;
     problem(response, 413, "payload-too-large").await;
 }
@@ -166,7 +240,10 @@ async fn a_body_that_says_it_is_large_is_not_read(#[values(Sqlite, Postgres)] ba
     let head = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let mut declared = service.connect();
     declared.send(format!("{head}Content-Length: 1000000000\r\n\r\n"));
-    declared.answer().expect("an answer").problem(413, "payload-too-large");
+    declared
+        .answer()
+        .expect("an answer")
+        .problem(413, "payload-too-large");
     assert!(declared.is_closed());
 
     let mut chunked = service.connect();
@@ -174,7 +251,10 @@ async fn a_body_that_says_it_is_large_is_not_read(#[values(Sqlite, Postgres)] ba
     for _ in 0..5 {
         chunked.send(format!("1000\r\n{}\r\n", " ".repeat(4096)));
     }
-    chunked.answer().expect("an answer").problem(413, "payload-too-large");
+    chunked
+        .answer()
+        .expect("an answer")
+        .problem(413, "payload-too-large");
     assert!(chunked.is_closed());
 }
 
@@ -255,12 +335,24 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
     let service = Service::start(backend).await;
     let first = service.signup(&somebody("ada@bücher.example")).send().await;
     assert_eq!(first.expect("an answer").status(), 201);
-    for same in ["ADA@BÜCHER.example", "ada@xn--bcher-kva.example", "Ada@bu\u{308}cher.example"] {
-        let response = service.signup(&somebody(same)).send().await.expect("an answer");
+    for same in [
+        "ADA@BÜCHER.example",
+        "ada@xn--bcher-kva.example",
+        "Ada@bu\u{308}cher.example",
+    ] {
+        let response = service
+            .signup(&somebody(same))
+            .send()
+            .await
+            .expect("an answer");
         problem(response, 409, "email-already-registered").await;
     }
     for other in ["ada+x@bücher.example", "a.da@bücher.example"] {
-        let response = service.signup(&somebody(other)).send().await.expect("an answer");
+        let response = service
+            .signup(&somebody(other))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), 201, "{other}");
     }
     assert_eq!(service.database.counts().await, [3, 3, 3]);
@@ -272,7 +364,11 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
     let service = Service::start(backend).await;
     let send = || async {
         let request = service.signup(&somebody("ada@example.org"));
-        let response = request.header("X-Request-ID", "race").send().await.expect("an answer");
+        let response = request
+            .header("X-Request-ID", "race")
+            .send()
+            .await
+            .expect("an answer");
         let status = response.status().as_u16();
         (status, response.bytes().await.expect("a body"))
     };
@@ -291,18 +387,27 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
 #[rstest]
 #[tokio::test]
 async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: Backend) {
-    let settings = [("BCRYPT_COST", "12"), ("BCRYPT_THREADS", "1"), ("BCRYPT_QUEUE", "1")];
+    let settings = [
+        ("BCRYPT_COST", "12"),
+        ("BCRYPT_THREADS", "1"),
+        ("BCRYPT_QUEUE", "1"),
+    ];
     let service = Service::start_with(backend, &settings).await;
     let send = async |number: u32| {
         let request = service.signup(&somebody(&format!("ada{number}@example.org")));
         request.send().await.expect("an answer")
     };
     let answers = futures_util::future::join_all((0..12).map(send)).await;
-    let (made, refused): (Vec<_>, Vec<_>) =
-        answers.into_iter().partition(|answer| answer.status() == 201);
+    let (made, refused): (Vec<_>, Vec<_>) = answers
+        .into_iter()
+        .partition(|answer| answer.status() == 201);
     assert!(!made.is_empty() && made.len() < 12, "{}", made.len());
     for answer in refused {
-        let wait: u64 = answer.headers()[RETRY_AFTER].to_str().expect("ASCII").parse().expect("seconds");
+        let wait: u64 = answer.headers()[RETRY_AFTER]
+            .to_str()
+            .expect("ASCII")
+            .parse()
+            .expect("seconds");
         assert!((1..=10).contains(&wait), "{wait}");
         problem(answer, 503, "overloaded").await;
     }
@@ -318,7 +423,11 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
     let settings = [("BCRYPT_COST", "16"), ("REQUEST_TIMEOUT_MS", "500")];
     let service = Service::start_with(backend, &settings).await;
     let begun = std::time::Instant::now();
-    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    let response = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
     problem(response, 503, "overloaded").await;
     assert!(begun.elapsed().as_millis() < 400, "{:?}", begun.elapsed());
 }
@@ -327,14 +436,30 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
 #[tokio::test]
 async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &[("REQUEST_TIMEOUT_MS", "2000")]).await;
-    service.database.execute("ALTER TABLE users RENAME TO away").await.expect("renamed");
-    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    service
+        .database
+        .execute("ALTER TABLE users RENAME TO away")
+        .await
+        .expect("renamed");
+    let response = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
     // A missing table is a defect and not an absence.
     problem(response, 500, "internal-error").await;
-    service.database.execute("ALTER TABLE away RENAME TO users").await.expect("renamed");
+    service
+        .database
+        .execute("ALTER TABLE away RENAME TO users")
+        .await
+        .expect("renamed");
 
     let _lock = lock_out(&service, backend).await;
-    let response = service.signup(&somebody("ada@example.org")).send().await.expect("an answer");
+    let response = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
     assert!(response.headers().contains_key(RETRY_AFTER));
     problem(response, 503, "unavailable").await;
 }
@@ -344,13 +469,20 @@ pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::
     use sqlx::{Connection, Executor};
     match backend {
         Sqlite => {
-            let mut connection = sqlx::SqliteConnection::connect(&service.database.url()).await.expect("opens");
+            let mut connection = sqlx::SqliteConnection::connect(&service.database.url())
+                .await
+                .expect("opens");
             connection.execute("BEGIN IMMEDIATE").await.expect("locked");
             Box::new(connection)
         }
         Postgres => {
-            let mut connection = sqlx::PgConnection::connect(&service.database.url()).await.expect("answers");
-            connection.execute("BEGIN; LOCK TABLE users").await.expect("locked");
+            let mut connection = sqlx::PgConnection::connect(&service.database.url())
+                .await
+                .expect("answers");
+            connection
+                .execute("BEGIN; LOCK TABLE users")
+                .await
+                .expect("locked");
             Box::new(connection)
         }
     }
@@ -375,7 +507,11 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
         tokio::time::sleep(std::time::Duration::from_micros(number * 700)).await;
         drop(connection);
     }
-    let last = service.signup(&somebody("last@example.org")).send().await.expect("an answer");
+    let last = service
+        .signup(&somebody("last@example.org"))
+        .send()
+        .await
+        .expect("an answer");
     assert_eq!(last.status(), 201);
     let [users, read, events] = service.database.counts().await;
     assert_eq!([users, read], [read, events]);
@@ -392,7 +528,9 @@ async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Back
     for _ in 0..2 {
         service.signup(&body).send().await.expect("an answer");
     }
-    let broken = body.to_string().replace("\"name\"", "\"correct horse battery staple\"");
+    let broken = body
+        .to_string()
+        .replace("\"name\"", "\"correct horse battery staple\"");
     raw(&service, "application/json", broken).await;
     for table in ["users", "users_read", "user_events"] {
         let columns = match table {
@@ -400,7 +538,11 @@ async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Back
             "users_read" => "name || email || email_canonical || display_name",
             _ => "type || correlation_id || CAST(payload AS text)",
         };
-        for row in service.database.rows(&format!("SELECT {columns} FROM {table}")).await {
+        for row in service
+            .database
+            .rows(&format!("SELECT {columns} FROM {table}"))
+            .await
+        {
             assert!(!row.contains("horse"), "{table}: {row}");
         }
     }
@@ -408,6 +550,9 @@ async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Back
     assert!(log.contains("\"request\""), "the log is there");
     assert!(!log.contains("horse"), "a password in the log");
     for line in service.log_lines() {
-        assert!(!line.to_string().contains("ada@example.org"), "an address in the log: {line}");
+        assert!(
+            !line.to_string().contains("ada@example.org"),
+            "an address in the log: {line}"
+        );
     }
 }

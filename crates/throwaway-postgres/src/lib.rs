@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What to do where the programs of PostgreSQL are missing.
 const MISSING: &str = "the programs of a PostgreSQL server (initdb, postgres, psql) were not found.\n\
@@ -168,13 +168,41 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Sends a signal, by its name, to every process of the server.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn signal(&self, name: &str) {
+        let parent = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let processes = format!("{parent} {}", children.unwrap_or_default());
+        let status = Command::new("kill")
+            .args(["-s", name])
+            .args(processes.split_whitespace())
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "kill -s {name} {processes}"
+        );
+    }
+
     fn wait_until_it_answers(&self) -> io::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < START_LIMIT {
-            let ended = self.process.lock().unwrap_or_else(PoisonError::into_inner).try_wait()?;
+            let ended = self
+                .process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .try_wait()?;
             if ended.is_some() {
                 let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-                return Err(io::Error::other(format!("the server ended at once:\n{log}")));
+                return Err(io::Error::other(format!(
+                    "the server ended at once:\n{log}"
+                )));
             }
             let ready = command(&self.bin, "pg_isready", self.owner)
                 .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
@@ -197,16 +225,19 @@ impl Server {
 
 impl Database {
     /// Where the database is.
+    #[must_use]
     pub fn url(&self) -> String {
         self.server.url(&self.name)
     }
 
     /// Its name.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Runs statements in it; see [`Server::sql`].
+    #[must_use]
     pub fn sql(&self, statements: &str) -> String {
         self.server.sql(&self.name, statements)
     }
@@ -251,6 +282,10 @@ fn command(bin: &Path, program: &str, owner: Option<Owner>) -> Command {
     command
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where programs are is the machine's business, not a setting"
+)]
 fn find_programs() -> Option<PathBuf> {
     let named = std::env::var_os("PG_BIN").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();

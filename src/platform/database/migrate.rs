@@ -22,7 +22,7 @@ static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 const TABLE: &str = "_sqlx_migrations";
 
 /// How long one migration step waits for another to end.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(300);
+const LOCK_TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) const APPLIED_ON_POSTGRES: &str =
     "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
@@ -143,9 +143,7 @@ pub async fn up(
 /// When the database can't be asked.
 pub async fn newest(url: &DatabaseUrl) -> Result<Option<Step>, Unusable> {
     let steps = status(url).await?;
-    Ok(steps
-        .into_iter()
-        .rfind(|step| step.state != State::Pending))
+    Ok(steps.into_iter().rfind(|step| step.state != State::Pending))
 }
 
 /// Takes back one step, if it is still the newest.
@@ -180,7 +178,9 @@ pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
     let (backend, applied): (_, Result<Vec<i64>, _>) = match database {
         Database::Postgres { write, .. } => (
             Backend::Postgres,
-            sqlx::query_scalar(APPLIED_ON_POSTGRES).fetch_all(write).await,
+            sqlx::query_scalar(APPLIED_ON_POSTGRES)
+                .fetch_all(write)
+                .await,
         ),
         Database::Sqlite { read, .. } => (
             Backend::Sqlite,
@@ -267,7 +267,11 @@ async fn run_down<C: Migrate>(
     Ok(())
 }
 
-fn find(migrator: &'static Migrator, version: i64, up: bool) -> Result<&'static Migration, Unusable> {
+fn find(
+    migrator: &'static Migrator,
+    version: i64,
+    up: bool,
+) -> Result<&'static Migration, Unusable> {
     migrator
         .iter()
         .find(|migration| {
@@ -319,7 +323,10 @@ fn failed(error: &MigrateError) -> Unusable {
 }
 
 fn cannot_ask(error: &sqlx::Error) -> Unusable {
-    Unusable(format!("the database does not answer: {}", error_chain(error)))
+    Unusable(format!(
+        "the database does not answer: {}",
+        error_chain(error)
+    ))
 }
 
 async fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Unusable> {
@@ -347,7 +354,11 @@ async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Unusable>
     SqliteConnection::connect_with(&options)
         .await
         .map_err(|error| {
-            Unusable(format!("cannot open {}: {}", describe(url), error_chain(&error)))
+            Unusable(format!(
+                "cannot open {}: {}",
+                describe(url),
+                error_chain(&error)
+            ))
         })
 }
 

@@ -121,8 +121,10 @@ impl Database {
 #[must_use]
 pub fn describe(url: &DatabaseUrl) -> String {
     match url.backend {
-        Backend::Postgres => postgres::options(url)
-            .map_or_else(|_| "PostgreSQL".to_owned(), |options| describe_postgres(&options)),
+        Backend::Postgres => postgres::options(url).map_or_else(
+            |_| "PostgreSQL".to_owned(),
+            |options| describe_postgres(&options),
+        ),
         Backend::Sqlite => sqlite::options(url).map_or_else(
             |_| "SQLite".to_owned(),
             |options| format!("SQLite at {}", options.get_filename().display()),
@@ -174,7 +176,9 @@ mod tests {
 
     #[test]
     fn codes_of_state_are_told_from_codes_of_statements() {
-        for code in ["08006", "25006", "40001", "40P01", "53300", "57P01", "55P03"] {
+        for code in [
+            "08006", "25006", "40001", "40P01", "53300", "57P01", "55P03",
+        ] {
             assert!(is_temporary(code), "{code}");
         }
         for code in ["5", "517", "8", "1032", "10", "13", "14"] {

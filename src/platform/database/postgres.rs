@@ -93,9 +93,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
         .max_connections(database.max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT.min(request / 2))
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(ping_if_idle(connection, meta.idle_for))
-        });
+        .before_acquire(|connection, meta| Box::pin(ping_if_idle(connection, meta.idle_for)));
     Ok(Database::Postgres {
         write: pool
             .clone()
@@ -108,11 +106,10 @@ async fn check_server(
     connection: &mut PgConnection,
     allow_async_commit: bool,
 ) -> Result<(), String> {
-    let (version, synchronous_commit): (i32, String) =
-        sqlx::query_as(SERVER_FACTS)
-            .fetch_one(connection)
-            .await
-            .map_err(|error| format!("does not answer: {}", error_chain(&error)))?;
+    let (version, synchronous_commit): (i32, String) = sqlx::query_as(SERVER_FACTS)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| format!("does not answer: {}", error_chain(&error)))?;
     if version / 10_000 < OLDEST {
         return Err(format!(
             "is version {}; {OLDEST} or newer is needed",
@@ -130,7 +127,10 @@ async fn check_server(
 }
 
 pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
-    match sqlx::query_scalar::<_, bool>(IS_READ_ONLY).fetch_one(pool).await {
+    match sqlx::query_scalar::<_, bool>(IS_READ_ONLY)
+        .fetch_one(pool)
+        .await
+    {
         Ok(false) => Ok(()),
         Ok(true) => Err("read-only".to_owned()),
         Err(error) => {

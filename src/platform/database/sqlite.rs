@@ -36,7 +36,10 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
 /// # Errors
 /// One line that says which folder and why.
 pub fn make_folder(file: &Path) -> Result<(), Unusable> {
-    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+    let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    else {
         return Ok(());
     };
     let mut builder = std::fs::DirBuilder::new();
@@ -52,8 +55,7 @@ pub fn make_folder(file: &Path) -> Result<(), Unusable> {
 }
 
 pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
-    let options = options(&settings.database.url)?
-        .busy_timeout(settings.http.request_timeout / 2);
+    let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
     let file = options.get_filename().to_path_buf();
     make_folder(&file)?;
     let cannot_open = |error: sqlx::Error| {

@@ -26,7 +26,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        let timestamp = System.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let timestamp = System
+            .now()
+            .to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
         write!(
             writer,
             r#"{{"timestamp":"{timestamp}","level":"{}""#,

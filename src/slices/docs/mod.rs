@@ -21,6 +21,10 @@ pub fn routes(_: &Platform) -> Routes {
             .service(resource("/openapi.json", Methods::Get, endpoint::openapi))
             .service(resource("/docs", Methods::Get, endpoint::page))
             .service(resource("/docs/{file}", Methods::Get, endpoint::asset))
-            .service(resource("/problems/{slug}", Methods::Get, endpoint::problem));
+            .service(resource(
+                "/problems/{slug}",
+                Methods::Get,
+                endpoint::problem,
+            ));
     })
 }

@@ -19,8 +19,10 @@ pub fn routes(platform: &Platform) -> Routes {
         store: store::open(&platform.database),
     });
     Arc::new(move |config| {
-        config
-            .app_data(endpoint.clone())
-            .service(resource("/users/{id}", Methods::Get, endpoint::get_user));
+        config.app_data(endpoint.clone()).service(resource(
+            "/users/{id}",
+            Methods::Get,
+            endpoint::get_user,
+        ));
     })
 }

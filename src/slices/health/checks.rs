@@ -251,10 +251,7 @@ mod tests {
             .map(|check| check.status)
         };
         assert_eq!(statuses(95.0), [Status::Ok; 3]);
-        assert_eq!(
-            statuses(95.1),
-            [Status::Ok, Status::Failed, Status::Failed]
-        );
+        assert_eq!(statuses(95.1), [Status::Ok, Status::Failed, Status::Failed]);
         let silent = of_sample(Sample {
             cpu_percent: 1.0,
             memory_percent: 1.0,

@@ -25,12 +25,20 @@ pub struct Endpoint {
 
 /// A page of users, or the one that a look-up found.
 #[derive(Serialize, ToSchema)]
-pub struct Users<'a> {
-    /// Newest first.
-    users: Vec<User<'a>>,
-    /// Where the next page begins; null on the last page, absent in a look-up by address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<Option<String>>,
+#[serde(untagged)]
+pub enum Users<'a> {
+    /// A page of the list.
+    Page {
+        /// Newest first.
+        users: Vec<User<'a>>,
+        /// Where the next page begins; null on the last page.
+        next_cursor: Option<String>,
+    },
+    /// What a look-up by address found.
+    Found {
+        /// One user or none.
+        users: Vec<User<'a>>,
+    },
 }
 
 /// Users, newest first, or the one with an address.
@@ -57,9 +65,8 @@ pub async fn list_users(
     match Parameters::parse(request.query_string())? {
         Parameters::ByEmail(email) => {
             let user = endpoint.store.by_email(&email).await?;
-            Ok(HttpResponse::Ok().json(Users {
+            Ok(HttpResponse::Ok().json(Users::Found {
                 users: user.iter().map(User::from).collect(),
-                next_cursor: None,
             }))
         }
         Parameters::Page { limit, after } => {
@@ -69,9 +76,9 @@ pub async fn list_users(
                 .last()
                 .filter(|_| page.has_more)
                 .map(cursor::after);
-            Ok(HttpResponse::Ok().json(Users {
+            Ok(HttpResponse::Ok().json(Users::Page {
                 users: page.users.iter().map(User::from).collect(),
-                next_cursor: Some(next_cursor),
+                next_cursor,
             }))
         }
     }

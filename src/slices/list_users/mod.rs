@@ -20,8 +20,10 @@ pub fn routes(platform: &Platform) -> Routes {
         store: store::open(&platform.database),
     });
     Arc::new(move |config| {
-        config
-            .app_data(endpoint.clone())
-            .service(resource("/users", Methods::Get, endpoint::list_users));
+        config.app_data(endpoint.clone()).service(resource(
+            "/users",
+            Methods::Get,
+            endpoint::list_users,
+        ));
     })
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::{self, Data};
-use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::Routes;

@@ -70,10 +70,7 @@ impl SignUpHandler {
     /// See [`SignUpError`].
     pub async fn handle(&self, command: SignUp) -> Result<Outcome, SignUpError> {
         // Dropped here, by a client that leaves, nothing has been written yet.
-        let password_hash = self
-            .hasher
-            .hash(command.password, command.deadline)
-            .await?;
+        let password_hash = self.hasher.hash(command.password, command.deadline).await?;
 
         let now = self.clock.now();
         let account = NewAccount {

@@ -10,8 +10,8 @@ use utoipa::{OpenApi, ToSchema};
 use super::command::{Outcome, SignUp, SignUpError, SignUpHandler};
 use crate::domain::{BrokenRule, Email, Name, Password};
 use crate::hashing::HashError;
-use crate::platform::context;
 use crate::platform::body::{BodyLimits, read_json};
+use crate::platform::context;
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
 
@@ -28,10 +28,22 @@ pub struct Endpoint {
 #[serde(deny_unknown_fields)]
 pub struct SignUpRequest {
     /// 1 to 255 characters after trimming, no control characters.
-    #[schema(required = true, nullable = false, min_length = 1, max_length = 255, example = "Ada Lovelace")]
+    #[schema(
+        required = true,
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        example = "Ada Lovelace"
+    )]
     name: Option<String>,
     /// At most 254 octets, at most 64 of them before the @.
-    #[schema(required = true, nullable = false, format = "email", max_length = 254, example = "ada@example.org")]
+    #[schema(
+        required = true,
+        nullable = false,
+        format = "email",
+        max_length = 254,
+        example = "ada@example.org"
+    )]
     email: Option<String>,
     /// At least 8 characters and at most 1024 bytes; not among the first that an attacker would
     /// try, nor the user's own name or address.
@@ -103,8 +115,16 @@ impl SignUpRequest {
     /// Checks every field, and tells of all that break their rules.
     fn parse(self) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name = check(&mut errors, "/name", required(self.name.as_deref(), Name::parse));
-        let email = check(&mut errors, "/email", required(self.email.as_deref(), Email::parse));
+        let name = check(
+            &mut errors,
+            "/name",
+            required(self.name.as_deref(), Name::parse),
+        );
+        let email = check(
+            &mut errors,
+            "/email",
+            required(self.email.as_deref(), Email::parse),
+        );
         let about_the_user: Vec<&str> = [&self.name, &self.email, &self.display_name]
             .into_iter()
             .flatten()

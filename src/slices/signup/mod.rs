@@ -38,8 +38,10 @@ pub fn routes(platform: &Platform) -> Routes {
         },
     });
     Arc::new(move |config| {
-        config
-            .app_data(endpoint.clone())
-            .service(resource("/signup", Methods::Post, endpoint::sign_up));
+        config.app_data(endpoint.clone()).service(resource(
+            "/signup",
+            Methods::Post,
+            endpoint::sign_up,
+        ));
     })
 }

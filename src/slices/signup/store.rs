@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::domain::{
-    Email, Name, PasswordHash, StoreError, UserId, UserSignedUp, UserView,
-};
+use crate::domain::{Email, Name, PasswordHash, StoreError, UserId, UserSignedUp, UserView};
 use crate::platform::database::Database;
 
 /// Everything that commits together.

@@ -68,7 +68,10 @@ impl Database {
     /// The number of rows of each table that a signup writes.
     pub async fn counts(&self) -> [i64; 3] {
         let mut counts = [0; 3];
-        for (count, table) in counts.iter_mut().zip(["users", "users_read", "user_events"]) {
+        for (count, table) in counts
+            .iter_mut()
+            .zip(["users", "users_read", "user_events"])
+        {
             let rows = self.rows(&format!("SELECT count(*) FROM {table}")).await;
             *count = rows[0].parse().expect("a number");
         }
@@ -115,7 +118,10 @@ pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
     assert_eq!(body["type"], format!("/problems/{slug}"));
     assert_eq!(body["status"], status);
     assert!(body["title"].is_string() && body["detail"].is_string());
-    assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
+    assert_eq!(
+        body["request_id"],
+        headers["x-request-id"].to_str().expect("ASCII")
+    );
     assert!(headers.contains_key("x-correlation-id"));
     body
 }

@@ -25,9 +25,7 @@ pub struct Answer {
 impl Connection {
     pub fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the service listens");
-        stream
-            .set_read_timeout(Some(LIMIT))
-            .expect("a time limit");
+        stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
         Self {
             stream,
             received: Vec::new(),
@@ -42,7 +40,9 @@ impl Connection {
 
     /// Writes the bytes over and over, until the time is over or the service takes no more.
     pub fn send_for(&mut self, time: Duration, bytes: &[u8]) {
-        self.stream.set_write_timeout(Some(time)).expect("a time limit");
+        self.stream
+            .set_write_timeout(Some(time))
+            .expect("a time limit");
         let begun = Instant::now();
         let many = bytes.repeat(1_000);
         while begun.elapsed() < time && self.stream.write_all(&many).is_ok() {}
@@ -83,10 +83,14 @@ impl Connection {
 
     /// Whether bytes of an answer, or the end of the connection, come within the time.
     pub fn has_answer(&mut self, within: Duration) -> bool {
-        self.stream.set_read_timeout(Some(within)).expect("a time limit");
+        self.stream
+            .set_read_timeout(Some(within))
+            .expect("a time limit");
         let mut byte = [0];
         let seen = self.stream.peek(&mut byte);
-        self.stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
+        self.stream
+            .set_read_timeout(Some(LIMIT))
+            .expect("a time limit");
         seen.is_ok()
     }
 
@@ -118,7 +122,10 @@ impl Answer {
     /// Checks that this is a problem of this kind, with ids, and gives its body.
     pub fn problem(&self, status: u16, slug: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
         let body: Value = serde_json::from_str(&self.body).expect("JSON");
         assert_eq!(body["type"], format!("/problems/{slug}"));
         assert_eq!(body["status"], status);
@@ -129,5 +136,7 @@ impl Answer {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }

@@ -105,7 +105,10 @@ impl Service {
     /// Waits for a log line with this message.
     pub async fn wait_for_line(&mut self, message: &str) -> Value {
         let with_message = |lines: &[Value]| {
-            lines.iter().find(|line| line["message"] == message).cloned()
+            lines
+                .iter()
+                .find(|line| line["message"] == message)
+                .cloned()
         };
         self.wait_for(|lines| with_message(lines).is_some()).await;
         with_message(&self.log_lines()).expect("just seen")
@@ -118,8 +121,37 @@ impl Service {
             if let Some(status) = self.process.try_wait().expect("a child") {
                 panic!("the service ended with {status}: {}", self.log_text());
             }
-            assert!(begun.elapsed() < LIMIT, "waited in vain: {}", self.log_text());
+            assert!(
+                begun.elapsed() < LIMIT,
+                "waited in vain: {}",
+                self.log_text()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until `/ready` has this status, for at most the 30 s that the service promises.
+    pub async fn wait_for_ready(&self, status: u16) {
+        let begun = Instant::now();
+        while self.get("/ready").await.status() != status {
+            assert!(begun.elapsed() < LIMIT, "/ready never said {status}");
+        }
+    }
+
+    /// Waits until this many signups are under way.
+    pub async fn wait_for_in_flight(&self, count: u32) {
+        // The one that asks is in flight as well.
+        let wanted = format!("http_requests_in_flight {}\n", count + 1);
+        let begun = Instant::now();
+        while !self
+            .get("/metrics")
+            .await
+            .text()
+            .await
+            .expect("text")
+            .contains(&wanted)
+        {
+            assert!(begun.elapsed() < LIMIT, "never saw {wanted}");
         }
     }
 
@@ -181,7 +213,11 @@ impl Service {
             if let Some(status) = self.process.try_wait().expect("a child") {
                 return status;
             }
-            assert!(begun.elapsed() < LIMIT, "still running: {}", self.log_text());
+            assert!(
+                begun.elapsed() < LIMIT,
+                "still running: {}",
+                self.log_text()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -1,0 +1,35 @@
+# `make help` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format docs bench servers load-generator
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and start the service on SQLite
+	cargo run --release --locked
+
+test: servers ## Install what the tests need, and run all of them
+	cargo test --workspace --locked
+
+lint: ## Check formatting, lints and documentation
+	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
+	find src tests benches crates build.rs -name '*.rs' -exec rustfmt --check {} +
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --locked
+
+format: ## Format every file
+	find src tests benches crates build.rs -name '*.rs' -exec rustfmt {} +
+
+docs: ## Write the generated documents anew
+	cargo run --locked --quiet -- settings > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+bench: servers load-generator ## Measure, and print a table
+	cargo bench --locked --bench reads
+
+servers:
+	@scripts/install.sh postgres redis-server
+
+load-generator:
+	@scripts/install.sh wrk

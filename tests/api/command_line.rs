@@ -1,0 +1,88 @@
+//! The command line, as a stranger meets it.
+
+use crate::harness::{Backend::Sqlite, Service, run};
+
+#[test]
+fn help_names_every_command_and_shows_examples() {
+    let help = run(&["--help"], &[]);
+    assert!(help.status.success());
+    for part in [
+        "serve",
+        "migrate",
+        "healthcheck",
+        "openapi",
+        "settings",
+        "--config",
+        "Examples:",
+    ] {
+        assert!(help.stdout.contains(part), "{part} in:\n{}", help.stdout);
+    }
+    for command in ["serve", "migrate", "healthcheck", "openapi", "settings"] {
+        let help = run(&[command, "--help"], &[]);
+        assert!(
+            help.status.success() && help.stdout.contains("Usage:"),
+            "{help:?}"
+        );
+    }
+    let version = run(&["--version"], &[]);
+    assert_eq!(
+        version.stdout.trim(),
+        concat!("signup-service ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_wrong_command_is_a_mistake_in_usage() {
+    let output = run(&["sevre"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        output.stderr.contains("serve"),
+        "it suggests what was meant: {output:?}"
+    );
+}
+
+#[tokio::test]
+async fn healthcheck_asks_the_running_service() {
+    let mut service = Service::start(Sqlite).await;
+    let port = service.address.port().to_string();
+    let healthy = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+    let everywhere = run(&["healthcheck"], &[("PORT", &port), ("HOST", "0.0.0.0")]);
+    assert_eq!(everywhere.status.code(), Some(0), "{everywhere:?}");
+
+    // Stopped, it takes connections and never answers.
+    service.signal("STOP");
+    let stuck = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(stuck.status.code(), Some(1), "{stuck:?}");
+    service.signal("CONT");
+    service.signal("KILL");
+    service.wait().await;
+    let gone = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(gone.status.code(), Some(1), "{gone:?}");
+    assert_eq!(gone.stderr.lines().count(), 1, "{gone:?}");
+}
+
+#[test]
+fn a_settings_file_that_is_not_there_is_told() {
+    let output = run(&["--config", "/nowhere/signup.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stderr.contains("/nowhere/signup.toml"), "{output:?}");
+}
+
+#[test]
+fn settings_come_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("signup.toml");
+    std::fs::write(&file, "[http]\nport = 70000\n").expect("written");
+    let path = file.display().to_string();
+    for output in [
+        run(&["--config", &path], &[]),
+        run(&[], &[("SIGNUP_CONFIG", &path)]),
+    ] {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(
+            output.stderr.contains("http.port is \"70000\""),
+            "{output:?}"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Starting, stopping, and the deadline.
+
+use std::time::Instant;
+
+use rstest::rstest;
+
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run, somebody,
+};
+
+/// A refusal to start is one line, without a backtrace, and an exit code of its own.
+fn one_line(output: &Output, code: i32) -> &str {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let text = output.stderr.trim_end();
+    assert_eq!(text.lines().count(), 1, "{output:?}");
+    assert!(text.starts_with("signup-service: "), "{output:?}");
+    assert!(!text.contains("panicked"), "{output:?}");
+    text
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_signal_lets_requests_in_flight_finish(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values("TERM", "INT")] signal: &str,
+) {
+    // A hash of this cost takes long enough for the signal to come in the middle of it.
+    let mut service = Service::start_with(backend, &[("BCRYPT_COST", "12")]).await;
+    let body = somebody("ada@example.org");
+    let request = tokio::spawn(service.signup(&body).send());
+    service.wait_for_in_flight(1).await;
+    service.signal(signal);
+    let response = request.await.expect("no panic").expect("an answer");
+    assert_eq!(response.status(), 201);
+    assert_eq!(response.headers()["connection"], "close");
+    assert_eq!(service.wait().await.code(), Some(0));
+    assert_eq!(service.database.counts().await, [1, 1, 1]);
+    let messages: Vec<String> = service
+        .log_lines()
+        .iter()
+        .map(|l| l["message"].to_string())
+        .collect();
+    assert_eq!(
+        messages.last().map(String::as_str),
+        Some("\"stopped\""),
+        "{messages:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
+    let settings = [
+        ("SHUTDOWN_DELAY_MS", "60000"),
+        ("SHUTDOWN_GRACE_MS", "2000"),
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    assert_eq!(service.get("/ready").await.status(), 200);
+    service.signal("TERM");
+    service
+        .wait_for_line("stopping: requests in flight may finish")
+        .await;
+    let body = problem(service.get("/ready").await, 503, "not-ready").await;
+    assert_eq!(body["checks"]["running"]["status"], "failed");
+    assert_eq!(service.get("/health").await.status(), 200);
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(signup.status(), 201);
+    // A second signal does not wait for the rest.
+    let begun = Instant::now();
+    service.signal("TERM");
+    assert_eq!(service.wait().await.code(), Some(130));
+    assert!(begun.elapsed().as_secs() < 5);
+}
+
+#[tokio::test]
+async fn requests_that_outlast_the_grace_period_are_cut() {
+    let settings = [
+        ("BCRYPT_COST", "15"),
+        ("SHUTDOWN_GRACE_MS", "300"),
+        ("REQUEST_TIMEOUT_MS", "60000"),
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    let body = somebody("ada@example.org");
+    let request = tokio::spawn(service.signup(&body).send());
+    service.wait_for_in_flight(1).await;
+    let begun = Instant::now();
+    service.signal("TERM");
+    assert!(
+        request.await.expect("no panic").is_err(),
+        "the connection was cut"
+    );
+    assert_eq!(service.wait().await.code(), Some(0));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert_eq!(service.database.counts().await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_line() {
+    let service = Service::start(Sqlite).await;
+    let database = Database::new(Sqlite);
+    let port = service.address.port().to_string();
+    let output = run(&[], &[("PORT", &port), ("DATABASE_URL", &database.url())]);
+    let line = one_line(&output, 1);
+    assert!(
+        line.contains(&format!("cannot listen on 127.0.0.1:{port}")),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_one_line_without_its_password() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    let url = format!("postgres://ada:hunter2@127.0.0.1:{port}/signup");
+    for arguments in [&["serve"][..], &["migrate"], &["migrate", "status"]] {
+        let output = run(arguments, &[("DATABASE_URL", &url), ("PORT", "0")]);
+        let line = one_line(&output, 1);
+        assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+        assert!(!format!("{output:?}").contains("hunter2"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_cannot_be_made_is_one_line() {
+    let output = run(
+        &[],
+        &[
+            ("DATABASE_URL", "sqlite:///proc/nowhere/signup.db"),
+            ("PORT", "0"),
+        ],
+    );
+    let line = one_line(&output, 1);
+    assert!(line.contains("/proc/nowhere"), "{line}");
+}
+
+#[tokio::test]
+async fn wrong_settings_are_told_all_at_once() {
+    let output = run(
+        &[],
+        &[
+            ("PORT", "x"),
+            ("BCRYPT_COST", "3"),
+            ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    for part in [
+        "3 settings are wrong",
+        "PORT is \"x\"",
+        "BCRYPT_COST is \"3\"",
+        "DATABASE_URL must",
+    ] {
+        assert!(output.stderr.contains(part), "{output:?}");
+    }
+    assert!(!format!("{output:?}").contains("hunter2"), "{output:?}");
+    let output = run(&[], &[("PORT", "x")]);
+    one_line(&output, 2);
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_not_migrated_is_refused() {
+    let database = Database::new(Postgres);
+    let settings = [("DATABASE_URL", database.url()), ("PORT", "0".to_owned())];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let output = run(&[], &settings);
+    let line = one_line(&output, 1);
+    assert!(
+        line.contains("pending") && line.contains("signup-service migrate"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_postgresql_that_loses_commits_is_refused_unless_told_otherwise() {
+    let database = Database::new(Postgres);
+    let Database::Postgres(postgres) = &database else {
+        unreachable!("just made");
+    };
+    let alter = format!(
+        "ALTER DATABASE {} SET synchronous_commit = off",
+        postgres.name()
+    );
+    database.execute(&alter).await.expect("altered");
+    let url = database.url();
+    let output = run(
+        &[],
+        &[
+            ("DATABASE_URL", &url),
+            ("PORT", "0"),
+            ("DATABASE_MIGRATE", "true"),
+        ],
+    );
+    let line = one_line(&output, 1);
+    assert!(line.contains("synchronous_commit=off"), "{line}");
+    let accept = [("DATABASE_ALLOW_ASYNC_COMMIT", "true")];
+    let service = Service::start_on(std::sync::Arc::new(database), &accept).await;
+    assert_eq!(service.get("/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_written_and_the_port() {
+    let mut service = Service::start(Sqlite).await;
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    let location = signup.headers()["location"]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
+    let user = signup.text().await.expect("text");
+    service.signal("KILL");
+    service.wait().await;
+    let port = service.address.port().to_string();
+    let again =
+        Service::start_on(std::sync::Arc::clone(&service.database), &[("PORT", &port)]).await;
+    assert_eq!(again.get(&location).await.text().await.expect("text"), user);
+}

@@ -1,0 +1,132 @@
+//! `migrate`: up, status, down, and two at once.
+
+use rstest::rstest;
+
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Database, Output, run};
+
+const ALL: usize = 3;
+
+fn migrate(database: &Database, arguments: &[&str]) -> Output {
+    let arguments = [&["migrate"], arguments].concat();
+    run(&arguments, &[("DATABASE_URL", &database.url())])
+}
+
+fn printed(output: &Output) -> &str {
+    assert!(output.status.success(), "{output:?}");
+    &output.stdout
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_step_goes_up_and_back_down(#[values(Sqlite, Postgres)] backend: Backend) {
+    let database = Database::new(backend);
+    let status = migrate(&database, &["status"]);
+    assert!(
+        printed(&status).contains(&format!("{ALL} pending of {ALL}")),
+        "{status:?}"
+    );
+
+    let up = migrate(&database, &[]);
+    assert!(
+        printed(&up).contains("0001 users") && up.stdout.contains("done in"),
+        "{up:?}"
+    );
+    assert!(
+        up.stdout.contains(&format!("{ALL} migrations applied")),
+        "{up:?}"
+    );
+    let schema = schema(&database, backend).await;
+    let again = migrate(&database, &["up"]);
+    assert!(printed(&again).contains("nothing to do"), "{again:?}");
+
+    for pending in 1..=ALL {
+        let down = migrate(&database, &["down", "--yes"]);
+        assert!(
+            printed(&down).contains("1 migration taken back"),
+            "{down:?}"
+        );
+        let status = migrate(&database, &["status"]);
+        assert!(
+            printed(&status).contains(&format!("{pending} pending of {ALL}")),
+            "{status:?}"
+        );
+    }
+    let nothing = migrate(&database, &["down", "--yes"]);
+    assert!(
+        printed(&nothing).contains("nothing to take back"),
+        "{nothing:?}"
+    );
+
+    printed(&migrate(&database, &[]));
+    assert_eq!(
+        self::schema(&database, backend).await,
+        schema,
+        "the way back leaves nothing"
+    );
+}
+
+async fn schema(database: &Database, backend: Backend) -> Vec<String> {
+    let query = match backend {
+        Sqlite => "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name",
+        Postgres => {
+            "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable \
+             FROM information_schema.columns WHERE table_schema = 'public' \
+             UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' \
+             UNION ALL SELECT tgname::text FROM pg_trigger \
+             UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace \
+             ORDER BY 1"
+        }
+    };
+    database.rows(query).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn twice_at_once_is_once(#[values(Sqlite, Postgres)] backend: Backend) {
+    let database = Database::new(backend);
+    let outputs: Vec<Output> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| migrate(&database, &[])))
+            .collect();
+        runs.into_iter()
+            .map(|run| run.join().expect("no panic"))
+            .collect()
+    });
+    let applied = |output: &&Output| printed(output).contains("migrations applied");
+    let idle = |output: &&Output| printed(output).contains("nothing to do");
+    assert_eq!(outputs.iter().filter(applied).count(), 1, "{outputs:?}");
+    assert_eq!(outputs.iter().filter(idle).count(), 3, "{outputs:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn down_does_not_go_without_an_answer(#[values(Sqlite, Postgres)] backend: Backend) {
+    let database = Database::new(backend);
+    printed(&migrate(&database, &[]));
+    let refused = migrate(&database, &["down"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("--yes"), "{refused:?}");
+    let status = migrate(&database, &["status"]);
+    assert!(printed(&status).contains("0 pending"), "{status:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_database_from_another_binary_is_left_alone(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let database = Database::new(backend);
+    printed(&migrate(&database, &[]));
+    let newer = "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 3";
+    database.execute(newer).await.expect("updated");
+    let refused = migrate(&database, &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("newer than this binary"),
+        "{refused:?}"
+    );
+    let status = migrate(&database, &["status"]);
+    assert!(printed(&status).contains("unknown  9000"), "{status:?}");
+    let down = migrate(&database, &["down", "--yes"]);
+    assert_eq!(down.status.code(), Some(1), "{down:?}");
+}

@@ -1,0 +1,266 @@
+//! `/health`, `/ready`, `/metrics`, `/openapi.json`, `/docs` and `/problems/{slug}`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rstest::rstest;
+use serde_json::Value;
+use signup_service::platform::problem::ProblemType;
+
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, problem, run, somebody,
+};
+use crate::signup::lock_out;
+
+const CHECKS: [&str; 6] = ["running", "database", "migrations", "cpu", "memory", "disk"];
+
+#[rstest]
+#[tokio::test]
+async fn health_tells_of_the_process(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let health: Value = service.get("/health").await.json().await.expect("JSON");
+    assert_eq!(health["status"], "ok");
+    assert_eq!(health["service"], "signup-service");
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    assert!(health["uptime_seconds"].is_u64());
+}
+
+#[rstest]
+#[tokio::test]
+async fn ready_tells_of_every_check(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let response = service.get("/ready").await;
+    assert_eq!(response.status(), 200);
+    let ready: Value = response.json().await.expect("JSON");
+    assert_eq!(ready["status"], "ready");
+    for check in CHECKS {
+        let check = &ready["checks"][check];
+        assert!(check["duration_ms"].is_number(), "{ready}");
+        assert_eq!(check["status"], "ok", "{ready}");
+    }
+    for figure in ["cpu", "memory", "disk"] {
+        let used = ready["checks"][figure]["used_percent"]
+            .as_f64()
+            .expect("a figure");
+        assert!((0.0..=100.0).contains(&used), "{ready}");
+    }
+    assert_eq!(ready["checks"]["migrations"]["pending"], 0);
+}
+
+/// Checks that the service is not ready for this one reason, and lives all the same.
+async fn not_ready(service: &Service, failed: &str) -> Value {
+    let begun = Instant::now();
+    let body = problem(service.get("/ready").await, 503, "not-ready").await;
+    assert!(begun.elapsed().as_secs() < 5, "the check has a time limit");
+    for check in CHECKS {
+        let is_ok = body["checks"][check]["status"] == "ok";
+        assert_eq!(is_ok, check != failed, "{check}: {body}");
+    }
+    let begun = Instant::now();
+    assert_eq!(service.get("/health").await.status(), 200);
+    assert!(begun.elapsed().as_millis() < 500, "health asks nobody");
+    body
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_migration_taken_back_is_noticed(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let url = service.database.url();
+    let down = run(&["migrate", "down", "--yes"], &[("DATABASE_URL", &url)]);
+    assert!(down.status.success(), "{down:?}");
+    let body = not_ready(&service, "migrations").await;
+    assert_eq!(body["checks"]["migrations"]["pending"], 1);
+    let up = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    assert!(up.status.success(), "{up:?}");
+    assert_eq!(service.get("/ready").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_read_only_postgresql_is_not_ready() {
+    // A server of its own, as the setting is the server's.
+    let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
+    let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+    let database = Arc::new(Database::Postgres(server.database()));
+    let service = Service::start_on(database, &[]).await;
+    assert_eq!(service.get("/ready").await.status(), 200);
+
+    let read_only = |value: &str| {
+        server.sql(
+            "postgres",
+            &format!("ALTER SYSTEM SET default_transaction_read_only = {value}"),
+        );
+        server.sql("postgres", "SELECT pg_reload_conf()");
+    };
+    read_only("on");
+    service.wait_for_ready(503).await;
+    let body = not_ready(&service, "database").await;
+    assert_eq!(body["checks"]["database"]["detail"], "read-only");
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    problem(signup, 503, "unavailable").await;
+    assert_eq!(service.get("/users").await.status(), 200, "reads go on");
+
+    read_only("off");
+    service.wait_for_ready(200).await;
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(signup.status(), 201);
+}
+
+#[tokio::test]
+async fn a_sqlite_that_somebody_else_locks_is_not_ready() {
+    let service = Service::start_with(Sqlite, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
+    let lock = lock_out(&service, Sqlite).await;
+    not_ready(&service, "database").await;
+    drop(lock);
+    service.wait_for_ready(200).await;
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_gone_is_not_ready_and_comes_back_by_itself() {
+    let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
+    let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+    let database = Arc::new(Database::Postgres(server.database()));
+    let settings = [("REQUEST_TIMEOUT_MS", "3000")];
+    let service = Service::start_on(database, &settings).await;
+    // Stopped, it neither answers nor refuses.
+    server.signal("STOP");
+    let begun = Instant::now();
+    let response = service.get("/ready").await;
+    let body = problem(response, 503, "not-ready").await;
+    assert_eq!(body["checks"]["database"]["status"], "timed_out", "{body}");
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+    let read = service.get("/users").await;
+    assert!(read.headers().contains_key("retry-after"));
+    problem(read, 503, "unavailable").await;
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    problem(signup, 503, "unavailable").await;
+    assert_eq!(service.get("/health").await.status(), 200);
+    server.signal("CONT");
+    service.wait_for_ready(200).await;
+    let signup = service
+        .signup(&somebody("bob@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(signup.status(), 201);
+}
+
+#[tokio::test]
+async fn metrics_name_routes_and_never_paths() {
+    let service = Service::start(Sqlite).await;
+    service.get("/users/ada@example.org").await;
+    service.get("/secret/path").await;
+    let request = service
+        .client
+        .request("BREW".parse().expect("a method"), service.url("/users"));
+    assert_eq!(request.send().await.expect("an answer").status(), 405);
+    let response = service.get("/metrics").await;
+    assert!(
+        response.headers()["content-type"]
+            .to_str()
+            .expect("ASCII")
+            .starts_with("text/plain")
+    );
+    let text = response.text().await.expect("text");
+    for line in [
+        r#"http_request_duration_seconds_count{method="GET",route="/users/{id}",status="404"} 1"#,
+        r#"http_request_duration_seconds_count{method="GET",route="none",status="404"} 1"#,
+        r#"http_request_duration_seconds_count{method="other",route="/users",status="405"} 1"#,
+        "http_requests_in_flight 1",
+        "process_resident_memory_bytes",
+        "build_info",
+    ] {
+        assert!(text.contains(line), "{line} in:\n{text}");
+    }
+    assert!(
+        !text.contains("secret") && !text.contains("example.org"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_document_lists_every_route_and_problem() {
+    let service = Service::start(Sqlite).await;
+    let document: Value = service
+        .get("/openapi.json")
+        .await
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths: Vec<&String> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .keys()
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/docs",
+            "/health",
+            "/metrics",
+            "/openapi.json",
+            "/problems/{slug}",
+            "/ready",
+            "/signup",
+            "/users",
+            "/users/{id}",
+        ]
+    );
+    let printed = run(&["openapi"], &[]);
+    let printed: Value = serde_json::from_str(&printed.stdout).expect("JSON");
+    assert_eq!(printed, document);
+    for kind in ProblemType::ALL {
+        let about = kind.about();
+        let response = service.get(&format!("/problems/{}", about.slug)).await;
+        assert_eq!(response.status(), 200);
+        let page = response.text().await.expect("text");
+        assert!(
+            page.contains(about.title) && page.contains(about.explanation),
+            "{page}"
+        );
+    }
+    problem(service.get("/problems/no-such").await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn the_docs_page_loads_nothing_from_elsewhere() {
+    let service = Service::start(Sqlite).await;
+    let page = service.get("/docs").await.text().await.expect("text");
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "{page}"
+    );
+    let assets: Vec<&str> = page
+        .split(['"'])
+        .filter(|part| part.starts_with("/docs/"))
+        .collect();
+    assert!(assets.len() >= 4, "{assets:?}");
+    for asset in assets {
+        let response = service.get(asset).await;
+        assert_eq!(response.status(), 200, "{asset}");
+        assert!(
+            !response.bytes().await.expect("a body").is_empty(),
+            "{asset}"
+        );
+    }
+    let start = service
+        .get("/docs/swagger-initializer.js")
+        .await
+        .text()
+        .await
+        .expect("text");
+    assert!(start.contains("/openapi.json"), "{start}");
+}
