@@ -53,7 +53,7 @@ impl Password {
                 "Must not be the user's own name or address.",
             ));
         }
-        if zxcvbn::zxcvbn(text, about_the_user).score() == zxcvbn::Score::Zero {
+        if is_guessable(text, about_the_user) {
             return Err(BrokenRule::new(
                 "too_guessable",
                 "Is among the first that an attacker would try; choose a less common one.",
@@ -67,6 +67,36 @@ impl Password {
     pub fn expose_bytes(&self) -> &[u8] {
         self.0.expose_secret().as_bytes()
     }
+}
+
+/// Whether fewer than 1,000 guesses find the password: the lowest score of `zxcvbn`.
+///
+/// On a chosen text of 100 characters, all that it looks at, zxcvbn takes up to half a second,
+/// and this runs where requests are served. So it is asked about less, a few milliseconds at
+/// most. A repetition is as hard as what repeats, times how often. Anything else is no easier
+/// than its hardest part, is asked about as a whole where every part is easy, and beyond
+/// three parts is never among the easiest. A test compares the verdicts.
+fn is_guessable(text: &str, about_the_user: &[&str]) -> bool {
+    const LOOKED_AT: usize = 100;
+    const PART: usize = 16;
+    const EASY: u64 = 1_000;
+    let characters: Vec<char> = text.chars().take(LOOKED_AT).collect();
+    let unit = repeated_unit(&characters);
+    let times = u64::try_from(characters.len() / unit.len().max(1)).unwrap_or(1);
+    let is_easy = |part: &[char]| {
+        let guesses = zxcvbn::zxcvbn(&String::from_iter(part), about_the_user).guesses();
+        guesses.saturating_mul(times) < EASY
+    };
+    unit.len() <= 3 * PART && unit.chunks(PART).all(is_easy) && is_easy(unit)
+}
+
+/// The shortest beginning that the whole text repeats; else all of it.
+fn repeated_unit(text: &[char]) -> &[char] {
+    (1..=text.len() / 2)
+        .filter(|length| text.len().is_multiple_of(*length))
+        .map(|length| &text[..length])
+        .find(|unit| text.chunks(unit.len()).all(|chunk| chunk == *unit))
+        .unwrap_or(text)
 }
 
 impl fmt::Debug for Password {
@@ -102,6 +132,51 @@ impl fmt::Debug for PasswordHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_zxcvbn_scores_lowest_is_refused_and_nothing_else() {
+        let words = [
+            "a",
+            "ab",
+            "password",
+            "1234567890",
+            "123456789",
+            "qwerty",
+            "correct horse",
+            "drowssap",
+            "p4ssw0rd",
+            "abcdefghijklmnopqrstuvwxyz",
+            "letmein",
+            "iloveyou",
+            "kX9#vQ2zP!",
+            "\u{1f600}",
+        ];
+        let mut texts: Vec<String> = Vec::new();
+        for word in words {
+            texts.extend([1, 2, 3, 5, 8, 12, 40, 200].map(|times| word.repeat(times)));
+            texts.extend(words.map(|other| format!("{word}{other}")));
+            texts.push("a".repeat(16) + word);
+        }
+        let mut lowest = 0;
+        for text in texts.iter().filter(|text| text.len() >= 8) {
+            let is_lowest = zxcvbn::zxcvbn(text, &[]).score() == zxcvbn::Score::Zero;
+            assert_eq!(is_guessable(text, &[]), is_lowest, "{text}");
+            lowest += u32::from(is_lowest);
+        }
+        assert!(lowest > 20, "{lowest} of {}", texts.len());
+    }
+
+    #[test]
+    fn no_chosen_text_takes_long() {
+        // The whole of this takes zxcvbn half a second.
+        let chosen = "4@8({[<69&#!1/|0$57%2".repeat(48);
+        let all_easy = ["4@", "({", "0$"].map(|pair| pair.repeat(8));
+        for text in [chosen, all_easy.concat()] {
+            let begun = std::time::Instant::now();
+            let _ = code(&text, &[]);
+            assert!(begun.elapsed().as_millis() < 100, "{:?}", begun.elapsed());
+        }
+    }
 
     fn code(text: &str, about: &[&str]) -> Option<&'static str> {
         Password::parse(SecretString::from(text), about)
