@@ -151,6 +151,7 @@ async fn shut_down(handle: &ServerHandle, platform: &Platform) {
     let http = &platform.settings.http;
     // Not ready already; give the load balancer the time to notice.
     tokio::time::sleep(http.shutdown_delay).await;
+    platform.lifecycle.close_connections();
     let begun = Instant::now();
     let stopped = tokio::time::timeout(http.shutdown_grace, handle.stop(true)).await;
     let rest = http.shutdown_grace.saturating_sub(begun.elapsed());
@@ -251,7 +252,9 @@ fn start_server(
                 request_timeout,
             );
             let ids = ids.clone();
+            let lifecycle = lifecycle.clone();
             let service = HttpService::build()
+                .graceful_shutdown_signal(move || lifecycle.clone().closing())
                 .keep_alive(keep_alive)
                 .client_request_timeout(read_timeout)
                 .client_disconnect_timeout(Duration::from_secs(1))

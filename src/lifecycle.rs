@@ -14,6 +14,7 @@ use crate::platform::context;
 #[derive(Clone)]
 pub struct Lifecycle {
     stopping: CancellationToken,
+    closing: CancellationToken,
     tasks: TaskTracker,
     runtime: Handle,
 }
@@ -24,6 +25,7 @@ impl Lifecycle {
     pub fn new(runtime: Handle) -> Self {
         Self {
             stopping: CancellationToken::new(),
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime,
         }
@@ -58,6 +60,16 @@ impl Lifecycle {
     /// Waits until the service begins to stop.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
+    }
+
+    /// Asks the connections to end: each after the request that it has, if it has one.
+    pub fn close_connections(&self) {
+        self.closing.cancel();
+    }
+
+    /// Waits until the connections are to end.
+    pub async fn closing(self) {
+        self.closing.cancelled().await;
     }
 
     /// Waits for the spawned work, up to the limit; says whether all of it ended.

@@ -36,6 +36,13 @@ pub async fn read_json<T: DeserializeOwned>(
         )
         .closing());
     }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(
+            ProblemType::UnsupportedMediaType,
+            "Send the body as it is, without a Content-Encoding.",
+        )
+        .closing());
+    }
     let body = read_body(request, payload, limits).await?;
     parse_object(&body)
 }

@@ -174,7 +174,8 @@ impl ProblemType {
                 "headers-too-large",
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The head of the request is too large",
-                "The request line and the headers together are over the limit of 128 KiB.",
+                "The request line and the headers together are over the limit of 128 KiB, or \
+                 there are more than 96 headers.",
             ),
             Self::Internal => row(
                 "internal-error",

@@ -63,6 +63,28 @@ async fn healthcheck_asks_the_running_service() {
 }
 
 #[test]
+fn the_files_of_sqlite_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}/data/signup.db", folder.path().display());
+    let migrated = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    assert!(migrated.status.success(), "{migrated:?}");
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    let data = folder.path().join("data");
+    assert_eq!(mode(&data), 0o700);
+    for file in std::fs::read_dir(&data).expect("a folder") {
+        let path = file.expect("a file").path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
 fn a_settings_file_that_is_not_there_is_told() {
     let output = run(&["--config", "/nowhere/signup.toml"], &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -76,6 +76,26 @@ async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
 }
 
 #[tokio::test]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let mut service = Service::start(Sqlite).await;
+    let mut used = service.connect();
+    used.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(used.answer().expect("an answer").status, 200);
+    let _unused = service.connect();
+    let mut half = service.connect();
+    half.send("GET /health HTTP/1.1\r\nHost: ");
+    let begun = Instant::now();
+    service.signal("TERM");
+    assert_eq!(service.wait().await.code(), Some(0));
+    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
+    assert!(
+        !service.log_text().contains("were cut"),
+        "{}",
+        service.log_text()
+    );
+}
+
+#[tokio::test]
 async fn requests_that_outlast_the_grace_period_are_cut() {
     let settings = [
         ("BCRYPT_COST", "15"),

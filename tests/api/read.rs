@@ -195,6 +195,7 @@ async fn parameters_that_break_their_rules(#[values(Sqlite, Postgres)] backend: 
         "limit=101",
         "limit=x",
         "limit=-1",
+        "limit=%2B5",
         "limit=1.5",
         "limit=",
         "limit=99999999999999999999",

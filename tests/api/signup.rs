@@ -208,6 +208,15 @@ async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Back
         let response = raw(&service, refused, body.clone()).await;
         problem(response, 415, "unsupported-media-type").await;
     }
+    let packed = service
+        .signup(&somebody("bob@example.org"))
+        .header("Content-Encoding", "gzip");
+    problem(
+        packed.send().await.expect("an answer"),
+        415,
+        "unsupported-media-type",
+    )
+    .await;
     let without = service.client.post(service.url("/signup")).body(body);
     problem(
         without.send().await.expect("an answer"),

@@ -129,7 +129,7 @@ pub async fn up(
             // Closing the connection releases the lock.
         }
         Backend::Sqlite => {
-            sqlite::make_folder(sqlite::options(url)?.get_filename())?;
+            sqlite::make_file(sqlite::options(url)?.get_filename())?;
             let _lock = lock_sqlite(url).await?;
             let mut connection = connect_sqlite(url).await?;
             run_up(&SQLITE, &mut connection, progress).await
@@ -384,12 +384,7 @@ async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, Unusable> {
     let path = PathBuf::from(path);
     let cannot_lock =
         |error: std::io::Error| Unusable(format!("cannot lock {}: {error}", path.display()));
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(cannot_lock)?;
+    let file = sqlite::private_file(&path).map_err(cannot_lock)?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {

@@ -1,5 +1,7 @@
 //! SQLite: options, the data folder, readiness.
 
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -31,33 +33,43 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
         .map_err(|_| Unusable("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
 }
 
-/// Makes the folder of the database file, for its owner only.
+/// Makes the database file and its folder, where they are missing, for their owner only. What
+/// SQLite puts beside the file takes its mode.
 ///
 /// # Errors
-/// One line that says which folder and why.
-pub fn make_folder(file: &Path) -> Result<(), Unusable> {
-    let Some(folder) = file
+/// One line that says what can't be made and why.
+pub fn make_file(file: &Path) -> Result<(), Unusable> {
+    let cannot_make = |what: &Path, error: &std::io::Error| {
+        Unusable(format!("cannot make {}: {error}", what.display()))
+    };
+    if let Some(folder) = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|error| {
-        Unusable(format!(
-            "cannot make the folder {}: {error}",
-            folder.display()
-        ))
-    })
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| cannot_make(folder, &error))?;
+    }
+    private_file(file).map_err(|error| cannot_make(file, &error))?;
+    Ok(())
+}
+
+/// Opens a file to write, and makes it for its owner only where it is missing.
+pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(file)
 }
 
 pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
     let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
     let file = options.get_filename().to_path_buf();
-    make_folder(&file)?;
+    make_file(&file)?;
     let cannot_open = |error: sqlx::Error| {
         Unusable(format!(
             "cannot open SQLite at {}: {}",

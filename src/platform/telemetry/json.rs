@@ -108,6 +108,14 @@ impl Visit for JsonFields<'_> {
         self.put(field, format_args!("{value}"));
     }
 
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.put(field, format_args!("{value}"));
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.put(field, format_args!("{value}"));
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, format_args!("{value}"));
     }

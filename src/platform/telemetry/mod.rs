@@ -61,13 +61,15 @@ pub fn start(settings: &Log) -> io::Result<Flush> {
     Ok(flush)
 }
 
-/// The server's own talk at `info` is for its developers, unless somebody asks for it.
+/// What the server's own crates say is for their developers, unless somebody asks for it: the
+/// one announces its threads, the other calls it an error when a client sends no HTTP.
 fn filter(wanted: &str) -> String {
-    if wanted.contains("actix_server") {
-        wanted.to_owned()
-    } else {
-        format!("actix_server=warn,{wanted}")
-    }
+    [("actix_server", "warn"), ("actix_http", "off")]
+        .iter()
+        .filter(|(target, _)| !wanted.contains(target))
+        .fold(wanted.to_owned(), |filter, (target, level)| {
+            format!("{target}={level},{filter}")
+        })
 }
 
 /// Standard output without the line buffering of [`std::io::stdout`]: the sink writes whole

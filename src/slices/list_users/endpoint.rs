@@ -97,9 +97,9 @@ impl Parameters {
             .into_inner();
         let limit = match single(&pairs, "limit")? {
             None => DEFAULT_LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
+            Some(text) => Some(text)
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|text| text.parse().ok())
                 .filter(|limit| (1..=MAX_LIMIT).contains(limit))
                 .ok_or_else(|| invalid("limit must be a whole number from 1 to 100."))?,
         };
