@@ -14,45 +14,23 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
 
 use crate::config::{Backend, Settings};
-use crate::hashing::{PasswordHasher, Pool, PoolSettings};
+use crate::hashing::{Pool, PoolSettings};
 use crate::lifecycle::Lifecycle;
 use crate::middleware::request_context::Ids;
 use crate::middleware::wire::Wire;
 use crate::middleware::{observe, request_context};
-use crate::platform::clock::{self, Clock, Randomness};
+use crate::platform::clock::{self, Randomness};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType, error_chain};
-use crate::slices::{Routes, Slice};
+use crate::slice::{Platform, Routes, Slice};
 
 /// Below this cost a stolen hash is too cheap to guess.
 const LOW_COST: u32 = 10;
 
 /// How long the pools may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-
-/// What the slices may use.
-pub struct Platform {
-    /// All settings.
-    pub settings: Settings,
-    /// The pools.
-    pub database: Database,
-    /// Hashes passwords.
-    pub hasher: Arc<dyn PasswordHasher>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Makes salts and ids.
-    pub randomness: Arc<dyn Randomness>,
-    /// Knows whether the service is going down, and runs what must not be cut.
-    pub lifecycle: Lifecycle,
-    /// The figures.
-    pub metrics: Metrics,
-    /// How full the machine is.
-    pub machine: Arc<Machine>,
-    /// When the service started.
-    pub started: Instant,
-}
 
 /// The service did not start. The text is one line for the terminal.
 #[derive(Debug, thiserror::Error)]

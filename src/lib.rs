@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod lifecycle;
 pub mod middleware;
+pub mod slice;
 pub mod slices;
 
 pub mod domain;

@@ -3,12 +3,9 @@
 //! To add one, make its folder and name it in `slices!` below. `docs/adding-a-slice.md` walks
 //! through it.
 
-use std::sync::Arc;
-
-use actix_web::web::ServiceConfig;
 use utoipa::openapi::OpenApi;
 
-use crate::app::Platform;
+use crate::slice::Slice;
 
 /// Declares each slice's module and puts it on the list. A slice gives two functions: `api`, its
 /// part of the OpenAPI document, and `routes`, its resources over what the platform offers.
@@ -25,18 +22,6 @@ macro_rules! slices {
 }
 
 slices![signup, get_user, list_users, health, metrics, docs,];
-
-/// A slice, as the application sees it.
-#[derive(Clone, Copy)]
-pub struct Slice {
-    /// Its part of the OpenAPI document.
-    pub api: fn() -> OpenApi,
-    /// Its resources.
-    pub routes: fn(&Platform) -> Routes,
-}
-
-/// Registers the resources of a slice with one of the server's threads.
-pub type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// The whole OpenAPI document.
 #[must_use]

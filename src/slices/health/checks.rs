@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::Platform;
 use crate::lifecycle::Lifecycle;
 use crate::platform::database::{Database, migrate};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::problem::error_chain;
+use crate::slice::Platform;
 
 /// How long one check may take. They run side by side.
 const LIMIT: Duration = Duration::from_secs(2);

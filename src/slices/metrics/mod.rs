@@ -7,11 +7,10 @@ use actix_web::http::header;
 use actix_web::web::{self, Data};
 use utoipa::OpenApi;
 
-use super::Routes;
-use crate::app::Platform;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::Problem;
+use crate::slice::{Platform, Routes};
 
 /// The slice's resource.
 pub fn routes(platform: &Platform) -> Routes {

@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use actix_web::web;
 
-use super::Routes;
-use crate::app::Platform;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::body::BodyLimits;
+use crate::slice::{Platform, Routes};
 
 pub use endpoint::api;
 

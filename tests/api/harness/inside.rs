@@ -7,7 +7,8 @@ use signup_service::app;
 use signup_service::config::{Settings, Sources};
 use signup_service::lifecycle::Lifecycle;
 use signup_service::middleware::resource::{Methods, resource};
-use signup_service::slices::{self, Routes, Slice};
+use signup_service::slice::{Platform, Routes, Slice};
+use signup_service::slices;
 use utoipa::openapi::{OpenApi, OpenApiBuilder};
 
 use super::{Backend, Database};
@@ -54,7 +55,7 @@ fn no_api() -> OpenApi {
     OpenApiBuilder::new().build()
 }
 
-fn misbehaving(_: &app::Platform) -> Routes {
+fn misbehaving(_: &Platform) -> Routes {
     Arc::new(|config: &mut web::ServiceConfig| {
         config
             .service(resource("/panic", Methods::Get, panicking))

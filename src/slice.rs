@@ -1,0 +1,50 @@
+//! What a slice gives to the application, and what it may use. The slices themselves are in
+//! [`slices`](crate::slices).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::web::ServiceConfig;
+use utoipa::openapi::OpenApi;
+
+use crate::config::Settings;
+use crate::hashing::PasswordHasher;
+use crate::lifecycle::Lifecycle;
+use crate::platform::clock::{Clock, Randomness};
+use crate::platform::database::Database;
+use crate::platform::machine::Machine;
+use crate::platform::metrics::Metrics;
+
+/// A slice, as the application sees it.
+#[derive(Clone, Copy)]
+pub struct Slice {
+    /// Its part of the OpenAPI document.
+    pub api: fn() -> OpenApi,
+    /// Its resources.
+    pub routes: fn(&Platform) -> Routes,
+}
+
+/// Registers the resources of a slice with one of the server's threads.
+pub type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// What the slices may use.
+pub struct Platform {
+    /// All settings.
+    pub settings: Settings,
+    /// The pools.
+    pub database: Database,
+    /// Hashes passwords.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes salts and ids.
+    pub randomness: Arc<dyn Randomness>,
+    /// Knows whether the service is going down, and runs what must not be cut.
+    pub lifecycle: Lifecycle,
+    /// The figures.
+    pub metrics: Metrics,
+    /// How full the machine is.
+    pub machine: Arc<Machine>,
+    /// When the service started.
+    pub started: Instant,
+}
