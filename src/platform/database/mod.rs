@@ -3,6 +3,8 @@
 pub mod migrate;
 mod postgres;
 mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
 mod transaction;
 mod user_view;
 

@@ -1,5 +1,7 @@
 //! The port: what the signup command wants of a store.
 
+#[cfg(test)]
+mod contract;
 mod postgres;
 mod sqlite;
 

@@ -1,0 +1,209 @@
+//! A fresh, migrated database for a test, on either backend, and ways past the stores.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, Executor, PgConnection, Row, Type};
+
+use super::{Database, migrate};
+use crate::config::{Backend, Settings, Sources};
+use crate::domain::UserView;
+
+/// A database of one test, removed with it.
+pub struct TestDatabase {
+    /// As the service opens it.
+    pub database: Database,
+    /// What it is.
+    pub backend: Backend,
+    url: String,
+    /// Removes it when dropped.
+    _place: Box<dyn Any + Send + Sync>,
+}
+
+/// Somebody else's lock on all writes, until [`HeldWrites::release`].
+pub enum HeldWrites {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+/// When a future that is not polled to its end is dropped.
+#[derive(Debug, Clone, Copy)]
+pub enum Dropped {
+    /// As soon as it waits: what it asked for may not have left yet.
+    Waiting,
+    /// Once it could go on: what it asked for has been done.
+    Woken,
+}
+
+impl TestDatabase {
+    pub async fn new(backend: Backend) -> Self {
+        Self::with(backend, &[]).await
+    }
+
+    /// The same, with these settings, named as in the environment.
+    pub async fn with(backend: Backend, settings: &[(&str, &str)]) -> Self {
+        let (url, place): (_, Box<dyn Any + Send + Sync>) = match backend {
+            Backend::Sqlite => {
+                let folder = tempfile::tempdir().expect("a folder");
+                let file = folder.path().join("test.db");
+                (format!("sqlite://{}", file.display()), Box::new(folder))
+            }
+            Backend::Postgres => {
+                let database = throwaway_postgres::server().database();
+                (database.url(), Box::new(database))
+            }
+        };
+        let mut all = vec![("DATABASE_URL", url.as_str())];
+        all.extend(settings);
+        let sources = Sources::given(&all, "").expect("no file");
+        let settings = Settings::from_sources(sources, false).expect("valid settings");
+        migrate::up(&settings.database.url, &mut |_| {})
+            .await
+            .expect("migrates");
+        let database = Database::connect(&settings).await.expect("opens");
+        Self {
+            database,
+            backend,
+            url,
+            _place: place,
+        }
+    }
+
+    /// Runs statements past the stores, on a connection of their own. Gives the last column of
+    /// each row, which is text.
+    pub async fn sql(&self, statements: &str) -> Vec<String> {
+        match self.backend {
+            Backend::Sqlite => sql::<sqlx::Sqlite>(&self.url, statements).await,
+            Backend::Postgres => sql::<sqlx::Postgres>(&self.url, statements).await,
+        }
+    }
+
+    /// The number of rows of each table that a signup writes, all in one snapshot.
+    pub async fn counts(&self) -> [u32; 3] {
+        let texts = self
+            .sql(
+                "SELECT CAST(count(*) AS TEXT) FROM users \
+                 UNION ALL SELECT CAST(count(*) AS TEXT) FROM users_read \
+                 UNION ALL SELECT CAST(count(*) AS TEXT) FROM user_events",
+            )
+            .await;
+        let counts: Vec<u32> = texts
+            .iter()
+            .map(|text| text.parse().expect("a number"))
+            .collect();
+        counts.try_into().expect("three tables")
+    }
+
+    /// Puts rows into the projection, and nowhere else. The addresses must be canonical.
+    pub async fn project(&self, users: &[UserView]) {
+        for users in users.chunks(500) {
+            let rows: Vec<String> = users.iter().map(|user| self.row(user)).collect();
+            self.sql(&format!(
+                "INSERT INTO users_read \
+                 (id, name, email, email_canonical, display_name, created_at) VALUES {}",
+                rows.join(", ")
+            ))
+            .await;
+        }
+    }
+
+    fn row(&self, user: &UserView) -> String {
+        let id = user.id.as_uuid();
+        let micros = user.created_at.timestamp_micros();
+        let (id, created_at) = match self.backend {
+            Backend::Sqlite => (format!("x'{}'", id.simple()), micros.to_string()),
+            Backend::Postgres => (
+                format!("'{id}'"),
+                format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
+            ),
+        };
+        let (name, email, display_name) = (&user.name, &user.email, &user.display_name);
+        format!("({id}, '{name}', '{email}', '{email}', '{display_name}', {created_at})")
+    }
+
+    /// An expression for a UUID's 32 hexadecimal digits.
+    pub fn hex(&self, column: &str) -> String {
+        match self.backend {
+            Backend::Sqlite => format!("lower(hex({column}))"),
+            Backend::Postgres => format!("replace({column}::text, '-', '')"),
+        }
+    }
+
+    /// An expression for a time's microseconds since 1970.
+    pub fn micros(&self, column: &str) -> String {
+        match self.backend {
+            Backend::Sqlite => format!("CAST({column} AS TEXT)"),
+            Backend::Postgres => {
+                format!("(extract(epoch FROM {column}) * 1000000)::bigint::text")
+            }
+        }
+    }
+
+    /// Makes every write wait.
+    pub async fn hold_writes(&self) -> HeldWrites {
+        match self.backend {
+            Backend::Sqlite => {
+                let mut other = SqliteConnection::connect(&self.url).await.expect("opens");
+                other.execute("BEGIN IMMEDIATE").await.expect("locks");
+                HeldWrites::Sqlite(other)
+            }
+            Backend::Postgres => {
+                let mut other = PgConnection::connect(&self.url).await.expect("connects");
+                other.execute("BEGIN").await.expect("begins");
+                other.execute("LOCK TABLE users").await.expect("locks");
+                HeldWrites::Postgres(other)
+            }
+        }
+    }
+}
+
+impl HeldWrites {
+    pub async fn release(self) {
+        match self {
+            Self::Sqlite(connection) => connection.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        }
+        .expect("closes");
+    }
+}
+
+async fn sql<DB>(url: &str, statements: &str) -> Vec<String>
+where
+    DB: sqlx::Database,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'r> String: Decode<'r, DB> + Type<DB>,
+{
+    let mut connection = DB::Connection::connect(url).await.expect("connects");
+    let rows = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+        .fetch_all(&mut connection)
+        .await
+        .unwrap_or_else(|error| panic!("{statements}: {error}"));
+    connection.close().await.expect("closes");
+    rows.iter().map(|row| row.get(row.len() - 1)).collect()
+}
+
+/// Polls a future at most so many times, only when it asks to be, and then drops it.
+pub async fn poll_at_most<F: Future>(
+    polls: usize,
+    dropped: Dropped,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match (future.as_mut().poll(context), dropped) {
+            (Poll::Ready(output), _) => Poll::Ready(Some(output)),
+            (Poll::Pending, Dropped::Waiting) if left == 0 => Poll::Ready(None),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    })
+    .await
+}
