@@ -24,6 +24,10 @@ const TABLE: &str = "_sqlx_migrations";
 /// How long one migration step waits for another to end.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(5);
 
+const EXISTS_ON_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+const EXISTS_ON_SQLITE: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+
 pub(super) const APPLIED_ON_POSTGRES: &str =
     "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 pub(super) const APPLIED_ON_SQLITE: &str =
@@ -334,19 +338,17 @@ async fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Unusable> {
 }
 
 async fn exists_on_postgres(connection: &mut PgConnection) -> Result<bool, Unusable> {
-    sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+    sqlx::query_scalar(EXISTS_ON_POSTGRES)
         .fetch_one(connection)
         .await
         .map_err(|error| cannot_ask(&error))
 }
 
 async fn exists_on_sqlite(connection: &mut SqliteConnection) -> Result<bool, Unusable> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')",
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(|error| cannot_ask(&error))
+    sqlx::query_scalar(EXISTS_ON_SQLITE)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| cannot_ask(&error))
 }
 
 async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Unusable> {

@@ -13,6 +13,9 @@ use super::{ACQUIRE_TIMEOUT, Database, SqliteWriter, Unusable, WriteTransaction}
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::problem::error_chain;
 
+/// Changes no row, and yet asks for the right to.
+const WRITE_NOTHING: &str = "UPDATE users SET id = id WHERE id = x''";
+
 /// The driver's options for a URL.
 ///
 /// # Errors
@@ -101,10 +104,7 @@ pub(super) async fn check_writable(pool: &SqlitePool) -> Result<(), String> {
     let attempt = async {
         let mut transaction = WriteTransaction::begin(pool).await?;
         // Taking the write lock is not enough: on a read-only file only a write fails.
-        transaction
-            .connection()
-            .execute("UPDATE users SET id = id WHERE id = x''")
-            .await?;
+        transaction.connection().execute(WRITE_NOTHING).await?;
         transaction.rollback().await
     };
     attempt.await.map_err(|error: sqlx::Error| {

@@ -1,0 +1,221 @@
+//! Every SQL statement of the service is a constant, and every backend that it is for, migrated,
+//! can prepare it. A wrong column or table name then fails here and not in production.
+//!
+//! A new statement needs no line here: the source is read for them.
+
+mod source;
+
+use rstest::rstest;
+use signup_service::config::{Backend, DatabaseUrl};
+use signup_service::platform::database::migrate;
+use source::Source;
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
+
+/// Words that begin a statement that can be prepared.
+const PREPARABLE: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
+
+/// Words that begin any other statement.
+const OTHER: &[&str] = &[
+    "ALTER",
+    "ANALYZE",
+    "BEGIN",
+    "COMMIT",
+    "CREATE",
+    "DROP",
+    "LISTEN",
+    "LOCK",
+    "NOTIFY",
+    "PRAGMA",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SET",
+    "TRUNCATE",
+    "VACUUM",
+];
+
+/// The statements that are not prepared, each with its reason.
+const NOT_PREPARED: &[(&str, &str)] = &[
+    ("BEGIN", "a word of the protocol, without names"),
+    ("BEGIN IMMEDIATE", "a word of the protocol, without names"),
+    ("COMMIT", "a word of the protocol, without names"),
+    ("ROLLBACK", "a word of the protocol, without names"),
+    (
+        "SET lock_timeout = '300s'",
+        "PostgreSQL does not check it before it runs, and every migration runs it",
+    ),
+];
+
+/// A statement, and where it stands.
+#[derive(Debug)]
+struct Statement {
+    place: String,
+    backend: Backend,
+    text: String,
+}
+
+/// The statements of a file, or what is wrong with them.
+fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
+    let mut found = Vec::new();
+    let mut wrong = Vec::new();
+    if source.code.contains("AssertSqlSafe") {
+        wrong.push(format!(
+            "{}: SQL made at run time can't be prepared here; make it a constant",
+            source.path
+        ));
+    }
+    for literal in &source.literals {
+        let place = format!("{}:{}", source.path, literal.line);
+        let text = &literal.text;
+        let first = text.split_whitespace().next().unwrap_or_default();
+        let is_more_than_a_word = text.trim() != first;
+        if OTHER.contains(&first) && NOT_PREPARED.iter().all(|(known, _)| known != text) {
+            wrong.push(format!(
+                "{place}: {text:?} is not in NOT_PREPARED, with a reason"
+            ));
+        }
+        if !PREPARABLE.contains(&first) || !is_more_than_a_word {
+            continue;
+        }
+        let Some(name) = constant(&literal.before) else {
+            wrong.push(format!("{place}: {text:?} is not a `const NAME: &str`"));
+            continue;
+        };
+        match backend(&source.path, name) {
+            Some(backend) => found.push(Statement {
+                place: format!("{place} {name}"),
+                backend,
+                text: text.clone(),
+            }),
+            None => wrong.push(format!(
+                "{place}: {name} is for no backend: neither is the file postgres.rs or \
+                 sqlite.rs, nor does the name end in _POSTGRES or _SQLITE"
+            )),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(found)
+    } else {
+        Err(wrong)
+    }
+}
+
+/// The name of the constant that this code gives a value.
+fn constant(before: &str) -> Option<&str> {
+    let (name, kind) = before.split("const ").nth(1)?.split_once(": ")?;
+    ["&str =", "&'static str ="].contains(&kind).then_some(name)
+}
+
+fn backend(path: &str, name: &str) -> Option<Backend> {
+    if path.ends_with("/postgres.rs") || name.ends_with("_POSTGRES") {
+        Some(Backend::Postgres)
+    } else if path.ends_with("/sqlite.rs") || name.ends_with("_SQLITE") {
+        Some(Backend::Sqlite)
+    } else {
+        None
+    }
+}
+
+/// The statements of the service.
+fn all() -> Vec<Statement> {
+    let mut found = Vec::new();
+    let mut wrong = Vec::new();
+    for source in source::all() {
+        match statements(&source) {
+            Ok(more) => found.extend(more),
+            Err(more) => wrong.extend(more),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    found
+}
+
+/// Prepares statements on a new, migrated database; gives those that can't be, with the reason.
+async fn refused(backend: Backend, statements: &[Statement]) -> Vec<String> {
+    match backend {
+        Backend::Sqlite => {
+            let folder = tempfile::tempdir().expect("a folder");
+            let url = format!("sqlite://{}", folder.path().join("test.db").display());
+            refused_at::<sqlx::Sqlite>(&url, statements).await
+        }
+        Backend::Postgres => {
+            let database = throwaway_postgres::server().database();
+            refused_at::<sqlx::Postgres>(&database.url(), statements).await
+        }
+    }
+}
+
+async fn refused_at<DB: sqlx::Database>(url: &str, statements: &[Statement]) -> Vec<String>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    let parsed = DatabaseUrl::parse(url).expect("a URL");
+    migrate::up(&parsed, &mut |_| {}).await.expect("migrates");
+    let mut connection = DB::Connection::connect(url).await.expect("connects");
+    let mut refused = Vec::new();
+    for statement in statements {
+        let text = AssertSqlSafe(statement.text.clone()).into_sql_str();
+        if let Err(error) = (&mut connection).prepare(text).await {
+            refused.push(format!("{}: {}: {error}", statement.place, statement.text));
+        }
+    }
+    refused
+}
+
+#[rstest]
+#[tokio::test]
+async fn every_statement_can_be_prepared(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let statements: Vec<Statement> = all()
+        .into_iter()
+        .filter(|statement| statement.backend == backend)
+        .collect();
+    // Three of a signup, one by id, three of the list.
+    assert!(statements.len() >= 7, "only {statements:?}");
+
+    let refused = refused(backend, &statements).await;
+    assert!(refused.is_empty(), "\n{}\n", refused.join("\n"));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
+    let planted = [
+        "SELECT id, surname FROM users_read",
+        "INSERT INTO user_evens (event_id) VALUES (NULL)",
+        "UPDATE users SET nam = name",
+    ];
+    let statements = planted.map(|text| Statement {
+        place: "planted".to_owned(),
+        backend,
+        text: text.to_owned(),
+    });
+
+    assert_eq!(refused(backend, &statements).await.len(), planted.len());
+}
+
+#[rstest]
+#[case::inline("sqlx::query(\"SELECT id FROM users\")", "is not a `const")]
+#[case::on_the_next_line(
+    "sqlx::query(\n    \"DELETE \\\n     FROM users\",\n)",
+    "is not a `const"
+)]
+#[case::in_a_method("connection.execute(\"UPDATE users SET id = id\")", "is not a `const")]
+#[case::raw("query_as(r#\"WITH a AS (SELECT 1) TABLE a\"#)", "is not a `const")]
+#[case::made("query(AssertSqlSafe(format!(\"{verb} users\")))", "at run time")]
+#[case::session("connection.execute(\"PRAGMA synchronous = OFF\")", "NOT_PREPARED")]
+#[case::of_no_backend("const COUNT: &str = \"SELECT count(*) FROM users\";", "no backend")]
+fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] because: &str) {
+    let wrong = statements(&source::read("src/planted.rs", text)).expect_err(text);
+    assert!(wrong.len() == 1 && wrong[0].contains(because), "{wrong:?}");
+}
+
+#[test]
+fn a_constant_is_found_whole() {
+    let text =
+        "pub(crate) const OLD_EVENTS: &str = \"DELETE FROM user_events \\\n     WHERE id = $1\";";
+    let found = statements(&source::read("src/x/postgres.rs", text)).expect("nothing wrong");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].backend, Backend::Postgres);
+    assert_eq!(found[0].text, "DELETE FROM user_events WHERE id = $1");
+}
