@@ -21,15 +21,17 @@ use crate::domain::{Password, PasswordHash};
 /// When the cost is not 4 to 31; the settings are checked at start.
 #[must_use]
 pub fn hash(password: &Password, cost: u32, salt: [u8; 16]) -> PasswordHash {
+    PasswordHash::new(format(password.expose_bytes(), cost, salt))
+}
+
+fn format(password: &[u8], cost: u32, salt: [u8; 16]) -> String {
     let salt_text = encode_salt(salt);
-    let digest = bcrypt::hash_with_salt(prehash(password.expose_bytes(), &salt_text), cost, salt)
+    let digest = bcrypt::hash_with_salt(prehash(password, &salt_text), cost, salt)
         .expect("the cost was checked at start")
         .format_for_version(Version::TwoB);
     // `$2b$12$` + 22 characters of salt + 31 of digest.
     let digest = &digest[digest.len() - 31..];
-    PasswordHash::new(format!(
-        "$bcrypt-sha256$v=2,t=2b,r={cost}${salt_text}${digest}"
-    ))
+    format!("$bcrypt-sha256$v=2,t=2b,r={cost}${salt_text}${digest}")
 }
 
 /// What bcrypt is given instead of the password.
@@ -42,4 +44,140 @@ fn prehash(password: &[u8], salt_text: &str) -> String {
 
 fn encode_salt(salt: [u8; 16]) -> String {
     bcrypt::BASE_64.encode(salt)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    /// Made by passlib 1.7.4; `tests/vectors/bcrypt_sha256.py` prints them. The password is the first,
+    /// so many times, and then the third; then come the cost and the hash. The salt of the n-th
+    /// is the sixteen bytes from 16 * n on.
+    const VECTORS: &[(&str, usize, &str, u32, &str)] = &[
+        (
+            "",
+            0,
+            "",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$..CA.uOD/eaGAOmJB.yMBu$55ZCMhwiimfGqH6n4gZmYQXzMu0FoJa",
+        ),
+        (
+            "password",
+            1,
+            "",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$C/CQCvOTDfaWEPmZF/ycFu$2o1HbdLWkm2t6WR9R0B1Xeh2Prg8aJG",
+        ),
+        (
+            "correct horse battery staple",
+            1,
+            "",
+            12,
+            "$bcrypt-sha256$v=2,t=2b,r=12$GACgGwOjHgamIQmpJAysJu$CQRLqGqi3CrF4JAgkbRhhMS2.47RjJu",
+        ),
+        (
+            "0123456789",
+            7,
+            "a",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$KBCwKxOzLha2MRm5NBy8Nu$5r8NqxxP1zMOBwtDUsoLavooS/0OiCe",
+        ),
+        (
+            "0123456789",
+            7,
+            "ab",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$OCDAOyPDPibGQSnJRCzMRu$ZgZRmJVGqcXenuPYjj2moW5M6fr6Tpi",
+        ),
+        (
+            "0123456789",
+            7,
+            "abc",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$SDDQSzPTTjbWUTnZVDzcVu$soUr0QwKw3Ktm5e4qrSoEvm3V7We5/K",
+        ),
+        (
+            "0123456789",
+            7,
+            "abd",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$WEDgW0PjXkbmYUnpZEzsZu$a.gdLKLodB4NEiqMJvzhJbtLzSidJSG",
+        ),
+        (
+            "0123456789",
+            102,
+            "abcd",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$aFDwa1Pzblb2cVn5dFz8du$wVg6Y6MGQANrQFwwHjpw.OAJsfumPLW",
+        ),
+        (
+            "🦀",
+            64,
+            "",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$eGEAe2QDfmcGgWoJhG0Mhu$XuCAoe4B8ScSNoGjmpZggrzQolgxQQi",
+        ),
+        (
+            "Příliš žluťoučký kůň, 例え",
+            1,
+            "",
+            4,
+            "$bcrypt-sha256$v=2,t=2b,r=4$iHEQi3QTjncWkXoZlH0clu$0WeDv0UQWqhUW32e5WjjmAdMdsDBWTu",
+        ),
+    ];
+
+    fn salt(number: usize) -> [u8; 16] {
+        std::array::from_fn(|at| u8::try_from(16 * number + at).expect("a byte"))
+    }
+
+    fn password((unit, times, tail, ..): &(&str, usize, &str, u32, &str)) -> String {
+        unit.repeat(*times) + tail
+    }
+
+    #[test]
+    fn passlib_makes_the_same_of_every_password() {
+        for (number, vector) in VECTORS.iter().enumerate() {
+            let (.., cost, expected) = *vector;
+            let made = format(password(vector).as_bytes(), cost, salt(number));
+            assert_eq!(made, expected, "vector {number}");
+        }
+    }
+
+    #[test]
+    fn a_password_of_the_domain_is_hashed_as_it_is() {
+        for (number, vector) in VECTORS.iter().enumerate() {
+            let text = password(vector);
+            if let Ok(password) = Password::parse(SecretString::from(text.as_str()), &[]) {
+                let made = hash(&password, 4, salt(number));
+                assert_eq!(made.as_str(), format(text.as_bytes(), 4, salt(number)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_counts_also_behind_the_seventy_second() {
+        let shared = "0123456789".repeat(7) + "ab";
+        let made = |tail: &str| format((shared.clone() + tail).as_bytes(), 4, [1; 16]);
+        let all = [
+            made(""),
+            made("c"),
+            made("d"),
+            made("cd"),
+            made("c\0"),
+            made("\0"),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{one}");
+        }
+    }
+
+    #[test]
+    fn another_salt_makes_another_hash() {
+        let made = |salt| format(b"correct horse battery staple", 4, salt);
+        let (one, other) = (made([1; 16]), made([2; 16]));
+        // Not the salt alone: the digest behind it too.
+        assert_ne!(one[one.len() - 31..], other[other.len() - 31..]);
+    }
 }
