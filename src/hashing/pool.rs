@@ -51,6 +51,13 @@ struct Job {
     reply: oneshot::Sender<PasswordHash>,
 }
 
+impl Job {
+    /// Whether somebody still waits for it.
+    fn is_wanted(&self) -> bool {
+        !self.reply.is_closed() && Instant::now() < self.deadline
+    }
+}
+
 impl Pool {
     /// Starts the threads.
     ///
@@ -127,6 +134,8 @@ impl Shared {
         if state.closed {
             return Err(HashError::Stopped);
         }
+        // Whoever left must not keep out who is here.
+        state.queue.retain(Job::is_wanted);
         let wait = state.wait_for_a_thread(&self.settings);
         let expected_end = Instant::now() + wait + state.one_hash;
         if state.queue.len() >= self.settings.queue || expected_end > job.deadline {
@@ -159,7 +168,7 @@ impl Shared {
                 return None;
             }
             while let Some(job) = state.queue.pop_front() {
-                if !job.reply.is_closed() && Instant::now() < job.deadline {
+                if job.is_wanted() {
                     state.busy += 1;
                     return Some(job);
                 }
@@ -193,4 +202,232 @@ fn estimate(cost: u32) -> Duration {
     let _ = bcrypt_sha256::hash(&password, SAMPLE_COST, [7; 16]);
     let doublings = i32::try_from(cost).unwrap_or(31) - 5;
     begun.elapsed().mul_f64(2f64.powi(doublings))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::future::Future;
+    use std::pin::Pin;
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// How long a test waits for what must come.
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    type Hashing<'a> = Pin<Box<dyn Future<Output = Result<PasswordHash, HashError>> + Send + 'a>>;
+
+    /// A source of salts that keeps whoever asks waiting until it is opened.
+    #[derive(Default)]
+    struct Gate {
+        state: Mutex<GateState>,
+        changed: Condvar,
+    }
+
+    #[derive(Default)]
+    struct GateState {
+        open: bool,
+        /// The thread of each salt that was asked for.
+        asked: Vec<String>,
+    }
+
+    impl Gate {
+        fn open(&self) {
+            self.state.lock().expect("no panic").open = true;
+            self.changed.notify_all();
+        }
+
+        /// Waits until so many salts were asked for: so many hashes have begun.
+        fn wait_for(&self, count: usize) {
+            let state = self.state.lock().expect("no panic");
+            let (state, _) = self
+                .changed
+                .wait_timeout_while(state, LIMIT, |state| state.asked.len() < count)
+                .expect("no panic");
+            assert_eq!(state.asked.len(), count);
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.state.lock().expect("no panic").asked.clone()
+        }
+    }
+
+    impl Randomness for Gate {
+        fn bytes(&self) -> [u8; 16] {
+            let mut state = self.state.lock().expect("no panic");
+            let name = std::thread::current().name().map(str::to_owned);
+            state.asked.push(name.unwrap_or_default());
+            let salt = u8::try_from(state.asked.len()).expect("few");
+            self.changed.notify_all();
+            let _open = self
+                .changed
+                .wait_timeout_while(state, LIMIT, |state| !state.open)
+                .expect("no panic");
+            [salt; 16]
+        }
+    }
+
+    /// A pool at the lowest cost, whose hashes wait at the gate.
+    fn pool(threads: usize, queue: usize) -> (Pool, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        let settings = PoolSettings {
+            cost: 4,
+            threads,
+            queue,
+        };
+        let pool = Pool::start(settings, Arc::clone(&gate) as Arc<dyn Randomness>);
+        (pool.expect("threads"), gate)
+    }
+
+    fn password() -> Password {
+        Password::parse(SecretString::from("correct horse battery staple"), &[]).expect("valid")
+    }
+
+    fn far() -> Instant {
+        Instant::now() + 10 * LIMIT
+    }
+
+    /// Asks for a hash that has to wait.
+    fn waiting(pool: &Pool) -> Hashing<'_> {
+        let mut hashing = pool.hash(password(), far());
+        assert!((&mut hashing).now_or_never().is_none(), "answered at once");
+        hashing
+    }
+
+    /// Asks for a hash that is answered at once.
+    fn at_once(pool: &Pool, deadline: Instant) -> Result<PasswordHash, HashError> {
+        pool.hash(password(), deadline)
+            .now_or_never()
+            .expect("an answer at once")
+    }
+
+    #[tokio::test]
+    async fn so_many_are_hashed_at_a_time_and_never_on_an_async_thread() {
+        let (pool, gate) = pool(2, 10);
+        let hashings: Vec<Hashing<'_>> = (0..5).map(|_| waiting(&pool)).collect();
+        gate.wait_for(2);
+        assert_eq!(pool.shared.lock().queue.len(), 3);
+
+        gate.open();
+        let hashes = join_all(hashings).await;
+        assert!(hashes.iter().all(Result::is_ok), "{hashes:?}");
+        let threads: BTreeSet<String> = gate.asked().into_iter().collect();
+        let own = ["hashing-0", "hashing-1"].map(str::to_owned);
+        assert!(threads.is_subset(&own.into()), "{threads:?}");
+        assert_eq!(gate.asked().len(), 5, "one salt each");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_says_when_to_come_again() {
+        let (pool, gate) = pool(1, 2);
+        let mut hashings = vec![waiting(&pool)];
+        gate.wait_for(1);
+        hashings.extend([waiting(&pool), waiting(&pool)]);
+
+        let retry_after = pool.shared.lock().one_hash * 3;
+        assert!(retry_after > Duration::ZERO);
+        assert_eq!(
+            at_once(&pool, far()),
+            Err(HashError::Overloaded { retry_after })
+        );
+
+        gate.open();
+        let hashes = join_all(hashings).await;
+        assert!(hashes.iter().all(Result::is_ok), "{hashes:?}");
+        assert_eq!(gate.asked().len(), 3, "what was refused was not hashed");
+    }
+
+    #[tokio::test]
+    async fn what_would_end_too_late_is_refused_at_once() {
+        let (pool, gate) = pool(1, 10);
+        let hour = Duration::from_hours(1);
+        pool.shared.lock().one_hash = hour;
+        let idle = at_once(&pool, Instant::now() + hour / 2);
+        let retry_after = Duration::ZERO;
+        assert_eq!(idle, Err(HashError::Overloaded { retry_after }));
+
+        pool.shared.lock().one_hash = Duration::ZERO;
+        let first = waiting(&pool);
+        gate.wait_for(1);
+        pool.shared.lock().one_hash = hour;
+        let behind_one = at_once(&pool, Instant::now() + hour * 3 / 2);
+        let retry_after = hour;
+        assert_eq!(behind_one, Err(HashError::Overloaded { retry_after }));
+
+        gate.open();
+        assert!(first.await.is_ok());
+        assert_eq!(gate.asked().len(), 1, "what was refused was not hashed");
+    }
+
+    #[tokio::test]
+    async fn the_password_of_whoever_left_is_not_hashed() {
+        let (pool, gate) = pool(1, 10);
+        let first = waiting(&pool);
+        gate.wait_for(1);
+        let leaver = waiting(&pool);
+        let last = waiting(&pool);
+        drop(leaver);
+
+        gate.open();
+        assert!(first.await.is_ok() && last.await.is_ok());
+        assert_eq!(gate.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_left_takes_no_place_in_the_queue() {
+        let (pool, gate) = pool(1, 1);
+        let first = waiting(&pool);
+        gate.wait_for(1);
+        drop(waiting(&pool));
+
+        let last = waiting(&pool);
+
+        gate.open();
+        assert!(first.await.is_ok() && last.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_deadline_passed_in_the_queue_is_not_begun() {
+        let (pool, gate) = pool(1, 10);
+        let first = waiting(&pool);
+        gate.wait_for(1);
+        let late = waiting(&pool);
+        pool.shared.lock().queue[0].deadline = Instant::now();
+
+        gate.open();
+        assert!(first.await.is_ok());
+        let refused = late.await;
+        assert!(
+            matches!(refused, Err(HashError::Overloaded { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(gate.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_dropped_ends_what_it_has_begun_and_nothing_else() {
+        let (pool, gate) = pool(1, 10);
+        // Asks the same pool, and owns none of its threads.
+        let asking = Pool {
+            shared: Arc::clone(&pool.shared),
+            threads: Vec::new(),
+        };
+        let begun = waiting(&asking);
+        gate.wait_for(1);
+        let queued = waiting(&asking);
+
+        let dropping = std::thread::spawn(move || drop(pool));
+        assert_eq!(queued.await, Err(HashError::Stopped));
+        assert_eq!(at_once(&asking, far()), Err(HashError::Stopped));
+        assert!(!dropping.is_finished(), "it waits for the hash under way");
+
+        gate.open();
+        assert!(begun.await.is_ok());
+        dropping.join().expect("no panic");
+        assert_eq!(Arc::strong_count(&asking.shared), 1, "its thread has ended");
+        assert_eq!(gate.asked().len(), 1);
+    }
 }
