@@ -1,0 +1,429 @@
+//! Who may know whom. `docs/architecture.md` tells it in words; here it is proved.
+//!
+//! The source is read as text: paths from `crate` and `super`, and the names of crates. To add a
+//! rule, put a row into [`RULES`], and what it forbids into the cases below.
+
+mod source;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rstest::rstest;
+use source::Source;
+
+/// What some files must not mention.
+struct Rule {
+    /// The files, by their path.
+    files: fn(&str) -> bool,
+    /// Modules of the service, with all that is in them.
+    modules: &'static [&'static str],
+    /// Other crates.
+    crates: &'static [&'static str],
+    because: &'static str,
+}
+
+const HTTP: &[&str] = &["actix_web", "actix_http", "actix_service"];
+const STORAGE: &[&str] = &["sqlx", "redis", "deadpool_redis"];
+
+const RULES: &[Rule] = &[
+    Rule {
+        files: |path| path.starts_with("src/domain/"),
+        modules: &[
+            "app",
+            "cli",
+            "config",
+            "hashing",
+            "lifecycle",
+            "middleware",
+            "platform",
+            "slice",
+            "slices",
+        ],
+        crates: &[
+            "actix_http",
+            "actix_service",
+            "actix_web",
+            "serde_json",
+            "sqlx",
+            "tokio",
+            "tracing",
+        ],
+        because: "the words of the field know no technique",
+    },
+    Rule {
+        files: |path| path.starts_with("src/platform/"),
+        modules: &[
+            "app",
+            "cli",
+            "hashing",
+            "lifecycle",
+            "middleware",
+            "slice",
+            "slices",
+        ],
+        crates: &[],
+        because: "what everything stands on must not lean on it",
+    },
+    Rule {
+        files: |path| path.starts_with("src/hashing/"),
+        modules: &["app", "cli", "lifecycle", "middleware", "slice", "slices"],
+        crates: HTTP,
+        because: "hashing is behind a port, and knows none of its callers",
+    },
+    Rule {
+        files: |path| path.starts_with("src/middleware/"),
+        modules: &["app", "cli", "slice", "slices"],
+        crates: &[],
+        because: "what every request goes through is the same for every slice",
+    },
+    Rule {
+        files: |path| path.starts_with("src/config/") || path == "src/lifecycle.rs",
+        modules: &["app", "cli", "middleware", "slice", "slices"],
+        crates: HTTP,
+        because: "settings and shutdown are handed down, and look at nobody",
+    },
+    Rule {
+        files: |path| ["src/app.rs", "src/slice.rs"].contains(&path),
+        modules: &["slices"],
+        crates: &[],
+        because: "the application is given its slices, and names none",
+    },
+    Rule {
+        files: |path| path.starts_with("src/slices/") || path == "src/slice.rs",
+        modules: &["app", "cli"],
+        crates: &[],
+        because: "a slice is given what it may use, and does not reach for it",
+    },
+    Rule {
+        files: |path| !is_adapter(path) && !path.starts_with("src/platform/"),
+        modules: &[],
+        crates: STORAGE,
+        because: "a port hides its store: only adapters and the platform know the driver",
+    },
+    Rule {
+        files: |path| path.starts_with("src/platform/") && !path.starts_with(DATABASE),
+        modules: &[],
+        crates: &["sqlx"],
+        because: "the platform has one place for databases",
+    },
+    Rule {
+        files: |path| in_a_slice(path) && !speaks_http(path),
+        modules: &["middleware", "platform::body", "platform::representation"],
+        crates: HTTP,
+        because: "in a slice, only its endpoint and its registration speak HTTP",
+    },
+    Rule {
+        files: |path| in_a_slice(path) && ["command.rs", "query.rs"].contains(&file(path)),
+        modules: &[
+            "app",
+            "middleware",
+            "platform::database",
+            "platform::problem",
+        ],
+        crates: &["actix_web", "sqlx"],
+        because: "commands and queries are given ports, and give outcomes",
+    },
+];
+
+const DATABASE: &str = "src/platform/database/";
+
+fn file(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn in_a_slice(path: &str) -> bool {
+    slice_of(path).is_some()
+}
+
+/// The slice that a file is part of.
+fn slice_of(path: &str) -> Option<&str> {
+    let (slice, _) = path.strip_prefix("src/slices/")?.split_once('/')?;
+    Some(slice)
+}
+
+fn is_adapter(path: &str) -> bool {
+    in_a_slice(path)
+        && ["/store/postgres.rs", "/store/sqlite.rs"]
+            .iter()
+            .any(|adapter| path.ends_with(adapter))
+}
+
+/// A slice that is one file speaks HTTP in its `mod.rs`.
+fn speaks_http(path: &str) -> bool {
+    ["endpoint.rs", "mod.rs"].contains(&file(path))
+}
+
+/// Something that a file mentions, and the line.
+struct Mention {
+    line: usize,
+    path: String,
+}
+
+/// The module that a file is.
+fn module(path: &str) -> Vec<&str> {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    match path {
+        "lib" | "main" => Vec::new(),
+        _ => path.split('/').collect(),
+    }
+}
+
+/// Every path that a file mentions, those of the service without their `crate`.
+fn mentions(source: &Source) -> (Vec<Mention>, Vec<Mention>) {
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    let code = &source.code;
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut at = 0;
+    while let Some(begin) = code[at..].find(is_name).map(|found| at + found) {
+        let length = code[begin..]
+            .find(|c| !is_name(c))
+            .unwrap_or(code.len() - begin);
+        let word = &code[begin..begin + length];
+        at = begin + length;
+        if code[..begin].ends_with("::") {
+            continue;
+        }
+        let line = code[..begin].matches('\n').count() + 1;
+        let mut from = match word {
+            "crate" => Vec::new(),
+            "self" | "super" => module(&source.path),
+            _ => {
+                let path = word.to_owned();
+                foreign.push(Mention { line, path });
+                continue;
+            }
+        };
+        let mut rest = &code[begin..];
+        while let Some(after) = rest.strip_prefix("super::") {
+            from.pop();
+            rest = after;
+        }
+        let rest = rest.strip_prefix("crate::").unwrap_or(rest);
+        let rest = rest.strip_prefix("self::").unwrap_or(rest);
+        let from = from.join("::");
+        for path in expand(rest).0 {
+            let path = format!("{from}::{path}");
+            let path = path.trim_start_matches("::").to_owned();
+            own.push(Mention { line, path });
+        }
+    }
+    (own, foreign)
+}
+
+/// The paths of a tree such as `a::{b, c::d}`, and the code behind it.
+fn expand(tree: &str) -> (Vec<String>, &str) {
+    let tree = tree.trim_start();
+    if let Some(mut rest) = tree.strip_prefix('{') {
+        let mut paths = Vec::new();
+        loop {
+            rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+            if rest.is_empty() || rest.starts_with('}') {
+                return (paths, rest.get(1..).unwrap_or_default());
+            }
+            let (more, after) = expand(rest);
+            // What is no name, such as `*` or `as x`, is stepped over.
+            let next = after.find([',', '}']).unwrap_or(after.len());
+            rest = &after[next..];
+            paths.extend(more);
+        }
+    }
+    let end = tree
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(tree.len());
+    let (name, rest) = tree.split_at(end);
+    match rest.strip_prefix("::") {
+        Some(below) => {
+            let (paths, rest) = expand(below);
+            let paths = paths.iter().map(|path| format!("{name}::{path}"));
+            (paths.collect(), rest)
+        }
+        None => (vec![name.to_owned()], rest),
+    }
+}
+
+fn is_within(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// What a file mentions against the rules, given the names of all slices.
+fn violations(source: &Source, slices: &BTreeSet<String>) -> Vec<String> {
+    let (own, foreign) = mentions(source);
+    let mut found = Vec::new();
+    let mut tell = |mention: &Mention, because: &str| {
+        let Mention { line, path } = mention;
+        found.push(format!("{}:{line} mentions {path}: {because}", source.path));
+    };
+    for rule in RULES.iter().filter(|rule| (rule.files)(&source.path)) {
+        let modules = own.iter().filter(|mention| {
+            rule.modules
+                .iter()
+                .any(|module| is_within(&mention.path, module))
+        });
+        let crates = foreign
+            .iter()
+            .filter(|mention| rule.crates.contains(&mention.path.as_str()));
+        modules
+            .chain(crates)
+            .for_each(|mention| tell(mention, rule.because));
+    }
+    for mention in &own {
+        let other = slices
+            .iter()
+            .filter(|slice| Some(slice.as_str()) != slice_of(&source.path))
+            .any(|slice| is_within(&mention.path, &format!("slices::{slice}")));
+        if other {
+            tell(
+                mention,
+                "nobody knows a slice but itself and the list of slices",
+            );
+        }
+    }
+    found
+}
+
+/// The folders below `src/slices`.
+fn slices() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
+    std::fs::read_dir(folder)
+        .expect("the slices")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+        .collect()
+}
+
+/// The names in `slices![…]`.
+fn listed(code: &str) -> BTreeSet<String> {
+    let (_, list) = code.split_once("\nslices![").expect("the list of slices");
+    let (list, _) = list.split_once(']').expect("its end");
+    list.split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn dependencies_point_inwards() {
+    let slices = slices();
+    let found: Vec<String> = source::all()
+        .iter()
+        .flat_map(|source| violations(source, &slices))
+        .collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_rule_has_files_that_it_is_for() {
+    let sources = source::all();
+    for rule in RULES {
+        let files = sources.iter().filter(|source| (rule.files)(&source.path));
+        assert!(files.count() > 0, "no file any more for: {}", rule.because);
+    }
+}
+
+#[test]
+fn a_slice_is_one_folder_and_one_word_in_the_list() {
+    let sources = source::all();
+    let list = sources
+        .iter()
+        .find(|source| source.path == "src/slices/mod.rs")
+        .expect("the list of slices");
+    assert_eq!(listed(&list.code), slices());
+}
+
+#[test]
+fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
+    let slices = ["one", "two"].map(str::to_owned).into();
+    assert_eq!(listed("\nslices![one, two];"), slices);
+    assert_ne!(listed("\nslices![one];"), slices);
+}
+
+#[rstest]
+#[case("src/domain/user.rs", "use crate::platform::clock::Clock;")]
+#[case("src/domain/user.rs", "use super::super::config::Settings;")]
+#[case("src/domain/user.rs", "fn f(value: serde_json::Value) {}")]
+#[case("src/domain/user.rs", "use tokio::time;")]
+#[case(
+    "src/platform/body.rs",
+    "use crate::{domain, slices::signup::MAX_BODY};"
+)]
+#[case("src/platform/clock.rs", "use sqlx::PgPool;")]
+#[case("src/hashing/pool.rs", "use crate::middleware::observe;")]
+#[case("src/middleware/observe.rs", "use crate::app::Platform;")]
+#[case("src/middleware/observe.rs", "use crate::slice::Platform;")]
+#[case("src/slices/signup/mod.rs", "use crate::app::Service;")]
+#[case("src/slice.rs", "use crate::slices::all;")]
+#[case("src/lifecycle.rs", "use actix_web::dev::Server;")]
+#[case("src/slices/signup/store.rs", "fn open(pool: &sqlx::PgPool) {}")]
+#[case("src/slices/signup/store/contract.rs", "use sqlx::Row;")]
+#[case("src/slices/signup/endpoint.rs", "use redis::Client;")]
+#[case("src/slices/signup/command.rs", "use actix_web::HttpResponse;")]
+#[case(
+    "src/slices/signup/command.rs",
+    "use crate::platform::{database, clock};"
+)]
+#[case(
+    "src/slices/list_users/cursor.rs",
+    "use crate::platform::body::read_json;"
+)]
+#[case(
+    "src/slices/signup/store.rs",
+    "use crate::slices::get_user::store::UserStore;"
+)]
+#[case(
+    "src/slices/signup/store/sqlite.rs",
+    "use super::super::super::get_user::store;"
+)]
+#[case("src/slices/signup/mod.rs", "use super::get_user;")]
+#[case("src/app.rs", "use crate::slices::all;")]
+#[case("src/cli.rs", "use crate::slices::{all, signup};")]
+fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
+    let source = source::read(path, text);
+    let found = violations(&source, &slices());
+    assert!(!found.is_empty(), "{path}: {text}");
+}
+
+#[rstest]
+#[case(
+    "src/domain/user.rs",
+    "// use sqlx::Row;\nuse super::{BrokenRule, Email};"
+)]
+#[case("src/domain/user.rs", "const A: &str = \"crate::platform and sqlx\";")]
+#[case(
+    "src/domain/user.rs",
+    "#[cfg(test)]\nmod tests {\n    use tokio::time;\n}"
+)]
+#[case(
+    "src/platform/database/mod.rs",
+    "use sqlx::PgPool; use crate::config::Settings;"
+)]
+#[case(
+    "src/slices/signup/store/sqlite.rs",
+    "use sqlx::Row; use super::{NewAccount};"
+)]
+#[case(
+    "src/slices/signup/store.rs",
+    "use crate::platform::database::Database;"
+)]
+#[case(
+    "src/slices/signup/endpoint.rs",
+    "use super::command; use actix_web::web;"
+)]
+#[case(
+    "src/slices/docs/endpoint.rs",
+    "let document = crate::slices::openapi();"
+)]
+#[case(
+    "src/slices/signup/mod.rs",
+    "use crate::slice::Routes; use crate::slices::signup::store;"
+)]
+#[case("src/app.rs", "use crate::slice::{Routes, Slice};")]
+#[case("src/cli.rs", "use crate::slices; fn f() { slices::all(); }")]
+fn what_is_right_is_left_alone(#[case] path: &str, #[case] text: &str) {
+    let source = source::read(path, text);
+    let found = violations(&source, &slices());
+    assert!(found.is_empty(), "{found:?}");
+}
