@@ -33,6 +33,9 @@ pub enum HashError {
         /// When there should be room again.
         retry_after: Duration,
     },
+    /// A defect: the hash was begun and came to nothing.
+    #[error("a password could not be hashed")]
+    Failed,
     /// The hashing threads have stopped.
     #[error("password hashing has stopped")]
     Stopped,

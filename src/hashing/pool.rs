@@ -1,6 +1,7 @@
 //! Threads of their own that hash, with a bounded queue before them.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ struct State {
 struct Job {
     password: Password,
     deadline: Instant,
-    reply: oneshot::Sender<PasswordHash>,
+    reply: oneshot::Sender<Result<PasswordHash, HashError>>,
 }
 
 impl Job {
@@ -110,15 +111,15 @@ impl PasswordHasher for Pool {
             reply,
         })?;
         // A reply dropped unsent means that the deadline passed in the queue, or the pool closed.
-        answer.await.map_err(|_| {
+        answer.await.unwrap_or_else(|_| {
             let state = self.shared.lock();
-            if state.closed {
+            Err(if state.closed {
                 HashError::Stopped
             } else {
                 HashError::Overloaded {
                     retry_after: state.wait_for_a_thread(&self.shared.settings),
                 }
-            }
+            })
         })
     }
 }
@@ -150,10 +151,13 @@ impl Shared {
     fn work(&self) {
         while let Some(job) = self.next_job() {
             let begun = Instant::now();
-            let salt = self.randomness.bytes();
-            let hash = bcrypt_sha256::hash(&job.password, self.settings.cost, salt);
+            // A panic must not cost the pool a thread.
+            let hash = catch_unwind(AssertUnwindSafe(|| {
+                let salt = self.randomness.bytes();
+                bcrypt_sha256::hash(&job.password, self.settings.cost, salt)
+            }));
             // The client may be gone; then nobody wants it.
-            let _ = job.reply.send(hash);
+            let _ = job.reply.send(hash.map_err(|_| HashError::Failed));
             let mut state = self.lock();
             state.busy -= 1;
             state.one_hash = (state.one_hash * 7 + begun.elapsed()) / 8;
@@ -405,6 +409,31 @@ mod tests {
             "{refused:?}"
         );
         assert_eq!(gate.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_hash_and_no_thread() {
+        /// Fails the first time.
+        #[derive(Default)]
+        struct Broken(Mutex<bool>);
+        impl Randomness for Broken {
+            fn bytes(&self) -> [u8; 16] {
+                let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                assert!(std::mem::replace(&mut *asked, true), "no randomness");
+                [7; 16]
+            }
+        }
+        let settings = PoolSettings {
+            cost: 4,
+            threads: 1,
+            queue: 2,
+        };
+        let pool = Pool::start(settings, Arc::new(Broken::default())).expect("threads");
+        let failed = pool.hash(password(), far()).await;
+        assert_eq!(failed.expect_err("it panics"), HashError::Failed);
+        pool.hash(password(), far())
+            .await
+            .expect("the thread is there");
     }
 
     #[tokio::test]
