@@ -200,25 +200,19 @@ async fn the_document_lists_every_route_and_problem() {
         .await
         .expect("JSON");
     assert_eq!(document["openapi"], "3.1.0");
-    let paths: Vec<&String> = document["paths"]
-        .as_object()
-        .expect("paths")
-        .keys()
-        .collect();
-    assert_eq!(
-        paths,
-        [
-            "/docs",
-            "/health",
-            "/metrics",
-            "/openapi.json",
-            "/problems/{slug}",
-            "/ready",
-            "/signup",
-            "/users",
-            "/users/{id}",
-        ]
-    );
+    for path in [
+        "/docs",
+        "/health",
+        "/metrics",
+        "/openapi.json",
+        "/problems/{slug}",
+        "/ready",
+        "/signup",
+        "/users",
+        "/users/{id}",
+    ] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
     let printed = run(&["openapi"], &[]);
     let printed: Value = serde_json::from_str(&printed.stdout).expect("JSON");
     assert_eq!(printed, document);
