@@ -178,6 +178,14 @@ async fn open_database(settings: &Settings) -> Result<Database, StartError> {
             database::describe(url)
         )));
     }
+    if let Err(reason) = database.check_readable().await {
+        let place = match &settings.database.read_url {
+            Some(replica) => database::describe(replica),
+            None => database::describe(url),
+        };
+        database.close().await;
+        return Err(StartError(format!("{place}: {reason}")));
+    }
     Ok(database)
 }
 
@@ -219,6 +227,7 @@ fn start_server(
     let routes: Arc<[Routes]> = routes.into();
     let server = Server::build()
         .workers(http.workers)
+        .max_concurrent_connections(http.max_connections.div_ceil(http.workers))
         .disable_signals()
         .shutdown_timeout(http.shutdown_grace.as_secs() + 1)
         .listen("http", listener, move || {

@@ -124,7 +124,12 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let settings = Settings::load(cli.config.as_deref(), std::io::stdout().is_terminal()).map_err(
         |mistakes| Failure {
             text: mistakes.to_string(),
-            code: USAGE,
+            // A container platform knows two answers of a health check.
+            code: if matches!(cli.command, Some(Command::Healthcheck)) {
+                1
+            } else {
+                USAGE
+            },
         },
     )?;
     match cli.command {
@@ -155,9 +160,17 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
     lifecycle::listen_for_signals(&lifecycle).map_err(|error| Failure::new(&error))?;
-    let service = Service::start(settings, &slices::all(), lifecycle)
-        .await
-        .map_err(|error| Failure::new(&error))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let slices = slices::all();
+    let service = tokio::select! {
+        started = Service::start(settings, &slices, lifecycle.clone()) => {
+            started.map_err(|error| Failure::new(&error))?
+        }
+        () = lifecycle.stopping() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     if format == LogFormat::Pretty {
         welcome(service.address);
     }

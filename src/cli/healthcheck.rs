@@ -1,8 +1,8 @@
 //! `healthcheck`: asks `/health` of the running service.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::config::Http;
@@ -31,14 +31,27 @@ pub fn ask(http: &Http) -> Result<(), Failure> {
 }
 
 fn request(address: SocketAddr) -> std::io::Result<String> {
+    let end = Instant::now() + LIMIT;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(
         format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
+    // The status line is what counts; a stranger on this port may say anything, as slowly as it
+    // likes.
     let mut answer = Vec::new();
-    // The status line is what counts; a stranger on this port may say anything, for ever.
-    stream.take(4096).read_to_end(&mut answer)?;
+    let mut buffer = [0; 256];
+    while !answer.contains(&b'\n') && answer.len() < 4096 {
+        let rest = end.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(rest))?;
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        answer.extend_from_slice(&buffer[..count]);
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }

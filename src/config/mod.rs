@@ -42,6 +42,8 @@ pub struct Http {
     pub request_timeout: Duration,
     /// For the head to arrive, and again for the body.
     pub read_timeout: Duration,
+    /// Connections of clients at a time, over all threads.
+    pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long requests in flight may take after a signal to stop.
@@ -91,7 +93,11 @@ impl DatabaseUrl {
         let backend = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Backend::Postgres
         } else if let Some(path) = url.strip_prefix("sqlite://") {
-            if path.is_empty() || path.starts_with('?') || path.starts_with(":memory:") {
+            if path.is_empty()
+                || path.starts_with('?')
+                || path.contains(":memory:")
+                || path.contains("mode=memory")
+            {
                 return Err("must name a file: sqlite://data/signup.db".to_owned());
             }
             Backend::Sqlite
@@ -174,6 +180,7 @@ impl Settings {
             workers: s.take_or("http.workers", cores, |text| number(text, (1, 1024))),
             request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
+            max_connections: s.take("http.max_connections", |text| number(text, (1, 1_000_000))),
             keep_alive: s.take("http.keep_alive_ms", |text| millis(text, 100)),
             shutdown_grace: s.take("http.shutdown_grace_ms", |text| millis(text, 0)),
             shutdown_delay: s.take("http.shutdown_delay_ms", |text| millis(text, 0)),

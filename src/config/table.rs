@@ -89,6 +89,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long the head of a request may take to arrive, and again its body.",
     ),
     fixed(
+        "HTTP_MAX_CONNECTIONS",
+        "http.max_connections",
+        "4096",
+        "Connections of clients at a time; more wait to be taken. Keep it below the process's limit of open files.",
+    ),
+    fixed(
         "HTTP_KEEP_ALIVE_MS",
         "http.keep_alive_ms",
         "75000",

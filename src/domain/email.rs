@@ -53,7 +53,8 @@ impl Email {
                 "Must have at most 64 octets before the @.",
             ));
         }
-        if domain.starts_with('[') {
+        // Before lower case: some letters beyond ASCII have an ASCII one for their lower case.
+        if !local.is_ascii() || domain.starts_with('[') {
             return Err(NOT_AN_ADDRESS);
         }
         let domain = Uts46::new()
@@ -179,6 +180,8 @@ mod tests {
             "адa@example.org",
             "ada@exa_mple.org",
             "a\0da@example.org",
+            // Its lower case is an ASCII k.
+            "\u{212a}urt@example.org",
             "ada@exam\u{0}ple.org",
         ] {
             let rule = Email::parse(text).expect_err(text);

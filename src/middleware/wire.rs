@@ -16,8 +16,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::ResponseError;
-use actix_web::rt::net::{ActixStream, TcpStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Ready};
+use actix_web::rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::request_context::Ids;
@@ -41,11 +41,13 @@ pub struct Wire {
     stream: TcpStream,
     ids: Ids,
     replacement: Option<Replacement>,
-    /// The longest time between two answers.
+    /// The longest time between two answers, and for one of them to be taken.
     limit: Duration,
     /// When the connection counts as ended by the client.
     end: Instant,
     closing: bool,
+    /// Whether some of an answer is written, and some is not.
+    writing: bool,
     /// Requests that were read since an answer was written.
     unanswered: RequestLines,
     /// Wakes the reader at `end`, or before.
@@ -71,26 +73,31 @@ impl Wire {
             limit,
             end,
             closing: false,
+            writing: false,
             unanswered: RequestLines::default(),
             alarm: Box::pin(tokio::time::sleep_until(end)),
         }
     }
 
-    /// Takes note of an answer before it is written.
-    fn answers(&mut self, cx: &Context<'_>, buffer: &[u8]) {
-        if !self.closing && is_closing_error(buffer) {
-            self.closing = true;
+    /// Takes note that an answer, or more than one, begins to be written.
+    fn answer_begins(&mut self, cx: &Context<'_>, buffer: &[u8]) {
+        if self.writing || self.closing {
+            return;
+        }
+        self.writing = true;
+        self.closing = is_closing_error(buffer);
+        if self.closing {
             self.end = Instant::now() + LINGER;
             // The reader is to set its alarm.
             cx.waker().wake_by_ref();
+        } else {
+            self.end = Instant::now() + self.limit;
         }
     }
 
-    /// Takes note that the client has read, or has room for, some of its answers.
-    fn answered(&mut self, cx: &Context<'_>) {
-        if !self.closing {
-            self.end = Instant::now() + self.limit;
-        }
+    /// Takes note that all that there was to write has been taken.
+    fn answer_ended(&mut self, cx: &Context<'_>) {
+        self.writing = false;
         if self.unanswered.seen >= MAX_UNANSWERED {
             // The reader paused.
             cx.waker().wake_by_ref();
@@ -166,7 +173,8 @@ impl Wire {
 
 /// Whether the bytes begin with an error that ends its connection.
 fn is_closing_error(buffer: &[u8]) -> bool {
-    if !buffer.starts_with(b"HTTP/1.1 4") && !buffer.starts_with(b"HTTP/1.1 5") {
+    let is_error = buffer.starts_with(b"HTTP/1.") && matches!(buffer.get(9), Some(b'4' | b'5'));
+    if !is_error {
         return false;
     }
     let head = buffer
@@ -221,12 +229,22 @@ impl AsyncWrite for Wire {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.replacement.is_none() {
-            self.answers(cx, buffer);
+            self.answer_begins(cx, buffer);
             self.replacement = self.replace(buffer);
         }
-        let written = ready!(self.write_or_replace(cx, buffer))?;
-        self.answered(cx);
-        Poll::Ready(Ok(written))
+        match self.write_or_replace(cx, buffer)? {
+            Poll::Ready(written) => {
+                if written == buffer.len() {
+                    self.answer_ended(cx);
+                }
+                Poll::Ready(Ok(written))
+            }
+            // A client that does not read its answers in time gets no more of them.
+            Poll::Pending => match self.poll_end(cx) {
+                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                Poll::Pending => Poll::Pending,
+            },
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -262,39 +280,52 @@ impl AsyncRead for Wire {
     }
 }
 
-/// Counts the ends of request lines, ` HTTP/1.x` and a line end, across reads. No JSON has one
-/// outside of a broken string, so that a body counts for nothing.
-#[derive(Default)]
+/// Counts the lines that begin a head: they follow an empty line, or nothing, and end in
+/// ` HTTP/1.x`. It counts across reads. In a body such a line would be no JSON.
 struct RequestLines {
     seen: usize,
+    /// Whether this line may begin a head.
+    candidate: bool,
+    /// Whether this line has no character yet.
+    empty: bool,
+    /// Characters of the end that the line now ends in.
     matched: usize,
 }
 
-impl RequestLines {
-    fn read(&mut self, bytes: &[u8]) {
-        const END: &[u8] = b" HTTP/1.?\r\n";
-        for &byte in bytes {
-            let wanted = END[self.matched];
-            if byte == wanted || (wanted == b'?' && byte.is_ascii_digit()) {
-                self.matched += 1;
-            } else {
-                self.matched = usize::from(byte == END[0]);
-            }
-            if self.matched == END.len() {
-                self.matched = 0;
-                self.seen += 1;
-            }
+impl Default for RequestLines {
+    fn default() -> Self {
+        Self {
+            seen: 0,
+            candidate: true,
+            empty: true,
+            matched: 0,
         }
     }
 }
 
-impl ActixStream for Wire {
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&self.stream, cx)
-    }
-
-    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&self.stream, cx)
+impl RequestLines {
+    fn read(&mut self, bytes: &[u8]) {
+        const END: &[u8] = b" HTTP/1.?";
+        for &byte in bytes {
+            match byte {
+                b'\r' => {}
+                b'\n' => {
+                    self.seen += usize::from(self.candidate && self.matched == END.len());
+                    self.candidate = self.empty;
+                    self.empty = true;
+                    self.matched = 0;
+                }
+                byte => {
+                    self.empty = false;
+                    let wanted = END.get(self.matched).copied();
+                    if wanted == Some(byte) || (wanted == Some(b'?') && byte.is_ascii_digit()) {
+                        self.matched += 1;
+                    } else {
+                        self.matched = usize::from(byte == END[0]);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -321,13 +352,15 @@ mod tests {
 
     #[test]
     fn request_lines_are_counted_across_reads() {
-        let text = "GET /a HTTP/1.1\r\nX:  HTTP/1.1 \r\n\r\nGET /  HTTP/1.0\r\n\r\n HTTP/2.0\r\n";
+        let text = "GET /a HTTP/1.1\r\nX:  HTTP/1.1\r\nY: HTTP/1.1\r\n\r\n\
+            {\"a\":\r\n \" HTTP/1.1\"}GET / HTTP/1.1\r\n\r\n\
+            {}GET /  HTTP/1.0\r\n\r\n HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n";
         for size in 1..text.len() {
             let mut lines = RequestLines::default();
             for part in text.as_bytes().chunks(size) {
                 lines.read(part);
             }
-            assert_eq!(lines.seen, 2, "in parts of {size}");
+            assert_eq!(lines.seen, 3, "in parts of {size}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bodies, read within their limits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -8,6 +8,7 @@ use actix_web::web::Payload;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
+use super::context;
 use super::problem::{Problem, ProblemType};
 
 /// How much of a body is read, and for how long.
@@ -94,14 +95,16 @@ async fn read_body(
         }
         Ok(body)
     };
-    match tokio::time::timeout(limits.time, read).await {
+    // The request's own deadline would say that the outcome is unknown, and it is not.
+    let rest = context::with_current(|context| {
+        context.map(|context| context.deadline.saturating_duration_since(Instant::now()))
+    });
+    let time = rest.map_or(limits.time, |rest| limits.time.min(rest * 9 / 10));
+    match tokio::time::timeout(time, read).await {
         Ok(result) => result,
         Err(_) => Err(Problem::new(
             ProblemType::RequestTimeout,
-            format!(
-                "The body took over {} ms to arrive.",
-                limits.time.as_millis()
-            ),
+            format!("The body took over {} ms to arrive.", time.as_millis()),
         )
         .closing()),
     }

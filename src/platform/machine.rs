@@ -1,18 +1,20 @@
 //! How full the machine is: CPU, memory and disk, within the limits of a container.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
+use tokio::sync::Mutex;
 
 /// Samples the machine. One sample at a time: a disk that hangs holds up one thread, not more.
 pub struct Machine {
-    folder: PathBuf,
-    sampler: Mutex<Sampler>,
+    sampler: Arc<Mutex<Sampler>>,
 }
 
 struct Sampler {
+    /// Says which disk counts.
+    folder: PathBuf,
     /// `None` on a system that sysinfo does not know.
     system: Option<System>,
     last: Option<(Instant, Sample)>,
@@ -38,28 +40,38 @@ impl Machine {
             system.refresh_cpu_usage();
         }
         Self {
-            folder: folder.to_path_buf(),
-            sampler: Mutex::new(Sampler { system, last: None }),
+            sampler: Arc::new(Mutex::new(Sampler {
+                folder: folder.to_path_buf(),
+                system,
+                last: None,
+            })),
         }
     }
 
-    /// Takes a sample, or gives the last one if it is fresh. Blocks: not for an async thread.
-    ///
-    /// `None` while another sample is under way, or where the system does not tell.
-    #[must_use]
-    pub fn sample(&self) -> Option<Sample> {
+    /// Takes a sample, or gives the last one if it is fresh; waits for one that is under way, for
+    /// ever where the system hangs. `None` where the system does not tell.
+    pub async fn sample(&self) -> Option<Sample> {
+        let mut sampler = Arc::clone(&self.sampler).lock_owned().await;
+        // The thread keeps the lock, also when nobody waits for it any more.
+        tokio::task::spawn_blocking(move || sampler.sample())
+            .await
+            .ok()?
+    }
+}
+
+impl Sampler {
+    fn sample(&mut self) -> Option<Sample> {
         const FRESH: Duration = Duration::from_secs(1);
-        let mut sampler = self.sampler.try_lock().ok()?;
-        if let Some((at, sample)) = sampler.last
+        if let Some((at, sample)) = self.last
             && at.elapsed() < FRESH
         {
             return Some(sample);
         }
-        if sampler.last.is_none() {
+        if self.last.is_none() {
             // The first reading needs a span of time to compare.
             std::thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
         }
-        let system = sampler.system.as_mut()?;
+        let system = self.system.as_mut()?;
         system.refresh_cpu_usage();
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
         let sample = Sample {
@@ -67,7 +79,7 @@ impl Machine {
             memory_percent: memory_percent(system),
             disk_percent: disk_percent(&self.folder),
         };
-        sampler.last = Some((Instant::now(), sample));
+        self.last = Some((Instant::now(), sample));
         Some(sample)
     }
 }
@@ -118,21 +130,28 @@ fn round(percent: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
-    #[test]
-    fn a_sample_is_within_bounds_and_kept_for_a_moment() {
+    #[tokio::test]
+    async fn a_sample_is_within_bounds_and_kept_for_a_moment() {
         let machine = Machine::new(Path::new("."));
-        let first = machine.sample().expect("nobody else samples");
+        let first = machine.sample().await.expect("the system tells");
         assert!((0.0..=100.0).contains(&first.memory_percent), "{first:?}");
         assert!((0.0..=100.0).contains(&first.cpu_percent), "{first:?}");
-        assert_eq!(machine.sample(), Some(first));
+        assert_eq!(machine.sample().await, Some(first));
     }
 
-    #[test]
-    fn a_sample_under_way_is_not_waited_for() {
+    #[tokio::test]
+    async fn a_sample_under_way_is_waited_for_and_taken_once() {
         let machine = Machine::new(Path::new("."));
-        let _held = machine.sampler.lock().expect("first");
-        assert_eq!(machine.sample(), None);
+        let (first, second) = tokio::join!(machine.sample(), machine.sample());
+        assert!(first.is_some());
+        assert_eq!(first, second);
+
+        let _stuck = machine.sampler.lock().await;
+        let third = machine.sample();
+        assert!(third.now_or_never().is_none(), "no verdict while it hangs");
     }
 }

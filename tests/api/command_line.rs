@@ -63,6 +63,30 @@ async fn healthcheck_asks_the_running_service() {
 }
 
 #[test]
+fn healthcheck_does_not_wait_for_a_stranger() {
+    use std::io::Write;
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = stranger
+        .local_addr()
+        .expect("an address")
+        .port()
+        .to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = stranger.accept().expect("a client");
+        // A byte now and then, and never the end of a line.
+        while stream.write_all(b"H").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    });
+    let begun = std::time::Instant::now();
+    let output = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    let confused = run(&["healthcheck"], &[("PORT", "x")]);
+    assert_eq!(confused.status.code(), Some(1), "{confused:?}");
+}
+
+#[test]
 fn the_files_of_sqlite_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");

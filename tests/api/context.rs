@@ -84,9 +84,10 @@ async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
     assert_eq!(response.headers()[CORRELATION_ID], made);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_id_that_is_sent_twice_is_replaced() {
-    let service = Service::start(Sqlite).await;
+async fn an_id_that_is_sent_twice_is_replaced(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     let mut connection = service.connect();
     connection
         .send("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n");
@@ -94,9 +95,10 @@ async fn an_id_that_is_sent_twice_is_replaced() {
     assert_eq!(answer.header(REQUEST_ID).map(str::len), Some(36));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_wrong_method_is_told_which_are_right() {
-    let service = Service::start(Sqlite).await;
+async fn a_wrong_method_is_told_which_are_right(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     for (method, path, allow) in [
         (Method::GET, "/signup", "POST"),
         (Method::PUT, "/signup", "POST"),

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend::Sqlite, Connection, Service};
+use rstest::rstest;
+
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Connection, Service};
 
 const QUICK: [(&str, &str); 1] = [("HTTP_READ_TIMEOUT_MS", "1000")];
 const HEAD: &str = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -25,9 +27,12 @@ fn drip(connection: &mut Connection, bytes: &[u8], time: Duration) {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut_by_the_time_limit() {
-    let service = Service::start_with(Sqlite, &QUICK).await;
+async fn a_head_that_never_ends_is_cut_by_the_time_limit(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start_with(backend, &QUICK).await;
     let mut connection = service.connect();
     let begun = Instant::now();
     connection.send("GET /health HTTP/1.1\r\nX-Slow: ");
@@ -40,9 +45,12 @@ async fn a_head_that_never_ends_is_cut_by_the_time_limit() {
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_body_that_never_ends_is_cut_by_the_time_limit() {
-    let service = Service::start_with(Sqlite, &QUICK).await;
+async fn a_body_that_never_ends_is_cut_by_the_time_limit(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start_with(backend, &QUICK).await;
     let mut connection = service.connect();
     let begun = Instant::now();
     connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
@@ -64,14 +72,17 @@ async fn a_body_that_never_ends_is_cut_by_the_time_limit() {
     assert!(chunked.is_closed());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_chunked_body_that_nobody_wants_is_not_waited_for() {
+async fn a_chunked_body_that_nobody_wants_is_not_waited_for(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
     let settings = [
         QUICK[0],
         ("HTTP_KEEP_ALIVE_MS", "500"),
         ("REQUEST_TIMEOUT_MS", "500"),
     ];
-    let service = Service::start_with(Sqlite, &settings).await;
+    let service = Service::start_with(backend, &settings).await;
     for (head, status) in [("GET /health HTTP/1.1", 200), ("POST /users HTTP/1.1", 405)] {
         for drips in [true, false] {
             let mut connection = service.connect();
@@ -89,9 +100,10 @@ async fn a_chunked_body_that_nobody_wants_is_not_waited_for() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_client_that_never_reads_costs_no_memory() {
-    let service = Service::start(Sqlite).await;
+async fn a_client_that_never_reads_costs_no_memory(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     let before = service.resident_bytes();
     let connections: Vec<Connection> = (0..20)
         .map(|_| {
@@ -112,9 +124,63 @@ async fn a_client_that_never_reads_costs_no_memory() {
     assert_eq!(service.get("/health").await.status(), 200);
 }
 
+#[rstest]
 #[tokio::test]
-async fn connections_that_say_nothing_are_closed() {
-    let service = Service::start_with(Sqlite, &QUICK).await;
+async fn a_client_that_never_reads_is_cut_by_the_time_limit(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [
+        QUICK[0],
+        ("HTTP_KEEP_ALIVE_MS", "500"),
+        ("REQUEST_TIMEOUT_MS", "500"),
+    ];
+    let service = Service::start_with(backend, &settings).await;
+    let mut connections: Vec<Connection> = (0..5).map(|_| service.connect()).collect();
+    for connection in &mut connections {
+        let many = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10);
+        connection.send(many);
+    }
+    for connection in &mut connections {
+        assert!(connection.is_cut(Duration::from_secs(20)));
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn headers_that_look_like_requests_are_headers(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let line = format!("X-Via: {} HTTP/1.1\r\n", "x".repeat(150));
+    let mut connection = service.connect();
+    connection.send(format!(
+        "GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n",
+        line.repeat(40)
+    ));
+    assert_eq!(connection.answer().expect("an answer").status, 200);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_late_body_is_late_and_not_an_unknown_outcome(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    // The request's own limit is the shorter one.
+    let settings = [
+        ("HTTP_READ_TIMEOUT_MS", "5000"),
+        ("REQUEST_TIMEOUT_MS", "700"),
+    ];
+    let service = Service::start_with(backend, &settings).await;
+    let mut connection = service.connect();
+    connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
+    connection
+        .answer()
+        .expect("an answer")
+        .problem(408, "request-timeout");
+}
+
+#[rstest]
+#[tokio::test]
+async fn connections_that_say_nothing_are_closed(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &QUICK).await;
     let mut connection = service.connect();
     let begun = Instant::now();
     let _ = connection.answer();
@@ -122,9 +188,10 @@ async fn connections_that_say_nothing_are_closed() {
     assert!(took.as_secs_f64() < 6.0, "{took:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_head_without_bounds_costs_no_memory() {
-    let service = Service::start(Sqlite).await;
+async fn a_head_without_bounds_costs_no_memory(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     let before = service.resident_bytes();
     let line = format!("X-Filler: {}\r\n", "x".repeat(8_000));
     let mut connections: Vec<Connection> = (0..20)
@@ -148,9 +215,12 @@ async fn a_head_without_bounds_costs_no_memory() {
     assert_eq!(service.get("/health").await.status(), 200);
 }
 
+#[rstest]
 #[tokio::test]
-async fn many_slow_clients_do_not_keep_others_waiting() {
-    let service = Service::start(Sqlite).await;
+async fn many_slow_clients_do_not_keep_others_waiting(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
     let before = service.resident_bytes();
     let slow: Vec<Connection> = (0..300)
         .map(|_| {
@@ -170,9 +240,10 @@ async fn many_slow_clients_do_not_keep_others_waiting() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_ways_to_tell_the_length_are_refused() {
-    let service = Service::start(Sqlite).await;
+async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     // What one server reads as a body, another would read as a second request.
     for head in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -197,9 +268,12 @@ async fn two_ways_to_tell_the_length_are_refused() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_hundred_headers_are_too_many_and_ninety_are_not() {
-    let service = Service::start(Sqlite).await;
+async fn a_hundred_headers_are_too_many_and_ninety_are_not(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
     let with_headers = |count: usize| {
         let headers: Vec<String> = (0..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
         let headers = headers.concat();
@@ -211,9 +285,10 @@ async fn a_hundred_headers_are_too_many_and_ninety_are_not() {
     with_headers(100).problem(431, "headers-too-large");
 }
 
+#[rstest]
 #[tokio::test]
-async fn bad_percent_encoding_is_an_ordinary_mistake() {
-    let service = Service::start(Sqlite).await;
+async fn bad_percent_encoding_is_an_ordinary_mistake(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     for (target, status, slug) in [
         ("/users/%zz", 404, "user-not-found"),
         ("/users/%", 404, "user-not-found"),
@@ -237,9 +312,12 @@ async fn bad_percent_encoding_is_an_ordinary_mistake() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection() {
-    let service = Service::start(Sqlite).await;
+async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
     for bytes in [
         "nonsense\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
@@ -260,9 +338,12 @@ async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection() {
     assert_eq!(service.get("/health").await.status(), 200);
 }
 
+#[rstest]
 #[tokio::test]
-async fn requests_in_one_packet_are_answered_in_their_order() {
-    let service = Service::start(Sqlite).await;
+async fn requests_in_one_packet_are_answered_in_their_order(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
     let mut connection = service.connect();
     connection.send(
         "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\n\r\n\

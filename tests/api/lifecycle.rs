@@ -25,7 +25,7 @@ async fn a_signal_lets_requests_in_flight_finish(
     #[values("TERM", "INT")] signal: &str,
 ) {
     // A hash of this cost takes long enough for the signal to come in the middle of it.
-    let mut service = Service::start_with(backend, &[("BCRYPT_COST", "12")]).await;
+    let mut service = Service::start_with(backend, &[("BCRYPT_COST", "14")]).await;
     let body = somebody("ada@example.org");
     let request = tokio::spawn(service.signup(&body).send());
     service.wait_for_in_flight(1).await;
@@ -93,6 +93,76 @@ async fn idle_connections_do_not_hold_up_the_end() {
         "{}",
         service.log_text()
     );
+}
+
+#[tokio::test]
+async fn reads_in_flight_finish_whichever_thread_serves_them() {
+    use sqlx::{Connection, Executor};
+    let settings = [("HTTP_WORKERS", "2"), ("DATABASE_MAX_CONNECTIONS", "4")];
+    let mut service = Service::start_with(Postgres, &settings).await;
+    let url = service.database.url();
+    let mut lock = sqlx::PgConnection::connect(&url).await.expect("answers");
+    lock.execute("BEGIN; LOCK TABLE users_read")
+        .await
+        .expect("locked");
+    let reads: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(service.client.get(service.url("/users")).send()))
+        .collect();
+    service.wait_for_in_flight(3).await;
+    service.signal("TERM");
+    service
+        .wait_for_line("stopping: requests in flight may finish")
+        .await;
+    // By now the threads that have nothing to do are on their way out.
+    let refused = async || std::net::TcpStream::connect(service.address).is_err();
+    let begun = Instant::now();
+    while !refused().await && begun.elapsed().as_secs() < 10 {
+        tokio::task::yield_now().await;
+    }
+    lock.execute("ROLLBACK").await.expect("unlocked");
+    for read in reads {
+        let answer = read.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(service.wait().await.code(), Some(0));
+    assert!(!service.log_text().contains("did not take its leave"));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_signal_while_it_starts_stops_it(#[values(Sqlite, Postgres)] backend: Backend) {
+    // Somebody else migrates, and takes long.
+    let database = std::sync::Arc::new(Database::new(backend));
+    let _held = hold_migration_lock(&database).await;
+    let mut service = Service::launch(database, &[]);
+    service.wait_for_line("starting").await;
+    service.signal("TERM");
+    assert_eq!(service.wait().await.code(), Some(0));
+    assert!(
+        service.log_text().contains("stopped before it was ready"),
+        "{}",
+        service.log_text()
+    );
+}
+
+async fn hold_migration_lock(database: &Database) -> Box<dyn std::any::Any> {
+    use sqlx::migrate::Migrate;
+    match database {
+        Database::Sqlite(folder) => {
+            let path = folder.path().join("signup.db.migrate-lock");
+            let file = std::fs::File::create(path).expect("created");
+            file.lock().expect("locked");
+            Box::new(file)
+        }
+        Database::Postgres(_) => {
+            use sqlx::Connection;
+            let mut connection = sqlx::PgConnection::connect(&database.url())
+                .await
+                .expect("answers");
+            connection.lock().await.expect("locked");
+            Box::new(connection)
+        }
+    }
 }
 
 #[tokio::test]

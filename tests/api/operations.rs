@@ -115,6 +115,54 @@ async fn a_read_only_postgresql_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_replica_is_read_from_and_checked() {
+    let replica = Database::new(Postgres);
+    let url = replica.url();
+    let empty = Arc::new(Database::new(Postgres));
+    let settings = [
+        ("DATABASE_URL", empty.url()),
+        ("DATABASE_READ_URL", url.clone()),
+        ("DATABASE_MIGRATE", "true".to_owned()),
+        ("PORT", "0".to_owned()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let refused = run(&[], &settings);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("queries get no answer"),
+        "{refused:?}"
+    );
+
+    let migrated = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    assert!(migrated.status.success(), "{migrated:?}");
+    let service = Service::start_on(empty, &[("DATABASE_READ_URL", &url)]).await;
+    assert_eq!(service.get("/ready").await.status(), 200);
+    let signup = service
+        .signup(&somebody("ada@example.org"))
+        .send()
+        .await
+        .expect("an answer");
+    let location = signup.headers()["location"]
+        .to_str()
+        .expect("ASCII")
+        .to_owned();
+    // Nothing replicates here, so that it shows who is asked.
+    problem(service.get(&location).await, 404, "user-not-found").await;
+
+    replica
+        .execute("DROP TABLE users_read")
+        .await
+        .expect("dropped");
+    let body = not_ready(&service, "database").await;
+    assert_eq!(
+        body["checks"]["database"]["detail"],
+        "queries get no answer"
+    );
+}
+
+#[tokio::test]
 async fn a_sqlite_that_somebody_else_locks_is_not_ready() {
     let service = Service::start_with(Sqlite, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
     let lock = lock_out(&service, Sqlite).await;
@@ -157,9 +205,10 @@ async fn a_postgresql_that_is_gone_is_not_ready_and_comes_back_by_itself() {
     assert_eq!(signup.status(), 201);
 }
 
+#[rstest]
 #[tokio::test]
-async fn metrics_name_routes_and_never_paths() {
-    let service = Service::start(Sqlite).await;
+async fn metrics_name_routes_and_never_paths(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     service.get("/users/ada@example.org").await;
     service.get("/secret/path").await;
     let request = service
@@ -190,9 +239,10 @@ async fn metrics_name_routes_and_never_paths() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_document_lists_every_route_and_problem() {
-    let service = Service::start(Sqlite).await;
+async fn the_document_lists_every_route_and_problem(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     let document: Value = service
         .get("/openapi.json")
         .await
@@ -229,9 +279,10 @@ async fn the_document_lists_every_route_and_problem() {
     problem(service.get("/problems/no-such").await, 404, "not-found").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_docs_page_loads_nothing_from_elsewhere() {
-    let service = Service::start(Sqlite).await;
+async fn the_docs_page_loads_nothing_from_elsewhere(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
     let page = service.get("/docs").await.text().await.expect("text");
     assert!(
         !page.contains("http://") && !page.contains("https://"),

@@ -499,6 +499,98 @@ pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::
 
 #[rstest]
 #[tokio::test]
+async fn more_than_can_be_hashed_is_overload_and_nothing_else(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [
+        ("BCRYPT_COST", "11"),
+        ("BCRYPT_THREADS", "1"),
+        ("REQUEST_TIMEOUT_MS", "3000"),
+    ];
+    let service = Service::start_with(backend, &settings).await;
+    let made = std::sync::atomic::AtomicU32::new(0);
+    let begun = std::time::Instant::now();
+    let client = async |client: u32| {
+        for number in 0.. {
+            if begun.elapsed().as_secs() >= 4 {
+                break;
+            }
+            let body = somebody(&format!("ada{client}.{number}@example.org"));
+            let answer = service.signup(&body).send().await.expect("an answer");
+            if answer.status() == 201 {
+                made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            } else {
+                // Nothing was done, and the client is told so.
+                problem(answer, 503, "overloaded").await;
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    };
+    futures_util::future::join_all((0..40).map(client)).await;
+    let made = i64::from(made.into_inner());
+    assert!(made > 5, "{made}");
+    assert_eq!(service.database.counts().await, [made; 3]);
+}
+
+#[tokio::test]
+async fn a_connection_lost_at_commit_is_an_unknown_outcome() {
+    let service = Service::start(Postgres).await;
+    // The server ends the session while it commits.
+    let trap = "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION cut()";
+    service.database.execute(trap).await.expect("set");
+    let body = somebody("ada@example.org");
+    let answer = service.signup(&body).send().await.expect("an answer");
+    assert!(answer.headers().contains_key(RETRY_AFTER));
+    problem(answer, 503, "unavailable").await;
+    assert_eq!(service.database.counts().await, [0; 3]);
+
+    service
+        .database
+        .execute("DROP TRIGGER cut ON users")
+        .await
+        .expect("taken away");
+    let answer = service.signup(&body).send().await.expect("an answer");
+    assert_eq!(answer.status(), 201);
+}
+
+#[tokio::test]
+async fn a_transaction_that_the_server_asks_to_run_again_is() {
+    let service = Service::start(Postgres).await;
+    // A sequence does not roll back: it counts the tries.
+    let trap = "CREATE SEQUENCE tries; \
+         CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') % 4 <> 3 THEN \
+                 RAISE EXCEPTION 'again' USING ERRCODE = TG_ARGV[0]; \
+             END IF; RETURN NEW; END $$";
+    service.database.execute(trap).await.expect("set");
+    for (number, code) in ["40001", "40P01"].into_iter().enumerate() {
+        let set = format!(
+            "ALTER SEQUENCE tries RESTART; DROP TRIGGER IF EXISTS again ON users; \
+             CREATE TRIGGER again BEFORE INSERT ON users \
+             FOR EACH ROW EXECUTE FUNCTION again('{code}')"
+        );
+        service.database.execute(&set).await.expect("set");
+        // Twice in vain, and then it is done; the fourth time and on it is given up.
+        let body = somebody(&format!("ada{number}@example.org"));
+        let answer = service.signup(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 201, "{code}");
+        service
+            .database
+            .execute("SELECT setval('tries', 3)::text")
+            .await
+            .expect("set");
+        let body = somebody(&format!("bob{number}@example.org"));
+        let answer = service.signup(&body).send().await.expect("an answer");
+        problem(answer, 503, "unavailable").await;
+    }
+    assert_eq!(service.database.counts().await, [2; 3]);
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_client_that_leaves_leaves_all_of_it_or_none(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {

@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
+use crate::platform::problem::error_chain;
 
-pub use postgres::{describe as describe_postgres, options as postgres_options};
+pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
 pub use transaction::{WriteTransaction, wants_retry};
 
@@ -38,7 +39,7 @@ pub enum Database {
         /// For commands. Its connections live on the runtime that outlives the HTTP server.
         write: PgPool,
         /// For queries; on the replica where there is one.
-        read: PgPool,
+        read: PgReads,
     },
     /// Embedded.
     Sqlite {
@@ -107,6 +108,21 @@ impl Database {
         }
     }
 
+    /// Whether the database answers queries.
+    ///
+    /// # Errors
+    /// Why not, in words without a secret.
+    pub async fn check_readable(&self) -> Result<(), String> {
+        let answer = match self {
+            Self::Postgres { read, .. } => postgres::check_readable(&read.here()).await,
+            Self::Sqlite { read, .. } => sqlite::check_readable(read).await,
+        };
+        answer.map_err(|error| {
+            tracing::warn!(reason = error_chain(&error), "queries check failed");
+            "queries get no answer".to_owned()
+        })
+    }
+
     /// Whether the database answers and would take a signup.
     ///
     /// # Errors
@@ -114,7 +130,7 @@ impl Database {
     pub async fn check_writable(&self) -> Result<(), String> {
         match self {
             Self::Postgres { write, .. } => postgres::check_writable(write).await,
-            Self::Sqlite { write, .. } => sqlite::check_writable(&write.pool).await,
+            Self::Sqlite { write, .. } => sqlite::check_writable(write).await,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! PostgreSQL: options, start-up checks, readiness.
 
+use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
@@ -90,16 +93,72 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
         let _ = connect_one(&read).await?.close().await;
     }
     let pool = PgPoolOptions::new()
-        .max_connections(database.max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT.min(request / 2))
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(ping_if_idle(connection, meta.idle_for)));
+    let threads = u32::try_from(settings.http.workers).unwrap_or(u32::MAX);
     Ok(Database::Postgres {
         write: pool
             .clone()
+            .max_connections(database.max_connections)
             .connect_lazy_with(with_time_limits(write, request)),
-        read: pool.connect_lazy_with(with_time_limits(read, request)),
+        read: PgReads {
+            settings: pool.max_connections(database.max_connections.div_ceil(threads)),
+            options: with_time_limits(read, request),
+            pools: Arc::default(),
+        },
     })
+}
+
+/// The connections for queries: a pool for each of the server's threads.
+///
+/// A connection belongs to the runtime of the thread that opened it, and each thread ends by
+/// itself when the service stops. So a thread's requests use its own connections: they are there
+/// as long as it is, and no query waits for two threads to wake each other.
+#[derive(Clone)]
+pub struct PgReads {
+    settings: PgPoolOptions,
+    options: PgConnectOptions,
+    pools: Arc<RwLock<Pools>>,
+}
+
+#[derive(Default)]
+struct Pools {
+    by_thread: HashMap<ThreadId, PgPool>,
+    closed: bool,
+}
+
+impl PgReads {
+    /// The pool of this thread.
+    #[must_use]
+    pub fn here(&self) -> PgPool {
+        let thread = std::thread::current().id();
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.by_thread.get(&thread) {
+            return pool.clone();
+        }
+        drop(pools);
+        let settings = self.settings.clone();
+        let pool = settings.connect_lazy_with(self.options.clone());
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        if pools.closed {
+            // To begin to close is enough: the pool gives no connection any more.
+            drop(pool.close());
+        }
+        pools.by_thread.insert(thread, pool.clone());
+        pool
+    }
+
+    pub(super) async fn close(&self) {
+        let pools: Vec<PgPool> = {
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            pools.closed = true;
+            pools.by_thread.values().cloned().collect()
+        };
+        for pool in pools {
+            pool.close().await;
+        }
+    }
 }
 
 async fn check_server(
@@ -123,6 +182,13 @@ async fn check_server(
                 .to_owned(),
         );
     }
+    Ok(())
+}
+
+pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
+
+pub(super) async fn check_readable(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query(IS_READABLE).execute(pool).await?;
     Ok(())
 }
 

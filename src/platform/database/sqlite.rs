@@ -100,7 +100,17 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
     })
 }
 
-pub(super) async fn check_writable(pool: &SqlitePool) -> Result<(), String> {
+pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
+
+pub(super) async fn check_readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    sqlx::query(IS_READABLE).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> {
+    let Ok((_place, pool)) = writer.enter() else {
+        return Err("too many writers are waiting".to_owned());
+    };
     let attempt = async {
         let mut transaction = WriteTransaction::begin(pool).await?;
         // Taking the write lock is not enough: on a read-only file only a write fails.

@@ -155,13 +155,26 @@ impl Checks {
 
     async fn database(&self) -> Check {
         let database = self.database.clone();
-        self.timed(async move {
+        let writes = self.timed(async move {
             match database.check_writable().await {
                 Ok(()) => Check::of(Status::Ok),
                 Err(reason) => Check::failed(reason),
             }
-        })
-        .await
+        });
+        // Queries have connections of this thread's own.
+        let reads = tokio::time::timeout(LIMIT, self.database.check_readable());
+        let (writes, reads) = tokio::join!(writes, reads);
+        match (&writes.status, reads) {
+            (Status::Ok, Ok(Err(reason))) => Check {
+                duration_ms: writes.duration_ms,
+                ..Check::failed(reason)
+            },
+            (Status::Ok, Err(_)) => Check {
+                duration_ms: writes.duration_ms,
+                ..Check::of(Status::TimedOut)
+            },
+            _ => writes,
+        }
     }
 
     async fn migrations(&self) -> Check {
@@ -188,16 +201,12 @@ impl Checks {
     }
 
     async fn machine(&self) -> (Check, Check, Check) {
-        let machine = Arc::clone(&self.machine);
         let begun = Instant::now();
-        let sample = tokio::task::spawn_blocking(move || machine.sample());
-        let sample = tokio::time::timeout(LIMIT, sample).await;
+        let sample = tokio::time::timeout(LIMIT, self.machine.sample()).await;
         let duration_ms = millis(begun);
         let checks = match sample {
-            Ok(Ok(Some(sample))) => of_sample(sample),
-            // Another request is sampling: it will tell.
-            Ok(Ok(None)) => [(); 3].map(|()| Check::of(Status::Unknown)),
-            Ok(Err(_)) => [(); 3].map(|()| Check::failed("no answer")),
+            Ok(Some(sample)) => of_sample(sample),
+            Ok(None) => [(); 3].map(|()| Check::of(Status::Unknown)),
             Err(_) => [(); 3].map(|()| Check::of(Status::TimedOut)),
         };
         checks

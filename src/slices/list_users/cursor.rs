@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
+use chrono::{DateTime, Datelike};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -37,8 +37,11 @@ pub fn read(text: &str) -> Option<Position> {
     }
     let micros = i64::from_be_bytes(body[1..9].try_into().ok()?);
     let id = Uuid::from_slice(&body[9..]).ok()?;
+    let created_at = DateTime::from_timestamp_micros(micros)
+        // What a database can't compare is a forgery.
+        .filter(|at| (1970..10_000).contains(&at.year()))?;
     Some(Position {
-        created_at: DateTime::from_timestamp_micros(micros)?,
+        created_at,
         id: UserId::new(id),
     })
 }
@@ -85,6 +88,15 @@ mod tests {
             changed.replace_range(at..=at, &to);
             prop_assume!(changed != cursor);
             prop_assert!(read(&changed).is_none());
+        }
+
+        #[test]
+        fn a_time_beyond_reason_is_refused(micros in prop_oneof![i64::MIN / 2..-1, 253_402_300_800_000_000..i64::MAX / 2]) {
+            let forged = user(0, 1);
+            if let Some(created_at) = DateTime::from_timestamp_micros(micros) {
+                let forged = UserView { created_at, ..forged };
+                prop_assert!(read(&after(&forged)).is_none());
+            }
         }
 
         #[test]

@@ -58,6 +58,8 @@ pub struct SignUpHandler {
     pub lifecycle: Lifecycle,
     /// How long the write may take, whoever still waits for it.
     pub write_limit: Duration,
+    /// What is kept of a request's time for the write: the hash must end that much earlier.
+    pub write_reserve: Duration,
 }
 
 impl SignUpHandler {
@@ -70,7 +72,11 @@ impl SignUpHandler {
     /// See [`SignUpError`].
     pub async fn handle(&self, command: SignUp) -> Result<Outcome, SignUpError> {
         // Dropped here, by a client that leaves, nothing has been written yet.
-        let password_hash = self.hasher.hash(command.password, command.deadline).await?;
+        let hash_deadline = command
+            .deadline
+            .checked_sub(self.write_reserve)
+            .unwrap_or(command.deadline);
+        let password_hash = self.hasher.hash(command.password, hash_deadline).await?;
 
         let now = self.clock.now();
         let account = NewAccount {

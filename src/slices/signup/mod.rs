@@ -30,6 +30,7 @@ pub fn routes(platform: &Platform) -> Routes {
             randomness: Arc::clone(&platform.randomness),
             lifecycle: platform.lifecycle.clone(),
             write_limit: platform.settings.http.request_timeout,
+            write_reserve: platform.settings.http.request_timeout / 5,
         },
         limits: BodyLimits {
             bytes: MAX_BODY,

@@ -67,15 +67,14 @@ impl Database {
 
     /// The number of rows of each table that a signup writes.
     pub async fn counts(&self) -> [i64; 3] {
-        let mut counts = [0; 3];
-        for (count, table) in counts
-            .iter_mut()
-            .zip(["users", "users_read", "user_events"])
-        {
-            let rows = self.rows(&format!("SELECT count(*) FROM {table}")).await;
-            *count = rows[0].parse().expect("a number");
-        }
-        counts
+        // One statement, for one moment.
+        let rows = self
+            .rows(
+                "SELECT count(*) FROM users UNION ALL SELECT count(*) FROM users_read \
+                 UNION ALL SELECT count(*) FROM user_events",
+            )
+            .await;
+        [0, 1, 2].map(|table: usize| rows[table].parse().expect("a number"))
     }
 }
 

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Between two looks at a condition.
+const POLL: Duration = Duration::from_millis(20);
+
 /// A connection to the service.
 pub struct Connection {
     stream: TcpStream,
@@ -46,6 +49,21 @@ impl Connection {
         let begun = Instant::now();
         let many = bytes.repeat(1_000);
         while begun.elapsed() < time && self.stream.write_all(&many).is_ok() {}
+    }
+
+    /// Whether the service ends the connection within the time, without reading its answers.
+    pub fn is_cut(&mut self, within: Duration) -> bool {
+        self.stream
+            .set_write_timeout(Some(POLL))
+            .expect("a time limit");
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            match self.stream.write(b"x") {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return true,
+                _ => std::thread::sleep(POLL),
+            }
+        }
+        false
     }
 
     /// Reads one answer; `None` where the connection closes without one.

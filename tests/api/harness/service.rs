@@ -14,6 +14,9 @@ use super::{Backend, Database};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Between two looks at a condition.
+const POLL: Duration = Duration::from_millis(5);
+
 /// A running service; killed when dropped.
 pub struct Service {
     pub address: SocketAddr,
@@ -64,6 +67,17 @@ impl Service {
 
     /// Starts the service on this database.
     pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
+        let mut service = Self::launch(database, settings);
+        let ready = service.wait_for_line("ready: listening").await;
+        service.address = ready["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("the ready line has the address");
+        service
+    }
+
+    /// Starts the process, and does not wait until it is ready.
+    pub fn launch(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let url = database.url();
         let defaults = [
             ("DATABASE_URL", url.as_str()),
@@ -87,19 +101,13 @@ impl Service {
                 lines.lock().expect("no panic").push(line);
             }
         });
-        let mut service = Self {
+        Self {
             address: ([127, 0, 0, 1], 0).into(),
             database,
             client: Client::new(),
             process,
             log,
-        };
-        let ready = service.wait_for_line("ready: listening").await;
-        service.address = ready["address"]
-            .as_str()
-            .and_then(|address| address.parse().ok())
-            .expect("the ready line has the address");
-        service
+        }
     }
 
     /// Waits for a log line with this message.
@@ -126,7 +134,7 @@ impl Service {
                 "waited in vain: {}",
                 self.log_text()
             );
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
@@ -134,6 +142,7 @@ impl Service {
     pub async fn wait_for_ready(&self, status: u16) {
         let begun = Instant::now();
         while self.get("/ready").await.status() != status {
+            tokio::time::sleep(POLL).await;
             assert!(begun.elapsed() < LIMIT, "/ready never said {status}");
         }
     }
@@ -151,6 +160,7 @@ impl Service {
             .expect("text")
             .contains(&wanted)
         {
+            tokio::time::sleep(POLL).await;
             assert!(begun.elapsed() < LIMIT, "never saw {wanted}");
         }
     }
@@ -218,7 +228,7 @@ impl Service {
                 "still running: {}",
                 self.log_text()
             );
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 }

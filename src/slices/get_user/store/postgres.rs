@@ -1,21 +1,21 @@
 //! The port on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::PgPool;
 
 use super::UserStore;
 use crate::domain::{StoreError, UserId, UserView};
+use crate::platform::database::PgReads;
 
 pub(crate) const BY_ID: &str =
     "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = $1";
 
 pub struct Store {
-    pool: PgPool,
+    reads: PgReads,
 }
 
 impl Store {
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn new(reads: PgReads) -> Self {
+        Self { reads }
     }
 }
 
@@ -24,7 +24,7 @@ impl UserStore for Store {
     async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError> {
         Ok(sqlx::query_as(BY_ID)
             .bind(id.as_uuid())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.reads.here())
             .await?)
     }
 }

@@ -1,10 +1,10 @@
 //! The port on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::PgPool;
 
 use super::{Page, Position, UserDirectory};
 use crate::domain::{Email, StoreError, UserView};
+use crate::platform::database::PgReads;
 
 pub(crate) const BY_EMAIL: &str = "SELECT id, name, email, display_name, created_at \
      FROM users_read WHERE email_canonical = $1";
@@ -17,12 +17,12 @@ pub(crate) const NEXT_PAGE: &str = "SELECT id, name, email, display_name, create
      ORDER BY created_at DESC, id DESC LIMIT $1";
 
 pub struct Store {
-    pool: PgPool,
+    reads: PgReads,
 }
 
 impl Store {
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn new(reads: PgReads) -> Self {
+        Self { reads }
     }
 }
 
@@ -31,7 +31,7 @@ impl UserDirectory for Store {
     async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError> {
         Ok(sqlx::query_as(BY_EMAIL)
             .bind(email.canonical())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.reads.here())
             .await?)
     }
 
@@ -44,7 +44,7 @@ impl UserDirectory for Store {
                 .bind(position.created_at)
                 .bind(position.id.as_uuid()),
         };
-        let users = query.fetch_all(&self.pool).await?;
+        let users = query.fetch_all(&self.reads.here()).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }
