@@ -111,19 +111,17 @@ impl PasswordHasher for Pool {
             reply,
         })?;
         // No longer than that: whoever leaves is not hashed for, or hashed for in vain.
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(hashed)) => hashed,
-            Ok(Err(_)) | Err(_) => {
-                let state = self.shared.lock();
-                Err(if state.closed {
-                    HashError::Stopped
-                } else {
-                    HashError::Overloaded {
-                        retry_after: state.wait_for_a_thread(&self.shared.settings),
-                    }
-                })
-            }
+        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
+            return hashed;
         }
+        let state = self.shared.lock();
+        Err(if state.closed {
+            HashError::Stopped
+        } else {
+            HashError::Overloaded {
+                retry_after: state.wait_for_a_thread(&self.shared.settings),
+            }
+        })
     }
 }
 
@@ -427,7 +425,7 @@ mod tests {
         let (pool, _gate) = pool(1, 1);
         let mut state = pool.shared.lock();
         state.one_hash = Duration::from_millis(200);
-        state.measure(Duration::from_secs(60));
+        state.measure(Duration::from_mins(1));
         assert!(
             state.one_hash < Duration::from_millis(230),
             "{:?}",

@@ -24,6 +24,7 @@ const MISSING: &str = "the programs of a PostgreSQL server (initdb, postgres, ps
 /// Stops the server and removes its folder, once its standard input closes.
 const WATCHDOG: &str = r#"
 read -r _
+kill -CONT "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null) 2>/dev/null
 kill -INT "$1" 2>/dev/null
 tries=0
 while kill -0 "$1" 2>/dev/null && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
@@ -74,6 +75,23 @@ impl Server {
     /// # Errors
     /// Where PostgreSQL is missing or does not start.
     pub fn start() -> io::Result<Self> {
+        const TRIES: u32 = 5;
+        // A port that was free a moment ago may not be any more.
+        let taken = |result: &io::Result<Self>| {
+            let kind = result.as_ref().err().map(io::Error::kind);
+            kind == Some(io::ErrorKind::AddrInUse)
+        };
+        let mut result = Self::start_on_a_free_port();
+        for _ in 1..TRIES {
+            if !taken(&result) {
+                break;
+            }
+            result = Self::start_on_a_free_port();
+        }
+        result
+    }
+
+    fn start_on_a_free_port() -> io::Result<Self> {
         let bin = find_programs().ok_or_else(|| io::Error::other(MISSING))?;
         let owner = owner()?;
         let folder = tempfile::Builder::new()
@@ -196,12 +214,18 @@ impl Server {
                 .try_wait()?;
             if ended.is_some() {
                 let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-                return Err(io::Error::other(format!(
-                    "the server ended at once:\n{log}"
-                )));
+                let kind = if log.contains("Address already in use") {
+                    io::ErrorKind::AddrInUse
+                } else {
+                    io::ErrorKind::Other
+                };
+                let text = format!("the server ended at once:\n{log}");
+                return Err(io::Error::new(kind, text));
             }
+            // By its own socket: on the port, somebody else's server might answer.
             let ready = command(&self.bin, "pg_isready", self.owner)
-                .args(["--host=127.0.0.1", &format!("--port={}", self.port)])
+                .arg(format!("--host={}", self.folder.display()))
+                .arg(format!("--port={}", self.port))
                 .current_dir(&self.folder)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -102,11 +102,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
             .clone()
             .max_connections(database.max_connections)
             .connect_lazy_with(with_time_limits(write, request)),
-        read: PgReads {
+        read: PgReads(Arc::new(Reads {
             settings: pool.max_connections(database.max_connections.div_ceil(threads)),
             options: with_time_limits(read, request),
-            pools: Arc::default(),
-        },
+            pools: RwLock::default(),
+        })),
     })
 }
 
@@ -116,10 +116,12 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
 /// itself when the service stops. So a thread's requests use its own connections: they are there
 /// as long as it is, and no query waits for two threads to wake each other.
 #[derive(Clone)]
-pub struct PgReads {
+pub struct PgReads(Arc<Reads>);
+
+struct Reads {
     settings: PgPoolOptions,
     options: PgConnectOptions,
-    pools: Arc<RwLock<Pools>>,
+    pools: RwLock<Pools>,
 }
 
 #[derive(Default)]
@@ -133,14 +135,14 @@ impl PgReads {
     #[must_use]
     pub fn here(&self) -> PgPool {
         let thread = std::thread::current().id();
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.by_thread.get(&thread) {
             return pool.clone();
         }
         drop(pools);
-        let settings = self.settings.clone();
-        let pool = settings.connect_lazy_with(self.options.clone());
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.0.settings.clone();
+        let pool = settings.connect_lazy_with(self.0.options.clone());
+        let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             // To begin to close is enough: the pool gives no connection any more.
             drop(pool.close());
@@ -151,7 +153,7 @@ impl PgReads {
 
     pub(super) async fn close(&self) {
         let pools: Vec<PgPool> = {
-            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
             pools.closed = true;
             pools.by_thread.values().cloned().collect()
         };

@@ -7,7 +7,15 @@
 //!
 //! actix-http reads on, without a time limit, where a chunked body was not wanted: it waits for
 //! the body to end before it closes or reuses the connection. So a connection ends here when too
-//! long a time has passed since its last answer, or soon after an answer that said `close`.
+//! long a time has passed since its last answer, or soon after an error that said `close`. Nor
+//! has it a limit for a client that does not read what it asked for: that one is cut.
+//!
+//! It also takes every request that has arrived into memory, whatever waits to be answered, at
+//! some hundred times the bytes that a small one needs. So reading pauses while many requests
+//! of the connection have no answer.
+
+mod answers;
+mod request_lines;
 
 use std::future::Future;
 use std::io;
@@ -21,10 +29,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::request_context::Ids;
-use crate::platform::problem::{MEDIA_TYPE, Problem, ProblemType};
-
-/// The longest bare answer: a status line, `content-length`, `connection` and `date`.
-const MAX_BARE_ANSWER: usize = 256;
+use crate::platform::problem::{MEDIA_TYPE, Problem};
+use answers::{find_bare_answer, httpdate, is_closing_error};
+use request_lines::RequestLines;
 
 /// How long a connection that is to close still takes in what was sent, so that the client gets
 /// to read the answer.
@@ -171,57 +178,6 @@ impl Wire {
     }
 }
 
-/// Whether the bytes begin with an error that ends its connection.
-fn is_closing_error(buffer: &[u8]) -> bool {
-    let is_error = buffer.starts_with(b"HTTP/1.") && matches!(buffer.get(9), Some(b'4' | b'5'));
-    if !is_error {
-        return false;
-    }
-    let head = buffer
-        .windows(4)
-        .position(|bytes| bytes == b"\r\n\r\n")
-        .map_or(buffer, |end| &buffer[..end]);
-    head.split(|byte| *byte == b'\n').any(|line| {
-        line.trim_ascii_end()
-            .eq_ignore_ascii_case(b"connection: close")
-    })
-}
-
-/// Where a bare answer begins, if the bytes end in one.
-///
-/// The answers of the application never match: each has an `x-request-id`.
-fn find_bare_answer(buffer: &[u8]) -> Option<(usize, ProblemType)> {
-    if !buffer.ends_with(b"\r\n\r\n") {
-        return None;
-    }
-    let from = buffer.len().saturating_sub(MAX_BARE_ANSWER);
-    let tail = &buffer[from..];
-    let start = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 ")?;
-    let head = std::str::from_utf8(&tail[start..]).ok()?;
-    let kind = match head.get(9..12)? {
-        "400" => ProblemType::MalformedRequest,
-        "408" => ProblemType::RequestTimeout,
-        "431" => ProblemType::HeadersTooLarge,
-        "500" => ProblemType::Internal,
-        _ => return None,
-    };
-    let has_id = head
-        .lines()
-        .any(|line| line.to_ascii_lowercase().starts_with("x-request-id:"));
-    let is_one_head = head.find("\r\n\r\n") == Some(head.len() - 4);
-    (is_one_head && !has_id).then_some((from + start, kind))
-}
-
-/// The `date` line of a head, with its line end; nothing where there is none.
-fn httpdate(head: &[u8]) -> String {
-    std::str::from_utf8(head)
-        .unwrap_or("")
-        .lines()
-        .find(|line| line.to_ascii_lowercase().starts_with("date:"))
-        .map(|line| format!("{line}\r\n"))
-        .unwrap_or_default()
-}
-
 impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -277,120 +233,5 @@ impl AsyncRead for Wire {
         let count = part.filled().len();
         buffer.advance(count);
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Counts the lines that begin a head: they follow an empty line, or nothing, and end in
-/// ` HTTP/1.x`. It counts across reads. In a body such a line would be no JSON.
-struct RequestLines {
-    seen: usize,
-    /// Whether this line may begin a head.
-    candidate: bool,
-    /// Whether this line has no character yet.
-    empty: bool,
-    /// Characters of the end that the line now ends in.
-    matched: usize,
-}
-
-impl Default for RequestLines {
-    fn default() -> Self {
-        Self {
-            seen: 0,
-            candidate: true,
-            empty: true,
-            matched: 0,
-        }
-    }
-}
-
-impl RequestLines {
-    fn read(&mut self, bytes: &[u8]) {
-        const END: &[u8] = b" HTTP/1.?";
-        for &byte in bytes {
-            match byte {
-                b'\r' => {}
-                b'\n' => {
-                    self.seen += usize::from(self.candidate && self.matched == END.len());
-                    self.candidate = self.empty;
-                    self.empty = true;
-                    self.matched = 0;
-                }
-                byte => {
-                    self.empty = false;
-                    let wanted = END.get(self.matched).copied();
-                    if wanted == Some(byte) || (wanted == Some(b'?') && byte.is_ascii_digit()) {
-                        self.matched += 1;
-                    } else {
-                        self.matched = usize::from(byte == END[0]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\
-                        connection: close\r\ndate: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\n";
-
-    #[test]
-    fn a_bare_answer_is_found_behind_others() {
-        assert_eq!(
-            find_bare_answer(BARE.as_bytes()),
-            Some((0, ProblemType::MalformedRequest))
-        );
-        let ours = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\n{}";
-        let both = format!("{ours}{BARE}");
-        assert_eq!(
-            find_bare_answer(both.as_bytes()),
-            Some((ours.len(), ProblemType::MalformedRequest))
-        );
-    }
-
-    #[test]
-    fn request_lines_are_counted_across_reads() {
-        let text = "GET /a HTTP/1.1\r\nX:  HTTP/1.1\r\nY: HTTP/1.1\r\n\r\n\
-            {\"a\":\r\n \" HTTP/1.1\"}GET / HTTP/1.1\r\n\r\n\
-            {}GET /  HTTP/1.0\r\n\r\n HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n";
-        for size in 1..text.len() {
-            let mut lines = RequestLines::default();
-            for part in text.as_bytes().chunks(size) {
-                lines.read(part);
-            }
-            assert_eq!(lines.seen, 3, "in parts of {size}");
-        }
-    }
-
-    #[test]
-    fn only_errors_that_close_end_the_connection() {
-        let head = |status, connection| {
-            format!("HTTP/1.1 {status} X\r\nConnection: {connection}\r\n\r\n{{}}")
-        };
-        assert!(is_closing_error(head(408, "close").as_bytes()));
-        assert!(is_closing_error(BARE.as_bytes()));
-        assert!(!is_closing_error(head(404, "keep-alive").as_bytes()));
-        assert!(!is_closing_error(head(200, "close").as_bytes()));
-        assert!(!is_closing_error(
-            b"HTTP/1.1 404 X\r\n\r\nconnection: close\r\n"
-        ));
-    }
-
-    #[test]
-    fn answers_of_the_application_are_left_alone() {
-        for answer in [
-            "HTTP/1.1 400 Bad Request\r\nx-request-id: a\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 100 Continue\r\n\r\n",
-            "HTTP/1.1 400 Bad Request\r\nX-Request-Id: a\r\n\r\n",
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
-            "{}",
-            "\r\n\r\n",
-            "",
-        ] {
-            assert_eq!(find_bare_answer(answer.as_bytes()), None, "{answer:?}");
-        }
     }
 }
