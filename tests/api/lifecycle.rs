@@ -187,6 +187,42 @@ async fn requests_that_outlast_the_grace_period_are_cut() {
     assert_eq!(service.database.counts().await, [0, 0, 0]);
 }
 
+#[test]
+fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
+    use std::io::BufRead;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_signup-service"))
+        .env_clear()
+        // A free port, as somebody may use the default; and as if on a terminal.
+        .envs([("PORT", "0"), ("LOG_FORMAT", "pretty")])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let stderr = std::io::BufReader::new(process.stderr.take().expect("piped"));
+    let mut said = String::new();
+    for line in stderr.lines().map_while(Result::ok) {
+        said += &format!("{line}\n");
+        if line.contains("stop:") {
+            break;
+        }
+    }
+    assert!(folder.path().join("data/signup.db").is_file());
+    process.kill().expect("it runs");
+    process.wait().expect("it ends");
+    let address = said
+        .split("http://")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let address = address.expect("where it listens");
+    assert!(said.contains(&format!("http://{address}/docs")), "{said}");
+    assert!(
+        said.contains(&format!("curl -i http://{address}/signup")),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_one_line() {
     let service = Service::start(Sqlite).await;
