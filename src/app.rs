@@ -16,10 +16,12 @@ use actix_web::{App, web};
 use crate::config::{Backend, Settings};
 use crate::hashing::{Pool, PoolSettings};
 use crate::lifecycle::Lifecycle;
+use crate::middleware::idempotency::{Idempotency, SecretError, Secrets};
 use crate::middleware::request_context::Ids;
 use crate::middleware::wire::Wire;
 use crate::middleware::{observe, request_context};
-use crate::platform::clock::{self, Randomness};
+use crate::platform::clock::{self, Clock, Randomness};
+use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
@@ -79,14 +81,28 @@ impl Service {
             Arc::clone(&randomness),
         )
         .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
+        let metrics = Metrics::new()
+            .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?;
+        let clock: Arc<dyn Clock> = Arc::new(clock::System);
+        let idempotency = Arc::new(Idempotency {
+            secrets: open_secrets(&settings, randomness.as_ref())
+                .map_err(|error| StartError(error.to_string()))?,
+            required: settings.idempotency.required,
+            ttl: settings.idempotency.ttl,
+            records: Records::new(database.clone()),
+            clock: Arc::clone(&clock),
+            lifecycle: lifecycle.clone(),
+            metrics: metrics.clone(),
+            flights: Arc::default(),
+        });
         let platform = Platform {
             database,
             hasher: Arc::new(hasher),
-            clock: Arc::new(clock::System),
+            idempotency,
+            clock,
             randomness,
             lifecycle,
-            metrics: Metrics::new()
-                .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?,
+            metrics,
             machine: Arc::new(Machine::new(&data_folder(&settings))),
             started: Instant::now(),
             settings,
@@ -96,6 +112,7 @@ impl Service {
             .map(|slice| (slice.routes)(&platform))
             .collect();
         let (server, address) = start_server(&platform, routes)?;
+        Arc::clone(&platform.idempotency).purge_in_the_background();
         tracing::info!(
             address = %address,
             docs = %format_args!("http://{address}/docs"),
@@ -187,6 +204,24 @@ async fn open_database(settings: &Settings) -> Result<Database, StartError> {
         return Err(StartError(format!("{place}: {reason}")));
     }
     Ok(database)
+}
+
+/// The secrets of the settings; an embedded database has one of its own beside it.
+fn open_secrets(settings: &Settings, randomness: &dyn Randomness) -> Result<Secrets, SecretError> {
+    let previous = settings.idempotency.secret_previous.clone();
+    let url = &settings.database.url;
+    match (&settings.idempotency.secret, url.backend) {
+        (Some(secret), _) => Ok(Secrets::new(secret.clone(), previous)),
+        (None, Backend::Postgres) => Err(SecretError::Missing),
+        (None, Backend::Sqlite) => {
+            let file = database::sqlite_options(url)
+                .map(|options| options.get_filename().to_path_buf())
+                .unwrap_or_default();
+            let mut path = file.into_os_string();
+            path.push(".idempotency-secret");
+            Secrets::from_file(Path::new(&path), randomness, previous)
+        }
+    }
 }
 
 /// The folder whose disk counts: the database's own, or where the service runs.

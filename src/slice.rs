@@ -10,6 +10,7 @@ use utoipa::openapi::OpenApi;
 use crate::config::Settings;
 use crate::hashing::PasswordHasher;
 use crate::lifecycle::Lifecycle;
+use crate::middleware::idempotency::Idempotency;
 use crate::platform::clock::{Clock, Randomness};
 use crate::platform::database::Database;
 use crate::platform::machine::Machine;
@@ -35,6 +36,8 @@ pub struct Platform {
     pub database: Database,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// Knows what was answered to which key.
+    pub idempotency: Arc<Idempotency>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes salts and ids.

@@ -224,6 +224,7 @@ impl Server {
             .env("DATABASE_URL", url)
             .env("PORT", "0")
             .env("LOG_FORMAT", "json")
+            .env("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more")
             .env("RUST_LOG", "info")
             .stdout(std::fs::File::create(log)?)
             .spawn()?;

@@ -16,6 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 pub use reader::{Mistakes, Sources};
 pub use table::{Setting, reference};
 
+/// The shortest secret, in bytes.
+pub const MIN_SECRET_BYTES: usize = 32;
+
 /// All settings, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,8 +28,23 @@ pub struct Settings {
     pub database: Database,
     /// Password hashing.
     pub hashing: Hashing,
+    /// Idempotency keys.
+    pub idempotency: Idempotency,
     /// Logs.
     pub log: Log,
+}
+
+/// Settings of idempotency keys.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// Makes the stored names of keys and requests.
+    pub secret: Option<SecretString>,
+    /// The one before it.
+    pub secret_previous: Option<SecretString>,
+    /// Whether every signup must have a key.
+    pub required: bool,
+    /// How long an answer is kept.
+    pub ttl: Duration,
 }
 
 /// Settings of the HTTP server.
@@ -208,6 +226,14 @@ impl Settings {
             threads: s.take_or("hashing.threads", cores, |text| number(text, (1, 1024))),
             queue: s.take("hashing.queue", |text| number(text, (1, 100_000))),
         };
+        let idempotency = Idempotency {
+            secret: s.take_optional("idempotency.secret", long_secret),
+            secret_previous: s.take_optional("idempotency.secret_previous", long_secret),
+            required: s.take("idempotency.required", boolean),
+            ttl: s.take("idempotency.ttl_seconds", |text| {
+                number(text, (1, 31_536_000)).map(Duration::from_secs)
+            }),
+        };
         let default_format = if stdout_is_terminal {
             LogFormat::Pretty
         } else {
@@ -230,6 +256,7 @@ impl Settings {
             http,
             database,
             hashing,
+            idempotency,
             log,
         })
     }
@@ -250,6 +277,13 @@ fn millis(text: &str, least: u64) -> Result<Duration, String> {
     number(text, (least, 3_600_000))
         .map(Duration::from_millis)
         .map_err(|error| format!("{error} (milliseconds)"))
+}
+
+fn long_secret(text: &str) -> Result<SecretString, String> {
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(format!("must have at least {MIN_SECRET_BYTES} bytes"));
+    }
+    Ok(SecretString::from(text))
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

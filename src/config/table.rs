@@ -164,6 +164,30 @@ pub const SETTINGS: &[Setting] = &[
         "256",
         "Passwords that may wait for a thread. Beyond it the answer is 503.",
     ),
+    secret(worded(
+        "IDEMPOTENCY_SECRET",
+        "idempotency.secret",
+        "on SQLite: made once, kept beside the database; on PostgreSQL: must be set",
+        "Keys and requests are stored only as hashes under it. At least 32 bytes, the same for every instance.",
+    )),
+    secret(worded(
+        "IDEMPOTENCY_SECRET_PREVIOUS",
+        "idempotency.secret_previous",
+        "none",
+        "The secret before a change. Give every instance both secrets first, then change their places.",
+    )),
+    fixed(
+        "IDEMPOTENCY_REQUIRED",
+        "idempotency.required",
+        "false",
+        "Whether a signup without an `Idempotency-Key` is refused.",
+    ),
+    fixed(
+        "IDEMPOTENCY_TTL_SECONDS",
+        "idempotency.ttl_seconds",
+        "86400",
+        "How long the answer to a key is kept.",
+    ),
     worded(
         "LOG_FORMAT",
         "log.format",

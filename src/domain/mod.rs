@@ -5,6 +5,8 @@
 
 mod email;
 mod event;
+mod idempotency;
+mod idempotency_key;
 mod name;
 mod password;
 mod rule;
@@ -13,6 +15,8 @@ mod user;
 
 pub use email::Email;
 pub use event::UserSignedUp;
+pub use idempotency::{Answer, Claim, Fingerprint, Identity, KeyHash, Record, Recording};
+pub use idempotency_key::{IdempotencyKey, InvalidKey};
 pub use name::Name;
 pub use password::{Password, PasswordHash};
 pub use rule::BrokenRule;

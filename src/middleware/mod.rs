@@ -1,8 +1,10 @@
 //! What every request passes through, outermost first: the request context, the log line and
-//! figures; and then, around each [`resource`], the guard against panics and the deadline.
+//! figures; and then, around each [`resource`], the guard against panics and the deadline. A slice that asks for it has
+//! [`idempotency`] before its command.
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
 
+pub mod idempotency;
 pub mod observe;
 pub mod request_context;
 pub mod resource;

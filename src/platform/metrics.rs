@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 /// Upper bounds, in seconds: 1 ms to 10 s.
@@ -17,6 +18,21 @@ pub struct Metrics {
     registry: Registry,
     request_duration: HistogramVec,
     in_flight: IntGauge,
+    idempotency: IntCounterVec,
+    duplicates: IntCounter,
+}
+
+/// What came of a request with an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdempotencyResult {
+    /// It was executed.
+    First,
+    /// It got the answer of the first.
+    Replayed,
+    /// The key was used with another request.
+    Mismatch,
+    /// The first did not end in time.
+    InFlight,
 }
 
 impl Metrics {
@@ -45,7 +61,20 @@ impl Metrics {
         )?;
         build_info.set(1.0);
         registry.register(Box::new(request_duration.clone()))?;
+        let idempotency = IntCounterVec::new(
+            Opts::new(
+                "idempotency_requests_total",
+                "Requests with an idempotency key, by what came of them.",
+            ),
+            &["result"],
+        )?;
+        let duplicates = IntCounter::new(
+            "signup_duplicate_attempts_total",
+            "Signups for an address that had an account.",
+        )?;
         registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(idempotency.clone()))?;
+        registry.register(Box::new(duplicates.clone()))?;
         registry.register(Box::new(build_info))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
@@ -55,6 +84,8 @@ impl Metrics {
             registry,
             request_duration,
             in_flight,
+            idempotency,
+            duplicates,
         })
     }
 
@@ -75,6 +106,22 @@ impl Metrics {
         self.request_duration
             .with_label_values(&[method, route, status_text(status)])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a request with an idempotency key.
+    pub fn idempotency(&self, result: IdempotencyResult) {
+        let result = match result {
+            IdempotencyResult::First => "first",
+            IdempotencyResult::Replayed => "replayed",
+            IdempotencyResult::Mismatch => "mismatch",
+            IdempotencyResult::InFlight => "in_flight",
+        };
+        self.idempotency.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a signup for an address that had an account.
+    pub fn duplicate_signup(&self) {
+        self.duplicates.inc();
     }
 
     /// Everything, in Prometheus' text format.
@@ -102,6 +149,8 @@ fn status_text(status: u16) -> &'static str {
         413 => "413",
         415 => "415",
         422 => "422",
+        429 => "429",
+        431 => "431",
         500 => "500",
         503 => "503",
         _ => "other",

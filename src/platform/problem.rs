@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use crate::domain::StoreError;
+use crate::domain::{Answer, StoreError};
 
 /// The media type of every error body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -25,6 +25,10 @@ pub enum ProblemType {
     MalformedRequest,
     /// A query parameter breaks its rule.
     InvalidParameter,
+    /// The `Idempotency-Key` header is no key.
+    IdempotencyKeyInvalid,
+    /// There is no `Idempotency-Key`, and one is required.
+    IdempotencyKeyMissing,
     /// Nothing lives at this path.
     NotFound,
     /// There is no such user.
@@ -35,12 +39,18 @@ pub enum ProblemType {
     RequestTimeout,
     /// The address has an account.
     EmailAlreadyRegistered,
+    /// The same request is still running.
+    RequestInProgress,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is not JSON by its `Content-Type`.
     UnsupportedMediaType,
     /// Fields break their rules.
     ValidationFailed,
+    /// The key was used with another request.
+    IdempotencyKeyReused,
+    /// The key was used with too many other requests.
+    IdempotencyKeyExhausted,
     /// The head of the request is too large.
     HeadersTooLarge,
     /// A defect in the service.
@@ -67,17 +77,22 @@ pub struct About {
 
 impl ProblemType {
     /// All of them, in the order of their status.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
+        Self::IdempotencyKeyInvalid,
+        Self::IdempotencyKeyMissing,
         Self::NotFound,
         Self::UserNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::EmailAlreadyRegistered,
+        Self::RequestInProgress,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyKeyExhausted,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Overloaded,
@@ -118,6 +133,20 @@ impl ProblemType {
                 "A parameter in the query string breaks its rule. The detail names it. A cursor \
                  is valid only as it was given in next_cursor.",
             ),
+            Self::IdempotencyKeyInvalid => row(
+                "idempotency-key-invalid",
+                StatusCode::BAD_REQUEST,
+                "The Idempotency-Key is no key",
+                "Send the header once, with 1 to 255 characters of visible ASCII, bare or as a \
+                 string in double quotes. Nothing was done.",
+            ),
+            Self::IdempotencyKeyMissing => row(
+                "idempotency-key-missing",
+                StatusCode::BAD_REQUEST,
+                "An Idempotency-Key is required",
+                "This service wants every signup to have the header Idempotency-Key: a new one \
+                 for each signup, the same for each try. Nothing was done.",
+            ),
             Self::NotFound => row(
                 "not-found",
                 StatusCode::NOT_FOUND,
@@ -151,6 +180,13 @@ impl ProblemType {
                 "One address has one account, and this one has it already. Addresses are \
                  compared in lower case.",
             ),
+            Self::RequestInProgress => row(
+                "request-in-progress",
+                StatusCode::CONFLICT,
+                "The same request is still running",
+                "A request with this Idempotency-Key has not ended yet. Send this one again, \
+                 with the same key, after the seconds in Retry-After.",
+            ),
             Self::PayloadTooLarge => row(
                 "payload-too-large",
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -169,6 +205,20 @@ impl ProblemType {
                 "Fields break their rules",
                 "The errors member lists every field that breaks its rule, with a code for \
                  programs and a detail for people. Nothing was done.",
+            ),
+            Self::IdempotencyKeyReused => row(
+                "idempotency-key-reused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The Idempotency-Key was used with another request",
+                "A key names one request, and another one had it within the last 24 hours. \
+                 Nothing was done. Use a new key for a new request.",
+            ),
+            Self::IdempotencyKeyExhausted => row(
+                "idempotency-key-exhausted",
+                StatusCode::TOO_MANY_REQUESTS,
+                "The Idempotency-Key was used with too many other requests",
+                "The key came with so many different requests that it is refused until it \
+                 expires. Nothing was done. Use a new key for a new request.",
             ),
             Self::HeadersTooLarge => row(
                 "headers-too-large",
@@ -356,6 +406,22 @@ impl Problem {
             checks: self.checks.as_ref(),
         };
         serde_json::to_string(&body).expect("a problem has only strings and numbers")
+    }
+}
+
+impl From<Problem> for Answer {
+    /// The answer that a problem is to the current request, without the headers that are not
+    /// kept.
+    fn from(problem: Problem) -> Self {
+        let body = context::with_current(|context| {
+            problem.body(context.map_or("", |context| &context.request_id))
+        });
+        Self {
+            status: problem.status_code().as_u16(),
+            location: None,
+            content_type: MEDIA_TYPE.to_owned(),
+            body: body.into_bytes(),
+        }
     }
 }
 

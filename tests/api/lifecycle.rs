@@ -203,7 +203,8 @@ fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
     let stderr = std::io::BufReader::new(process.stderr.take().expect("piped"));
     let mut said = String::new();
     for line in stderr.lines().map_while(Result::ok) {
-        said += &format!("{line}\n");
+        said.push_str(&line);
+        said.push('\n');
         if line.contains("stop:") {
             break;
         }

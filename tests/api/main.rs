@@ -4,6 +4,7 @@ mod command_line;
 mod context;
 mod harness;
 mod hostile;
+mod idempotency;
 mod lifecycle;
 mod migrations;
 mod operations;

@@ -2,6 +2,7 @@
 
 pub mod migrate;
 mod postgres;
+pub mod records;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::store::{NewAccount, SignupStore, Written};
-use crate::domain::{Email, Name, Password, StoreError, UserId, UserView};
+use super::store::{Answers, NewAccount, SignupStore, Written};
+use crate::domain::{
+    Answer, Claim, Email, Name, Password, Record, Recording, StoreError, UserId, UserView,
+};
 use crate::hashing::{HashError, PasswordHasher};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
@@ -23,6 +25,18 @@ pub struct SignUp {
     pub correlation_id: String,
     /// When the answer must be out.
     pub deadline: Instant,
+    /// To be kept with the account, where the request has a key.
+    pub recorder: Option<Recorder>,
+}
+
+/// Makes the record of a signup.
+pub struct Recorder {
+    /// The right to answer.
+    pub claim: Claim,
+    /// The answer to an account that was made. It can't fail: nothing may, after the commit.
+    pub created: fn(&UserView) -> Answer,
+    /// The answer to an address that has an account.
+    pub email_taken: Answer,
 }
 
 /// What came of a signup.
@@ -31,6 +45,8 @@ pub enum Outcome {
     Created(UserView),
     /// The address has an account.
     EmailTaken,
+    /// The key was answered before, in a request that was faster.
+    AlreadyAnswered(Record),
 }
 
 /// A signup that came to nothing, or whose outcome is unknown.
@@ -90,24 +106,32 @@ impl SignUpHandler {
             correlation_id: command.correlation_id,
         };
 
+        let user = account.view();
+        let recording = command.recorder.map(|recorder| Recording {
+            claim: recorder.claim,
+            answers: Answers {
+                created: (recorder.created)(&user),
+                email_taken: recorder.email_taken,
+            },
+        });
         let store = Arc::clone(&self.store);
         let limit = self.write_limit;
         let write = async move {
-            let written = tokio::time::timeout(limit, store.sign_up(&account))
+            tokio::time::timeout(limit, store.sign_up(&account, recording.as_ref()))
                 .await
-                .map_err(StoreError::unavailable)??;
-            Ok::<_, StoreError>((written, account))
+                .map_err(StoreError::unavailable)?
         };
         // From here on the client may leave: the task ends what it began.
-        let (written, account) = self
+        let written = self
             .lifecycle
             .spawn(write)
             .await
             .map_err(StoreError::unavailable)??;
 
         Ok(match written {
-            Written::Account => Outcome::Created(account.into_view()),
+            Written::Account => Outcome::Created(user),
             Written::NothingEmailTaken => Outcome::EmailTaken,
+            Written::NothingAlreadyAnswered(record) => Outcome::AlreadyAnswered(record),
         })
     }
 }

@@ -1,17 +1,20 @@
 //! HTTP in and out: the body, its rules, the answers.
 
-use actix_web::http::header;
+use std::sync::Arc;
+
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
-use super::command::{Outcome, SignUp, SignUpError, SignUpHandler};
-use crate::domain::{BrokenRule, Email, Name, Password};
+use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
+use crate::domain::{Answer, BrokenRule, Email, Name, Password, UserView};
 use crate::hashing::HashError;
+use crate::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader, respond};
 use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::context;
+use crate::platform::metrics::Metrics;
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
 
@@ -19,6 +22,8 @@ use crate::platform::representation::User;
 pub struct Endpoint {
     pub handler: SignUpHandler,
     pub limits: BodyLimits,
+    pub idempotency: Arc<Idempotency>,
+    pub metrics: Metrics,
 }
 
 /// The body of a signup. It has no `Debug`: it carries a password.
@@ -59,28 +64,42 @@ pub struct SignUpRequest {
     post,
     path = "/signup",
     tag = "signup",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, max_length = 257, description = "Names this signup: the same for each try of it. The first answer is kept for 24 hours and given again."),
+    ),
     request_body = SignUpRequest,
     responses(
         (status = 201, description = "The account was made.", body = User,
-            headers(("Location" = String, description = "Where the user is: /users/{id}."))),
-        (status = 400, description = "The body is not the JSON that is wanted.", body = ProblemBody, content_type = "application/problem+json"),
+            headers(
+                ("Location" = String, description = "Where the user is: /users/{id}."),
+                ("Idempotent-Replayed" = String, description = "true where the answer was given before."),
+            )),
+        (status = 400, description = "The body is not the JSON that is wanted, or the key is no key.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 408, description = "The body did not arrive in time.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The address has an account.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The address has an account, or the same request is still running.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "The body is over 16 KiB.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "The body is not JSON by its Content-Type.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "Fields break their rules; all of them are listed.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Fields break their rules, all of which are listed; or the key was used with another request.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The key was used with too many other requests.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Overloaded, or the outcome is unknown.", body = ProblemBody, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "Seconds to wait before the next try."))),
     )
 )]
 pub async fn sign_up(
     endpoint: Data<Endpoint>,
+    key: IdempotencyHeader,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: SignUpRequest = read_json(&request, payload, endpoint.limits).await?;
     let context = context::current().ok_or_else(Problem::internal)?;
     let fields = body.parse().map_err(Problem::validation)?;
+    let first = match endpoint.begin(key, &fields).await? {
+        Begun::Replay(response) => return Ok(response),
+        Begun::Unkeyed => None,
+        Begun::First(first) => Some(first),
+    };
+    let claim = first.as_ref().map(|first| first.claim.clone());
     let command = SignUp {
         name: fields.name,
         display_name: fields.display_name,
@@ -88,18 +107,55 @@ pub async fn sign_up(
         password: fields.password,
         correlation_id: context.correlation_id.clone(),
         deadline: context.deadline,
+        recorder: claim.clone().map(|claim| Recorder {
+            claim,
+            created,
+            email_taken: email_taken().into(),
+        }),
     };
     match endpoint.handler.handle(command).await? {
         Outcome::Created(user) => {
             tracing::info!(user_id = %user.id, "account created");
-            Ok(HttpResponse::Created()
-                .insert_header((header::LOCATION, format!("/users/{}", user.id)))
-                .json(User::from(&user)))
+            Ok(respond(created(&user), false))
         }
-        Outcome::EmailTaken => Err(Problem::new(
-            ProblemType::EmailAlreadyRegistered,
-            "The address has an account already.",
-        )),
+        Outcome::EmailTaken => {
+            endpoint.metrics.duplicate_signup();
+            Err(email_taken())
+        }
+        Outcome::AlreadyAnswered(record) => {
+            let claim = claim.ok_or_else(Problem::internal)?;
+            endpoint.idempotency.settle(&claim, record).await
+        }
+    }
+}
+
+/// The answer to a signup that made this user.
+fn created(user: &UserView) -> Answer {
+    Answer {
+        status: 201,
+        location: Some(format!("/users/{}", user.id)),
+        content_type: "application/json".to_owned(),
+        body: serde_json::to_vec(&User::from(user)).expect("a user is made of strings"),
+    }
+}
+
+fn email_taken() -> Problem {
+    Problem::new(
+        ProblemType::EmailAlreadyRegistered,
+        "The address has an account already.",
+    )
+}
+
+impl Endpoint {
+    /// Looks whether the key has been answered for these fields.
+    async fn begin(&self, key: IdempotencyHeader, fields: &Fields) -> Result<Begun, Problem> {
+        let values = [
+            Some(fields.name.as_str().as_bytes()),
+            Some(fields.email.as_typed().as_bytes()),
+            Some(fields.password.expose_bytes()),
+            Some(fields.display_name.as_str().as_bytes()),
+        ];
+        self.idempotency.begin(key.0, "POST /signup", &values).await
     }
 }
 

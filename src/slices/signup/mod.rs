@@ -32,6 +32,8 @@ pub fn routes(platform: &Platform) -> Routes {
             write_limit: platform.settings.http.request_timeout,
             write_reserve: platform.settings.http.request_timeout / 5,
         },
+        idempotency: Arc::clone(&platform.idempotency),
+        metrics: platform.metrics.clone(),
         limits: BodyLimits {
             bytes: MAX_BODY,
             time: platform.settings.http.read_timeout,

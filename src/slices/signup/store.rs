@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::domain::{Email, Name, PasswordHash, StoreError, UserId, UserSignedUp, UserView};
+use crate::domain::{
+    Answer, Email, Name, PasswordHash, Record, Recording, StoreError, UserId, UserSignedUp,
+    UserView,
+};
 use crate::platform::database::Database;
 
 /// Everything that commits together.
@@ -45,43 +48,61 @@ impl NewAccount {
         }
     }
 
-    /// The user, as the projection has it now.
-    pub(super) fn into_view(self) -> UserView {
+    /// The user, as the projection will have it.
+    pub(super) fn view(&self) -> UserView {
         UserView {
             id: self.id,
-            name: self.name.into_string(),
-            email: self.email.into_typed(),
-            display_name: self.display_name.into_string(),
+            name: self.name.as_str().to_owned(),
+            email: self.email.as_typed().to_owned(),
+            display_name: self.display_name.as_str().to_owned(),
             created_at: self.created_at,
         }
     }
 }
 
+/// The answers to a signup, one of which its record keeps.
+pub struct Answers {
+    /// The account was made.
+    pub created: Answer,
+    /// The address has an account.
+    pub email_taken: Answer,
+}
+
 /// What a store wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// The account, its row in the projection and its event.
     Account,
-    /// Nothing: the canonical address has an account.
+    /// Nothing but the record: the canonical address has an account.
     NothingEmailTaken,
+    /// Nothing: the key has a record, which is this.
+    NothingAlreadyAnswered(Record),
 }
 
 /// Keeps accounts.
 #[async_trait]
 pub trait SignupStore: Send + Sync {
-    /// Writes one row each of `users`, `users_read` and `user_events`, in one transaction and in
-    /// this lock order.
+    /// Writes the record, where there is one to keep, and one row each of `users`, `users_read`
+    /// and `user_events`, in one transaction and in this lock order.
     ///
     /// The adapter MUST
     /// - write all three rows or none, whatever fails and whenever the future is dropped;
     /// - answer [`Written::NothingEmailTaken`] exactly when the canonical address has an account,
     ///   also when it lost a race for it;
+    /// - keep in the record the answer to what it wrote, and write it in the same transaction, also
+    ///   where the address has an account;
+    /// - answer [`Written::NothingAlreadyAnswered`] and write nothing where the claim has a record
+    ///   that has not expired, also when it lost a race for it;
     /// - have made it durable before it answers;
     /// - answer within a bounded time.
     ///
     /// # Errors
     /// Where the outcome is not certain, an error: it may then have been written.
-    async fn sign_up(&self, account: &NewAccount) -> Result<Written, StoreError>;
+    async fn sign_up(
+        &self,
+        account: &NewAccount,
+        recording: Option<&Recording<Answers>>,
+    ) -> Result<Written, StoreError>;
 }
 
 /// The adapter for the database in use.

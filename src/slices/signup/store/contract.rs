@@ -7,9 +7,13 @@ use futures_util::stream::FuturesUnordered;
 use rstest::rstest;
 use uuid::Uuid;
 
-use super::{NewAccount, SignupStore, Written};
+use super::{Answers, NewAccount, SignupStore, Written};
 use crate::config::Backend::{self, Postgres, Sqlite};
-use crate::domain::{Email, Name, PasswordHash, StoreError, UserId};
+use crate::domain::{
+    Answer, Claim, Email, Fingerprint, Identity, KeyHash, Name, PasswordHash, Recording,
+    StoreError, UserId,
+};
+use crate::platform::database::records::Records;
 use crate::platform::database::testing::{Dropped, TestDatabase, poll_at_most};
 
 /// Far more than any signup needs.
@@ -54,7 +58,7 @@ async fn a_signup_writes_its_three_rows(#[values(Sqlite, Postgres)] backend: Bac
     let store = super::open(&test.database);
     let account = account(7, "Ada@BÜCHER.example");
 
-    let written = store.sign_up(&account).await.expect("written");
+    let written = store.sign_up(&account, None).await.expect("written");
 
     assert_eq!(written, Written::Account);
     let id = hex(&account);
@@ -138,12 +142,12 @@ async fn a_row_that_fails_takes_the_others_with_it(
     let test = TestDatabase::new(backend).await;
     let store = super::open(&test.database);
     let first = account(1, "first@example.org");
-    store.sign_up(&first).await.expect("written");
+    store.sign_up(&first, None).await.expect("written");
     let mut second = account(2, "second@example.org");
     match fails {
         Fails::Users => second.id = first.id,
         Fails::UsersRead => {
-            let mut view = account(2, "elsewhere@example.org").into_view();
+            let mut view = account(2, "elsewhere@example.org").view();
             view.email.make_ascii_lowercase();
             test.project(&[view]).await;
         }
@@ -151,12 +155,15 @@ async fn a_row_that_fails_takes_the_others_with_it(
     }
     let before = test.counts().await;
 
-    let error = store.sign_up(&second).await.expect_err("an id is taken");
+    let error = store
+        .sign_up(&second, None)
+        .await
+        .expect_err("an id is taken");
 
     assert!(matches!(error, StoreError::Broken(_)), "{error:?}");
     assert_eq!(test.counts().await, before);
     assert!(ids_of(&test, "second@example.org").await.is_empty());
-    let third = store.sign_up(&account(3, "third@example.org")).await;
+    let third = store.sign_up(&account(3, "third@example.org"), None).await;
     assert_eq!(third.expect("the store goes on"), Written::Account);
 }
 
@@ -168,7 +175,7 @@ async fn an_address_has_one_account_however_it_is_typed(
     let test = TestDatabase::new(backend).await;
     let store = super::open(&test.database);
     let first = account(1, "ada@bücher.example");
-    store.sign_up(&first).await.expect("written");
+    store.sign_up(&first, None).await.expect("written");
 
     for (number, typed) in [
         "ada@bücher.example",
@@ -178,7 +185,9 @@ async fn an_address_has_one_account_however_it_is_typed(
     .iter()
     .enumerate()
     {
-        let written = store.sign_up(&account(number as u128 + 10, typed)).await;
+        let written = store
+            .sign_up(&account(number as u128 + 10, typed), None)
+            .await;
         assert_eq!(written.expect(typed), Written::NothingEmailTaken, "{typed}");
         assert_eq!(test.counts().await, [1, 1, 1], "{typed}");
     }
@@ -190,7 +199,9 @@ async fn an_address_has_one_account_however_it_is_typed(
     .iter()
     .enumerate()
     {
-        let written = store.sign_up(&account(number as u128 + 20, typed)).await;
+        let written = store
+            .sign_up(&account(number as u128 + 20, typed), None)
+            .await;
         assert_eq!(written.expect(typed), Written::Account, "{typed}");
     }
     assert_eq!(test.counts().await, [4, 4, 4]);
@@ -203,10 +214,9 @@ async fn the_projection_does_not_decide_what_is_taken(
 ) {
     let test = TestDatabase::new(backend).await;
     let store = super::open(&test.database);
-    test.project(&[account(1, "ada@example.org").into_view()])
-        .await;
+    test.project(&[account(1, "ada@example.org").view()]).await;
 
-    let written = store.sign_up(&account(2, "ada@example.org")).await;
+    let written = store.sign_up(&account(2, "ada@example.org"), None).await;
     assert_eq!(written.expect("written"), Written::Account);
     assert_eq!(test.counts().await, [1, 2, 1]);
 }
@@ -221,7 +231,7 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
             let store = super::open(&test.database);
             let account = account(round * 100 + number, &email);
             tokio::spawn(async move {
-                let written = store.sign_up(&account).await.expect("an outcome");
+                let written = store.sign_up(&account, None).await.expect("an outcome");
                 (written == Written::Account).then(|| hex(&account))
             })
         });
@@ -256,16 +266,20 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
             let begun = account(number + 1, &email);
             let again = account(number + 2, &email);
 
-            let ended = poll_at_most(polls, dropped, store.sign_up(&begun)).await;
+            let ended = poll_at_most(polls, dropped, store.sign_up(&begun, None)).await;
             let ids = ids_of(&test, &email).await;
             let whole = [hex(&begun), hex(&begun), hex(&begun)];
             assert!(ids.is_empty() || ids == whole, "{polls} polls: {ids:?}");
 
             // Whoever tries again is told the truth, and finds the store in order.
-            let retried = store.sign_up(&again).await.expect("the store goes on");
+            let retried = store
+                .sign_up(&again, None)
+                .await
+                .expect("the store goes on");
             let owner = match retried {
                 Written::Account => &again,
                 Written::NothingEmailTaken => &begun,
+                Written::NothingAlreadyAnswered(_) => panic!("there is no key"),
             };
             let ids = ids_of(&test, &email).await;
             assert_eq!(ids, [hex(owner), hex(owner), hex(owner)], "{polls} polls");
@@ -288,14 +302,14 @@ async fn a_lock_of_somebody_else_is_not_waited_for_without_end(
     let held = test.hold_writes().await;
 
     let error = store
-        .sign_up(&account(1, "ada@example.org"))
+        .sign_up(&account(1, "ada@example.org"), None)
         .await
         .expect_err("locked");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
 
     held.release().await;
     assert_eq!(test.counts().await, [0, 0, 0]);
-    let written = store.sign_up(&account(1, "ada@example.org")).await;
+    let written = store.sign_up(&account(1, "ada@example.org"), None).await;
     assert_eq!(written.expect("the store goes on"), Written::Account);
 }
 
@@ -311,7 +325,7 @@ async fn a_read_only_postgres_is_unavailable() {
     .await;
 
     let error = store
-        .sign_up(&account(1, "ada@example.org"))
+        .sign_up(&account(1, "ada@example.org"), None)
         .await
         .expect_err("read-only");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
@@ -329,7 +343,7 @@ async fn a_full_line_for_sqlites_writer_is_refused_at_once() {
 
     let mut signups: FuturesUnordered<_> = accounts
         .iter()
-        .map(|account| store.sign_up(account))
+        .map(|account| store.sign_up(account, None))
         .collect();
     let first = signups.next().await.expect("65");
     assert!(
@@ -352,8 +366,146 @@ async fn closed_pools_are_unavailable(#[values(Sqlite, Postgres)] backend: Backe
     test.database.close().await;
 
     let error = store
-        .sign_up(&account(1, "ada@example.org"))
+        .sign_up(&account(1, "ada@example.org"), None)
         .await
         .expect_err("closed");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        location: (status == 201).then(|| format!("/users/{body}")),
+        content_type: "application/json".to_owned(),
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+/// A recording under these keys, whose answers are told apart by `body`.
+fn recording(keys: &[u8], body: &str) -> Recording<Answers> {
+    let identity = |key: &u8| Identity {
+        key: KeyHash([*key; 32]),
+        fingerprint: Fingerprint([key.wrapping_add(100); 32]),
+    };
+    Recording {
+        claim: Claim {
+            identities: keys.iter().map(identity).collect(),
+            expires_at: account(1, "ada@example.org").created_at + chrono::TimeDelta::days(1),
+        },
+        answers: Answers {
+            created: answer(201, body),
+            email_taken: answer(409, body),
+        },
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    let store = super::open(&test.database);
+    let records = Records::new(test.database.clone());
+    let now = account(1, "ada@example.org").created_at;
+
+    for (number, key, expected) in [(1, 1, Written::Account), (2, 2, Written::NothingEmailTaken)] {
+        let recording = recording(&[key], &key.to_string());
+        let account = account(number, "ada@example.org");
+        let written = store.sign_up(&account, Some(&recording)).await;
+        assert_eq!(written.expect("written"), expected);
+        let found = records.find(&recording.claim.identities, now).await;
+        let record = found.expect("answered").expect("there");
+        let answers = &recording.answers;
+        let kept = if expected == Written::Account {
+            &answers.created
+        } else {
+            &answers.email_taken
+        };
+        assert!(record.answer == *kept && record.mismatches == 0);
+        assert!(record.fingerprint == recording.claim.identities[0].fingerprint);
+    }
+    assert_eq!(test.counts().await, [1, 1, 1]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_is_answered_once(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    let store = super::open(&test.database);
+    // As if sixteen instances knew nothing of each other; some know the secret before.
+    let calls = (0..16_u8).map(|number| {
+        let store = &store;
+        async move {
+            let keys: &[u8] = if number % 2 == 0 { &[1, 2] } else { &[2] };
+            let recording = recording(keys, &number.to_string());
+            let email = format!("ada{number}@example.org");
+            let account = account(u128::from(number) + 1, &email);
+            store
+                .sign_up(&account, Some(&recording))
+                .await
+                .expect("answered")
+        }
+    });
+    let outcomes = join_all(calls).await;
+    let made = outcomes
+        .iter()
+        .filter(|written| **written == Written::Account);
+    assert_eq!(made.count(), 1);
+    let bodies: std::collections::BTreeSet<&[u8]> = outcomes
+        .iter()
+        .filter_map(|written| match written {
+            Written::NothingAlreadyAnswered(record) => Some(record.answer.body.as_slice()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(bodies.len(), 1, "one answer for all");
+    assert_eq!(test.counts().await, [1, 1, 1]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let test = TestDatabase::new(backend).await;
+    let store = super::open(&test.database);
+    let records = Records::new(test.database.clone());
+    let first = recording(&[1], "first");
+    let written = store
+        .sign_up(&account(1, "ada@example.org"), Some(&first))
+        .await;
+    assert_eq!(written.expect("written"), Written::Account);
+
+    let later = first.claim.expires_at;
+    let found = records.find(&first.claim.identities, later).await;
+    assert!(found.expect("answered").is_none());
+    let mut again = account(2, "bob@example.org");
+    again.created_at = later;
+    let mut second = recording(&[1], "second");
+    second.claim.expires_at = later + chrono::TimeDelta::days(1);
+    let written = store.sign_up(&again, Some(&second)).await;
+    assert_eq!(written.expect("written"), Written::Account);
+
+    assert_eq!(records.purge(later, 10).await.expect("purged"), 0);
+    let end = second.claim.expires_at;
+    assert_eq!(records.purge(end, 10).await.expect("purged"), 1);
+    assert_eq!(test.counts().await, [2, 2, 2]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_is_not_written_leaves_no_record(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    let store = super::open(&test.database);
+    let records = Records::new(test.database.clone());
+    let recording = recording(&[1], "lost");
+    let begun = account(1, "ada@example.org");
+    test.sql("DROP TABLE user_events").await;
+    store
+        .sign_up(&begun, Some(&recording))
+        .await
+        .expect_err("no history");
+    let found = records
+        .find(&recording.claim.identities, begun.created_at)
+        .await;
+    assert!(found.expect("answered").is_none());
 }

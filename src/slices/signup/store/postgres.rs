@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use super::{NewAccount, SignupStore, Written};
-use crate::domain::{StoreError, UserSignedUp};
+use super::{Answers, NewAccount, SignupStore, Written};
+use crate::domain::{Recording, StoreError, UserSignedUp};
+use crate::platform::database::records::postgres as records;
 use crate::platform::database::{self, WriteTransaction};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
@@ -33,8 +34,25 @@ impl Store {
         Self { pool }
     }
 
-    async fn attempt(&self, account: &NewAccount) -> Result<Written, sqlx::Error> {
+    async fn attempt(
+        &self,
+        account: &NewAccount,
+        recording: Option<&Recording<Answers>>,
+    ) -> Result<Written, sqlx::Error> {
         let mut transaction = WriteTransaction::begin(&self.pool).await?;
+        if let Some(recording) = recording {
+            let (claim, created) = (&recording.claim, &recording.answers.created);
+            let now = account.created_at;
+            if !records::claim(transaction.connection(), claim, created, now).await? {
+                // Only then: within the transaction, what it claimed itself would be found.
+                transaction.rollback().await?;
+                let mut connection = self.pool.acquire().await?;
+                let record = records::find(&mut connection, &claim.identities, now).await?;
+                return record
+                    .map(Written::NothingAlreadyAnswered)
+                    .ok_or_else(database::records::expired_meanwhile);
+            }
+        }
         let users = sqlx::query(INSERT_USER)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
@@ -45,7 +63,14 @@ impl Store {
             .execute(transaction.connection())
             .await?;
         if users.rows_affected() == 0 {
-            transaction.rollback().await?;
+            match recording {
+                None => transaction.rollback().await?,
+                Some(Recording { claim, answers }) => {
+                    let taken = &answers.email_taken;
+                    records::answer(transaction.connection(), claim, taken).await?;
+                    transaction.commit().await?;
+                }
+            }
             return Ok(Written::NothingEmailTaken);
         }
         sqlx::query(INSERT_USER_READ)
@@ -74,10 +99,14 @@ impl Store {
 
 #[async_trait]
 impl SignupStore for Store {
-    async fn sign_up(&self, account: &NewAccount) -> Result<Written, StoreError> {
+    async fn sign_up(
+        &self,
+        account: &NewAccount,
+        recording: Option<&Recording<Answers>>,
+    ) -> Result<Written, StoreError> {
         let mut tries = 1;
         loop {
-            match self.attempt(account).await {
+            match self.attempt(account, recording).await {
                 Err(error) if tries < MAX_TRIES && database::wants_retry(&error) => tries += 1,
                 result => return Ok(result?),
             }

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use sqlx::types::Json;
 
-use super::{NewAccount, SignupStore, Written};
-use crate::domain::{StoreError, UserSignedUp};
+use super::{Answers, NewAccount, SignupStore, Written};
+use crate::domain::{Recording, StoreError, UserSignedUp};
+use crate::platform::database::records::{expired_meanwhile, sqlite as records};
 use crate::platform::database::{SqliteWriter, WriteTransaction};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
@@ -32,10 +33,27 @@ impl Store {
 
 #[async_trait]
 impl SignupStore for Store {
-    async fn sign_up(&self, account: &NewAccount) -> Result<Written, StoreError> {
+    async fn sign_up(
+        &self,
+        account: &NewAccount,
+        recording: Option<&Recording<Answers>>,
+    ) -> Result<Written, StoreError> {
         let (_place, pool) = self.writer.enter()?;
         let created_at = account.created_at.timestamp_micros();
         let mut transaction = WriteTransaction::begin(pool).await?;
+        if let Some(recording) = recording {
+            let (claim, created) = (&recording.claim, &recording.answers.created);
+            let now = account.created_at;
+            if !records::claim(transaction.connection(), claim, created, now).await? {
+                // Only then: within the transaction, what it claimed itself would be found.
+                transaction.rollback().await?;
+                let mut connection = pool.acquire().await?;
+                let record = records::find(&mut connection, &claim.identities, now).await?;
+                return record
+                    .map(Written::NothingAlreadyAnswered)
+                    .ok_or_else(|| expired_meanwhile().into());
+            }
+        }
         let users = sqlx::query(INSERT_USER)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
@@ -46,7 +64,14 @@ impl SignupStore for Store {
             .execute(transaction.connection())
             .await?;
         if users.rows_affected() == 0 {
-            transaction.rollback().await?;
+            match recording {
+                None => transaction.rollback().await?,
+                Some(Recording { claim, answers }) => {
+                    let taken = &answers.email_taken;
+                    records::answer(transaction.connection(), claim, taken).await?;
+                    transaction.commit().await?;
+                }
+            }
             return Ok(Written::NothingEmailTaken);
         }
         sqlx::query(INSERT_USER_READ)

@@ -1,0 +1,235 @@
+//! `Idempotency-Key`: a request that is sent again gets the answer that it got before.
+//!
+//! A slice opts in by taking an [`IdempotencyHeader`] in its handler, which refuses headers that
+//! are no key before the body is read, and by asking [`Idempotency::begin`] once it knows what
+//! the request wants. What is then to be executed comes with a [`Claim`], which the slice's store
+//! commits with everything else. The fingerprint is over the values of the request and not over
+//! its bytes, so a request has to be read before its key can be answered.
+
+mod flights;
+mod header;
+mod secrets;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpResponse;
+use actix_web::http::{StatusCode, header as http_header};
+
+use crate::domain::{Answer, Claim, IdempotencyKey, Record, StoreError};
+use crate::lifecycle::Lifecycle;
+use crate::platform::clock::Clock;
+use crate::platform::context;
+use crate::platform::database::records::Records;
+use crate::platform::metrics::{IdempotencyResult, Metrics};
+use crate::platform::problem::{Problem, ProblemType, error_chain};
+use flights::{Entered, Flight, Flights};
+
+pub use header::IdempotencyHeader;
+pub use secrets::{SecretError, Secrets};
+
+/// How long a request waits for the same request that is still running.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// How often a key may come with another request. Beyond it the key is of no more use: whoever
+/// holds it could try passwords on it.
+const MAX_MISMATCHES: u32 = 10;
+
+/// How long to wait between two rounds of removing what has expired.
+const PURGE_EVERY: Duration = Duration::from_secs(30);
+
+/// Records that are removed in one transaction.
+const PURGE_BATCH: u32 = 500;
+
+/// Says that an answer was given before.
+const REPLAYED: &str = "idempotent-replayed";
+
+/// Knows what was answered to which key.
+pub struct Idempotency {
+    /// Make names of keys and requests.
+    pub secrets: Secrets,
+    /// Whether every request must have a key.
+    pub required: bool,
+    /// How long an answer is kept.
+    pub ttl: Duration,
+    /// The records.
+    pub records: Records,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs look-ups on the runtime of the connections.
+    pub lifecycle: Lifecycle,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What is running in this process.
+    pub flights: Arc<Flights>,
+}
+
+/// What is to be done with a request.
+pub enum Begun {
+    /// It was answered before.
+    Replay(HttpResponse),
+    /// It has no key.
+    Unkeyed,
+    /// It is the first of its key, as far as is known.
+    First(First),
+}
+
+/// The first request of a key. While it is held, others of the key in this process wait.
+pub struct First {
+    /// To be committed with what the request writes.
+    pub claim: Claim,
+    _flight: Option<Flight>,
+}
+
+impl Idempotency {
+    /// Looks whether this request of the key was answered, waiting for one that is running.
+    ///
+    /// `scope` says what the key is used on; `fields` are the values of the request, in an order
+    /// of their own.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub async fn begin(
+        &self,
+        key: Option<IdempotencyKey>,
+        scope: &str,
+        fields: &[Option<&[u8]>],
+    ) -> Result<Begun, Problem> {
+        let Some(key) = key else {
+            if self.required {
+                return Err(Problem::new(
+                    ProblemType::IdempotencyKeyMissing,
+                    "Send an Idempotency-Key: a new one for each signup, the same for each try.",
+                ));
+            }
+            return Ok(Begun::Unkeyed);
+        };
+        let claim = Claim {
+            identities: self.secrets.identities(scope, &key, fields),
+            expires_at: self.clock.now() + self.ttl,
+        };
+        let end = Instant::now() + WAIT;
+        let end = context::with_current(|context| context.map(|context| context.deadline))
+            .map_or(end, |deadline| end.min(deadline));
+        loop {
+            match self.flights.enter(&claim) {
+                Entered::First(flight) => {
+                    if let Some(record) = self.find(&claim).await? {
+                        return Ok(Begun::Replay(self.settle(&claim, record).await?));
+                    }
+                    self.metrics.idempotency(IdempotencyResult::First);
+                    return Ok(Begun::First(First {
+                        claim,
+                        _flight: flight,
+                    }));
+                }
+                Entered::Running(mut ended) => {
+                    // An error says that it has ended, which is what is waited for.
+                    let waited = tokio::time::timeout_at(end.into(), ended.changed()).await;
+                    if waited.is_err() {
+                        self.metrics.idempotency(IdempotencyResult::InFlight);
+                        return Err(Problem::new(
+                            ProblemType::RequestInProgress,
+                            "A request of this Idempotency-Key is still running.",
+                        )
+                        .retry_after(Duration::from_secs(1)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers by a record: with its answer where it is of this request.
+    ///
+    /// # Errors
+    /// The problem to answer with, where it is of another.
+    pub async fn settle(&self, claim: &Claim, record: Record) -> Result<HttpResponse, Problem> {
+        let is_same = claim.identities.iter().any(|identity| {
+            identity.key == record.key && identity.fingerprint == record.fingerprint
+        });
+        let mut mismatches = record.mismatches;
+        if !is_same {
+            let (records, key) = (self.records.clone(), record.key);
+            mismatches = self
+                .run(async move { records.count_mismatch(key).await })
+                .await?;
+            self.metrics.idempotency(IdempotencyResult::Mismatch);
+        }
+        if mismatches > MAX_MISMATCHES {
+            return Err(Problem::new(
+                ProblemType::IdempotencyKeyExhausted,
+                "This Idempotency-Key came with too many different requests.",
+            ));
+        }
+        if !is_same {
+            return Err(Problem::new(
+                ProblemType::IdempotencyKeyReused,
+                "This Idempotency-Key was used with another request.",
+            ));
+        }
+        self.metrics.idempotency(IdempotencyResult::Replayed);
+        tracing::info!(status = record.answer.status, "answer replayed");
+        Ok(respond(record.answer, true))
+    }
+
+    /// Removes records that have expired, now and then, until the service stops.
+    pub fn purge_in_the_background(self: Arc<Self>) {
+        let pause = PURGE_EVERY.min(self.ttl);
+        let lifecycle = self.lifecycle.clone();
+        lifecycle.clone().spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = lifecycle.stopping() => return,
+                }
+                self.purge().await;
+            }
+        });
+    }
+
+    /// Removes what has expired, in small batches, so that no signup waits for long.
+    async fn purge(&self) {
+        while !self.lifecycle.is_stopping() {
+            match self.records.purge(self.clock.now(), PURGE_BATCH).await {
+                Ok(purged) if purged < u64::from(PURGE_BATCH) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    let reason = error_chain(&error);
+                    tracing::warn!(reason, "expired idempotency records were not removed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn find(&self, claim: &Claim) -> Result<Option<Record>, Problem> {
+        let (records, now) = (self.records.clone(), self.clock.now());
+        let identities = claim.identities.clone();
+        self.run(async move { records.find(&identities, now).await })
+            .await
+    }
+
+    /// Runs a question on the runtime that the connections belong to.
+    async fn run<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let answer = self.lifecycle.spawn(question).await;
+        Ok(answer.map_err(StoreError::unavailable)??)
+    }
+}
+
+/// An answer as a response.
+#[must_use]
+pub fn respond(answer: Answer, replayed: bool) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.content_type(answer.content_type);
+    if let Some(location) = answer.location {
+        response.insert_header((http_header::LOCATION, location));
+    }
+    if replayed {
+        response.insert_header((REPLAYED, "true"));
+    }
+    response.body(answer.body)
+}

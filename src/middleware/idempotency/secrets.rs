@@ -1,0 +1,212 @@
+//! The server's secrets, and the keyed hashes under them.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use crate::config::MIN_SECRET_BYTES;
+use crate::domain::{Fingerprint, IdempotencyKey, Identity, KeyHash};
+use crate::platform::clock::Randomness;
+
+/// The secret in use, and the one before it.
+pub struct Secrets {
+    current: SecretString,
+    previous: Option<SecretString>,
+}
+
+/// There is no secret. The text is one line for the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The setting is missing where it is needed.
+    #[error("IDEMPOTENCY_SECRET must be set on PostgreSQL, the same for every instance")]
+    Missing,
+    /// The file of an embedded database's secret can't be used.
+    #[error("cannot use the secret in {path}: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Secrets {
+    /// Takes the secrets of the settings.
+    #[must_use]
+    pub const fn new(current: SecretString, previous: Option<SecretString>) -> Self {
+        Self { current, previous }
+    }
+
+    /// Reads the secret from a file, which is made where it is missing.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the file.
+    pub fn from_file(
+        path: &Path,
+        randomness: &dyn Randomness,
+        previous: Option<SecretString>,
+    ) -> Result<Self, SecretError> {
+        let wrong = |reason: String| SecretError::File {
+            path: path.display().to_string(),
+            reason,
+        };
+        make_once(path, randomness).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = text.trim();
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(wrong(format!("it has fewer than {MIN_SECRET_BYTES} bytes")));
+        }
+        Ok(Self::new(SecretString::from(text), previous))
+    }
+
+    /// The key and the request under each secret, in the order of the key hashes.
+    #[must_use]
+    pub fn identities(
+        &self,
+        scope: &str,
+        key: &IdempotencyKey,
+        fields: &[Option<&[u8]>],
+    ) -> Vec<Identity> {
+        let mut identities: Vec<Identity> = [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|secret| {
+                let secret = secret.expose_secret().as_bytes();
+                let key = [Some(scope.as_bytes()), Some(key.expose().as_bytes())];
+                let request: Vec<_> = std::iter::once(Some(scope.as_bytes()))
+                    .chain(fields.iter().copied())
+                    .collect();
+                Identity {
+                    key: KeyHash(keyed_hash(secret, b"key", &key)),
+                    fingerprint: Fingerprint(keyed_hash(secret, b"fingerprint", &request)),
+                }
+            })
+            .collect();
+        identities.sort_by_key(|identity| identity.key);
+        identities
+    }
+}
+
+/// HMAC-SHA-256 over a purpose and values, each behind its length, so that no two lists of values
+/// have the same bytes.
+fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    for value in std::iter::once(&Some(purpose)).chain(values) {
+        match value {
+            None => mac.update(&[0]),
+            Some(value) => {
+                mac.update(&[1]);
+                mac.update(&(value.len() as u64).to_be_bytes());
+                mac.update(value);
+            }
+        }
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Makes the file with a new secret, whole or not at all, unless there is one.
+fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let secret: String = [randomness.bytes(), randomness.bytes()]
+        .concat()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat();
+    let mut made = path.as_os_str().to_owned();
+    made.push(format!(".{}", std::process::id()));
+    let made = Path::new(&made);
+    let mut file: File = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(made)?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()?;
+    // A link fails where another process was first; its secret counts then.
+    let linked = std::fs::hard_link(made, path);
+    std::fs::remove_file(made)?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::clock::System;
+
+    fn key(text: &str) -> IdempotencyKey {
+        let lines = std::iter::once(text.as_bytes());
+        IdempotencyKey::read(lines).expect("valid").expect("there")
+    }
+
+    fn identity(secret: &str, scope: &str, text: &str, fields: &[Option<&[u8]>]) -> Identity {
+        let secrets = Secrets::new(SecretString::from(secret), None);
+        secrets.identities(scope, &key(text), fields)[0]
+    }
+
+    #[test]
+    fn whatever_differs_makes_a_difference() {
+        let of = |fields: &[Option<&[u8]>]| identity("s", "POST /signup", "k", fields).fingerprint;
+        let first = of(&[Some(b"ab"), Some(b"c"), None]);
+        assert!(first == of(&[Some(b"ab"), Some(b"c"), None]));
+        assert!(first != of(&[Some(b"a"), Some(b"bc"), None]));
+        assert!(first != of(&[Some(b"ab"), Some(b"c"), Some(b"")]));
+        assert!(first != of(&[Some(b"ab"), Some(b"c")]));
+
+        let base = identity("s", "POST /signup", "k", &[]);
+        for other in [
+            identity("t", "POST /signup", "k", &[]),
+            identity("s", "POST /other", "k", &[]),
+            identity("s", "POST /signup", "K", &[]),
+        ] {
+            assert!(base.key != other.key);
+        }
+        assert!(base.key.0 != base.fingerprint.0);
+    }
+
+    #[test]
+    fn a_rotated_secret_still_names_what_the_old_one_named() {
+        let before = Secrets::new(SecretString::from("old"), None);
+        let after = Secrets::new(SecretString::from("new"), Some(SecretString::from("old")));
+        let swapped = Secrets::new(SecretString::from("old"), Some(SecretString::from("new")));
+        let old = before.identities("s", &key("k"), &[])[0];
+        let both = after.identities("s", &key("k"), &[]);
+        assert!(both.contains(&old) && both.len() == 2);
+        assert!(
+            both == swapped.identities("s", &key("k"), &[]),
+            "one order for all"
+        );
+    }
+
+    #[test]
+    fn the_file_is_made_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let open = || Secrets::from_file(&path, &System, None).expect("opens");
+        let first = open().identities("s", &key("k"), &[]);
+        assert!(open().identities("s", &key("k"), &[]) == first);
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            1
+        );
+        std::fs::write(&path, "short").expect("written");
+        assert!(Secrets::from_file(&path, &System, None).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! The records of idempotency keys.
+//!
+//! A slice's store claims a key within its own transaction, by the functions of its backend here;
+//! so the record commits with what the command writes. Everything else about records is asked of
+//! [`Records`].
+
+pub mod postgres;
+pub mod sqlite;
+
+use chrono::{DateTime, Utc};
+
+use super::Database;
+use crate::domain::{Answer, Fingerprint, Identity, KeyHash, Record, StoreError};
+
+/// A row of a record: fingerprint, status, location, content type, body, mismatches.
+type Found = (Vec<u8>, i64, Option<String>, String, Vec<u8>, i64);
+
+fn record(key: KeyHash, found: Found) -> Result<Record, sqlx::Error> {
+    let (fingerprint, status, location, content_type, body, mismatches) = found;
+    let fingerprint = fingerprint
+        .try_into()
+        .map_err(|_| sqlx::Error::Decode("a fingerprint has 32 bytes".into()))?;
+    let answer = Answer {
+        status: u16::try_from(status).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        location,
+        content_type,
+        body,
+    };
+    Ok(Record {
+        key,
+        fingerprint: Fingerprint(fingerprint),
+        answer,
+        mismatches: u32::try_from(mismatches).unwrap_or(u32::MAX),
+    })
+}
+
+/// A claim was lost to a record that was gone when it was looked for: it expired in between.
+/// Whoever asks again is right.
+#[must_use]
+pub fn expired_meanwhile() -> sqlx::Error {
+    sqlx::Error::Protocol("the record of the key expired meanwhile".to_owned())
+}
+
+/// Looks up and removes records. It asks where the commands write: a replica may lag.
+#[derive(Clone)]
+pub struct Records {
+    database: Database,
+}
+
+impl Records {
+    /// The records of this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The record of the first of these identities that has one which has not expired.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    pub async fn find(
+        &self,
+        identities: &[Identity],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Record>, StoreError> {
+        match &self.database {
+            Database::Postgres { write, .. } => {
+                Ok(postgres::find(&mut *write.acquire().await?, identities, now).await?)
+            }
+            Database::Sqlite { read, .. } => {
+                Ok(sqlite::find(&mut *read.acquire().await?, identities, now).await?)
+            }
+        }
+    }
+
+    /// Notes that a key came with another request, and says how often that was.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    pub async fn count_mismatch(&self, key: KeyHash) -> Result<u32, StoreError> {
+        match &self.database {
+            Database::Postgres { write, .. } => Ok(postgres::count_mismatch(write, key).await?),
+            Database::Sqlite { write, .. } => {
+                let (_place, pool) = write.enter()?;
+                Ok(sqlite::count_mismatch(pool, key).await?)
+            }
+        }
+    }
+
+    /// Removes up to so many records that have expired. Where another instance is at it, none.
+    ///
+    /// # Errors
+    /// When the store can't tell.
+    pub async fn purge(&self, now: DateTime<Utc>, most: u32) -> Result<u64, StoreError> {
+        match &self.database {
+            Database::Postgres { write, .. } => Ok(postgres::purge(write, now, most).await?),
+            Database::Sqlite { write, .. } => {
+                let (_place, pool) = write.enter()?;
+                Ok(sqlite::purge(pool, now, most).await?)
+            }
+        }
+    }
+}

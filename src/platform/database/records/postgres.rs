@@ -1,0 +1,137 @@
+//! Records on PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::super::WriteTransaction;
+use super::{Found, record};
+use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
+
+// A record that has expired is as good as none.
+pub(crate) const CLAIM: &str = "INSERT INTO idempotency_records \
+     (key_hash, fingerprint, status, location, content_type, body, created_at, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+     ON CONFLICT (key_hash) DO UPDATE SET \
+     fingerprint = excluded.fingerprint, status = excluded.status, location = excluded.location, \
+     content_type = excluded.content_type, body = excluded.body, mismatches = 0, \
+     created_at = excluded.created_at, expires_at = excluded.expires_at \
+     WHERE idempotency_records.expires_at <= excluded.created_at";
+
+pub(crate) const ANSWER: &str = "UPDATE idempotency_records \
+     SET status = $2, location = $3, content_type = $4, body = $5 WHERE key_hash = $1";
+
+pub(crate) const FIND: &str = "SELECT fingerprint, CAST(status AS bigint), location, content_type, body, \
+     CAST(mismatches AS bigint) \
+     FROM idempotency_records WHERE key_hash = $1 AND expires_at > $2";
+
+pub(crate) const COUNT_MISMATCH: &str = "UPDATE idempotency_records \
+     SET mismatches = mismatches + 1 WHERE key_hash = $1 RETURNING CAST(mismatches AS bigint)";
+
+pub(crate) const PURGE: &str = "DELETE FROM idempotency_records WHERE key_hash IN \
+     (SELECT key_hash FROM idempotency_records WHERE expires_at <= $1 \
+     ORDER BY expires_at LIMIT $2)";
+
+pub(crate) const TRY_PURGE_LOCK: &str = "SELECT pg_try_advisory_xact_lock(7163428501)";
+
+/// Takes every identity of a claim, with this answer; says whether nobody had one of them.
+///
+/// # Errors
+/// The driver's.
+pub async fn claim(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    answer: &Answer,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    for identity in &claim.identities {
+        let taken = sqlx::query(CLAIM)
+            .bind(identity.key.0.as_slice())
+            .bind(identity.fingerprint.0.as_slice())
+            .bind(i64::from(answer.status))
+            .bind(answer.location.as_deref())
+            .bind(answer.content_type.as_str())
+            .bind(answer.body.as_slice())
+            .bind(now)
+            .bind(claim.expires_at)
+            .execute(&mut *connection)
+            .await?;
+        if taken.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Puts another answer into what was claimed in this transaction.
+///
+/// # Errors
+/// The driver's.
+pub async fn answer(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    answer: &Answer,
+) -> Result<(), sqlx::Error> {
+    for identity in &claim.identities {
+        sqlx::query(ANSWER)
+            .bind(identity.key.0.as_slice())
+            .bind(i64::from(answer.status))
+            .bind(answer.location.as_deref())
+            .bind(answer.content_type.as_str())
+            .bind(answer.body.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The first record of these identities that has not expired.
+///
+/// # Errors
+/// The driver's.
+pub async fn find(
+    connection: &mut PgConnection,
+    identities: &[Identity],
+    now: DateTime<Utc>,
+) -> Result<Option<Record>, sqlx::Error> {
+    for identity in identities {
+        let found: Option<Found> = sqlx::query_as(FIND)
+            .bind(identity.key.0.as_slice())
+            .bind(now)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some(found) = found {
+            return record(identity.key, found).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn count_mismatch(pool: &PgPool, key: KeyHash) -> Result<u32, sqlx::Error> {
+    let count: Option<i64> = sqlx::query_scalar(COUNT_MISMATCH)
+        .bind(key.0.as_slice())
+        .fetch_optional(pool)
+        .await?;
+    Ok(u32::try_from(count.unwrap_or(1)).unwrap_or(u32::MAX))
+}
+
+pub(super) async fn purge(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    most: u32,
+) -> Result<u64, sqlx::Error> {
+    let mut transaction = WriteTransaction::begin(pool).await?;
+    let alone: bool = sqlx::query_scalar(TRY_PURGE_LOCK)
+        .fetch_one(transaction.connection())
+        .await?;
+    if !alone {
+        transaction.rollback().await?;
+        return Ok(0);
+    }
+    let purged = sqlx::query(PURGE)
+        .bind(now)
+        .bind(i64::from(most))
+        .execute(transaction.connection())
+        .await?;
+    transaction.commit().await?;
+    Ok(purged.rows_affected())
+}

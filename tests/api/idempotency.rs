@@ -1,0 +1,574 @@
+//! `Idempotency-Key`: every row of the contract's table, on each way to run the service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use reqwest::Response;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Database, Service, problem, somebody};
+use crate::signup::lock_out;
+
+/// A way to run the service.
+#[derive(Debug, Clone, Copy)]
+enum Setup {
+    Sqlite,
+    Postgres,
+    /// Two instances over one PostgreSQL: requests alternate between them.
+    TwoInstances,
+}
+use Setup::{Postgres, Sqlite, TwoInstances};
+
+struct Instances {
+    services: Vec<Service>,
+    next: std::sync::atomic::AtomicUsize,
+}
+
+impl Instances {
+    async fn start(setup: Setup, settings: &[(&str, &str)]) -> Self {
+        let (backend, count) = match setup {
+            Sqlite => (Backend::Sqlite, 1),
+            Postgres => (Backend::Postgres, 1),
+            TwoInstances => (Backend::Postgres, 2),
+        };
+        let database = Arc::new(Database::new(backend));
+        let mut services = Vec::new();
+        for _ in 0..count {
+            services.push(Service::start_on(Arc::clone(&database), settings).await);
+        }
+        Self {
+            services,
+            next: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    fn next(&self) -> &Service {
+        let next = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        &self.services[next % self.services.len()]
+    }
+
+    fn database(&self) -> &Database {
+        &self.services[0].database
+    }
+
+    async fn send(&self, keys: &[&str], body: &Value) -> Response {
+        let mut request = self.next().signup(body);
+        for key in keys {
+            request = request.header("Idempotency-Key", *key);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    async fn users(&self) -> i64 {
+        let counts = self.database().counts().await;
+        assert_eq!(counts, [counts[0]; 3]);
+        counts[0]
+    }
+}
+
+/// What has to be the same in each answer to a key.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Whole {
+    status: u16,
+    location: Option<String>,
+    content_type: Option<String>,
+    body: Vec<u8>,
+}
+
+async fn whole(response: Response) -> Whole {
+    let header = |name: &str| {
+        let value = response.headers().get(name)?;
+        Some(value.to_str().expect("ASCII").to_owned())
+    };
+    Whole {
+        status: response.status().as_u16(),
+        location: header("location"),
+        content_type: header("content-type"),
+        body: response.bytes().await.expect("a body").to_vec(),
+    }
+}
+
+fn is_replay(response: &Response) -> bool {
+    response
+        .headers()
+        .get("idempotent-replayed")
+        .is_some_and(|value| value == "true")
+}
+
+#[rstest]
+#[tokio::test]
+async fn c1_c2_a_retry_gets_the_first_answer(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    let body = somebody("Ada@Example.org");
+    let first = service.send(&["k"], &body).await;
+    assert_eq!(first.status(), 201);
+    assert!(!is_replay(&first));
+    let first = whole(first).await;
+    for _ in 0..3 {
+        let again = service.send(&["k"], &body).await;
+        assert!(is_replay(&again));
+        assert_eq!(whole(again).await, first);
+    }
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c3_another_body_is_refused_and_the_key_wears_out(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    let body = somebody("ada@example.org");
+    assert_eq!(service.send(&["k"], &body).await.status(), 201);
+    for number in 1..=10 {
+        let mut other = body.clone();
+        other["password"] = json!(format!("another horse battery staple {number}"));
+        problem(
+            service.send(&["k"], &other).await,
+            422,
+            "idempotency-key-reused",
+        )
+        .await;
+        assert!(is_replay(&service.send(&["k"], &body).await), "{number}");
+    }
+    // Who holds the key can't go on trying passwords, not even with the right one.
+    let mut other = body.clone();
+    other["name"] = json!("Bob");
+    for body in [&other, &body] {
+        problem(
+            service.send(&["k"], body).await,
+            429,
+            "idempotency-key-exhausted",
+        )
+        .await;
+    }
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c4_requests_at_once_are_one_and_get_one_answer(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
+    let body = somebody("ada@example.org");
+    let answers = join_all((0..20).map(|_| service.send(&["k"], &body))).await;
+    assert_eq!(
+        answers.iter().filter(|answer| !is_replay(answer)).count(),
+        1
+    );
+    let answers: Vec<Whole> = join_all(answers.into_iter().map(whole)).await;
+    assert_eq!(answers[0].status, 201);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c4_c5_the_first_still_running_is_told(#[values(Sqlite, Postgres)] setup: Setup) {
+    let backend = if matches!(setup, Sqlite) {
+        Backend::Sqlite
+    } else {
+        Backend::Postgres
+    };
+    let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "20000")]).await;
+    let body = somebody("ada@example.org");
+    let mut other = body.clone();
+    other["name"] = json!("Bob");
+    let lock = lock_out(&service.services[0], backend).await;
+    let first = service.services[0]
+        .signup(&body)
+        .header("Idempotency-Key", "k")
+        .send();
+    let first = tokio::spawn(first);
+    service.services[0].wait_for_in_flight(1).await;
+    for body in [&body, &other] {
+        let begun = std::time::Instant::now();
+        let answer = service.send(&["k"], body).await;
+        assert_eq!(answer.headers()["retry-after"], "1");
+        problem(answer, 409, "request-in-progress").await;
+        assert!(
+            (1.9..8.0).contains(&begun.elapsed().as_secs_f64()),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    drop(lock);
+    let first = first.await.expect("no panic").expect("an answer");
+    assert_eq!(first.status(), 201);
+    let first = whole(first).await;
+    let again = service.send(&["k"], &body).await;
+    assert!(is_replay(&again));
+    assert_eq!(whole(again).await, first);
+    problem(
+        service.send(&["k"], &other).await,
+        422,
+        "idempotency-key-reused",
+    )
+    .await;
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c5_other_bodies_at_once_make_one_user_at_most(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
+    let bodies: Vec<Value> = (0..8)
+        .map(|n| somebody(&format!("ada{n}@example.org")))
+        .collect();
+    let answers = join_all(bodies.iter().map(|body| service.send(&["k"], body))).await;
+    let mut statuses: BTreeMap<u16, u32> = BTreeMap::new();
+    for answer in &answers {
+        *statuses.entry(answer.status().as_u16()).or_default() += 1;
+    }
+    assert_eq!(statuses, BTreeMap::from([(201, 1), (422, 7)]));
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c6_no_key_executes_unless_one_is_required(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    assert_eq!(
+        service
+            .send(&[], &somebody("ada@example.org"))
+            .await
+            .status(),
+        201
+    );
+    let strict = Instances::start(setup, &[("IDEMPOTENCY_REQUIRED", "true")]).await;
+    let body = somebody("ada@example.org");
+    problem(
+        strict.send(&[], &body).await,
+        400,
+        "idempotency-key-missing",
+    )
+    .await;
+    assert_eq!(strict.users().await, 0);
+    assert_eq!(strict.send(&["k"], &body).await.status(), 201);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c7_c10_c11_c12_what_is_no_key(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+    let service = Instances::start(setup, &[]).await;
+    let body = somebody("ada@example.org");
+    let long = "k".repeat(256);
+    let quoted = format!("\"{long}\"");
+    for keys in [
+        &[""][..],
+        &["\"\""],
+        &["a", "b"],
+        &["a", "a"],
+        &[&long],
+        &[&quoted],
+        &["käse"],
+        &["\"open"],
+        &["open\""],
+    ] {
+        let answer = service.send(keys, &body).await;
+        assert_eq!(answer.status(), 400, "{keys:?}");
+        problem(answer, 400, "idempotency-key-invalid").await;
+    }
+    assert_eq!(service.users().await, 0);
+    assert_eq!(service.send(&[&"k".repeat(255)], &body).await.status(), 201);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c8_c9_c13_c14_one_key_in_its_forms(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    let body = somebody("ada@example.org");
+    let first = whole(service.send(&["\"abc-123\""], &body).await).await;
+    assert_eq!(first.status, 201);
+    for same in ["abc-123", "\"abc-123\"", "\"abc-123\";a=1", " abc-123 "] {
+        let again = service.send(&[same], &body).await;
+        assert!(is_replay(&again), "{same}");
+        assert_eq!(whole(again).await, first, "{same}");
+    }
+    let other = service
+        .send(&["ABC-123"], &somebody("bob@example.org"))
+        .await;
+    assert_eq!(other.status(), 201, "case counts");
+    assert_eq!(service.users().await, 2);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c15_a_key_on_a_read_is_ignored(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+    let service = Instances::start(setup, &[]).await;
+    for key in ["k", "", "\"open"] {
+        let service = service.next();
+        let read = service
+            .client
+            .get(service.url("/users"))
+            .header("Idempotency-Key", key);
+        let read = read.send().await.expect("an answer");
+        assert_eq!(read.status(), 200, "{key}");
+        assert!(!is_replay(&read));
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn c17_nothing_is_stored_before_execution(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    let invalid = json!({ "name": "", "email": "ada@example.org", "password": "short" });
+    problem(
+        service.send(&["k"], &invalid).await,
+        422,
+        "validation-failed",
+    )
+    .await;
+    let raw = |content_type: &str, body: String| {
+        let service = service.next();
+        let request = service.client.post(service.url("/signup"));
+        let request = request.header("Content-Type", content_type);
+        request.header("Idempotency-Key", "k").body(body).send()
+    };
+    for (content_type, body, status) in [
+        ("application/json", "{".to_owned(), 400),
+        ("text/plain", "{}".to_owned(), 415),
+        ("application/json", " ".repeat(20_000), 413),
+    ] {
+        let answer = raw(content_type, body).await.expect("an answer");
+        assert_eq!(answer.status(), status);
+    }
+    let corrected = service.send(&["k"], &somebody("ada@example.org")).await;
+    assert_eq!(corrected.status(), 201);
+    assert!(!is_replay(&corrected));
+}
+
+#[rstest]
+#[tokio::test]
+async fn c18_a_taken_address_is_replayed(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+    let service = Instances::start(setup, &[]).await;
+    let body = somebody("ada@example.org");
+    assert_eq!(service.send(&["a"], &body).await.status(), 201);
+    let first = service.send(&["b"], &body).await;
+    assert!(!is_replay(&first));
+    let first = whole(first).await;
+    assert_eq!(first.status, 409);
+    // Also where the address would be free by now.
+    for table in ["users", "users_read"] {
+        let delete = format!("DELETE FROM {table}");
+        service.database().execute(&delete).await.expect("deleted");
+    }
+    let again = service.send(&["b"], &body).await;
+    assert!(is_replay(&again));
+    assert_eq!(whole(again).await, first);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c19_overload_and_absence_are_not_stored(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let backend = if matches!(setup, Sqlite) {
+        Backend::Sqlite
+    } else {
+        Backend::Postgres
+    };
+    let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "1500")]).await;
+    let body = somebody("ada@example.org");
+    let lock = lock_out(&service.services[0], backend).await;
+    problem(service.send(&["k"], &body).await, 503, "unavailable").await;
+    drop(lock);
+    let again = service.send(&["k"], &body).await;
+    assert_eq!(again.status(), 201);
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c20_an_answer_that_was_lost_is_given_again(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[("BCRYPT_COST", "6")]).await;
+    let body = somebody("ada@example.org");
+    let text = body.to_string();
+    let mut connection = service.services[0].connect();
+    connection.send(format!(
+        "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Idempotency-Key: k\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    ));
+    // Cut once it has committed, before the answer is read.
+    while service.database().counts().await == [0; 3] {
+        tokio::task::yield_now().await;
+    }
+    drop(connection);
+    let again = service.send(&["k"], &body).await;
+    assert_eq!(again.status(), 201);
+    assert!(is_replay(&again));
+    assert_eq!(service.users().await, 1);
+}
+
+#[tokio::test]
+async fn c20_after_a_kill_as_well() {
+    let database = Arc::new(Database::new(Backend::Sqlite));
+    let mut service = Service::start_on(Arc::clone(&database), &[]).await;
+    let body = somebody("ada@example.org");
+    let first = service.signup(&body).header("Idempotency-Key", "k").send();
+    let first = whole(first.await.expect("an answer")).await;
+    service.signal("KILL");
+    service.wait().await;
+    let service = Service::start_on(database, &[]).await;
+    let again = service.signup(&body).header("Idempotency-Key", "k").send();
+    assert_eq!(whole(again.await.expect("an answer")).await, first);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c21_an_expired_key_executes_anew_and_is_removed(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[("IDEMPOTENCY_TTL_SECONDS", "1")]).await;
+    let body = somebody("ada@example.org");
+    let first = whole(service.send(&["k"], &body).await).await;
+    assert_eq!(first.status, 201);
+    // The address has an account by now, so that a new execution shows.
+    let begun = std::time::Instant::now();
+    while whole(service.send(&["k"], &body).await).await == first {
+        assert!(begun.elapsed().as_secs() < 30, "it never expired");
+    }
+    let count = "SELECT count(*) FROM idempotency_records";
+    while service.database().rows(count).await != ["0"] {
+        assert!(begun.elapsed().as_secs() < 30, "it was never removed");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(service.users().await, 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn c23_values_count_and_not_their_order(
+    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[]).await;
+    let first = whole(service.send(&["k"], &somebody("ada@example.org")).await).await;
+    assert_eq!(first.status, 201);
+    let same = "{\r\n  \"password\": \"correct horse battery \\u0073taple\",\
+                \"email\":\"ada@example.org\", \"name\" : \"Ada Lovelace\" }";
+    let service_b = service.next();
+    let request = service_b.client.post(service_b.url("/signup"));
+    let request = request.header("Content-Type", "application/json");
+    let again = request
+        .header("Idempotency-Key", "k")
+        .body(same)
+        .send()
+        .await;
+    let again = again.expect("an answer");
+    assert!(is_replay(&again));
+    assert_eq!(whole(again).await, first);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup: Setup) {
+    const OLD: &str = "the old secret of thirty-two bytes";
+    const NEW: &str = "the new secret of thirty-two bytes";
+    let backend = if matches!(setup, Sqlite) {
+        Backend::Sqlite
+    } else {
+        Backend::Postgres
+    };
+    let database = Arc::new(Database::new(backend));
+    let body = somebody("ada@example.org");
+    let mut first = None;
+    for settings in [
+        &[("IDEMPOTENCY_SECRET", OLD)][..],
+        &[
+            ("IDEMPOTENCY_SECRET", OLD),
+            ("IDEMPOTENCY_SECRET_PREVIOUS", NEW),
+        ],
+        &[
+            ("IDEMPOTENCY_SECRET", NEW),
+            ("IDEMPOTENCY_SECRET_PREVIOUS", OLD),
+        ],
+    ] {
+        let service = Service::start_on(Arc::clone(&database), settings).await;
+        let answer = service.signup(&body).header("Idempotency-Key", "k").send();
+        let answer = whole(answer.await.expect("an answer")).await;
+        assert_eq!(
+            answer,
+            *first.get_or_insert_with(|| Whole {
+                status: answer.status,
+                location: answer.location.clone(),
+                content_type: answer.content_type.clone(),
+                body: answer.body.clone(),
+            })
+        );
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_key_or_password_is_kept_or_logged(#[values(Sqlite, Postgres)] setup: Setup) {
+    let mut service = Instances::start(setup, &[("RUST_LOG", "trace")]).await;
+    let body = somebody("ada@example.org");
+    for _ in 0..2 {
+        service.send(&["a-very-secret-key"], &body).await;
+    }
+    let (column, text) = match setup {
+        Sqlite => ("CAST(body AS TEXT)", "hex"),
+        _ => ("convert_from(body, 'UTF8')", "encode"),
+    };
+    let hash = |column: &str| match text {
+        "hex" => format!("hex({column})"),
+        _ => format!("encode({column}, 'hex')"),
+    };
+    let query = format!(
+        "SELECT {} || {} || {column} || content_type || location FROM idempotency_records",
+        hash("key_hash"),
+        hash("fingerprint")
+    );
+    let rows = service.database().rows(&query).await;
+    assert_eq!(rows.len(), 1);
+    assert!(
+        !rows[0].contains("horse") && !rows[0].contains("very-secret"),
+        "{rows:?}"
+    );
+    let service = &mut service.services[0];
+    service.wait_for_line("answer replayed").await;
+    let log = service.log_text();
+    assert!(!log.contains("horse") && !log.contains("very-secret"));
+    let metrics = service.get("/metrics").await.text().await.expect("text");
+    for line in [
+        r#"idempotency_requests_total{result="first"} 1"#,
+        r#"idempotency_requests_total{result="replayed"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in:\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn postgresql_wants_a_secret() {
+    let database = Database::new(Backend::Postgres);
+    let settings = [
+        ("DATABASE_URL", database.url()),
+        ("DATABASE_MIGRATE", "true".to_owned()),
+        ("PORT", "0".to_owned()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let output = crate::harness::run(&[], &settings);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("IDEMPOTENCY_SECRET must be set"),
+        "{output:?}"
+    );
+}
