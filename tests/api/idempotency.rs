@@ -185,7 +185,9 @@ async fn c4_c5_the_first_still_running_is_told(#[values(Sqlite, Postgres)] setup
         .header("Idempotency-Key", "k")
         .send();
     let first = tokio::spawn(first);
-    service.services[0].wait_for_in_flight(1).await;
+    service.services[0]
+        .wait_for_metric(r#"idempotency_requests_total{result="first"} 1"#)
+        .await;
     for body in [&body, &other] {
         let begun = std::time::Instant::now();
         let answer = service.send(&["k"], body).await;

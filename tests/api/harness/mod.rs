@@ -110,10 +110,10 @@ where
 
 /// Checks that an answer is a problem of this kind, with ids, and gives its body.
 pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
-    assert_eq!(response.status(), status);
-    let headers = response.headers().clone();
-    assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
+    let (found, headers) = (response.status(), response.headers().clone());
     let body: Value = response.json().await.expect("JSON");
+    assert_eq!(found, status, "{body}");
+    assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
     assert_eq!(body["type"], format!("/problems/{slug}"));
     assert_eq!(body["status"], status);
     assert!(body["title"].is_string() && body["detail"].is_string());

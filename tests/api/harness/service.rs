@@ -148,21 +148,23 @@ impl Service {
         }
     }
 
-    /// Waits until this many signups are under way.
+    /// Waits until this many requests are under way.
     pub async fn wait_for_in_flight(&self, count: u32) {
         // The one that asks is in flight as well.
-        let wanted = format!("http_requests_in_flight {}\n", count + 1);
+        self.wait_for_metric(&format!("http_requests_in_flight {}", count + 1))
+            .await;
+    }
+
+    /// Waits until the metrics have this line.
+    pub async fn wait_for_metric(&self, line: &str) {
         let begun = Instant::now();
-        while !self
-            .get("/metrics")
-            .await
-            .text()
-            .await
-            .expect("text")
-            .contains(&wanted)
-        {
+        loop {
+            let metrics = self.get("/metrics").await.text().await.expect("text");
+            if metrics.lines().any(|found| found == line) {
+                return;
+            }
             tokio::time::sleep(POLL).await;
-            assert!(begun.elapsed() < LIMIT, "never saw {wanted}");
+            assert!(begun.elapsed() < LIMIT, "never saw {line}");
         }
     }
 
