@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs bench servers load-generator
+.PHONY: help run test chaos lint format docs bench servers load-generator
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,11 +11,16 @@ run: ## Build and start the service on SQLite
 
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
+	cargo test --locked --features crash-points --test chaos
+
+chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} \
+	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
 	find src tests benches crates build.rs -name '*.rs' -exec rustfmt --check {} +
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --locked
 
 format: ## Format every file

@@ -5,6 +5,7 @@
 pub mod body;
 pub mod clock;
 pub mod context;
+pub mod crash;
 pub mod database;
 pub mod machine;
 pub mod metrics;

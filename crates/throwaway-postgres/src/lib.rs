@@ -196,11 +196,14 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .id();
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-        let processes = format!("{parent} {}", children.unwrap_or_default());
-        // The shell's own kill: a small machine has no program of that name.
-        let kill = format!("kill -s {name} {processes}");
-        let status = Command::new("sh").args(["-c", &kill]).status();
+        // The shell's own kill: a small machine has no program of that name. A child may end
+        // meanwhile.
+        let children = format!("$(cat /proc/{parent}/task/{parent}/children)");
+        let kill = format!("kill -s {name} {parent} && {{ kill -s {name} {children}; true; }}");
+        let status = Command::new("sh")
+            .args(["-c", &kill])
+            .stderr(Stdio::null())
+            .status();
         assert!(status.is_ok_and(|status| status.success()), "{kill}");
     }
 

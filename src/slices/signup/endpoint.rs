@@ -14,6 +14,7 @@ use crate::hashing::HashError;
 use crate::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader, respond};
 use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::context;
+use crate::platform::crash;
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
@@ -116,6 +117,7 @@ pub async fn sign_up(
     match endpoint.handler.handle(command).await? {
         Outcome::Created(user) => {
             tracing::info!(user_id = %user.id, "account created");
+            crash::point("before-answer");
             Ok(respond(created(&user), false))
         }
         Outcome::EmailTaken => {

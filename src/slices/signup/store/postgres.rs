@@ -6,6 +6,7 @@ use sqlx::types::Json;
 
 use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
+use crate::platform::crash;
 use crate::platform::database::records::postgres as records;
 use crate::platform::database::{self, WriteTransaction};
 
@@ -40,6 +41,7 @@ impl Store {
         recording: Option<&Recording<Answers>>,
     ) -> Result<Written, sqlx::Error> {
         let mut transaction = WriteTransaction::begin(&self.pool).await?;
+        crash::point("begun");
         if let Some(recording) = recording {
             let (claim, created) = (&recording.claim, &recording.answers.created);
             let now = account.created_at;
@@ -53,6 +55,7 @@ impl Store {
                     .ok_or_else(database::records::expired_meanwhile);
             }
         }
+        crash::point("record-written");
         let users = sqlx::query(INSERT_USER)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
@@ -62,6 +65,7 @@ impl Store {
             .bind(account.created_at)
             .execute(transaction.connection())
             .await?;
+        crash::point("users-written");
         if users.rows_affected() == 0 {
             match recording {
                 None => transaction.rollback().await?,
@@ -73,6 +77,11 @@ impl Store {
             }
             return Ok(Written::NothingEmailTaken);
         }
+        if crash::planted("read-model-outside") {
+            transaction.commit().await?;
+            crash::point("users-written");
+            transaction = WriteTransaction::begin(&self.pool).await?;
+        }
         sqlx::query(INSERT_USER_READ)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
@@ -82,6 +91,7 @@ impl Store {
             .bind(account.created_at)
             .execute(transaction.connection())
             .await?;
+        crash::point("users-read-written");
         sqlx::query(INSERT_EVENT)
             .bind(account.event_id)
             .bind(account.id.as_uuid())
@@ -92,7 +102,9 @@ impl Store {
             .bind(Json(account.event()))
             .execute(transaction.connection())
             .await?;
+        crash::point("event-written");
         transaction.commit().await?;
+        crash::point("committed");
         Ok(Written::Account)
     }
 }
@@ -104,6 +116,14 @@ impl SignupStore for Store {
         account: &NewAccount,
         recording: Option<&Recording<Answers>>,
     ) -> Result<Written, StoreError> {
+        if crash::planted("answer-after-commit")
+            && let Some(Recording { claim, answers }) = recording
+        {
+            let written = self.attempt(account, None).await?;
+            let mut connection = self.pool.acquire().await?;
+            records::claim(&mut connection, claim, &answers.created, account.created_at).await?;
+            return Ok(written);
+        }
         let mut tries = 1;
         loop {
             match self.attempt(account, recording).await {

@@ -5,6 +5,7 @@ use sqlx::types::Json;
 
 use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
+use crate::platform::crash;
 use crate::platform::database::records::{expired_meanwhile, sqlite as records};
 use crate::platform::database::{SqliteWriter, WriteTransaction};
 
@@ -41,6 +42,7 @@ impl SignupStore for Store {
         let (_place, pool) = self.writer.enter()?;
         let created_at = account.created_at.timestamp_micros();
         let mut transaction = WriteTransaction::begin(pool).await?;
+        crash::point("begun");
         if let Some(recording) = recording {
             let (claim, created) = (&recording.claim, &recording.answers.created);
             let now = account.created_at;
@@ -54,6 +56,7 @@ impl SignupStore for Store {
                     .ok_or_else(|| expired_meanwhile().into());
             }
         }
+        crash::point("record-written");
         let users = sqlx::query(INSERT_USER)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
@@ -63,6 +66,7 @@ impl SignupStore for Store {
             .bind(created_at)
             .execute(transaction.connection())
             .await?;
+        crash::point("users-written");
         if users.rows_affected() == 0 {
             match recording {
                 None => transaction.rollback().await?,
@@ -83,6 +87,7 @@ impl SignupStore for Store {
             .bind(created_at)
             .execute(transaction.connection())
             .await?;
+        crash::point("users-read-written");
         sqlx::query(INSERT_EVENT)
             .bind(account.event_id)
             .bind(account.id.as_uuid())
@@ -93,7 +98,9 @@ impl SignupStore for Store {
             .bind(Json(account.event()))
             .execute(transaction.connection())
             .await?;
+        crash::point("event-written");
         transaction.commit().await?;
+        crash::point("committed");
         Ok(Written::Account)
     }
 }

@@ -1,0 +1,261 @@
+//! The promises, checked on what clients were told and on the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{Connection, Row};
+
+use crate::clients::{Answer, Signup};
+use crate::instances::Place;
+
+/// What the tables hold: ids of users, of the projection and of the history, and addresses.
+#[derive(Default)]
+pub struct Tables {
+    pub users: Vec<(String, String)>,
+    pub users_read: Vec<(String, String)>,
+    pub events: Vec<String>,
+    /// Records that hold a password, which none may.
+    pub leaks: u64,
+}
+
+impl Tables {
+    pub async fn read(place: &Place) -> Self {
+        match place {
+            Place::Sqlite(_) => {
+                let mut connection = sqlx::SqliteConnection::connect(&place.url())
+                    .await
+                    .expect("opens");
+                Self {
+                    users: pairs(
+                        &mut connection,
+                        "SELECT lower(hex(id)), email_canonical FROM users",
+                    )
+                    .await,
+                    users_read: pairs(
+                        &mut connection,
+                        "SELECT lower(hex(id)), email_canonical FROM users_read",
+                    )
+                    .await,
+                    events: firsts(
+                        &mut connection,
+                        "SELECT lower(hex(user_id)), type FROM user_events",
+                    )
+                    .await,
+                    leaks: leaks(
+                        &mut connection,
+                        "SELECT CAST(body AS TEXT), content_type FROM idempotency_records",
+                    )
+                    .await,
+                }
+            }
+            Place::Postgres(..) => {
+                let mut connection = sqlx::PgConnection::connect(&place.url())
+                    .await
+                    .expect("answers");
+                Self {
+                    users: pairs(
+                        &mut connection,
+                        "SELECT replace(id::text, '-', ''), email_canonical FROM users",
+                    )
+                    .await,
+                    users_read: pairs(
+                        &mut connection,
+                        "SELECT replace(id::text, '-', ''), email_canonical FROM users_read",
+                    )
+                    .await,
+                    events: firsts(
+                        &mut connection,
+                        "SELECT replace(user_id::text, '-', ''), type FROM user_events",
+                    )
+                    .await,
+                    leaks: leaks(
+                        &mut connection,
+                        "SELECT convert_from(body, 'UTF8'), content_type FROM idempotency_records",
+                    )
+                    .await,
+                }
+            }
+        }
+    }
+}
+
+async fn pairs<C>(connection: &mut C, query: &'static str) -> Vec<(String, String)>
+where
+    C: Connection,
+    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
+    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
+    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
+{
+    let rows = sqlx::raw_sql(query)
+        .fetch_all(connection)
+        .await
+        .expect("rows");
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+async fn firsts<C>(connection: &mut C, query: &'static str) -> Vec<String>
+where
+    C: Connection,
+    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
+    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
+    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
+{
+    let pairs = pairs(connection, query).await;
+    pairs.into_iter().map(|(first, _)| first).collect()
+}
+
+async fn leaks<C>(connection: &mut C, query: &'static str) -> u64
+where
+    C: Connection,
+    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
+    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
+    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
+{
+    let bodies = firsts(connection, query).await;
+    u64::try_from(bodies.iter().filter(|body| body.contains("horse")).count()).expect("small")
+}
+
+fn id_of(answer: &Answer) -> Option<String> {
+    Some(
+        answer
+            .location
+            .as_ref()?
+            .strip_prefix("/users/")?
+            .replace('-', ""),
+    )
+}
+
+/// Every promise that does not hold, by its number in the list of promises.
+pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Vec<String> {
+    let mut found = Vec::new();
+    let ids = |rows: &[(String, String)]| rows.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    let (users, read) = (ids(&tables.users), ids(&tables.users_read));
+    let once = |rows: &[String], id: &String| rows.iter().filter(|row| *row == id).count() == 1;
+
+    let everything: Vec<&Signup> = history.iter().chain(replays).collect();
+    let mut acknowledged = BTreeSet::new();
+    for signup in everything.iter().filter(|signup| signup.is_created()) {
+        match id_of(&signup.answer) {
+            None => found.push(format!("4: a 201 without a Location: {signup:?}")),
+            Some(id) => {
+                acknowledged.insert(id);
+            }
+        }
+    }
+    let sets =
+        [&users, &read, &tables.events].map(|rows| rows.iter().cloned().collect::<BTreeSet<_>>());
+    for id in &acknowledged {
+        if !(once(&users, id) && once(&read, id) && once(&tables.events, id)) {
+            found.push(format!(
+                "1: {id} was acknowledged and is not once in each table"
+            ));
+        }
+    }
+    if sets[0] != sets[1] || sets[1] != sets[2] {
+        found.push("2: a row stands in one table without the others".to_owned());
+    }
+    for id in sets[0].difference(&acknowledged) {
+        found.push(format!(
+            "3: {id} was made by an execution that no key tells of"
+        ));
+    }
+
+    let mut by_key: BTreeMap<&str, &Answer> = BTreeMap::new();
+    for signup in &everything {
+        let first = by_key.entry(&signup.key).or_insert(&signup.answer);
+        if **first != signup.answer {
+            found.push(format!(
+                "4: {} got {first:?} and {:?}",
+                signup.key, signup.answer
+            ));
+        }
+    }
+    let mut addresses = BTreeSet::new();
+    for (_, email) in &tables.users {
+        if !addresses.insert(email) {
+            found.push(format!("5: {email} has two accounts"));
+        }
+    }
+    for signup in everything.iter().filter(|signup| !signup.is_created()) {
+        let by_another = everything.iter().any(|other| {
+            other.is_created() && other.email == signup.email && other.key != signup.key
+        });
+        if signup.answer.status != 409 || !by_another {
+            found.push(format!("6: nobody else has the address: {signup:?}"));
+        }
+    }
+    if tables.leaks > 0 {
+        found.push(format!("8: {} records hold a password", tables.leaks));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created(key: &str, email: &str, id: &str) -> Signup {
+        Signup {
+            key: key.to_owned(),
+            email: email.to_owned(),
+            answer: Answer {
+                status: 201,
+                location: Some(format!("/users/{id}")),
+                body: id.to_owned(),
+            },
+            tries: 1,
+        }
+    }
+
+    fn taken(key: &str, email: &str) -> Signup {
+        let mut signup = created(key, email, "");
+        signup.answer.status = 409;
+        signup.answer.location = None;
+        signup
+    }
+
+    fn tables(ids: &[&str]) -> Tables {
+        let rows: Vec<_> = ids
+            .iter()
+            .map(|id| ((*id).to_owned(), format!("{id}@x")))
+            .collect();
+        Tables {
+            users: rows.clone(),
+            users_read: rows,
+            events: ids.iter().map(|id| (*id).to_owned()).collect(),
+            leaks: 0,
+        }
+    }
+
+    fn broken(history: &[Signup], tables: &Tables) -> Vec<String> {
+        let violations = violations(history, &[], tables);
+        violations.iter().map(|text| text[..1].to_owned()).collect()
+    }
+
+    #[test]
+    fn the_check_can_fail() {
+        let good = [
+            created("k", "a@x", "a"),
+            created("k", "a@x", "a"),
+            taken("l", "a@x"),
+        ];
+        assert!(broken(&good, &tables(&["a"])).is_empty());
+
+        assert_eq!(broken(&good, &tables(&[])), ["1"]);
+        assert_eq!(broken(&good, &tables(&["a", "a"])), ["1", "5"]);
+        let mut half = tables(&["a"]);
+        half.users_read.clear();
+        assert_eq!(broken(&good, &half), ["1", "2"]);
+        let mut half = tables(&["a"]);
+        half.events.push("b".to_owned());
+        assert_eq!(broken(&good, &half), ["2"]);
+        assert_eq!(broken(&good, &tables(&["a", "b"])), ["3"]);
+        let two = [created("k", "a@x", "a"), created("k", "a@x", "b")];
+        assert_eq!(broken(&two, &tables(&["a", "b"])), ["4"]);
+        assert_eq!(broken(&[taken("k", "a@x")], &tables(&[])), ["6"]);
+        let own = [created("k", "a@x", "a"), taken("k", "a@x")];
+        assert_eq!(broken(&own, &tables(&["a"])), ["4", "6"]);
+        let mut leak = tables(&["a"]);
+        leak.leaks = 1;
+        assert_eq!(broken(&good, &leak), ["8"]);
+    }
+}

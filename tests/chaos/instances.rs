@@ -1,0 +1,225 @@
+//! Processes of the service, which are started again whenever they end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use signup_service::platform::crash;
+use tempfile::TempDir;
+
+use crate::faults::Chance;
+
+/// Where the data is.
+pub enum Place {
+    Sqlite(TempDir),
+    Postgres(
+        &'static throwaway_postgres::Server,
+        throwaway_postgres::Database,
+    ),
+}
+
+impl Place {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub fn postgres() -> Self {
+        // A server of its own: it is stopped and cut off.
+        let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
+        let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+        Self::Postgres(server, server.database())
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => {
+                format!("sqlite://{}", folder.path().join("signup.db").display())
+            }
+            Self::Postgres(_, database) => database.url(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(..) => "PostgreSQL",
+        })
+    }
+}
+
+/// The instances over one place.
+pub struct Instances {
+    pub place: Arc<Place>,
+    all: Vec<Arc<Instance>>,
+    crashing: Arc<AtomicBool>,
+    crashes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
+
+/// One instance: a process, and then the next.
+struct Instance {
+    running: Mutex<Option<(u32, SocketAddr)>>,
+}
+
+impl Instances {
+    /// Starts so many, each watched over by a thread of its own.
+    pub async fn start(place: Arc<Place>, count: usize, seed: u64, plant: &'static str) -> Self {
+        let instances = Self {
+            place,
+            all: (0..count)
+                .map(|_| {
+                    Arc::new(Instance {
+                        running: Mutex::new(None),
+                    })
+                })
+                .collect(),
+            crashing: Arc::new(AtomicBool::new(true)),
+            crashes: Arc::default(),
+        };
+        for (number, instance) in (0_u64..).zip(&instances.all) {
+            let (instance, url) = (Arc::clone(instance), instances.place.url());
+            let (crashing, crashes) = (
+                Arc::clone(&instances.crashing),
+                Arc::clone(&instances.crashes),
+            );
+            let chance = Chance::new(seed ^ (number + 1));
+            std::thread::spawn(move || watch(&instance, &url, plant, &crashing, &crashes, chance));
+        }
+        instances.wait_until_ready(Duration::from_secs(60)).await;
+        instances
+    }
+
+    /// From now on, instances that start do not end by themselves.
+    pub fn stop_crashing(&self) {
+        self.crashing.store(false, Ordering::Relaxed);
+        // Those that run may still be bound for a point.
+        for number in 0..self.all.len() {
+            self.signal(number, "KILL");
+        }
+    }
+
+    /// The address of an instance, if it is up.
+    pub fn address(&self, number: usize) -> Option<SocketAddr> {
+        let running = self.all[number % self.all.len()].running.lock();
+        running.expect("no panic").map(|(_, address)| address)
+    }
+
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Sends a signal to an instance; says whether there was one to send it to.
+    pub fn signal(&self, number: usize, name: &str) -> bool {
+        let running = self.all[number % self.all.len()].running.lock();
+        let Some((process, _)) = *running.expect("no panic") else {
+            return false;
+        };
+        let kill = format!("kill -s {name} {process} 2>/dev/null");
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        status.expect("sh runs").success()
+    }
+
+    pub fn crashes(&self) -> u64 {
+        self.crashes.lock().expect("no panic").values().sum()
+    }
+
+    pub fn crashes_by_point(&self) -> String {
+        format!("{:?}", self.crashes.lock().expect("no panic"))
+    }
+
+    /// Waits until every instance is ready.
+    pub async fn wait_until_ready(&self, limit: Duration) {
+        let begun = Instant::now();
+        let client = reqwest::Client::new();
+        for number in 0..self.all.len() {
+            loop {
+                if let Some(address) = self.address(number) {
+                    let ready = client.get(format!("http://{address}/ready"));
+                    let ready = ready.timeout(Duration::from_secs(5)).send().await;
+                    if ready.is_ok_and(|answer| answer.status() == 200) {
+                        break;
+                    }
+                }
+                assert!(begun.elapsed() < limit, "instance {number} is not ready");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        for instance in &self.all {
+            let running = *instance.running.lock().expect("no panic");
+            if let Some((process, _)) = running {
+                let kill = format!("kill -s CONT {process}; kill -s KILL {process}");
+                let _ = Command::new("sh").args(["-c", &kill]).status();
+            }
+        }
+    }
+}
+
+/// Starts the process again and again; each ends at a point of chance, if nothing else ends it.
+/// The thread ends with the process of the test.
+fn watch(
+    instance: &Instance,
+    url: &str,
+    plant: &str,
+    crashing: &AtomicBool,
+    crashes: &Mutex<BTreeMap<&'static str, u64>>,
+    mut chance: Chance,
+) {
+    loop {
+        let point = crash::POINTS[chance.below(crash::POINTS.len())];
+        let passing = 1 + chance.below(30);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
+        command.env_clear().envs([
+            ("DATABASE_URL", url),
+            ("DATABASE_MIGRATE", "true"),
+            ("PORT", "0"),
+            ("BCRYPT_COST", "4"),
+            ("REQUEST_TIMEOUT_MS", "3000"),
+            ("LOG_FORMAT", "json"),
+            ("PLANT", plant),
+            ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+        ]);
+        if crashing.load(Ordering::Relaxed) {
+            command.env("CRASH_AT", format!("{point}:{passing}"));
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.expect("the binary runs");
+        let lines = read_until_ready(&mut child, instance);
+        let status = child.wait().expect("a child");
+        *instance.running.lock().expect("no panic") = None;
+        drop(lines);
+        // An abort is a point; a kill is counted by who sent it.
+        if status.signal() == Some(6) {
+            *crashes.lock().expect("no panic").entry(point).or_default() += 1;
+        }
+    }
+}
+
+/// Takes note of the address, and reads on so that the process does not get stuck.
+fn read_until_ready(child: &mut Child, instance: &Instance) -> Option<std::thread::JoinHandle<()>> {
+    let mut lines = BufReader::new(child.stdout.take()?).lines();
+    for line in lines.by_ref().map_while(Result::ok) {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let address = line["address"].as_str().and_then(|text| text.parse().ok());
+        if let Some(address) = address {
+            *instance.running.lock().expect("no panic") = Some((child.id(), address));
+            break;
+        }
+    }
+    Some(std::thread::spawn(move || lines.for_each(drop)))
+}

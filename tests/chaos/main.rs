@@ -1,0 +1,129 @@
+//! Exactly-once signup under faults.
+//!
+//! Clients sign up while instances of the service are killed, stopped, cut off from their
+//! database, and end at named points of a signup. A fifth of the signups share an address, a
+//! fifth share a key. What is not certain is tried again with the same key. Then the faults stop,
+//! and what the clients were told is checked against the tables.
+//!
+//! A run prints its seed. `CHAOS_SEED` and `CHAOS_SECONDS` choose another one; `make chaos` runs
+//! for some minutes.
+
+mod check;
+mod clients;
+mod faults;
+mod instances;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use check::Tables;
+use instances::{Instances, Place};
+use rstest::rstest;
+
+/// How long a run is where nobody says: two of them, and it is part of the tests.
+const SECONDS: u64 = 25;
+const SEED: u64 = 20_261_121;
+
+/// How long a run with a planted bug is.
+const PLANT_SECONDS: u64 = 12;
+
+/// Clients at a time.
+const CLIENTS: u64 = 8;
+
+/// How long the service may take to be ready once faults stop.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Kills that a minute must have at least, or the run proves little.
+const KILLS_A_MINUTE: u64 = 20;
+
+fn number(name: &str, default: u64) -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has no settings file; its variables are named in its documentation"
+    )]
+    let text = std::env::var(name).unwrap_or_default();
+    text.parse().unwrap_or(default)
+}
+
+/// What came of a run.
+struct Outcome {
+    violations: Vec<String>,
+    kills_a_minute: u64,
+    created: usize,
+}
+
+/// Lets clients and faults loose on so many instances, and checks what came of it.
+async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> Outcome {
+    let seed = number("CHAOS_SEED", SEED);
+    println!("{place}: {count} instance(s), {seconds} s, CHAOS_SEED={seed}");
+    let place = Arc::new(place);
+    let instances = Arc::new(Instances::start(Arc::clone(&place), count, seed, plant).await);
+
+    let going_on = Arc::new(AtomicBool::new(true));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (instances, going_on) = (Arc::clone(&instances), Arc::clone(&going_on));
+            tokio::spawn(clients::run(client, seed, instances, going_on))
+        })
+        .collect();
+    let begun = Instant::now();
+    let faults = faults::make(&instances, seed, Duration::from_secs(seconds)).await;
+    let lasted = begun.elapsed();
+
+    instances.stop_crashing();
+    let healing = Instant::now();
+    instances.wait_until_ready(READY_WITHIN).await;
+    let healed = healing.elapsed();
+    going_on.store(false, Ordering::Relaxed);
+    let mut history = Vec::new();
+    for client in clients {
+        history.extend(client.await.expect("a client never panics"));
+    }
+    let replays = clients::ask_again(&history, &instances).await;
+
+    let tables = Tables::read(&place).await;
+    let violations = check::violations(&history, &replays, &tables);
+    let created = history.iter().filter(|signup| signup.is_created()).count();
+    println!(
+        "signups {}, acknowledged {created}, asked again {}, tries {}\n\
+         faults: {faults}, crashes at points: {}\n\
+         ready again after {} ms\nviolations: {}",
+        history.len(),
+        replays.len(),
+        history.iter().map(|signup| signup.tries).sum::<u64>(),
+        instances.crashes_by_point(),
+        healed.as_millis(),
+        violations.len(),
+    );
+    let kills = faults.kills + instances.crashes();
+    Outcome {
+        violations,
+        kills_a_minute: kills * 60 / lasted.as_secs().max(1),
+        created,
+    }
+}
+
+#[rstest]
+#[case::one_on_sqlite(Place::sqlite(), 1)]
+#[case::two_on_postgres(Place::postgres(), 2)]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_promise_holds(#[case] place: Place, #[case] count: usize) {
+    let outcome = run(place, count, number("CHAOS_SECONDS", SECONDS), "").await;
+    let violations = outcome.violations;
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let kills = outcome.kills_a_minute;
+    assert!(kills >= KILLS_A_MINUTE, "only {kills} kills a minute");
+    assert!(outcome.created > 50, "only {} accounts", outcome.created);
+}
+
+#[rstest]
+#[case::read_model_outside("read-model-outside", &["1", "2"])]
+#[case::answer_after_commit("answer-after-commit", &["4", "6"])]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_bug_is_found(#[case] plant: &'static str, #[case] promises: &[&str]) {
+    let outcome = run(Place::postgres(), 2, PLANT_SECONDS, plant).await;
+    let broken: Vec<&str> = outcome.violations.iter().map(|text| &text[..1]).collect();
+    let expected = |promise: &&str| promises.contains(promise);
+    assert!(broken.iter().any(expected), "{:?}", outcome.violations);
+}
