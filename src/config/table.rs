@@ -213,7 +213,8 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Settings\n\
          \n\
-         Each has a default, so that the service starts with none. Later wins: the defaults, \
+         Each has a default, so that the service starts with none; only on PostgreSQL it wants \
+         `IDEMPOTENCY_SECRET`. Later wins: the defaults, \
          then a TOML file (`--config FILE` or `SIGNUP_CONFIG`), then the environment. An empty \
          variable counts as not set. A wrong value stops the start, with every mistake listed at \
          once.\n\

@@ -1,6 +1,6 @@
 //! What every request passes through, outermost first: the request context, the log line and
-//! figures; and then, around each [`resource`], the guard against panics and the deadline. A slice that asks for it has
-//! [`idempotency`] before its command.
+//! figures; and then, around each [`resource`], the guard against panics and the deadline. A
+//! slice that asks for it has [`idempotency`] before its command.
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
 

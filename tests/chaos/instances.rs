@@ -92,7 +92,7 @@ impl Instances {
             let chance = Chance::new(seed ^ (number + 1));
             std::thread::spawn(move || watch(&instance, &url, plant, &crashing, &crashes, chance));
         }
-        instances.wait_until_ready(Duration::from_secs(60)).await;
+        instances.wait_until_ready(Duration::from_mins(1)).await;
         instances
     }
 

@@ -27,9 +27,11 @@ pub(crate) const FIND: &str = "SELECT fingerprint, CAST(status AS bigint), locat
 pub(crate) const COUNT_MISMATCH: &str = "UPDATE idempotency_records \
      SET mismatches = mismatches + 1 WHERE key_hash = $1 RETURNING CAST(mismatches AS bigint)";
 
-pub(crate) const PURGE: &str = "DELETE FROM idempotency_records WHERE key_hash IN \
+// A record that is being claimed anew is left alone: it is locked, or fresh by then.
+pub(crate) const PURGE: &str = "DELETE FROM idempotency_records \
+     WHERE expires_at <= $1 AND key_hash IN \
      (SELECT key_hash FROM idempotency_records WHERE expires_at <= $1 \
-     ORDER BY expires_at LIMIT $2)";
+     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 pub(crate) const TRY_PURGE_LOCK: &str = "SELECT pg_try_advisory_xact_lock(7163428501)";
 

@@ -27,7 +27,8 @@ pub(crate) const FIND: &str = "SELECT fingerprint, CAST(status AS bigint), locat
 pub(crate) const COUNT_MISMATCH: &str = "UPDATE idempotency_records \
      SET mismatches = mismatches + 1 WHERE key_hash = ?1 RETURNING CAST(mismatches AS bigint)";
 
-pub(crate) const PURGE: &str = "DELETE FROM idempotency_records WHERE key_hash IN \
+pub(crate) const PURGE: &str = "DELETE FROM idempotency_records \
+     WHERE expires_at <= ?1 AND key_hash IN \
      (SELECT key_hash FROM idempotency_records WHERE expires_at <= ?1 \
      ORDER BY expires_at LIMIT ?2)";
 
