@@ -7,6 +7,7 @@ mod hostile;
 mod idempotency;
 mod lifecycle;
 mod migrations;
+mod model;
 mod operations;
 mod read;
 mod signup;

@@ -101,3 +101,82 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::config::Backend::{self, Postgres, Sqlite};
+    use crate::platform::database::WriteTransaction;
+    use crate::platform::database::testing::TestDatabase;
+
+    const EXPIRED: u64 = 100_000;
+    const BATCH: u32 = 500;
+
+    /// Puts in expired records, and ten that are not.
+    async fn fill(test: &TestDatabase) {
+        let (numbers, key, time) = match test.backend {
+            Sqlite => (
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100010) ",
+                "CAST(printf('%032d', i) AS BLOB)",
+                "CASE WHEN i <= 100000 THEN 1 ELSE 4000000000000000 END",
+            ),
+            Postgres => (
+                "WITH n(i) AS (SELECT generate_series(1, 100010)) ",
+                "convert_to(lpad(i::text, 32, '0'), 'UTF8')",
+                "to_timestamp(CASE WHEN i <= 100000 THEN 1 ELSE 4000000000 END)",
+            ),
+        };
+        test.sql(&format!(
+            "INSERT INTO idempotency_records \
+             (key_hash, fingerprint, status, content_type, body, created_at, expires_at) \
+             {numbers} SELECT {key}, {key}, 201, 'application/json', {key}, {time}, {time} FROM n"
+        ))
+        .await;
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_hundred_thousand_expired_records_go_in_small_batches(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = TestDatabase::new(backend).await;
+        fill(&test).await;
+        let records = Records::new(test.database.clone());
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        let mut purged = 0;
+        loop {
+            let batch = records.purge(now, BATCH).await.expect("purged");
+            assert!(batch <= u64::from(BATCH));
+            purged += batch;
+            if batch < u64::from(BATCH) {
+                break;
+            }
+        }
+        assert_eq!(purged, EXPIRED);
+        let left = test
+            .sql("SELECT CAST(count(*) AS TEXT) FROM idempotency_records")
+            .await;
+        assert_eq!(left, ["10"]);
+    }
+
+    #[tokio::test]
+    async fn one_instance_purges_at_a_time() {
+        let test = TestDatabase::new(Postgres).await;
+        fill(&test).await;
+        let Database::Postgres { write, .. } = &test.database else {
+            unreachable!("just made");
+        };
+        let mut other = WriteTransaction::begin(write).await.expect("begins");
+        let lock = sqlx::query(postgres::TRY_PURGE_LOCK);
+        lock.execute(other.connection()).await.expect("locked");
+        let records = Records::new(test.database.clone());
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        assert_eq!(records.purge(now, BATCH).await.expect("asked"), 0);
+        other.rollback().await.expect("unlocked");
+        let purged = records.purge(now, BATCH).await.expect("purged");
+        assert_eq!(purged, u64::from(BATCH));
+    }
+}
