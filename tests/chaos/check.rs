@@ -47,7 +47,7 @@ impl Tables {
                     .await,
                 }
             }
-            Place::Postgres(..) => {
+            Place::Postgres { .. } => {
                 let mut connection = sqlx::PgConnection::connect(&place.url())
                     .await
                     .expect("answers");

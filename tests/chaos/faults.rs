@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::instances::{Instances, Place};
+use crate::proxy::Mode;
 
 /// Numbers that a seed repeats (xorshift64*, Vigna 2016).
 pub struct Chance(u64);
@@ -43,14 +44,24 @@ pub struct Faults {
     stops: u64,
     cuts: u64,
     database_stops: u64,
+    resets: u64,
+    holes: u64,
+    delays: u64,
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kills, {} stops, {} times all database connections cut, {} database stops",
-            self.kills, self.stops, self.cuts, self.database_stops
+            "{} kills, {} stops; database: {} sessions ended, {} stops; network: {} resets, \
+             {} black holes, {} delays",
+            self.kills,
+            self.stops,
+            self.cuts,
+            self.database_stops,
+            self.resets,
+            self.holes,
+            self.delays
         )
     }
 }
@@ -63,7 +74,7 @@ pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
     while begun.elapsed() < time {
         tokio::time::sleep(chance.millis(200, 1_200)).await;
         let number = chance.below(instances.count());
-        match chance.below(10) {
+        match chance.below(if instances.place.has_network() { 14 } else { 7 }) {
             0..5 => faults.kills += u64::from(instances.signal(number, "KILL")),
             5..7 => {
                 let stopped = instances.signal(number, "STOP");
@@ -71,29 +82,54 @@ pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
                 tokio::time::sleep(chance.millis(100, 2_000)).await;
                 instances.signal(number, "CONT");
             }
-            7..9 => faults.cuts += u64::from(cut(&instances.place)),
-            _ => {
-                if let Place::Postgres(server, _) = &*instances.place {
-                    server.signal("STOP");
-                    tokio::time::sleep(chance.millis(100, 2_000)).await;
-                    server.signal("CONT");
-                    faults.database_stops += 1;
-                }
-            }
+            more => disturb(&instances.place, more - 7, &mut chance, &mut faults).await,
         }
     }
     faults
 }
 
-/// Ends every connection to the database, wherever its transaction is.
-fn cut(place: &Place) -> bool {
-    let Place::Postgres(server, database) = place else {
-        return false;
+/// Does something to the database, or to the network before it.
+async fn disturb(place: &Place, what: usize, chance: &mut Chance, faults: &mut Faults) {
+    let Place::Postgres {
+        server,
+        database,
+        proxy,
+    } = place
+    else {
+        return;
     };
-    let cut = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
-        database.name()
-    );
-    server.sql("postgres", &cut);
-    true
+    let time = chance.millis(100, 2_000);
+    match what {
+        0 | 1 => {
+            // Every session, wherever its transaction is.
+            let end = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+                database.name()
+            );
+            server.sql("postgres", &end);
+            faults.cuts += 1;
+        }
+        2 => {
+            server.signal("STOP");
+            tokio::time::sleep(time).await;
+            server.signal("CONT");
+            faults.database_stops += 1;
+        }
+        3 | 4 => {
+            proxy.reset();
+            faults.resets += 1;
+        }
+        5 => {
+            proxy.set(Mode::Hole);
+            tokio::time::sleep(time).await;
+            proxy.set(Mode::Pass);
+            faults.holes += 1;
+        }
+        _ => {
+            proxy.set(Mode::Delay(chance.millis(5, 300)));
+            tokio::time::sleep(time).await;
+            proxy.set(Mode::Pass);
+            faults.delays += 1;
+        }
+    }
 }

@@ -14,14 +14,17 @@ use signup_service::platform::crash;
 use tempfile::TempDir;
 
 use crate::faults::Chance;
+use crate::proxy::Proxy;
 
 /// Where the data is.
 pub enum Place {
     Sqlite(TempDir),
-    Postgres(
-        &'static throwaway_postgres::Server,
-        throwaway_postgres::Database,
-    ),
+    Postgres {
+        server: &'static throwaway_postgres::Server,
+        database: throwaway_postgres::Database,
+        /// Stands between the service and the server.
+        proxy: Proxy,
+    },
 }
 
 impl Place {
@@ -33,15 +36,35 @@ impl Place {
         // A server of its own: it is stopped and cut off.
         let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
         let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
-        Self::Postgres(server, server.database())
+        Self::Postgres {
+            server,
+            database: server.database(),
+            proxy: Proxy::start(server.address()),
+        }
     }
 
+    /// Whether there is a network between the service and its data.
+    pub fn has_network(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// Where the service finds its data.
+    pub fn service_url(&self) -> String {
+        match self {
+            Self::Sqlite(_) => self.url(),
+            Self::Postgres {
+                database, proxy, ..
+            } => format!("postgres://postgres@{}/{}", proxy.address, database.name()),
+        }
+    }
+
+    /// Where the data is.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => {
                 format!("sqlite://{}", folder.path().join("signup.db").display())
             }
-            Self::Postgres(_, database) => database.url(),
+            Self::Postgres { database, .. } => database.url(),
         }
     }
 }
@@ -50,7 +73,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sqlite(_) => "SQLite",
-            Self::Postgres(..) => "PostgreSQL",
+            Self::Postgres { .. } => "PostgreSQL",
         })
     }
 }
@@ -84,7 +107,7 @@ impl Instances {
             crashes: Arc::default(),
         };
         for (number, instance) in (0_u64..).zip(&instances.all) {
-            let (instance, url) = (Arc::clone(instance), instances.place.url());
+            let (instance, url) = (Arc::clone(instance), instances.place.service_url());
             let (crashing, crashes) = (
                 Arc::clone(&instances.crashing),
                 Arc::clone(&instances.crashes),
@@ -128,6 +151,11 @@ impl Instances {
 
     pub fn crashes(&self) -> u64 {
         self.crashes.lock().expect("no panic").values().sum()
+    }
+
+    /// How many of the crash points ended a process.
+    pub fn points_hit(&self) -> usize {
+        self.crashes.lock().expect("no panic").len()
     }
 
     pub fn crashes_by_point(&self) -> String {

@@ -12,6 +12,7 @@ mod check;
 mod clients;
 mod faults;
 mod instances;
+mod proxy;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,14 @@ use std::time::{Duration, Instant};
 use check::Tables;
 use instances::{Instances, Place};
 use rstest::rstest;
+use signup_service::platform::crash;
 
 /// How long a run is where nobody says: two of them, and it is part of the tests.
 const SECONDS: u64 = 25;
 const SEED: u64 = 20_261_121;
+
+/// From how many seconds on a run must have hit every crash point.
+const LONG_RUN: u64 = 60;
 
 /// How long a run with a planted bug is.
 const PLANT_SECONDS: u64 = 12;
@@ -51,6 +56,7 @@ struct Outcome {
     violations: Vec<String>,
     kills_a_minute: u64,
     created: usize,
+    points: usize,
 }
 
 /// Lets clients and faults loose on so many instances, and checks what came of it.
@@ -101,6 +107,7 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
         violations,
         kills_a_minute: kills * 60 / lasted.as_secs().max(1),
         created,
+        points: instances.points_hit(),
     }
 }
 
@@ -109,11 +116,19 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
 #[case::two_on_postgres(Place::postgres(), 2)]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_promise_holds(#[case] place: Place, #[case] count: usize) {
-    let outcome = run(place, count, number("CHAOS_SECONDS", SECONDS), "").await;
+    let seconds = number("CHAOS_SECONDS", SECONDS);
+    let outcome = run(place, count, seconds, "").await;
     let violations = outcome.violations;
     assert!(violations.is_empty(), "{}", violations.join("\n"));
     let kills = outcome.kills_a_minute;
     assert!(kills >= KILLS_A_MINUTE, "only {kills} kills a minute");
+    if seconds >= LONG_RUN {
+        assert_eq!(
+            outcome.points,
+            crash::POINTS.len(),
+            "a crash point was never hit"
+        );
+    }
     assert!(outcome.created > 50, "only {} accounts", outcome.created);
 }
 
