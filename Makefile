@@ -14,7 +14,7 @@ test: servers ## Install what the tests need, and run all of them
 	cargo test --locked --features crash-points --test chaos
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$RANDOM} \
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
 
 lint: ## Check formatting, lints and documentation

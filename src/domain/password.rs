@@ -191,7 +191,7 @@ mod tests {
         for text in [chosen, all_easy.concat()] {
             let begun = std::time::Instant::now();
             let _ = code(&text, &[]);
-            assert!(begun.elapsed().as_millis() < 100, "{:?}", begun.elapsed());
+            assert!(begun.elapsed().as_millis() < 300, "{:?}", begun.elapsed());
         }
     }
 

