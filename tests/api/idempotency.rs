@@ -559,14 +559,12 @@ async fn no_key_or_password_is_kept_or_logged(#[values(Sqlite, Postgres)] setup:
 #[tokio::test]
 async fn postgresql_wants_a_secret() {
     let database = Database::new(Backend::Postgres);
+    let url = database.url();
     let settings = [
-        ("DATABASE_URL", database.url()),
-        ("DATABASE_MIGRATE", "true".to_owned()),
-        ("PORT", "0".to_owned()),
+        ("DATABASE_URL", url.as_str()),
+        ("DATABASE_MIGRATE", "true"),
+        ("PORT", "0"),
     ];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
     let output = crate::harness::run(&[], &settings);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(

@@ -62,11 +62,7 @@ async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
     let body = problem(service.get("/ready").await, 503, "not-ready").await;
     assert_eq!(body["checks"]["running"]["status"], "failed");
     assert_eq!(service.get("/health").await.status(), 200);
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     assert_eq!(signup.status(), 201);
     // A second signal does not wait for the rest.
     let begun = Instant::now();
@@ -291,11 +287,7 @@ async fn wrong_settings_are_told_all_at_once() {
 #[tokio::test]
 async fn a_postgresql_that_is_not_migrated_is_refused() {
     let database = Database::new(Postgres);
-    let settings = [("DATABASE_URL", database.url()), ("PORT", "0".to_owned())];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let output = run(&[], &settings);
+    let output = run(&[], &[("DATABASE_URL", &database.url()), ("PORT", "0")]);
     let line = one_line(&output, 1);
     assert!(
         line.contains("pending") && line.contains("signup-service migrate"),
@@ -333,11 +325,7 @@ async fn a_postgresql_that_loses_commits_is_refused_unless_told_otherwise() {
 #[tokio::test]
 async fn a_restart_keeps_what_was_written_and_the_port() {
     let mut service = Service::start(Sqlite).await;
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     let location = signup.headers()["location"]
         .to_str()
         .expect("ASCII")

@@ -8,7 +8,7 @@ use serde_json::Value;
 use signup_service::platform::problem::ProblemType;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, problem, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, problem, run,
 };
 use crate::signup::lock_out;
 
@@ -96,21 +96,13 @@ async fn a_read_only_postgresql_is_not_ready() {
     service.wait_for_ready(503).await;
     let body = not_ready(&service, "database").await;
     assert_eq!(body["checks"]["database"]["detail"], "read-only");
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     problem(signup, 503, "unavailable").await;
     assert_eq!(service.get("/users").await.status(), 200, "reads go on");
 
     read_only("off");
     service.wait_for_ready(200).await;
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     assert_eq!(signup.status(), 201);
 }
 
@@ -119,15 +111,13 @@ async fn a_replica_is_read_from_and_checked() {
     let replica = Database::new(Postgres);
     let url = replica.url();
     let empty = Arc::new(Database::new(Postgres));
+    let empty_url = empty.url();
     let settings = [
-        ("DATABASE_URL", empty.url()),
-        ("DATABASE_READ_URL", url.clone()),
-        ("DATABASE_MIGRATE", "true".to_owned()),
-        ("PORT", "0".to_owned()),
+        ("DATABASE_URL", empty_url.as_str()),
+        ("DATABASE_READ_URL", &url),
+        ("DATABASE_MIGRATE", "true"),
+        ("PORT", "0"),
     ];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
     let refused = run(&[], &settings);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(
@@ -139,11 +129,7 @@ async fn a_replica_is_read_from_and_checked() {
     assert!(migrated.status.success(), "{migrated:?}");
     let service = Service::start_on(empty, &[("DATABASE_READ_URL", &url)]).await;
     assert_eq!(service.get("/ready").await.status(), 200);
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     let location = signup.headers()["location"]
         .to_str()
         .expect("ASCII")
@@ -188,20 +174,12 @@ async fn a_postgresql_that_is_gone_is_not_ready_and_comes_back_by_itself() {
     let read = service.get("/users").await;
     assert!(read.headers().contains_key("retry-after"));
     problem(read, 503, "unavailable").await;
-    let signup = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("ada@example.org").await;
     problem(signup, 503, "unavailable").await;
     assert_eq!(service.get("/health").await.status(), 200);
     server.signal("CONT");
     service.wait_for_ready(200).await;
-    let signup = service
-        .signup(&somebody("bob@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let signup = service.sign_up("bob@example.org").await;
     assert_eq!(signup.status(), 201);
 }
 

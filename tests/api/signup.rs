@@ -432,11 +432,7 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
     let settings = [("BCRYPT_COST", "20"), ("REQUEST_TIMEOUT_MS", "8000")];
     let service = Service::start_with(backend, &settings).await;
     let begun = std::time::Instant::now();
-    let response = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let response = service.sign_up("ada@example.org").await;
     problem(response, 503, "overloaded").await;
     assert!(begun.elapsed().as_millis() < 3_000, "{:?}", begun.elapsed());
 }
@@ -450,11 +446,7 @@ async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend
         .execute("ALTER TABLE users RENAME TO away")
         .await
         .expect("renamed");
-    let response = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let response = service.sign_up("ada@example.org").await;
     // A missing table is a defect and not an absence.
     problem(response, 500, "internal-error").await;
     service
@@ -464,11 +456,7 @@ async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend
         .expect("renamed");
 
     let _lock = lock_out(&service, backend).await;
-    let response = service
-        .signup(&somebody("ada@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let response = service.sign_up("ada@example.org").await;
     assert!(response.headers().contains_key(RETRY_AFTER));
     problem(response, 503, "unavailable").await;
 }
@@ -608,11 +596,7 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
         tokio::time::sleep(std::time::Duration::from_micros(number * 700)).await;
         drop(connection);
     }
-    let last = service
-        .signup(&somebody("last@example.org"))
-        .send()
-        .await
-        .expect("an answer");
+    let last = service.sign_up("last@example.org").await;
     assert_eq!(last.status(), 201);
     let [users, read, events] = service.database.counts().await;
     assert_eq!([users, read], [read, events]);

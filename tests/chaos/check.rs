@@ -21,97 +21,53 @@ impl Tables {
     pub async fn read(place: &Place) -> Self {
         match place {
             Place::Sqlite(_) => {
-                let mut connection = sqlx::SqliteConnection::connect(&place.url())
-                    .await
-                    .expect("opens");
-                Self {
-                    users: pairs(
-                        &mut connection,
-                        "SELECT lower(hex(id)), email_canonical FROM users",
-                    )
-                    .await,
-                    users_read: pairs(
-                        &mut connection,
-                        "SELECT lower(hex(id)), email_canonical FROM users_read",
-                    )
-                    .await,
-                    events: firsts(
-                        &mut connection,
-                        "SELECT lower(hex(user_id)), type FROM user_events",
-                    )
-                    .await,
-                    leaks: leaks(
-                        &mut connection,
-                        "SELECT CAST(body AS TEXT), content_type FROM idempotency_records",
-                    )
-                    .await,
-                }
+                let connection = sqlx::SqliteConnection::connect(&place.url()).await;
+                let hex = |column: &str| format!("lower(hex({column}))");
+                Self::of(connection.expect("opens"), hex, "CAST(body AS TEXT)").await
             }
             Place::Postgres { .. } => {
-                let mut connection = sqlx::PgConnection::connect(&place.url())
-                    .await
-                    .expect("answers");
-                Self {
-                    users: pairs(
-                        &mut connection,
-                        "SELECT replace(id::text, '-', ''), email_canonical FROM users",
-                    )
-                    .await,
-                    users_read: pairs(
-                        &mut connection,
-                        "SELECT replace(id::text, '-', ''), email_canonical FROM users_read",
-                    )
-                    .await,
-                    events: firsts(
-                        &mut connection,
-                        "SELECT replace(user_id::text, '-', ''), type FROM user_events",
-                    )
-                    .await,
-                    leaks: leaks(
-                        &mut connection,
-                        "SELECT convert_from(body, 'UTF8'), content_type FROM idempotency_records",
-                    )
-                    .await,
-                }
+                let connection = sqlx::PgConnection::connect(&place.url()).await;
+                let hex = |column: &str| format!("replace({column}::text, '-', '')");
+                Self::of(
+                    connection.expect("answers"),
+                    hex,
+                    "convert_from(body, 'UTF8')",
+                )
+                .await
             }
         }
     }
-}
 
-async fn pairs<C>(connection: &mut C, query: &'static str) -> Vec<(String, String)>
-where
-    C: Connection,
-    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
-    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
-    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
-{
-    let rows = sqlx::raw_sql(query)
-        .fetch_all(connection)
-        .await
-        .expect("rows");
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
-async fn firsts<C>(connection: &mut C, query: &'static str) -> Vec<String>
-where
-    C: Connection,
-    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
-    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
-    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
-{
-    let pairs = pairs(connection, query).await;
-    pairs.into_iter().map(|(first, _)| first).collect()
-}
-
-async fn leaks<C>(connection: &mut C, query: &'static str) -> u64
-where
-    C: Connection,
-    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
-    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
-    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
-{
-    let bodies = firsts(connection, query).await;
-    u64::try_from(bodies.iter().filter(|body| body.contains("horse")).count()).expect("small")
+    /// Reads with the backend's way to write an id's digits, and a record's body.
+    async fn of<C>(mut connection: C, hex: impl Fn(&str) -> String, body: &str) -> Self
+    where
+        C: Connection,
+        for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
+        usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
+        for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
+    {
+        let (id, user_id) = (hex("id"), hex("user_id"));
+        let mut tables = Vec::new();
+        for query in [
+            format!("SELECT {id}, email_canonical FROM users"),
+            format!("SELECT {id}, email_canonical FROM users_read"),
+            format!("SELECT {user_id}, type FROM user_events"),
+            format!("SELECT {body}, content_type FROM idempotency_records"),
+        ] {
+            let query = sqlx::raw_sql(sqlx::AssertSqlSafe(query));
+            let rows = query.fetch_all(&mut connection).await.expect("rows");
+            tables.push(rows.iter().map(|row| (row.get(0), row.get(1))).collect());
+        }
+        let [users, users_read, events, records]: [Vec<(String, String)>; 4] =
+            tables.try_into().expect("four tables");
+        let leaks = records.iter().filter(|(body, _)| body.contains("horse"));
+        Self {
+            leaks: u64::try_from(leaks.count()).expect("small"),
+            users,
+            users_read,
+            events: events.into_iter().map(|(id, _)| id).collect(),
+        }
+    }
 }
 
 fn id_of(answer: &Answer) -> Option<String> {

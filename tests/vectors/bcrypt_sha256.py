@@ -1,8 +1,8 @@
 """Prints the vectors of `src/hashing/bcrypt_sha256.rs`, made by passlib.
 
-    python3 -m venv /tmp/passlib
-    /tmp/passlib/bin/pip install passlib==1.7.4 'bcrypt<4'
-    /tmp/passlib/bin/python tests/vectors/bcrypt_sha256.py
+    python3 -m venv target/passlib
+    target/passlib/bin/pip install passlib==1.7.4 'bcrypt<4'
+    target/passlib/bin/python tests/vectors/bcrypt_sha256.py
 
 The salt of the n-th vector is the sixteen bytes from 16 * n on.
 """

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::raw::Connection;
-use super::{Backend, Database};
+use super::{Backend, Database, somebody};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -194,6 +194,12 @@ impl Service {
     /// A `POST /signup` of this body.
     pub fn signup(&self, body: &Value) -> RequestBuilder {
         self.client.post(self.url("/signup")).json(body)
+    }
+
+    /// Signs up somebody with this address.
+    pub async fn sign_up(&self, email: &str) -> Response {
+        let request = self.signup(&somebody(email));
+        request.send().await.expect("an answer")
     }
 
     /// A connection to write bytes on.
