@@ -16,7 +16,7 @@ use actix_web::{App, web};
 use crate::config::{Backend, Settings};
 use crate::hashing::{Pool, PoolSettings};
 use crate::lifecycle::Lifecycle;
-use crate::middleware::idempotency::{Idempotency, SecretError, Secrets};
+use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::middleware::request_context::Ids;
 use crate::middleware::wire::Wire;
 use crate::middleware::{observe, request_context};
@@ -26,6 +26,7 @@ use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType, error_chain};
+use crate::platform::redis::Redis;
 use crate::slice::{Platform, Routes, Slice};
 
 /// Below this cost a stolen hash is too cheap to guess.
@@ -84,6 +85,7 @@ impl Service {
         let metrics = Metrics::new()
             .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
+        let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
                 .map_err(|error| StartError(error.to_string()))?,
@@ -94,9 +96,16 @@ impl Service {
             lifecycle: lifecycle.clone(),
             metrics: metrics.clone(),
             flights: Arc::default(),
+            shared: redis.clone().map(|redis| Shared {
+                redis,
+                lifecycle: lifecycle.clone(),
+                clock: Arc::clone(&clock),
+                randomness: Arc::clone(&randomness),
+            }),
         });
         let platform = Platform {
             database,
+            redis,
             hasher: Arc::new(hasher),
             idempotency,
             clock,
@@ -206,6 +215,29 @@ async fn open_database(settings: &Settings) -> Result<Database, StartError> {
     Ok(database)
 }
 
+/// Redis, if there is one, watched over in the background. The service starts without it, too.
+async fn open_redis(
+    settings: &Settings,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Redis>, StartError> {
+    let Some(url) = &settings.redis else {
+        return Ok(None);
+    };
+    let redis = Redis::new(url, metrics.clone()).map_err(StartError)?;
+    if !redis.probe().await {
+        tracing::warn!("Redis is of no use yet: starting without it");
+    }
+    let (watched, stopping) = (redis.clone(), lifecycle.clone());
+    lifecycle.spawn(async move {
+        tokio::select! {
+            () = watched.watch() => {}
+            () = stopping.stopping() => {}
+        }
+    });
+    Ok(Some(redis))
+}
+
 /// The secrets of the settings; an embedded database has one of its own beside it.
 fn open_secrets(settings: &Settings, randomness: &dyn Randomness) -> Result<Secrets, SecretError> {
     let previous = settings.idempotency.secret_previous.clone();
@@ -256,6 +288,7 @@ fn start_server(
         Arc::clone(&platform.randomness),
     );
     let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
+    let idempotency = web::Data::from(Arc::clone(&platform.idempotency));
     let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
     let keep_alive = http.keep_alive;
     let between_answers = keep_alive + read_timeout + request_timeout;
@@ -268,6 +301,7 @@ fn start_server(
         .listen("http", listener, move || {
             let app = app(
                 Arc::clone(&routes),
+                idempotency.clone(),
                 ids.clone(),
                 metrics.clone(),
                 lifecycle.clone(),
@@ -315,6 +349,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// first.
 fn app(
     routes: Arc<[Routes]>,
+    idempotency: web::Data<Idempotency>,
     ids: Ids,
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -329,6 +364,7 @@ fn app(
     >,
 > {
     App::new()
+        .app_data(idempotency)
         .configure(move |config| {
             for routes in routes.iter() {
                 routes(config);

@@ -15,6 +15,7 @@ use crate::platform::clock::{Clock, Randomness};
 use crate::platform::database::Database;
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
+use crate::platform::redis::Redis;
 
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
@@ -34,6 +35,8 @@ pub struct Platform {
     pub settings: Settings,
     /// The pools.
     pub database: Database,
+    /// What speeds up, where there is one.
+    pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
     /// Knows what was answered to which key.

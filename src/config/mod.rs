@@ -26,6 +26,8 @@ pub struct Settings {
     pub http: Http,
     /// The database.
     pub database: Database,
+    /// What speeds up, where there is one.
+    pub redis: Option<RedisUrl>,
     /// Password hashing.
     pub hashing: Hashing,
     /// Idempotency keys.
@@ -141,6 +143,35 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
+/// Where a Redis is. Its password never leaves by `Debug`.
+#[derive(Clone)]
+pub struct RedisUrl(SecretString);
+
+impl RedisUrl {
+    /// Takes a URL with TLS or without.
+    ///
+    /// # Errors
+    /// What is wrong, without the URL: it can have a password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            return Err("must begin with redis:// or rediss://".to_owned());
+        }
+        Ok(Self(SecretString::from(url)))
+    }
+
+    /// The URL, for the driver.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(..)")
+    }
+}
+
 /// Settings of password hashing.
 #[derive(Debug, Clone, Copy)]
 pub struct Hashing {
@@ -221,6 +252,7 @@ impl Settings {
             migrate: s.take_or("database.migrate", on_sqlite, boolean),
             allow_async_commit: s.take("database.allow_async_commit", boolean),
         };
+        let redis = s.take_optional("redis.url", RedisUrl::parse);
         let hashing = Hashing {
             cost: s.take("hashing.cost", |text| number(text, (4, 31))),
             threads: s.take_or("hashing.threads", cores, |text| number(text, (1, 1024))),
@@ -255,6 +287,7 @@ impl Settings {
         Ok(Self {
             http,
             database,
+            redis,
             hashing,
             idempotency,
             log,
@@ -340,6 +373,7 @@ mod tests {
             ("PORT", "70000"),
             ("HOST", "localhost"),
             ("DATABASE_URL", "mysql://u:hunter2@h/d"),
+            ("REDIS_URL", "http://u:hunter2@h/0"),
             ("LOG_FORMAT", "xml"),
         ];
         let text = settings(&env, file).expect_err("mistakes").to_string();
@@ -347,6 +381,7 @@ mod tests {
             "PORT is \"70000\"",
             "HOST is \"localhost\"",
             "DATABASE_URL must begin with",
+            "REDIS_URL must begin with",
             "LOG_FORMAT is \"xml\"",
             "http.workers is \"0\"",
             "hashing.cost is \"high\"",
@@ -367,8 +402,11 @@ mod tests {
     }
 
     #[test]
-    fn debug_hides_the_database_password() {
-        let env = [("DATABASE_URL", "postgres://u:hunter2@h/d")];
+    fn debug_hides_passwords() {
+        let env = [
+            ("DATABASE_URL", "postgres://u:hunter2@h/d"),
+            ("REDIS_URL", "redis://:hunter2@h/0"),
+        ];
         let text = format!("{:?}", settings(&env, "").expect("valid"));
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -146,6 +146,13 @@ pub const SETTINGS: &[Setting] = &[
         "Whether a PostgreSQL with `synchronous_commit=off` is accepted. It loses acknowledged \
          signups when it crashes.",
     ),
+    secret(worded(
+        "REDIS_URL",
+        "redis.url",
+        "none",
+        "`redis://…`, or `rediss://…` for TLS: Redis 7 or newer. It saves work when a signup is sent more than \
+         once, and is never needed.",
+    )),
     fixed(
         "BCRYPT_COST",
         "hashing.cost",

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Upper bounds, in seconds: 1 ms to 10 s.
@@ -19,20 +19,32 @@ pub struct Metrics {
     request_duration: HistogramVec,
     in_flight: IntGauge,
     idempotency: IntCounterVec,
+    replays: IntCounterVec,
+    keys_in_flight: IntGauge,
+    breakers: IntGaugeVec,
     duplicates: IntCounter,
 }
 
-/// What came of a request with an idempotency key.
+/// What a request with an idempotency key was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdempotencyResult {
-    /// It was executed.
+    /// What came of executing it.
     First,
-    /// It got the answer of the first.
+    /// The answer of the first.
     Replayed,
-    /// The key was used with another request.
+    /// That the key was used with another request, now or too often before.
     Mismatch,
-    /// The first did not end in time.
+    /// That the first did not end in time.
     InFlight,
+}
+
+/// Where an answer that is given again was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayTier {
+    /// In Redis.
+    Redis,
+    /// In its record.
+    Database,
 }
 
 impl Metrics {
@@ -72,7 +84,28 @@ impl Metrics {
             "signup_duplicate_attempts_total",
             "Signups for an address that had an account.",
         )?;
+        let replays = IntCounterVec::new(
+            Opts::new(
+                "idempotency_replays_total",
+                "Answers given again, by where they were found.",
+            ),
+            &["tier"],
+        )?;
+        let keys_in_flight = IntGauge::new(
+            "idempotency_keys_in_flight",
+            "Idempotency keys whose first request runs in this process.",
+        )?;
+        let breakers = IntGaugeVec::new(
+            Opts::new(
+                "circuit_breaker_open",
+                "1 while a dependency is left alone because it failed.",
+            ),
+            &["dependency"],
+        )?;
         registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(replays.clone()))?;
+        registry.register(Box::new(keys_in_flight.clone()))?;
+        registry.register(Box::new(breakers.clone()))?;
         registry.register(Box::new(idempotency.clone()))?;
         registry.register(Box::new(duplicates.clone()))?;
         registry.register(Box::new(build_info))?;
@@ -85,6 +118,9 @@ impl Metrics {
             request_duration,
             in_flight,
             idempotency,
+            replays,
+            keys_in_flight,
+            breakers,
             duplicates,
         })
     }
@@ -108,7 +144,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts a request with an idempotency key.
+    /// Counts a request with an idempotency key, once it is answered.
     pub fn idempotency(&self, result: IdempotencyResult) {
         let result = match result {
             IdempotencyResult::First => "first",
@@ -117,6 +153,29 @@ impl Metrics {
             IdempotencyResult::InFlight => "in_flight",
         };
         self.idempotency.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a request that got the answer of the first.
+    pub fn replayed(&self, tier: ReplayTier) {
+        let tier = match tier {
+            ReplayTier::Redis => "redis",
+            ReplayTier::Database => "database",
+        };
+        self.replays.with_label_values(&[tier]).inc();
+        self.idempotency(IdempotencyResult::Replayed);
+    }
+
+    /// Counts a key as in flight until the guard is dropped.
+    #[must_use]
+    pub fn key_begins(&self) -> InFlight {
+        self.keys_in_flight.inc();
+        InFlight(self.keys_in_flight.clone())
+    }
+
+    /// Notes whether Redis is left alone.
+    pub fn redis_breaker(&self, open: bool) {
+        let breaker = self.breakers.with_label_values(&["redis"]);
+        breaker.set(i64::from(open));
     }
 
     /// Counts a signup for an address that had an account.
@@ -157,7 +216,7 @@ fn status_text(status: u16) -> &'static str {
     }
 }
 
-/// A request that has no answer yet.
+/// What has no answer yet.
 pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {

@@ -11,5 +11,6 @@ pub mod machine;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod redis;
 pub mod representation;
 pub mod telemetry;

@@ -1,14 +1,16 @@
 //! `Idempotency-Key`: a request that is sent again gets the answer that it got before.
 //!
 //! A slice opts in by taking an [`IdempotencyHeader`] in its handler, which refuses headers that
-//! are no key before the body is read, and by asking [`Idempotency::begin`] once it knows what
+//! are no key, or that miss one, before the body is read; and by asking [`Idempotency::begin`] once it knows what
 //! the request wants. What is then to be executed comes with a [`Claim`], which the slice's store
 //! commits with everything else. The fingerprint is over the values of the request and not over
 //! its bytes, so a request has to be read before its key can be answered.
 
 mod flights;
 mod header;
+mod sealed;
 mod secrets;
+mod shared;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,12 +23,14 @@ use crate::lifecycle::Lifecycle;
 use crate::platform::clock::Clock;
 use crate::platform::context;
 use crate::platform::database::records::Records;
-use crate::platform::metrics::{IdempotencyResult, Metrics};
+use crate::platform::metrics::{IdempotencyResult, InFlight, Metrics, ReplayTier};
 use crate::platform::problem::{Problem, ProblemType, error_chain};
 use flights::{Entered, Flight, Flights};
+use shared::{Lease, Seen};
 
 pub use header::IdempotencyHeader;
 pub use secrets::{SecretError, Secrets};
+pub use shared::Shared;
 
 /// How long a request waits for the same request that is still running.
 const WAIT: Duration = Duration::from_secs(2);
@@ -62,6 +66,8 @@ pub struct Idempotency {
     pub metrics: Metrics,
     /// What is running in this process.
     pub flights: Arc<Flights>,
+    /// What is known to all instances, where there is a Redis.
+    pub shared: Option<Shared>,
 }
 
 /// What is to be done with a request.
@@ -74,11 +80,24 @@ pub enum Begun {
     First(First),
 }
 
-/// The first request of a key. While it is held, others of the key in this process wait.
+/// The first request of a key. While it is held, others of the key wait.
 pub struct First {
     /// To be committed with what the request writes.
     pub claim: Claim,
+    lease: Option<Lease>,
+    metrics: Metrics,
     _flight: Option<Flight>,
+    _counted: InFlight,
+}
+
+impl First {
+    /// Takes note of the answer that was committed.
+    pub fn answered(self, answer: &Answer) {
+        self.metrics.idempotency(IdempotencyResult::First);
+        if let Some(lease) = self.lease {
+            lease.answer(answer, self.claim.expires_at);
+        }
+    }
 }
 
 impl Idempotency {
@@ -96,12 +115,6 @@ impl Idempotency {
         fields: &[Option<&[u8]>],
     ) -> Result<Begun, Problem> {
         let Some(key) = key else {
-            if self.required {
-                return Err(Problem::new(
-                    ProblemType::IdempotencyKeyMissing,
-                    "Send an Idempotency-Key: a new one for each signup, the same for each try.",
-                ));
-            }
             return Ok(Begun::Unkeyed);
         };
         let claim = Claim {
@@ -109,34 +122,67 @@ impl Idempotency {
             expires_at: self.clock.now() + self.ttl,
         };
         let end = Instant::now() + WAIT;
-        let end = context::with_current(|context| context.map(|context| context.deadline))
-            .map_or(end, |deadline| end.min(deadline));
+        let deadline = context::with_current(|context| context.map(|context| context.deadline));
+        let deadline = deadline.unwrap_or(end);
+        let end = end.min(deadline);
         loop {
             match self.flights.enter(&claim) {
-                Entered::First(flight) => {
-                    if let Some(record) = self.find(&claim).await? {
-                        return Ok(Begun::Replay(self.settle(&claim, record).await?));
-                    }
-                    self.metrics.idempotency(IdempotencyResult::First);
-                    return Ok(Begun::First(First {
-                        claim,
-                        _flight: flight,
-                    }));
-                }
+                Entered::First(flight) => return self.first(claim, flight, end, deadline).await,
                 Entered::Running(mut ended) => {
                     // An error says that it has ended, which is what is waited for.
                     let waited = tokio::time::timeout_at(end.into(), ended.changed()).await;
                     if waited.is_err() {
-                        self.metrics.idempotency(IdempotencyResult::InFlight);
-                        return Err(Problem::new(
-                            ProblemType::RequestInProgress,
-                            "A request of this Idempotency-Key is still running.",
-                        )
-                        .retry_after(Duration::from_secs(1)));
+                        return Err(self.in_progress());
                     }
                 }
             }
         }
+    }
+
+    /// Looks for an answer, as the one of this process that does for the key.
+    async fn first(
+        &self,
+        claim: Claim,
+        flight: Option<Flight>,
+        end: Instant,
+        deadline: Instant,
+    ) -> Result<Begun, Problem> {
+        let counted = self.metrics.key_begins();
+        let seen = match &self.shared {
+            Some(shared) => shared.look(&claim, end, deadline).await,
+            None => Seen::Nothing,
+        };
+        let is_running = matches!(seen, Seen::Running);
+        let lease = match seen {
+            Seen::Answered(answer) => {
+                return Ok(Begun::Replay(self.replay(answer, ReplayTier::Redis)));
+            }
+            Seen::Free(lease) => Some(lease),
+            Seen::Running | Seen::Nothing => None,
+        };
+        // Also where it is said to run: the instance that ran it may have ended since.
+        if let Some(record) = self.find(&claim).await? {
+            return Ok(Begun::Replay(self.settle(&claim, record).await?));
+        }
+        if is_running {
+            return Err(self.in_progress());
+        }
+        Ok(Begun::First(First {
+            claim,
+            lease,
+            metrics: self.metrics.clone(),
+            _flight: flight,
+            _counted: counted,
+        }))
+    }
+
+    fn in_progress(&self) -> Problem {
+        self.metrics.idempotency(IdempotencyResult::InFlight);
+        Problem::new(
+            ProblemType::RequestInProgress,
+            "A request of this Idempotency-Key is still running.",
+        )
+        .retry_after(Duration::from_secs(1))
     }
 
     /// Answers by a record: with its answer where it is of this request.
@@ -153,6 +199,11 @@ impl Idempotency {
             mismatches = self
                 .run(async move { records.count_mismatch(key).await })
                 .await?;
+            if let Some(shared) = &self.shared {
+                shared.withdraw(claim).await;
+            }
+        }
+        if !is_same || mismatches > MAX_MISMATCHES {
             self.metrics.idempotency(IdempotencyResult::Mismatch);
         }
         if mismatches > MAX_MISMATCHES {
@@ -167,9 +218,13 @@ impl Idempotency {
                 "This Idempotency-Key was used with another request.",
             ));
         }
-        self.metrics.idempotency(IdempotencyResult::Replayed);
-        tracing::info!(status = record.answer.status, "answer replayed");
-        Ok(respond(record.answer, true))
+        Ok(self.replay(record.answer, ReplayTier::Database))
+    }
+
+    fn replay(&self, answer: Answer, tier: ReplayTier) -> HttpResponse {
+        self.metrics.replayed(tier);
+        tracing::info!(status = answer.status, "answer replayed");
+        respond(answer, true)
     }
 
     /// Removes records that have expired, now and then, until the service stops.

@@ -94,7 +94,7 @@ impl Secrets {
 
 /// HMAC-SHA-256 over a purpose and values, each behind its length, so that no two lists of values
 /// have the same bytes.
-fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]) -> [u8; 32] {
+pub(super) fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
     for value in std::iter::once(&Some(purpose)).chain(values) {
         match value {

@@ -117,11 +117,18 @@ pub async fn sign_up(
     match endpoint.handler.handle(command).await? {
         Outcome::Created(user) => {
             tracing::info!(user_id = %user.id, "account created");
+            let answer = created(&user);
+            if let Some(first) = first {
+                first.answered(&answer);
+            }
             crash::point("before-answer");
-            Ok(respond(created(&user), false))
+            Ok(respond(answer, false))
         }
         Outcome::EmailTaken => {
             endpoint.metrics.duplicate_signup();
+            if let Some(first) = first {
+                first.answered(&email_taken().into());
+            }
             Err(email_taken())
         }
         Outcome::AlreadyAnswered(record) => {

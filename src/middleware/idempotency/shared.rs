@@ -1,0 +1,163 @@
+//! What instances tell each other by Redis: which keys are running, and what was answered.
+//!
+//! A key has one value there. While the first request runs it is that request's lease, with a
+//! token that only its owner knows; afterwards the answer, for a minute: most retries come sooner,
+//! and what could not be withdrawn is gone then. Whatever Redis says, the record decides who
+//! executes; what it does not say costs a look-up or a hash.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::sealed;
+use crate::domain::{Answer, Claim, Identity, KeyHash};
+use crate::lifecycle::Lifecycle;
+use crate::platform::clock::{Clock, Randomness};
+use crate::platform::crash;
+use crate::platform::redis::{NoAnswer, Redis};
+
+/// How long an answer is kept in Redis.
+const ANSWER_LIFE: Duration = Duration::from_mins(1);
+
+/// Between two looks at a key that is running: at first, and at most.
+const POLL: Duration = Duration::from_millis(10);
+const MAX_POLL: Duration = Duration::from_millis(160);
+
+/// The first byte of a lease, and of an answer.
+const LEASE: u8 = b'L';
+const ANSWER: u8 = b'A';
+
+/// What the instances share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Where it is kept.
+    pub redis: Redis,
+    /// Runs questions on the runtime of the connections.
+    pub lifecycle: Lifecycle,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the tokens.
+    pub randomness: Arc<dyn Randomness>,
+}
+
+/// What Redis says of a key.
+pub enum Seen {
+    /// Nothing of use.
+    Nothing,
+    /// Nobody ran it; it is leased now.
+    Free(Lease),
+    /// Another instance runs it.
+    Running,
+    /// This request was answered.
+    Answered(Answer),
+}
+
+/// Says that a key is running. It is given back when it is dropped.
+pub struct Lease {
+    shared: Shared,
+    identity: Identity,
+    value: Vec<u8>,
+    is_held: bool,
+}
+
+impl Shared {
+    /// Asks for a claim's key, and leases it until the deadline if nobody has. While another
+    /// instance runs it, it asks again and again until the end.
+    pub async fn look(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
+        let Some(identity) = claim.identities.first().copied() else {
+            return Seen::Nothing;
+        };
+        let mut pause = POLL;
+        loop {
+            let shared = self.clone();
+            let life = deadline.saturating_duration_since(Instant::now());
+            let question = async move { shared.lease(identity, life).await };
+            // The lease comes to be within the task: given back even if nobody waits any more.
+            let seen = self.lifecycle.spawn(question).await;
+            let seen = seen.unwrap_or(Seen::Nothing);
+            if !matches!(seen, Seen::Running) || Instant::now() + pause >= end {
+                return seen;
+            }
+            tokio::time::sleep(pause).await;
+            pause = MAX_POLL.min(pause * 2);
+        }
+    }
+
+    async fn lease(self, identity: Identity, life: Duration) -> Seen {
+        let mut value = vec![LEASE];
+        value.extend(self.randomness.bytes());
+        let name = name(identity.key);
+        match self.redis.set_if_absent(&name, &value, life).await {
+            Err(NoAnswer) => Seen::Nothing,
+            Ok(None) => Seen::Free(Lease {
+                shared: self,
+                identity,
+                value,
+                is_held: true,
+            }),
+            Ok(Some(found)) => match found.split_first() {
+                Some((&LEASE, _)) => Seen::Running,
+                Some((&ANSWER, sealed)) => {
+                    sealed::open(&identity, sealed, self.clock.now()).map_or(Seen::Nothing, Seen::Answered)
+                }
+                _ => Seen::Nothing,
+            },
+        }
+    }
+
+    /// Forgets the answer to a claim's key: from now on its record is to be asked.
+    pub async fn withdraw(&self, claim: &Claim) {
+        let Some(identity) = claim.identities.first() else {
+            return;
+        };
+        let (redis, name) = (self.redis.clone(), name(identity.key));
+        // If Redis does not hear it, the answer ends by itself.
+        let _ = self
+            .lifecycle
+            .spawn(async move { redis.remove(&name).await })
+            .await;
+    }
+}
+
+impl Lease {
+    /// Gives the answer in place of the lease to all instances, without waiting for it.
+    pub fn answer(self, answer: &Answer, expires_at: DateTime<Utc>) {
+        let now = self.shared.clock.now();
+        let until = expires_at.min(now + ANSWER_LIFE);
+        let life = (until - now).to_std().unwrap_or_default();
+        let Some(sealed) = sealed::seal(&self.identity, answer, until) else {
+            return;
+        };
+        let value = [&[ANSWER], sealed.as_slice()].concat();
+        self.shared.lifecycle.clone().spawn(async move {
+            let mut lease = self;
+            let name = name(lease.identity.key);
+            let told = lease.shared.redis.set(&name, &value, life).await;
+            lease.is_held = told.is_err();
+            crash::point("answer-shared");
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_held || !self.shared.redis.is_usable() {
+            return;
+        }
+        let (redis, name) = (self.shared.redis.clone(), name(self.identity.key));
+        let value = std::mem::take(&mut self.value);
+        // If Redis does not hear it, the lease ends by itself.
+        let give_back = async move { redis.remove_if(&name, &value).await };
+        drop(self.shared.lifecycle.spawn(give_back));
+    }
+}
+
+fn name(key: KeyHash) -> String {
+    use std::fmt::Write;
+    let mut name = String::from("signup:idempotency:");
+    for byte in key.0 {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}

@@ -1,0 +1,230 @@
+//! Redis, which speeds up and decides nothing.
+//!
+//! Every question has a short time limit, and a circuit breaker stands before them all: after some
+//! failures in a row nobody asks any more, until a background task has seen Redis take a write
+//! again. So no request pays for finding out. Every question is a write, so that a Redis that
+//! takes no writes is as good as none: what it holds may be out of date for ever.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, cmd};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use crate::config::RedisUrl;
+use crate::platform::metrics::Metrics;
+
+/// How long a question may take, with getting a connection.
+const LIMIT: Duration = Duration::from_millis(50);
+
+/// How long the background task gives it: a connection with TLS takes its time.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the background task waits between two tries.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+
+/// Failures in a row after which nobody asks any more.
+const MAX_FAILURES: u32 = 3;
+
+/// Questions at a time.
+const MAX_CONNECTIONS: usize = 16;
+
+/// How much of a kind of failure is logged, in characters.
+const MAX_REASON: usize = 40;
+
+/// Where the background task writes.
+const PROBE: &str = "signup:probe";
+
+/// Removes a value, if it is still this one.
+const REMOVE_IF: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+/// Redis gave no answer that is of use. The reason is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Redis gave no answer that is of use")]
+pub struct NoAnswer;
+
+/// A pool of connections behind a circuit breaker.
+#[derive(Clone)]
+pub struct Redis {
+    pool: Pool,
+    breaker: Arc<Breaker>,
+}
+
+struct Breaker {
+    failures: AtomicU32,
+    open: watch::Sender<bool>,
+    metrics: Metrics,
+}
+
+impl Redis {
+    /// Takes the URL. It does not connect: nobody may ask before [`Redis::probe`] has.
+    ///
+    /// # Errors
+    /// When it is no URL of a Redis; the text has no secret.
+    pub fn new(url: &RedisUrl, metrics: Metrics) -> Result<Self, String> {
+        let manager = Manager::new(url.expose())
+            .map_err(|error| format!("REDIS_URL is no URL of a Redis: {}", error.category()))?;
+        let pool = Pool::builder(manager)
+            .max_size(MAX_CONNECTIONS)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| error.to_string())?;
+        metrics.redis_breaker(true);
+        let (open, _) = watch::channel(true);
+        let breaker = Breaker {
+            failures: AtomicU32::new(0),
+            open,
+            metrics,
+        };
+        Ok(Self {
+            pool,
+            breaker: Arc::new(breaker),
+        })
+    }
+
+    /// Whether questions are asked at all.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !*self.breaker.open.borrow()
+    }
+
+    /// Sets a value for so long, unless there is one, which it gives.
+    ///
+    /// # Errors
+    /// When nobody knows whether it was set.
+    pub async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        life: Duration,
+    ) -> Result<Option<Vec<u8>>, NoAnswer> {
+        // Both at once is known from Redis 7 on.
+        let mut command = cmd("SET");
+        command.arg(key).arg(value).arg("NX").arg("GET");
+        self.ask(command.arg("PX").arg(millis(life))).await
+    }
+
+    /// Sets a value for so long.
+    ///
+    /// # Errors
+    /// When nobody knows whether it was set.
+    pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), NoAnswer> {
+        let mut command = cmd("SET");
+        command.arg(key).arg(value).arg("PX").arg(millis(life));
+        self.ask(&command).await
+    }
+
+    /// Removes a value.
+    ///
+    /// # Errors
+    /// When nobody knows whether it is gone.
+    pub async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
+        self.ask(cmd("DEL").arg(key)).await
+    }
+
+    /// Removes a value, if it is still this one.
+    ///
+    /// # Errors
+    /// When nobody knows whether it is gone.
+    pub async fn remove_if(&self, key: &str, value: &[u8]) -> Result<(), NoAnswer> {
+        let mut command = cmd("EVAL");
+        self.ask(command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
+            .await
+    }
+
+    /// Tries whether Redis takes a write, and lets questions through if it does.
+    pub async fn probe(&self) -> bool {
+        let mut command = cmd("SET");
+        command.arg(PROBE).arg(1).arg("PX").arg(1000);
+        let took_it = match self.send::<String>(&command, PROBE_LIMIT).await {
+            Ok(answer) => answer == "OK",
+            Err(reason) => {
+                tracing::debug!(reason, "Redis is still of no use");
+                false
+            }
+        };
+        if took_it {
+            self.breaker.close();
+        }
+        took_it
+    }
+
+    /// Tries now and then, whenever questions have stopped. It never ends.
+    pub async fn watch(&self) {
+        let mut open = self.breaker.open.subscribe();
+        // The sender lives as long as this does, so the wait never fails.
+        while open.wait_for(|open| *open).await.is_ok() {
+            if !self.probe().await {
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        }
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoAnswer> {
+        if !self.is_usable() {
+            return Err(NoAnswer);
+        }
+        match self.send(command, LIMIT).await {
+            Ok(answer) => {
+                self.breaker.failures.store(0, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(reason) => {
+                self.breaker.failed(&reason);
+                Err(NoAnswer)
+            }
+        }
+    }
+
+    async fn send<T: FromRedisValue>(&self, command: &Cmd, limit: Duration) -> Result<T, String> {
+        let end = (Instant::now() + limit).into();
+        let mut connection = timeout_at(end, self.pool.get())
+            .await
+            .map_err(|_| "no connection in time".to_owned())?
+            .map_err(|error| match error {
+                PoolError::Backend(error) => in_words(&error),
+                error => error.to_string(),
+            })?;
+        let answer = timeout_at(end, command.query_async(&mut connection)).await;
+        let reason = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => in_words(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // What still comes on this connection must not be taken for the next answer.
+        drop(Connection::take(connection));
+        Err(reason)
+    }
+}
+
+impl Breaker {
+    fn failed(&self, reason: &str) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= MAX_FAILURES && !self.open.send_replace(true) {
+            self.metrics.redis_breaker(true);
+            tracing::warn!(reason, "Redis is of no use: going on without it");
+        }
+    }
+
+    fn close(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        if self.open.send_replace(false) {
+            self.metrics.redis_breaker(false);
+            tracing::info!("Redis takes writes: using it");
+        }
+    }
+}
+
+/// What kind of failure it was: the whole text may repeat what was sent.
+fn in_words(error: &RedisError) -> String {
+    let kind = error.code().unwrap_or_else(|| error.category());
+    kind.chars().take(MAX_REASON).collect()
+}
+
+fn millis(life: Duration) -> u64 {
+    u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1)
+}
