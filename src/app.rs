@@ -101,6 +101,7 @@ impl Service {
                 lifecycle: lifecycle.clone(),
                 clock: Arc::clone(&clock),
                 randomness: Arc::clone(&randomness),
+                request_timeout: settings.http.request_timeout,
             }),
         });
         let platform = Platform {

@@ -15,7 +15,7 @@ use rstest::rstest;
 use signup_service::platform::database::WriteTransaction;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
-use throwaway_postgres::Database;
+use throwaway_servers::postgres::Database;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Tries of each way to cut a BEGIN.
@@ -76,7 +76,7 @@ async fn relay(port: u16) -> u16 {
 
 /// A database with a table to write to, and a pool of one connection that is open and idle.
 async fn open() -> (Database, PgPool) {
-    let database = throwaway_postgres::server().database();
+    let database = throwaway_servers::postgres::server().database();
     let options: PgConnectOptions = database.url().parse().expect("a URL");
     let port = relay(options.get_port()).await;
     let pool = PgPoolOptions::new()

@@ -138,7 +138,7 @@ async fn refused(backend: Backend, statements: &[Statement]) -> Vec<String> {
             refused_at::<sqlx::Sqlite>(&url, statements).await
         }
         Backend::Postgres => {
-            let database = throwaway_postgres::server().database();
+            let database = throwaway_servers::postgres::server().database();
             refused_at::<sqlx::Postgres>(&database.url(), statements).await
         }
     }

@@ -55,7 +55,7 @@ fn run() -> Result<bool, Failure> {
     load::check()?;
     let folder = tempfile::tempdir()?;
     let script = load::write_script(folder.path(), USERS)?;
-    let postgres = throwaway_postgres::server().database();
+    let postgres = throwaway_servers::postgres::server().database();
     let mut candidates = vec![Candidate::new(
         "constant",
         "none",

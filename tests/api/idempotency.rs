@@ -8,31 +8,61 @@ use reqwest::Response;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Database, Service, problem, somebody};
+use crate::harness::{Backend, Database, Inside, Service, problem, somebody};
 use crate::signup::lock_out;
+use throwaway_servers::redis;
 
 /// A way to run the service.
 #[derive(Debug, Clone, Copy)]
 enum Setup {
     Sqlite,
     Postgres,
+    PostgresRedis,
     /// Two instances over one PostgreSQL: requests alternate between them.
     TwoInstances,
+    TwoInstancesRedis,
 }
-use Setup::{Postgres, Sqlite, TwoInstances};
+use Setup::{Postgres, PostgresRedis, Sqlite, TwoInstances, TwoInstancesRedis};
+
+impl Setup {
+    fn backend(self) -> Backend {
+        match self {
+            Sqlite => Backend::Sqlite,
+            _ => Backend::Postgres,
+        }
+    }
+
+    fn count(self) -> usize {
+        match self {
+            Sqlite | Postgres | PostgresRedis => 1,
+            TwoInstances | TwoInstancesRedis => 2,
+        }
+    }
+
+    fn has_redis(self) -> bool {
+        matches!(self, PostgresRedis | TwoInstancesRedis)
+    }
+}
 
 struct Instances {
     services: Vec<Service>,
+    redis: Option<redis::Database>,
     next: std::sync::atomic::AtomicUsize,
 }
 
 impl Instances {
     async fn start(setup: Setup, settings: &[(&str, &str)]) -> Self {
-        let (backend, count) = match setup {
-            Sqlite => (Backend::Sqlite, 1),
-            Postgres => (Backend::Postgres, 1),
-            TwoInstances => (Backend::Postgres, 2),
-        };
+        let redis = setup.has_redis().then(|| redis::server().database());
+        let url = redis.as_ref().map(redis::Database::url);
+        let mut settings = settings.to_vec();
+        settings.extend(url.iter().map(|url| ("REDIS_URL", url.as_str())));
+        Self {
+            redis,
+            ..Self::start_any(setup.backend(), setup.count(), &settings).await
+        }
+    }
+
+    async fn start_any(backend: Backend, count: usize, settings: &[(&str, &str)]) -> Self {
         let database = Arc::new(Database::new(backend));
         let mut services = Vec::new();
         for _ in 0..count {
@@ -40,6 +70,7 @@ impl Instances {
         }
         Self {
             services,
+            redis: None,
             next: std::sync::atomic::AtomicUsize::new(0),
         }
     }
@@ -100,7 +131,7 @@ fn is_replay(response: &Response) -> bool {
 #[rstest]
 #[tokio::test]
 async fn c1_c2_a_retry_gets_the_first_answer(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let body = somebody("Ada@Example.org");
@@ -119,7 +150,7 @@ async fn c1_c2_a_retry_gets_the_first_answer(
 #[rstest]
 #[tokio::test]
 async fn c3_another_body_is_refused_and_the_key_wears_out(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let body = somebody("ada@example.org");
@@ -152,7 +183,7 @@ async fn c3_another_body_is_refused_and_the_key_wears_out(
 #[rstest]
 #[tokio::test]
 async fn c4_requests_at_once_are_one_and_get_one_answer(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
     let body = somebody("ada@example.org");
@@ -169,24 +200,21 @@ async fn c4_requests_at_once_are_one_and_get_one_answer(
 
 #[rstest]
 #[tokio::test]
-async fn c4_c5_the_first_still_running_is_told(#[values(Sqlite, Postgres)] setup: Setup) {
-    let backend = if matches!(setup, Sqlite) {
-        Backend::Sqlite
-    } else {
-        Backend::Postgres
-    };
+async fn c4_c5_the_first_still_running_is_told(
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstancesRedis)] setup: Setup,
+) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "20000")]).await;
     let body = somebody("ada@example.org");
     let mut other = body.clone();
     other["name"] = json!("Bob");
-    let lock = lock_out(&service.services[0], backend).await;
+    let lock = lock_out(&service.services[0], setup.backend()).await;
     let first = service.services[0]
         .signup(&body)
         .header("Idempotency-Key", "k")
         .send();
     let first = tokio::spawn(first);
     service.services[0]
-        .wait_for_metric(r#"idempotency_requests_total{result="first"} 1"#)
+        .wait_for_metric("idempotency_keys_in_flight 1")
         .await;
     for body in [&body, &other] {
         let begun = std::time::Instant::now();
@@ -218,7 +246,7 @@ async fn c4_c5_the_first_still_running_is_told(#[values(Sqlite, Postgres)] setup
 #[rstest]
 #[tokio::test]
 async fn c5_other_bodies_at_once_make_one_user_at_most(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
     let bodies: Vec<Value> = (0..8)
@@ -236,7 +264,7 @@ async fn c5_other_bodies_at_once_make_one_user_at_most(
 #[rstest]
 #[tokio::test]
 async fn c6_no_key_executes_unless_one_is_required(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     assert_eq!(
@@ -248,19 +276,22 @@ async fn c6_no_key_executes_unless_one_is_required(
     );
     let strict = Instances::start(setup, &[("IDEMPOTENCY_REQUIRED", "true")]).await;
     let body = somebody("ada@example.org");
-    problem(
-        strict.send(&[], &body).await,
-        400,
-        "idempotency-key-missing",
-    )
-    .await;
+    // Whatever the body is: it is not read.
+    for body in [&body, &json!({ "name": 1 })] {
+        problem(
+            strict.send(&[], body).await,
+            400,
+            "idempotency-key-missing",
+        )
+        .await;
+    }
     assert_eq!(strict.users().await, 0);
     assert_eq!(strict.send(&["k"], &body).await.status(), 201);
 }
 
 #[rstest]
 #[tokio::test]
-async fn c7_c10_c11_c12_what_is_no_key(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+async fn c7_c10_c11_c12_what_is_no_key(#[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup) {
     let service = Instances::start(setup, &[]).await;
     let body = somebody("ada@example.org");
     let long = "k".repeat(256);
@@ -287,7 +318,7 @@ async fn c7_c10_c11_c12_what_is_no_key(#[values(Sqlite, Postgres, TwoInstances)]
 #[rstest]
 #[tokio::test]
 async fn c8_c9_c13_c14_one_key_in_its_forms(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let body = somebody("ada@example.org");
@@ -307,7 +338,7 @@ async fn c8_c9_c13_c14_one_key_in_its_forms(
 
 #[rstest]
 #[tokio::test]
-async fn c15_a_key_on_a_read_is_ignored(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+async fn c15_a_key_on_a_read_is_ignored(#[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup) {
     let service = Instances::start(setup, &[]).await;
     for key in ["k", "", "\"open"] {
         let service = service.next();
@@ -321,10 +352,23 @@ async fn c15_a_key_on_a_read_is_ignored(#[values(Sqlite, Postgres, TwoInstances)
     }
 }
 
+#[tokio::test]
+async fn c16_a_key_on_another_path_is_another_key() {
+    let service = Inside::start(&[("BCRYPT_COST", "4")]).await;
+    let body = somebody("ada@example.org");
+    let signup = service.post("/signup", "k", &body).await;
+    assert_eq!(signup.status(), 201);
+    let other = service.post("/keyed", "k", &body).await;
+    assert_eq!(other.status(), 200);
+    assert_eq!(other.text().await.expect("text"), "executed");
+    let again = service.post("/signup", "k", &body).await;
+    assert!(is_replay(&again));
+}
+
 #[rstest]
 #[tokio::test]
 async fn c17_nothing_is_stored_before_execution(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let invalid = json!({ "name": "", "email": "ada@example.org", "password": "short" });
@@ -355,7 +399,7 @@ async fn c17_nothing_is_stored_before_execution(
 
 #[rstest]
 #[tokio::test]
-async fn c18_a_taken_address_is_replayed(#[values(Sqlite, Postgres, TwoInstances)] setup: Setup) {
+async fn c18_a_taken_address_is_replayed(#[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup) {
     let service = Instances::start(setup, &[]).await;
     let body = somebody("ada@example.org");
     assert_eq!(service.send(&["a"], &body).await.status(), 201);
@@ -376,16 +420,11 @@ async fn c18_a_taken_address_is_replayed(#[values(Sqlite, Postgres, TwoInstances
 #[rstest]
 #[tokio::test]
 async fn c19_overload_and_absence_are_not_stored(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
-    let backend = if matches!(setup, Sqlite) {
-        Backend::Sqlite
-    } else {
-        Backend::Postgres
-    };
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "1500")]).await;
     let body = somebody("ada@example.org");
-    let lock = lock_out(&service.services[0], backend).await;
+    let lock = lock_out(&service.services[0], setup.backend()).await;
     problem(service.send(&["k"], &body).await, 503, "unavailable").await;
     drop(lock);
     let again = service.send(&["k"], &body).await;
@@ -396,7 +435,7 @@ async fn c19_overload_and_absence_are_not_stored(
 #[rstest]
 #[tokio::test]
 async fn c20_an_answer_that_was_lost_is_given_again(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "6")]).await;
     let body = somebody("ada@example.org");
@@ -435,7 +474,7 @@ async fn c20_after_a_kill_as_well() {
 #[rstest]
 #[tokio::test]
 async fn c21_an_expired_key_executes_anew_and_is_removed(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("IDEMPOTENCY_TTL_SECONDS", "1")]).await;
     let body = somebody("ada@example.org");
@@ -457,7 +496,7 @@ async fn c21_an_expired_key_executes_anew_and_is_removed(
 #[rstest]
 #[tokio::test]
 async fn c23_values_count_and_not_their_order(
-    #[values(Sqlite, Postgres, TwoInstances)] setup: Setup,
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let first = whole(service.send(&["k"], &somebody("ada@example.org")).await).await;
@@ -482,12 +521,7 @@ async fn c23_values_count_and_not_their_order(
 async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup: Setup) {
     const OLD: &str = "the old secret of thirty-two bytes";
     const NEW: &str = "the new secret of thirty-two bytes";
-    let backend = if matches!(setup, Sqlite) {
-        Backend::Sqlite
-    } else {
-        Backend::Postgres
-    };
-    let database = Arc::new(Database::new(backend));
+    let database = Arc::new(Database::new(setup.backend()));
     let body = somebody("ada@example.org");
     let mut first = None;
     for settings in [
@@ -518,7 +552,9 @@ async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup
 
 #[rstest]
 #[tokio::test]
-async fn no_key_or_password_is_kept_or_logged(#[values(Sqlite, Postgres)] setup: Setup) {
+async fn no_key_or_password_is_kept_or_logged(
+    #[values(Sqlite, Postgres, PostgresRedis)] setup: Setup,
+) {
     let mut service = Instances::start(setup, &[("RUST_LOG", "trace")]).await;
     let body = somebody("ada@example.org");
     for _ in 0..2 {
@@ -543,6 +579,15 @@ async fn no_key_or_password_is_kept_or_logged(#[values(Sqlite, Postgres)] setup:
         !rows[0].contains("horse") && !rows[0].contains("very-secret"),
         "{rows:?}"
     );
+    if let Some(redis) = &service.redis {
+        let keys = redis.command(&["KEYS", "*"]);
+        let held: Vec<String> = keys.lines().map(|key| redis.command(&["GET", key])).collect();
+        assert!(held.iter().any(|value| value.starts_with('A')), "{held:?}");
+        let all = format!("{keys} {held:?}");
+        for secret in ["horse", "very-secret", "ada", "Ada"] {
+            assert!(!all.contains(secret), "{secret} in {all}");
+        }
+    }
     let service = &mut service.services[0];
     service.wait_for_line("answer replayed").await;
     let log = service.log_text();

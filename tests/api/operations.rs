@@ -79,8 +79,8 @@ async fn a_migration_taken_back_is_noticed(#[values(Sqlite, Postgres)] backend: 
 #[tokio::test]
 async fn a_read_only_postgresql_is_not_ready() {
     // A server of its own, as the setting is the server's.
-    let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
-    let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+    let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
+    let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = Arc::new(Database::Postgres(server.database()));
     let service = Service::start_on(database, &[]).await;
     assert_eq!(service.get("/ready").await.status(), 200);
@@ -159,8 +159,8 @@ async fn a_sqlite_that_somebody_else_locks_is_not_ready() {
 
 #[tokio::test]
 async fn a_postgresql_that_is_gone_is_not_ready_and_comes_back_by_itself() {
-    let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
-    let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+    let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
+    let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = Arc::new(Database::Postgres(server.database()));
     let settings = [("REQUEST_TIMEOUT_MS", "3000")];
     let service = Service::start_on(database, &settings).await;

@@ -20,8 +20,8 @@ use crate::proxy::Proxy;
 pub enum Place {
     Sqlite(TempDir),
     Postgres {
-        server: &'static throwaway_postgres::Server,
-        database: throwaway_postgres::Database,
+        server: &'static throwaway_servers::postgres::Server,
+        database: throwaway_servers::postgres::Database,
         /// Stands between the service and the server.
         proxy: Proxy,
     },
@@ -34,8 +34,8 @@ impl Place {
 
     pub fn postgres() -> Self {
         // A server of its own: it is stopped and cut off.
-        let server = throwaway_postgres::Server::start().expect("PostgreSQL starts");
-        let server: &'static throwaway_postgres::Server = Box::leak(Box::new(server));
+        let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
+        let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
         Self::Postgres {
             server,
             database: server.database(),

@@ -24,7 +24,11 @@ const ANSWER_LIFE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(10);
 const MAX_POLL: Duration = Duration::from_millis(160);
 
-/// The first byte of a lease, and of an answer.
+/// How far the clocks of two instances may be apart.
+const MAX_SKEW: Duration = Duration::from_secs(5);
+
+/// The first byte of a lease, and of an answer. In a lease, its end in microseconds since 1970
+/// follows, and a token.
 const LEASE: u8 = b'L';
 const ANSWER: u8 = b'A';
 
@@ -39,6 +43,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Makes the tokens.
     pub randomness: Arc<dyn Randomness>,
+    /// How long a request may run at most.
+    pub request_timeout: Duration,
 }
 
 /// What Redis says of a key.
@@ -85,7 +91,9 @@ impl Shared {
     }
 
     async fn lease(self, identity: Identity, life: Duration) -> Seen {
+        let now = self.clock.now();
         let mut value = vec![LEASE];
+        value.extend((now + life).timestamp_micros().to_be_bytes());
         value.extend(self.randomness.bytes());
         let name = name(identity.key);
         match self.redis.set_if_absent(&name, &value, life).await {
@@ -97,13 +105,23 @@ impl Shared {
                 is_held: true,
             }),
             Ok(Some(found)) => match found.split_first() {
-                Some((&LEASE, _)) => Seen::Running,
+                Some((&LEASE, lease)) if self.is_alive(lease, now) => Seen::Running,
                 Some((&ANSWER, sealed)) => {
-                    sealed::open(&identity, sealed, self.clock.now()).map_or(Seen::Nothing, Seen::Answered)
+                    sealed::open(&identity, sealed, now).map_or(Seen::Nothing, Seen::Answered)
                 }
                 _ => Seen::Nothing,
             },
         }
+    }
+
+    /// Whether a lease can be one that a request holds: what is left in Redis for ever must not
+    /// keep a key from being answered.
+    fn is_alive(&self, lease: &[u8], now: DateTime<Utc>) -> bool {
+        let longest = self.request_timeout + MAX_SKEW;
+        lease
+            .first_chunk()
+            .and_then(|end| DateTime::from_timestamp_micros(i64::from_be_bytes(*end)))
+            .is_some_and(|end| now < end + MAX_SKEW && end < now + longest)
     }
 
     /// Forgets the answer to a claim's key: from now on its record is to be asked.

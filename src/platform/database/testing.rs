@@ -52,7 +52,7 @@ impl TestDatabase {
                 (format!("sqlite://{}", file.display()), Box::new(folder))
             }
             Backend::Postgres => {
-                let database = throwaway_postgres::server().database();
+                let database = throwaway_servers::postgres::server().database();
                 (database.url(), Box::new(database))
             }
         };

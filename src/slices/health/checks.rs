@@ -11,6 +11,7 @@ use crate::lifecycle::Lifecycle;
 use crate::platform::database::{Database, migrate};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::problem::error_chain;
+use crate::platform::redis::Redis;
 use crate::slice::Platform;
 
 /// How long one check may take. They run side by side.
@@ -22,6 +23,7 @@ const FULL_PERCENT: f64 = 95.0;
 /// Runs the checks.
 pub struct Checks {
     database: Database,
+    redis: Option<Redis>,
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
 }
@@ -36,6 +38,8 @@ pub enum Status {
     Failed,
     /// It did not end within its time limit: the service is not ready.
     TimedOut,
+    /// It does not hold, and the service does without. It may be ready.
+    Degraded,
     /// The system does not tell. The service may be ready.
     Unknown,
 }
@@ -69,6 +73,9 @@ pub struct Report {
     database: Check,
     /// Every migration is applied.
     migrations: Check,
+    /// Redis takes writes. Never fails: the service does without. Missing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Check>,
     /// How busy the cores are. Never fails: a busy service is a ready one.
     cpu: Check,
     /// How full the memory is, of the container's limit where there is one. Fails above 95.
@@ -89,7 +96,12 @@ impl Report {
             &self.disk,
         ]
         .iter()
-        .all(|check| matches!(check.status, Status::Ok | Status::Unknown))
+        .all(|check| {
+            matches!(
+                check.status,
+                Status::Ok | Status::Degraded | Status::Unknown
+            )
+        })
     }
 }
 
@@ -129,6 +141,7 @@ impl Checks {
     pub fn new(platform: &Platform) -> Self {
         Self {
             database: platform.database.clone(),
+            redis: platform.redis.clone(),
             machine: Arc::clone(&platform.machine),
             lifecycle: platform.lifecycle.clone(),
         }
@@ -147,6 +160,7 @@ impl Checks {
             running,
             database,
             migrations,
+            redis: self.redis.as_ref().map(of_redis),
             cpu,
             memory,
             disk,
@@ -230,6 +244,17 @@ impl Checks {
             duration_ms: millis(begun),
             ..check
         }
+    }
+}
+
+/// What the circuit breaker knows. A Redis that nobody has asked since may have failed.
+fn of_redis(redis: &Redis) -> Check {
+    if redis.is_usable() {
+        return Check::of(Status::Ok);
+    }
+    Check {
+        detail: Some("signups go on without it".to_owned()),
+        ..Check::of(Status::Degraded)
     }
 }
 

@@ -6,7 +6,9 @@ use actix_web::{HttpResponse, web};
 use signup_service::app;
 use signup_service::config::{Settings, Sources};
 use signup_service::lifecycle::Lifecycle;
+use signup_service::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader};
 use signup_service::middleware::resource::{Methods, resource};
+use signup_service::platform::problem::Problem;
 use signup_service::slice::{Platform, Routes, Slice};
 use signup_service::slices;
 use utoipa::openapi::{OpenApi, OpenApiBuilder};
@@ -20,7 +22,8 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Starts the service with `/panic`, whose handler panics, and `/stuck`, which never answers.
+    /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers; and
+    /// `/keyed`, which says whether the key of a request was new to it.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let database = Database::new(Backend::Sqlite);
         let url = database.url();
@@ -49,6 +52,13 @@ impl Inside {
         let url = format!("http://{}{path}", self.address);
         reqwest::get(url).await.expect("an answer")
     }
+
+    /// A POST with a key.
+    pub async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> reqwest::Response {
+        let request = reqwest::Client::new().post(format!("http://{}{path}", self.address));
+        let request = request.header("Idempotency-Key", key).json(body);
+        request.send().await.expect("an answer")
+    }
 }
 
 fn no_api() -> OpenApi {
@@ -59,7 +69,8 @@ fn misbehaving(_: &Platform) -> Routes {
     Arc::new(|config: &mut web::ServiceConfig| {
         config
             .service(resource("/panic", Methods::Get, panicking))
-            .service(resource("/stuck", Methods::Get, stuck));
+            .service(resource("/stuck", Methods::Get, stuck))
+            .service(resource("/keyed", Methods::Post, keyed));
     })
 }
 
@@ -69,4 +80,15 @@ async fn panicking() -> HttpResponse {
 
 async fn stuck() -> HttpResponse {
     std::future::pending().await
+}
+
+async fn keyed(
+    idempotency: web::Data<Idempotency>,
+    key: IdempotencyHeader,
+) -> Result<HttpResponse, Problem> {
+    Ok(match idempotency.begin(key.0, "POST /keyed", &[]).await? {
+        Begun::First(_) => HttpResponse::Ok().body("executed"),
+        Begun::Unkeyed => HttpResponse::Ok().body("no key"),
+        Begun::Replay(response) => response,
+    })
 }

@@ -24,14 +24,14 @@ pub enum Backend {
 /// A database of one test.
 pub enum Database {
     Sqlite(TempDir),
-    Postgres(throwaway_postgres::Database),
+    Postgres(throwaway_servers::postgres::Database),
 }
 
 impl Database {
     pub fn new(backend: Backend) -> Self {
         match backend {
             Backend::Sqlite => Self::Sqlite(tempfile::tempdir().expect("a folder")),
-            Backend::Postgres => Self::Postgres(throwaway_postgres::server().database()),
+            Backend::Postgres => Self::Postgres(throwaway_servers::postgres::server().database()),
         }
     }
 

@@ -1,11 +1,7 @@
-//! A PostgreSQL server for one test process, from the machine's own binaries.
-//!
-//! [`server`] starts it once, on a free port, in a folder of its own. A watchdog outside the
-//! process stops it and removes the folder when the process ends, however it ends. Each test
-//! takes a [`Database`] of its own.
+//! PostgreSQL: [`server`] starts it once, and each test takes a [`Database`] of its own.
 
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,23 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::process::{free_port, retry_while_taken, signal, watch};
+
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What to do where the programs of PostgreSQL are missing.
 const MISSING: &str = "the programs of a PostgreSQL server (initdb, postgres, psql) were not found.\n\
     Install PostgreSQL 15 or newer, or run `make test`, which does it on Debian and Ubuntu.\n\
     Where they are in an unusual place, name their folder in PG_BIN.";
-
-/// Stops the server and removes its folder, once its standard input closes.
-const WATCHDOG: &str = r#"
-read -r _
-kill -CONT "$1" $(cat "/proc/$1/task/$1/children" 2>/dev/null) 2>/dev/null
-kill -INT "$1" 2>/dev/null
-tries=0
-while kill -0 "$1" 2>/dev/null && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
-kill -KILL "$1" 2>/dev/null
-rm -rf "$2"
-"#;
 
 /// A running server.
 pub struct Server {
@@ -75,20 +62,7 @@ impl Server {
     /// # Errors
     /// Where PostgreSQL is missing or does not start.
     pub fn start() -> io::Result<Self> {
-        const TRIES: u32 = 5;
-        // A port that was free a moment ago may not be any more.
-        let taken = |result: &io::Result<Self>| {
-            let kind = result.as_ref().err().map(io::Error::kind);
-            kind == Some(io::ErrorKind::AddrInUse)
-        };
-        let mut result = Self::start_on_a_free_port();
-        for _ in 1..TRIES {
-            if !taken(&result) {
-                break;
-            }
-            result = Self::start_on_a_free_port();
-        }
-        result
+        retry_while_taken(Self::start_on_a_free_port)
     }
 
     fn start_on_a_free_port() -> io::Result<Self> {
@@ -116,26 +90,14 @@ impl Server {
         }
         let port = free_port()?;
         let process = run(&bin, &folder, port, owner)?;
-        let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog"])
-            .arg(process.id().to_string())
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let stdin = watchdog
-            .stdin
-            .take()
-            .ok_or_else(|| io::Error::other("the watchdog has no input"))?;
+        let watchdog = watch(&process, &folder)?;
         let server = Self {
             bin,
             folder,
             port,
             owner,
             process: Mutex::new(process),
-            _watchdog: stdin,
+            _watchdog: watchdog,
             databases: AtomicU32::new(0),
         };
         server.wait_until_it_answers()?;
@@ -201,15 +163,7 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .id();
-        // The shell's own kill: a small machine has no program of that name. A child may end
-        // meanwhile.
-        let children = format!("$(cat /proc/{parent}/task/{parent}/children)");
-        let kill = format!("kill -s {name} {parent} && {{ kill -s {name} {children}; true; }}");
-        let status = Command::new("sh")
-            .args(["-c", &kill])
-            .stderr(Stdio::null())
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "{kill}");
+        signal(parent, name);
     }
 
     fn wait_until_it_answers(&self) -> io::Result<()> {
@@ -358,8 +312,4 @@ fn owner() -> io::Result<Option<Owner>> {
         })
         .map(Some)
         .ok_or_else(|| io::Error::other("this is root, and there is no account postgres or nobody"))
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
