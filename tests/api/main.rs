@@ -10,4 +10,5 @@ mod migrations;
 mod model;
 mod operations;
 mod read;
+mod redis;
 mod signup;
