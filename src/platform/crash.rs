@@ -3,8 +3,8 @@
 //!
 //! To add one, call [`point`] with a new name and put the name into [`POINTS`].
 
-/// Every point of a signup, in its order; the last is met only where there is a Redis.
-pub const POINTS: [&str; 8] = [
+/// Every point of a signup, in its order.
+pub const POINTS: [&str; 7] = [
     "begun",
     "record-written",
     "users-written",
@@ -12,8 +12,10 @@ pub const POINTS: [&str; 8] = [
     "event-written",
     "committed",
     "before-answer",
-    "answer-shared",
 ];
+
+/// One more, where there is a Redis: it has the answer.
+pub const ANSWER_SHARED: &str = "answer-shared";
 
 /// Ends the process here, if `CRASH_AT` names this point: `users-written:3` at its third passing.
 #[cfg(feature = "crash-points")]

@@ -13,7 +13,7 @@ pub struct Tables {
     pub users: Vec<(String, String)>,
     pub users_read: Vec<(String, String)>,
     pub events: Vec<String>,
-    /// Records that hold a password, which none may.
+    /// Records and values in Redis that hold what they must not.
     pub leaks: u64,
 }
 
@@ -68,6 +68,14 @@ impl Tables {
             events: events.into_iter().map(|(id, _)| id).collect(),
         }
     }
+}
+
+/// How many values in Redis hold a password or an address, in plain text.
+pub fn leaks_in(server: &throwaway_servers::redis::Server) -> u64 {
+    let keys = server.command(&["KEYS", "*"]);
+    let values = keys.lines().map(|key| server.command(&["GET", key]));
+    let leaks = values.filter(|value| value.contains("horse") || value.contains("@example"));
+    u64::try_from(leaks.count()).expect("few")
 }
 
 fn id_of(answer: &Answer) -> Option<String> {
@@ -140,7 +148,10 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
         }
     }
     if tables.leaks > 0 {
-        found.push(format!("8: {} records hold a password", tables.leaks));
+        found.push(format!(
+            "8: {} records or values hold what they must not",
+            tables.leaks
+        ));
     }
     found
 }

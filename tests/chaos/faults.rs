@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::instances::{Instances, Place};
-use crate::proxy::Mode;
+use crate::proxy::{Mode, Proxy};
+use throwaway_servers::redis::Server;
 
 /// Numbers that a seed repeats (xorshift64*, Vigna 2016).
 pub struct Chance(u64);
@@ -44,6 +45,10 @@ pub struct Faults {
     stops: u64,
     cuts: u64,
     database_stops: u64,
+    redis_kills: u64,
+    redis_stops: u64,
+    redis_losses: u64,
+    redis_refusals: u64,
     resets: u64,
     holes: u64,
     delays: u64,
@@ -53,12 +58,16 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kills, {} stops; database: {} sessions ended, {} stops; network: {} resets, \
-             {} black holes, {} delays",
+            "{} kills, {} stops; database: {} sessions ended, {} stops; Redis: {} kills, {} stops, \
+             {} losses, {} refusals; network: {} resets, {} black holes, {} delays",
             self.kills,
             self.stops,
             self.cuts,
             self.database_stops,
+            self.redis_kills,
+            self.redis_stops,
+            self.redis_losses,
+            self.redis_refusals,
             self.resets,
             self.holes,
             self.delays
@@ -82,25 +91,26 @@ pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
                 tokio::time::sleep(chance.millis(100, 2_000)).await;
                 instances.signal(number, "CONT");
             }
-            more => disturb(&instances.place, more - 7, &mut chance, &mut faults).await,
+            _ => disturb(&instances.place, &mut chance, &mut faults).await,
         }
     }
     faults
 }
 
-/// Does something to the database, or to the network before it.
-async fn disturb(place: &Place, what: usize, chance: &mut Chance, faults: &mut Faults) {
+/// Does something to the database, to Redis, or to the network before either.
+async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
     let Place::Postgres {
         server,
         database,
         proxy,
+        redis,
     } = place
     else {
         return;
     };
     let time = chance.millis(100, 2_000);
-    match what {
-        0 | 1 => {
+    match (chance.below(12), redis) {
+        (0..2, _) => {
             // Every session, wherever its transaction is.
             let end = format!(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
@@ -109,17 +119,52 @@ async fn disturb(place: &Place, what: usize, chance: &mut Chance, faults: &mut F
             server.sql("postgres", &end);
             faults.cuts += 1;
         }
-        2 => {
+        (2, _) => {
             server.signal("STOP");
             tokio::time::sleep(time).await;
             server.signal("CONT");
             faults.database_stops += 1;
         }
-        3 | 4 => {
+        (3..5, Some(redis)) => disturb_network(&redis.proxy, time, chance, faults).await,
+        (5..9, Some(redis)) => disturb_redis(&redis.server, time, chance, faults).await,
+        _ => disturb_network(proxy, time, chance, faults).await,
+    }
+}
+
+async fn disturb_redis(server: &Server, time: Duration, chance: &mut Chance, faults: &mut Faults) {
+    match chance.below(5) {
+        0 => {
+            server.kill();
+            tokio::time::sleep(time).await;
+            server.start_again();
+            faults.redis_kills += 1;
+        }
+        1 => {
+            server.signal("STOP");
+            tokio::time::sleep(time).await;
+            server.signal("CONT");
+            faults.redis_stops += 1;
+        }
+        2 | 3 => {
+            server.command(&["FLUSHALL"]);
+            faults.redis_losses += 1;
+        }
+        _ => {
+            server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+            tokio::time::sleep(time).await;
+            server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+            faults.redis_refusals += 1;
+        }
+    }
+}
+
+async fn disturb_network(proxy: &Proxy, time: Duration, chance: &mut Chance, faults: &mut Faults) {
+    match chance.below(4) {
+        0 | 1 => {
             proxy.reset();
             faults.resets += 1;
         }
-        5 => {
+        2 => {
             proxy.set(Mode::Hole);
             tokio::time::sleep(time).await;
             proxy.set(Mode::Pass);

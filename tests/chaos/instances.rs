@@ -24,7 +24,14 @@ pub enum Place {
         database: throwaway_servers::postgres::Database,
         /// Stands between the service and the server.
         proxy: Proxy,
+        redis: Option<Redis>,
     },
+}
+
+/// A Redis, and what stands between it and the service.
+pub struct Redis {
+    pub server: throwaway_servers::redis::Server,
+    pub proxy: Proxy,
 }
 
 impl Place {
@@ -40,7 +47,31 @@ impl Place {
             server,
             database: server.database(),
             proxy: Proxy::start(server.address()),
+            redis: None,
         }
+    }
+
+    pub fn postgres_and_redis() -> Self {
+        let mut place = Self::postgres();
+        if let Self::Postgres { redis, .. } = &mut place {
+            let server = throwaway_servers::redis::Server::start().expect("Redis starts");
+            let proxy = Proxy::start(server.address());
+            *redis = Some(Redis { server, proxy });
+        }
+        place
+    }
+
+    pub fn redis(&self) -> Option<&Redis> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres { redis, .. } => redis.as_ref(),
+        }
+    }
+
+    /// The points of a signup on this place.
+    pub fn points(&self) -> Vec<&'static str> {
+        let shared = self.redis().map(|_| crash::ANSWER_SHARED);
+        crash::POINTS.into_iter().chain(shared).collect()
     }
 
     /// Whether there is a network between the service and its data.
@@ -73,7 +104,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sqlite(_) => "SQLite",
-            Self::Postgres { .. } => "PostgreSQL",
+            Self::Postgres { redis: None, .. } => "PostgreSQL",
+            Self::Postgres { .. } => "PostgreSQL and Redis",
         })
     }
 }
@@ -107,13 +139,15 @@ impl Instances {
             crashes: Arc::default(),
         };
         for (number, instance) in (0_u64..).zip(&instances.all) {
-            let (instance, url) = (Arc::clone(instance), instances.place.service_url());
+            let (instance, place) = (Arc::clone(instance), Arc::clone(&instances.place));
             let (crashing, crashes) = (
                 Arc::clone(&instances.crashing),
                 Arc::clone(&instances.crashes),
             );
             let chance = Chance::new(seed ^ (number + 1));
-            std::thread::spawn(move || watch(&instance, &url, plant, &crashing, &crashes, chance));
+            std::thread::spawn(move || {
+                watch(&instance, &place, plant, &crashing, &crashes, chance)
+            });
         }
         instances.wait_until_ready(Duration::from_mins(1)).await;
         instances
@@ -198,18 +232,22 @@ impl Drop for Instances {
 /// The thread ends with the process of the test.
 fn watch(
     instance: &Instance,
-    url: &str,
+    place: &Place,
     plant: &str,
     crashing: &AtomicBool,
     crashes: &Mutex<BTreeMap<&'static str, u64>>,
     mut chance: Chance,
 ) {
+    let (points, url) = (place.points(), place.service_url());
+    let redis_url = place
+        .redis()
+        .map(|redis| format!("redis://{}/0", redis.proxy.address));
     loop {
-        let point = crash::POINTS[chance.below(crash::POINTS.len())];
+        let point = points[chance.below(points.len())];
         let passing = 1 + chance.below(30);
         let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
         command.env_clear().envs([
-            ("DATABASE_URL", url),
+            ("DATABASE_URL", &*url),
             ("DATABASE_MIGRATE", "true"),
             ("PORT", "0"),
             ("BCRYPT_COST", "4"),
@@ -218,6 +256,7 @@ fn watch(
             ("PLANT", plant),
             ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ]);
+        command.envs(redis_url.iter().map(|url| ("REDIS_URL", url)));
         if crashing.load(Ordering::Relaxed) {
             command.env("CRASH_AT", format!("{point}:{passing}"));
         }

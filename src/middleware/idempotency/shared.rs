@@ -153,7 +153,7 @@ impl Lease {
             let name = name(lease.identity.key);
             let told = lease.shared.redis.set(&name, &value, life).await;
             lease.is_held = told.is_err();
-            crash::point("answer-shared");
+            crash::point(crash::ANSWER_SHARED);
         });
     }
 }
