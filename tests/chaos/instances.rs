@@ -146,7 +146,7 @@ impl Instances {
             );
             let chance = Chance::new(seed ^ (number + 1));
             std::thread::spawn(move || {
-                watch(&instance, &place, plant, &crashing, &crashes, chance)
+                watch(&instance, &place, plant, &crashing, &crashes, chance);
             });
         }
         instances.wait_until_ready(Duration::from_mins(1)).await;

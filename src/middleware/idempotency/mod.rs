@@ -77,7 +77,7 @@ pub enum Begun {
     /// It has no key.
     Unkeyed,
     /// It is the first of its key, as far as is known.
-    First(First),
+    First(Box<First>),
 }
 
 /// The first request of a key. While it is held, others of the key wait.
@@ -167,13 +167,13 @@ impl Idempotency {
         if is_running {
             return Err(self.in_progress());
         }
-        Ok(Begun::First(First {
+        Ok(Begun::First(Box::new(First {
             claim,
             lease,
             metrics: self.metrics.clone(),
             _flight: flight,
             _counted: counted,
-        }))
+        })))
     }
 
     fn in_progress(&self) -> Problem {
