@@ -9,6 +9,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::blowfish::{self, Key, State};
 use crate::{Cost, Error, Hash, MAX_LANES, MAX_PASSWORD};
 
+#[cfg(test)]
+mod tests;
+
 /// One hash under way.
 ///
 /// A new lane has [`Cost::iterations`] before it. [`advance`] takes it forward, and
