@@ -22,10 +22,10 @@ pub(crate) type Key = [u32; SUBKEYS];
 /// The state of which every hash starts.
 pub(crate) const INITIAL: State = DIGITS_OF_PI;
 
-/// Fills `key`, which is all zeros, with `bytes` over and over again.
-pub(crate) fn repeat(bytes: impl Iterator<Item = u8> + Clone, key: &mut Key) {
+/// Fills `words`, which are all zero, with `bytes` over and over again.
+pub(crate) fn repeat(bytes: impl Iterator<Item = u8> + Clone, words: &mut [u32]) {
     let mut bytes = bytes.cycle();
-    for word in key {
+    for word in words {
         for byte in bytes.by_ref().take(4) {
             *word = *word << 8 | u32::from(byte);
         }
@@ -35,13 +35,18 @@ pub(crate) fn repeat(bytes: impl Iterator<Item = u8> + Clone, key: &mut Key) {
 /// bcrypt's first step: `ExpandKey` with both salt and password.
 pub(crate) fn set_up(state: &mut State, password: &Key, salt: &Key) {
     add_key(state, password);
-    let (mut left, mut right) = ([0], [0]);
+    let (mut left, mut right) = (0, 0);
     for word in (0..WORDS).step_by(2) {
-        left[0] ^= salt[word % 4];
-        right[0] ^= salt[word % 4 + 1];
-        encrypt(array::from_ref(state), &mut left, &mut right);
-        state[word] = left[0];
-        state[word + 1] = right[0];
+        // Four words are the whole salt.
+        left ^= salt[word % 4];
+        right ^= salt[word % 4 + 1];
+        encrypt(
+            array::from_ref(state),
+            array::from_mut(&mut left),
+            array::from_mut(&mut right),
+        );
+        state[word] = left;
+        state[word + 1] = right;
     }
 }
 
@@ -58,18 +63,22 @@ pub(crate) fn iterate<const N: usize>(
     }
 }
 
-/// bcrypt's last step: a fixed text, encrypted 64 times.
+/// bcrypt's last step: a fixed text, each block of it encrypted 64 times.
 pub(crate) fn digest(state: &State) -> [u8; 24] {
-    let mut digest = *b"OrpheanBeholderScryDoubt";
-    for block in digest.as_chunks_mut::<8>().0 {
-        let [a, b, c, d, e, f, g, h] = *block;
-        let mut left = [u32::from_be_bytes([a, b, c, d])];
-        let mut right = [u32::from_be_bytes([e, f, g, h])];
+    let mut words = [0; 6];
+    repeat(b"OrpheanBeholderScryDoubt".iter().copied(), &mut words);
+    for [left, right] in words.as_chunks_mut().0 {
         for _ in 0..64 {
-            encrypt(array::from_ref(state), &mut left, &mut right);
+            encrypt(
+                array::from_ref(state),
+                array::from_mut(left),
+                array::from_mut(right),
+            );
         }
-        block[..4].copy_from_slice(&left[0].to_be_bytes());
-        block[4..].copy_from_slice(&right[0].to_be_bytes());
+    }
+    let mut digest = [0; 24];
+    for (bytes, word) in digest.as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = word.to_be_bytes();
     }
     digest
 }

@@ -3,8 +3,6 @@
 //!
 //! `cargo test -p bcrypt-lanes --test digits_of_pi -- --ignored` writes the table anew.
 
-use std::fmt::Write;
-
 const COMMITTED: &str = include_str!("../src/digits_of_pi.rs");
 /// 18 subkeys and four boxes of 256 words.
 const WORDS: usize = 18 + 4 * 256;
@@ -18,7 +16,8 @@ fn divide(number: &mut Fixed, divisor: u32) {
     let mut rest = 0;
     for word in number {
         let dividend = rest << 32 | u64::from(*word);
-        *word = u32::try_from(dividend / u64::from(divisor)).unwrap();
+        *word =
+            u32::try_from(dividend / u64::from(divisor)).expect("the rest is below the divisor");
         rest = dividend % u64::from(divisor);
     }
 }
@@ -75,22 +74,17 @@ fn pi() -> Fixed {
 fn table() -> String {
     let pi = pi();
     assert_eq!(pi[0], 3);
-    let mut text = String::from(
+    let word = |word: &u32| format!("0x{:04x}_{:04x},", word >> 16, word & 0xffff);
+    let line = |words: &[u32]| words.iter().map(word).collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = pi[1..=WORDS].chunks(7).map(line).collect();
+    format!(
         "//! Written by `tests/digits_of_pi.rs`, which computes it.\n\
          \n\
          /// The first bits of pi after the point, 32 to a word.\n\
-         #[rustfmt::skip]\n",
-    );
-    writeln!(text, "pub(crate) const DIGITS_OF_PI: [u32; {WORDS}] = [").unwrap();
-    for line in pi[1..=WORDS].chunks(7) {
-        let words: Vec<String> = line
-            .iter()
-            .map(|word| format!("0x{:04x}_{:04x},", word >> 16, word & 0xffff))
-            .collect();
-        writeln!(text, "    {}", words.join(" ")).unwrap();
-    }
-    text.push_str("];\n");
-    text
+         #[rustfmt::skip]\n\
+         pub(crate) const DIGITS_OF_PI: [u32; {WORDS}] = [\n    {}\n];\n",
+        lines.join("\n    "),
+    )
 }
 
 #[test]

@@ -5,7 +5,8 @@ use bcrypt_lanes::{Cost, Error, Hash, Lane, MAX_LANES, MAX_PASSWORD, advance};
 const SALT: [u8; 16] = *b"sixteen bytes it";
 
 fn lane(cost: u32) -> Lane {
-    Lane::new(b"password", SALT, Cost::new(cost).unwrap()).unwrap()
+    let cost = Cost::new(cost).expect("the cost is in range");
+    Lane::new(b"password", SALT, cost).expect("the password is short enough")
 }
 
 fn remaining(lanes: &[Lane]) -> Vec<u32> {
@@ -14,7 +15,7 @@ fn remaining(lanes: &[Lane]) -> Vec<u32> {
 
 fn hash_of(mut lane: Lane) -> Hash {
     advance([&mut lane], u32::MAX);
-    lane.finish().unwrap()
+    lane.finish().expect("the lane is done")
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Published hashes.
 //!
 //! The parts before `2b` differ from it in nothing that these passwords show, so each is compared
-//! after its version. Left out are the hashes of `2x`, and those of crypt_blowfish's `2a` that
+//! after its version. Left out are the hashes of `2x`, and those of `crypt_blowfish`'s `2a` that
 //! differ from OpenBSD's.
 
 use bcrypt::HashParts;
@@ -91,7 +91,7 @@ const JBCRYPT: &[(&[u8], &str)] = &[
     ),
 ];
 
-/// Tests of crypt_blowfish (`wrapper.c`), by Solar Designer, also in PHP's test suite
+/// Tests of `crypt_blowfish` (`wrapper.c`), by Solar Designer, also in PHP's test suite
 /// (`crypt_blowfish.phpt`). The longest passwords of these have text after 72 bytes, to show that
 /// it is ignored; it is left out here, as a lane refuses it.
 const CRYPT_BLOWFISH: &[(&[u8], &str)] = &[
@@ -174,9 +174,9 @@ const PASSWORD4J: &[(&[u8], &str)] = &[
 ];
 
 fn lane(password: &[u8], published: &str) -> Lane {
-    let parts: HashParts = published.parse().unwrap();
-    let cost = Cost::new(parts.get_cost()).unwrap();
-    Lane::new(password, parts.get_salt_raw(), cost).unwrap()
+    let parts: HashParts = published.parse().expect("it is a hash");
+    let cost = Cost::new(parts.get_cost()).expect("its cost is in range");
+    Lane::new(password, parts.get_salt_raw(), cost).expect("its password is short enough")
 }
 
 fn check(vectors: &[(&[u8], &str)]) {
@@ -186,7 +186,7 @@ fn check(vectors: &[(&[u8], &str)]) {
         .collect();
     advance(&mut lanes, u32::MAX);
     for (lane, (password, published)) in lanes.into_iter().zip(vectors) {
-        let hash = lane.finish().unwrap().to_string();
+        let hash = lane.finish().expect("the lane is done").to_string();
         assert_eq!(hash[..3], *"$2b");
         assert_eq!(hash[3..], published[3..], "{password:?}");
     }
