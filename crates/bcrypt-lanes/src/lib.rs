@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+extern crate alloc;
+
+mod blowfish;
+mod cost;
+mod digits_of_pi;
+mod error;
+mod hash;
+mod lane;
+
+pub use cost::Cost;
+pub use error::Error;
+pub use hash::Hash;
+pub use lane::{Lane, advance};
+
+/// How many lanes are moved forward together, at most.
+pub const MAX_LANES: usize = 8;
+
+/// The longest password that bcrypt takes, in bytes.
+pub const MAX_PASSWORD: usize = 72;
