@@ -73,17 +73,21 @@ impl Service {
         }
         let database = open_database(&settings).await?;
         let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
-        let hasher = Pool::start(
-            PoolSettings {
-                cost: settings.hashing.cost,
-                threads: settings.hashing.threads,
-                queue: settings.hashing.queue,
-            },
-            Arc::clone(&randomness),
-        )
-        .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         let metrics = Metrics::new()
             .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?;
+        let hashing = settings.hashing;
+        let hasher = Pool::start(
+            PoolSettings {
+                cost: hashing.cost,
+                threads: hashing.threads,
+                lanes: hashing.lanes,
+                queue: hashing.queue,
+                nice: hashing.nice,
+            },
+            Arc::clone(&randomness),
+            metrics.clone(),
+        )
+        .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {

@@ -179,8 +179,12 @@ pub struct Hashing {
     pub cost: u32,
     /// Threads that hash.
     pub threads: usize,
+    /// Hashes that a thread moves forward together.
+    pub lanes: usize,
     /// Passwords that may wait.
     pub queue: usize,
+    /// How much the threads stand back behind those that serve requests.
+    pub nice: i32,
 }
 
 /// Settings of the logs.
@@ -256,7 +260,9 @@ impl Settings {
         let hashing = Hashing {
             cost: s.take("hashing.cost", |text| number(text, (4, 31))),
             threads: s.take_or("hashing.threads", cores, |text| number(text, (1, 1024))),
+            lanes: s.take("hashing.lanes", |text| number(text, (1, 8))),
             queue: s.take("hashing.queue", |text| number(text, (1, 100_000))),
+            nice: s.take("hashing.nice", |text| number(text, (0, 19))),
         };
         let idempotency = Idempotency {
             secret: s.take_optional("idempotency.secret", long_secret),

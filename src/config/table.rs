@@ -166,10 +166,24 @@ pub const SETTINGS: &[Setting] = &[
         "Threads that hash passwords.",
     ),
     fixed(
+        "BCRYPT_LANES",
+        "hashing.lanes",
+        "8",
+        "Hashes that a thread moves forward together, 1 to 8. Four take hardly longer than one; eight make \
+         some more a second, and each takes longer.",
+    ),
+    fixed(
         "BCRYPT_QUEUE",
         "hashing.queue",
         "256",
-        "Passwords that may wait for a thread. Beyond it the answer is 503.",
+        "Passwords that may wait for a lane. Beyond it the answer is 503.",
+    ),
+    fixed(
+        "BCRYPT_NICE",
+        "hashing.nice",
+        "10",
+        "How much hashing stands back behind the threads that serve requests: 0 not at all, 19 the most. On \
+         Linux only.",
     ),
     secret(worded(
         "IDEMPOTENCY_SECRET",

@@ -10,36 +10,67 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bcrypt::Version;
+use bcrypt_lanes::{Cost, Lane};
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::zeroize::Zeroizing;
 use sha2::Sha256;
 
 use crate::domain::{Password, PasswordHash};
 
-/// Hashes a password. Takes as long as the cost says: call it on a hashing thread.
+/// Hashes a password with the crate `bcrypt`. Takes as long as the cost says: call it on a hashing
+/// thread.
 ///
 /// # Panics
 /// When the cost is not 4 to 31; the settings are checked at start.
 #[must_use]
 pub fn hash(password: &Password, cost: u32, salt: [u8; 16]) -> PasswordHash {
-    PasswordHash::new(format(password.expose_bytes(), cost, salt))
+    hash_bytes(password.expose_bytes(), cost, salt)
 }
 
-fn format(password: &[u8], cost: u32, salt: [u8; 16]) -> String {
-    let salt_text = encode_salt(salt);
-    let digest = bcrypt::hash_with_salt(prehash(password, &salt_text), cost, salt)
+fn hash_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> PasswordHash {
+    let prehash = prehash(password, &encode_salt(salt));
+    let made = bcrypt::hash_with_salt(&*prehash, cost, salt)
         .expect("the cost was checked at start")
         .format_for_version(Version::TwoB);
-    // `$2b$12$` + 22 characters of salt + 31 of digest.
-    let digest = &digest[digest.len() - 31..];
-    format!("$bcrypt-sha256$v=2,t=2b,r={cost}${salt_text}${digest}")
+    format(cost, &made)
+}
+
+/// Begins to hash a password in a lane.
+///
+/// # Panics
+/// When the cost is not 4 to 31; the settings are checked at start.
+#[must_use]
+pub fn begin(password: &Password, cost: u32, salt: [u8; 16]) -> Lane {
+    begin_bytes(password.expose_bytes(), cost, salt)
+}
+
+fn begin_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> Lane {
+    let prehash = prehash(password, &encode_salt(salt));
+    let cost = Cost::new(cost).expect("the cost was checked at start");
+    Lane::new(prehash.as_bytes(), salt, cost).expect("44 characters are not too long")
+}
+
+/// Takes the hash out of a lane.
+///
+/// # Errors
+/// The lane, if it is not done.
+pub fn finish(lane: Lane) -> Result<PasswordHash, Lane> {
+    let hash = lane.finish()?;
+    Ok(format(hash.cost().get(), &hash.to_string()))
+}
+
+/// Puts what bcrypt made, `$2b$12$` + 22 characters of salt + 31 of digest, into the format.
+fn format(cost: u32, made: &str) -> PasswordHash {
+    let (salt, digest) = made[made.len() - 53..].split_at(22);
+    PasswordHash::new(format!("$bcrypt-sha256$v=2,t=2b,r={cost}${salt}${digest}"))
 }
 
 /// What bcrypt is given instead of the password.
-fn prehash(password: &[u8], salt_text: &str) -> String {
+fn prehash(password: &[u8], salt_text: &str) -> Zeroizing<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(salt_text.as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(password);
-    STANDARD.encode(mac.finalize().into_bytes())
+    Zeroizing::new(STANDARD.encode(mac.finalize().into_bytes()))
 }
 
 fn encode_salt(salt: [u8; 16]) -> String {
@@ -136,11 +167,21 @@ mod tests {
         unit.repeat(*times) + tail
     }
 
+    /// The hash by the crate, which is that of a lane too.
+    fn made(password: &[u8], cost: u32, salt: [u8; 16]) -> String {
+        let hash = hash_bytes(password, cost, salt);
+        let mut lane = begin_bytes(password, cost, salt);
+        bcrypt_lanes::advance([&mut lane], u32::MAX);
+        let by_lane = finish(lane).expect("it is done");
+        assert_eq!(by_lane.as_str(), hash.as_str());
+        hash.as_str().to_owned()
+    }
+
     #[test]
     fn passlib_makes_the_same_of_every_password() {
         for (number, vector) in VECTORS.iter().enumerate() {
             let (.., cost, expected) = *vector;
-            let made = format(password(vector).as_bytes(), cost, salt(number));
+            let made = made(password(vector).as_bytes(), cost, salt(number));
             assert_eq!(made, expected, "vector {number}");
         }
     }
@@ -150,8 +191,8 @@ mod tests {
         for (number, vector) in VECTORS.iter().enumerate() {
             let text = password(vector);
             if let Ok(password) = Password::parse(SecretString::from(text.as_str()), &[]) {
-                let made = hash(&password, 4, salt(number));
-                assert_eq!(made.as_str(), format(text.as_bytes(), 4, salt(number)));
+                let hash = hash(&password, 4, salt(number));
+                assert_eq!(hash.as_str(), made(text.as_bytes(), 4, salt(number)));
             }
         }
     }
@@ -159,7 +200,7 @@ mod tests {
     #[test]
     fn every_byte_counts_also_behind_the_seventy_second() {
         let shared = "0123456789".repeat(7) + "ab";
-        let made = |tail: &str| format((shared.clone() + tail).as_bytes(), 4, [1; 16]);
+        let made = |tail: &str| made((shared.clone() + tail).as_bytes(), 4, [1; 16]);
         let all = [
             made(""),
             made("c"),
@@ -175,7 +216,7 @@ mod tests {
 
     #[test]
     fn another_salt_makes_another_hash() {
-        let made = |salt| format(b"correct horse battery staple", 4, salt);
+        let made = |salt| made(b"correct horse battery staple", 4, salt);
         let (one, other) = (made([1; 16]), made([2; 16]));
         // Not the salt alone: the digest behind it too.
         assert_ne!(one[one.len() - 31..], other[other.len() - 31..]);

@@ -1,7 +1,12 @@
 //! Password hashing: the port that commands use, the format, and the bounded pool behind it.
+//!
+//! A thread of the pool moves several hashes forward together, in lanes; `bcrypt_lanes` says why
+//! this makes more of them.
 
 pub mod bcrypt_sha256;
+mod known_answers;
 mod pool;
+mod worker;
 
 use std::time::{Duration, Instant};
 

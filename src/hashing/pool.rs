@@ -1,7 +1,6 @@
 //! Threads of their own that hash, with a bounded queue before them.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,9 +8,11 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 
-use super::{HashError, PasswordHasher, bcrypt_sha256};
+use super::worker::{self, Engine};
+use super::{HashError, PasswordHasher, bcrypt_sha256, known_answers};
 use crate::domain::{Password, PasswordHash};
 use crate::platform::clock::Randomness;
+use crate::platform::metrics::{HashRefused, Metrics};
 
 /// How the pool is set up.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +21,12 @@ pub struct PoolSettings {
     pub cost: u32,
     /// Threads that hash.
     pub threads: usize,
-    /// Passwords that may wait for a thread.
+    /// Hashes that a thread moves forward together, 1 to 8.
+    pub lanes: usize,
+    /// Passwords that may wait for a lane.
     pub queue: usize,
+    /// How much the threads stand back behind others: 0 to 19, as for `nice`.
+    pub nice: i32,
 }
 
 /// How long the estimate of a hash is trusted where it lets nothing be hashed.
@@ -32,16 +37,20 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    settings: PoolSettings,
+/// What the threads share with those who ask.
+pub(super) struct Shared {
+    pub(super) settings: PoolSettings,
+    pub(super) engine: Engine,
+    pub(super) randomness: Arc<dyn Randomness>,
+    pub(super) metrics: Metrics,
     state: Mutex<State>,
     wake: Condvar,
-    randomness: Arc<dyn Randomness>,
 }
 
 struct State {
     queue: VecDeque<Job>,
-    busy: usize,
+    /// Lanes in use, for each thread.
+    in_use: Vec<usize>,
     closed: bool,
     /// How long one hash takes: a moving average.
     one_hash: Duration,
@@ -49,43 +58,69 @@ struct State {
     measured: Instant,
 }
 
-struct Job {
-    password: Password,
+/// A password that is to be hashed.
+pub(super) struct Job {
+    pub(super) password: Password,
+    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
     deadline: Instant,
-    reply: oneshot::Sender<Result<PasswordHash, HashError>>,
+    submitted: Instant,
 }
 
 impl Job {
     /// Whether somebody still waits for it.
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         !self.reply.is_closed() && Instant::now() < self.deadline
     }
 }
 
 impl Pool {
-    /// Starts the threads.
+    /// Starts the threads, with lanes if these make the right hashes here.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(settings: PoolSettings, randomness: Arc<dyn Randomness>) -> std::io::Result<Self> {
+    pub fn start(
+        settings: PoolSettings,
+        randomness: Arc<dyn Randomness>,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
+        let engine = if known_answers::lanes_are_right() {
+            Engine::Lanes(settings.lanes)
+        } else {
+            tracing::error!(
+                "hashing in lanes gives wrong hashes on this machine: hashing one by one, \
+                 several times slower; please report it"
+            );
+            Engine::OneByOne
+        };
+        Self::start_with(engine, settings, randomness, metrics)
+    }
+
+    fn start_with(
+        engine: Engine,
+        settings: PoolSettings,
+        randomness: Arc<dyn Randomness>,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             settings,
+            engine,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
-                busy: 0,
+                in_use: vec![0; settings.threads],
                 closed: false,
                 one_hash: estimate(settings.cost),
                 measured: Instant::now(),
             }),
             wake: Condvar::new(),
             randomness,
+            metrics,
         });
         let pool = Self { shared };
-        for number in 0..settings.threads {
+        for thread in 0..settings.threads {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new()
-                .name(format!("hashing-{number}"))
-                .spawn(move || shared.work())?;
+                .name(format!("hashing-{thread}"))
+                .spawn(move || worker::work(&shared, thread))?;
         }
         Ok(pool)
     }
@@ -107,20 +142,21 @@ impl PasswordHasher for Pool {
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job {
             password,
-            deadline,
             reply,
+            deadline,
+            submitted: Instant::now(),
         })?;
-        // No longer than that: whoever leaves is not hashed for, or hashed for in vain.
+        // No longer than that: whoever leaves is not hashed for any more.
         if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
             return hashed;
         }
         let state = self.shared.lock();
-        Err(if state.closed {
-            HashError::Stopped
-        } else {
-            HashError::Overloaded {
-                retry_after: state.wait_for_a_thread(&self.shared.settings),
-            }
+        if state.closed {
+            return Err(HashError::Stopped);
+        }
+        self.shared.metrics.hash_refused(HashRefused::Deadline);
+        Err(HashError::Overloaded {
+            retry_after: state.wait_for_a_lane(self.shared.slots()),
         })
     }
 }
@@ -131,6 +167,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Hashes that can be under way at a time.
+    fn slots(&self) -> usize {
+        self.settings.threads * self.engine.lanes()
+    }
+
     fn submit(&self, job: Job) -> Result<(), HashError> {
         let mut state = self.lock();
         if state.closed {
@@ -138,53 +179,69 @@ impl Shared {
         }
         // Whoever left must not keep out who is here.
         state.queue.retain(Job::is_wanted);
-        let wait = state.wait_for_a_thread(&self.settings);
+        let wait = state.wait_for_a_lane(self.slots());
         let expected_end = Instant::now() + wait + state.one_hash;
-        let too_late = expected_end > job.deadline && !state.probe();
-        if state.queue.len() >= self.settings.queue || too_late {
+        let refused = if state.queue.len() >= self.settings.queue {
+            Some(HashRefused::QueueFull)
+        } else if expected_end > job.deadline && !state.probe() {
+            Some(HashRefused::Deadline)
+        } else {
+            state.queue.push_back(job);
+            None
+        };
+        self.metrics.hashes_waiting(state.queue.len());
+        drop(state);
+        if let Some(reason) = refused {
+            self.metrics.hash_refused(reason);
             return Err(HashError::Overloaded { retry_after: wait });
         }
-        state.queue.push_back(job);
-        drop(state);
         self.wake.notify_one();
         Ok(())
     }
 
-    fn work(&self) {
-        while let Some(job) = self.next_job() {
-            let begun = Instant::now();
-            // A panic must not cost the pool a thread.
-            let hash = catch_unwind(AssertUnwindSafe(|| {
-                let salt = self.randomness.bytes();
-                bcrypt_sha256::hash(&job.password, self.settings.cost, salt)
-            }));
-            let mut state = self.lock();
-            state.busy -= 1;
-            state.measure(begun.elapsed());
-            drop(state);
-            // The client may be gone; then nobody wants it.
-            let _ = job.reply.send(hash.map_err(|_| HashError::Failed));
-        }
-    }
-
-    /// The next job that somebody still waits for; `None` when the pool closes.
-    fn next_job(&self) -> Option<Job> {
+    /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
+    /// waits for. A thread that has none waits for one; `None` when the pool closes.
+    pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<Job>> {
+        let lanes = self.engine.lanes();
+        let mut jobs = Vec::new();
         let mut state = self.lock();
+        state.in_use[thread] = in_use;
         loop {
+            // A thread that has more than another leaves the rest to that one.
+            while state.in_use[thread] < lanes
+                && state
+                    .in_use
+                    .iter()
+                    .all(|other| state.in_use[thread] <= *other)
+                && let Some(job) = state.queue.pop_front()
+            {
+                if job.is_wanted() {
+                    self.metrics.hash_waited(job.submitted.elapsed());
+                    state.in_use[thread] += 1;
+                    jobs.push(job);
+                }
+            }
+            self.metrics.hashes_waiting(state.queue.len());
+            self.metrics.lanes_in_use(state.in_use.iter().sum());
+            if in_use + jobs.len() > 0 {
+                return Some(jobs);
+            }
             if state.closed {
                 return None;
-            }
-            while let Some(job) = state.queue.pop_front() {
-                if job.is_wanted() {
-                    state.busy += 1;
-                    return Some(job);
-                }
             }
             state = self
                 .wake
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes note that a hash of a thread has ended, and how long it took.
+    pub(super) fn ended(&self, thread: usize, took: Duration) {
+        self.metrics.hash_took(took);
+        let mut state = self.lock();
+        state.in_use[thread] -= 1;
+        state.measure(took);
     }
 }
 
@@ -203,7 +260,7 @@ impl State {
     /// Whether one password is to be hashed against the estimate: where the estimate refuses
     /// everything, nothing else would ever correct it.
     fn probe(&mut self) -> bool {
-        let idle = self.busy == 0 && self.queue.is_empty();
+        let idle = self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty();
         let probe = idle && self.measured.elapsed() >= PROBE_AFTER;
         if probe {
             self.measured = Instant::now();
@@ -211,13 +268,13 @@ impl State {
         probe
     }
 
-    /// How long a password that came now would wait before a thread takes it.
-    fn wait_for_a_thread(&self, settings: &PoolSettings) -> Duration {
-        let ahead = self.queue.len() + self.busy;
-        if ahead < settings.threads {
+    /// How long a password that came now would wait before a lane takes it.
+    fn wait_for_a_lane(&self, slots: usize) -> Duration {
+        let ahead = self.queue.len() + self.in_use.iter().sum::<usize>();
+        if ahead < slots {
             return Duration::ZERO;
         }
-        let rounds = (ahead - settings.threads) / settings.threads + 1;
+        let rounds = (ahead - slots) / slots + 1;
         self.one_hash * u32::try_from(rounds).unwrap_or(u32::MAX)
     }
 }
@@ -305,16 +362,33 @@ mod tests {
         }
     }
 
-    /// A pool at the lowest cost, whose hashes wait at the gate.
-    fn pool(threads: usize, queue: usize) -> (Pool, Arc<Gate>) {
+    /// Hashes one after the other in each thread, at the lowest cost.
+    const ONE_LANE: PoolSettings = PoolSettings {
+        cost: 4,
+        threads: 1,
+        lanes: 1,
+        queue: 10,
+        nice: 0,
+    };
+
+    fn start(settings: PoolSettings, randomness: Arc<dyn Randomness>) -> Pool {
+        let metrics = Metrics::new().expect("names that differ");
+        Pool::start(settings, randomness, metrics).expect("threads")
+    }
+
+    /// A pool whose hashes wait at the gate.
+    fn gated(settings: PoolSettings) -> (Pool, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
-        let settings = PoolSettings {
-            cost: 4,
+        let pool = start(settings, Arc::clone(&gate) as Arc<dyn Randomness>);
+        (pool, gate)
+    }
+
+    fn pool(threads: usize, queue: usize) -> (Pool, Arc<Gate>) {
+        gated(PoolSettings {
             threads,
             queue,
-        };
-        let pool = Pool::start(settings, Arc::clone(&gate) as Arc<dyn Randomness>);
-        (pool.expect("threads"), gate)
+            ..ONE_LANE
+        })
     }
 
     fn password() -> Password {
@@ -490,12 +564,7 @@ mod tests {
                 [7; 16]
             }
         }
-        let settings = PoolSettings {
-            cost: 4,
-            threads: 1,
-            queue: 2,
-        };
-        let pool = Pool::start(settings, Arc::new(Broken::default())).expect("threads");
+        let pool = start(ONE_LANE, Arc::new(Broken::default()));
         let failed = pool.hash(password(), far()).await;
         assert_eq!(failed.expect_err("it panics"), HashError::Failed);
         pool.hash(password(), far())
@@ -520,5 +589,146 @@ mod tests {
         gate.open();
         assert!(begun.await.is_ok());
         assert_eq!(gate.asked().len(), 1);
+    }
+
+    /// What a cost has to be for a hash to take seconds: nothing else is as long.
+    const LONG: u32 = 16;
+
+    #[tokio::test]
+    async fn a_password_joins_while_another_is_hashed() {
+        let (pool, gate) = gated(PoolSettings {
+            cost: 12,
+            lanes: 2,
+            ..ONE_LANE
+        });
+        gate.open();
+        let mut first = waiting(&pool);
+        gate.wait_for(1);
+        let second = waiting(&pool);
+        gate.wait_for(2);
+        assert!(
+            (&mut first).now_or_never().is_none(),
+            "it waited for the first"
+        );
+        assert!(first.await.is_ok() && second.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn work_spreads_over_the_threads_before_lanes_fill_up() {
+        let (pool, gate) = gated(PoolSettings {
+            cost: LONG,
+            threads: 2,
+            lanes: 8,
+            ..ONE_LANE
+        });
+        gate.open();
+        for count in 1..=6 {
+            let hashing = waiting(&pool);
+            gate.wait_for(count);
+            // Never dropped: it is under way until the test ends.
+            std::mem::forget(hashing);
+            let in_use = pool.shared.lock().in_use.clone();
+            assert!(in_use[0].abs_diff(in_use[1]) <= 1, "{in_use:?}");
+            assert_eq!(in_use[0] + in_use[1], count);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_client_left_is_dropped_on_the_way() {
+        let (pool, gate) = gated(PoolSettings {
+            cost: LONG,
+            ..ONE_LANE
+        });
+        gate.open();
+        let leaver = waiting(&pool);
+        gate.wait_for(1);
+        let begun = Instant::now();
+        drop(leaver);
+        let next = waiting(&pool);
+        gate.wait_for(2);
+        let one_hash = pool.shared.lock().one_hash;
+        assert!(
+            begun.elapsed() < one_hash / 2,
+            "{:?} of {one_hash:?}",
+            begun.elapsed()
+        );
+        drop(next);
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_deadline_passes_is_refused_then_and_dropped() {
+        let (pool, gate) = gated(PoolSettings {
+            cost: LONG,
+            ..ONE_LANE
+        });
+        gate.open();
+        pool.shared.lock().one_hash = Duration::ZERO;
+        let refused = pool.hash(password(), Instant::now() + LIMIT / 300).await;
+        assert!(matches!(refused, Err(HashError::Overloaded { .. })));
+        gate.wait_for(1);
+        let next = waiting(&pool);
+        gate.wait_for(2);
+        drop(next);
+    }
+
+    #[tokio::test]
+    async fn without_lanes_the_hashes_are_those_of_the_crate() {
+        let metrics = Metrics::new().expect("names that differ");
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let randomness = Arc::clone(&gate) as Arc<dyn Randomness>;
+        let pool = Pool::start_with(Engine::OneByOne, ONE_LANE, randomness, metrics);
+        let pool = pool.expect("threads");
+        for salt in 1..=3 {
+            let hash = pool.hash(password(), far()).await.expect("a hash");
+            let expected = bcrypt_sha256::hash(&password(), 4, [salt; 16]);
+            assert_eq!(hash.as_str(), expected.as_str());
+        }
+    }
+
+    #[tokio::test]
+    async fn lanes_that_are_full_make_the_hashes_of_the_crate() {
+        let (pool, gate) = gated(PoolSettings {
+            cost: 5,
+            threads: 2,
+            lanes: 8,
+            queue: 100,
+            ..ONE_LANE
+        });
+        gate.open();
+        let hashes = join_all((0..60).map(|_| pool.hash(password(), far()))).await;
+        let mut made: Vec<String> = hashes
+            .into_iter()
+            .map(|hash| hash.expect("a hash").as_str().to_owned())
+            .collect();
+        let expected = |salt| bcrypt_sha256::hash(&password(), 5, [salt; 16]);
+        let mut expected: Vec<String> = (1..=60)
+            .map(|salt| expected(salt).as_str().to_owned())
+            .collect();
+        made.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(made, expected);
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn threads_stand_back() {
+        let (pool, gate) = gated(PoolSettings {
+            nice: 7,
+            ..ONE_LANE
+        });
+        let hashing = waiting(&pool);
+        gate.wait_for(1);
+        let nices = std::fs::read_dir("/proc/self/task")
+            .expect("threads")
+            .filter_map(|thread| {
+                let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+                // Behind the name in brackets, `nice` is the 17th: proc_pid_stat(5).
+                let (_, fields) = stat.rsplit_once(") ")?;
+                fields.split(' ').nth(16).map(str::to_owned)
+            });
+        assert!(nices.into_iter().any(|nice| nice == "7"));
+        gate.open();
+        assert!(hashing.await.is_ok());
     }
 }

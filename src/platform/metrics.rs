@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Upper bounds, in seconds: 1 ms to 10 s.
@@ -23,6 +23,27 @@ pub struct Metrics {
     keys_in_flight: IntGauge,
     breakers: IntGaugeVec,
     duplicates: IntCounter,
+    hashing: Hashing,
+}
+
+/// The figures of password hashing.
+#[derive(Clone)]
+struct Hashing {
+    waiting: IntGauge,
+    lanes: IntGauge,
+    batch: Histogram,
+    wait: Histogram,
+    duration: Histogram,
+    refused: IntCounterVec,
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashRefused {
+    /// Too many were waiting.
+    QueueFull,
+    /// It would have ended too late, or did not end in time.
+    Deadline,
 }
 
 /// What a request with an idempotency key was answered.
@@ -80,6 +101,7 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let hashing = Hashing::new(&registry)?;
         let duplicates = IntCounter::new(
             "signup_duplicate_attempts_total",
             "Signups for an address that had an account.",
@@ -122,6 +144,7 @@ impl Metrics {
             keys_in_flight,
             breakers,
             duplicates,
+            hashing,
         })
     }
 
@@ -183,6 +206,41 @@ impl Metrics {
         self.duplicates.inc();
     }
 
+    /// Notes how many passwords wait for a lane.
+    pub fn hashes_waiting(&self, count: usize) {
+        self.hashing.waiting.set(integer(count));
+    }
+
+    /// Notes how many lanes are in use, over all threads.
+    pub fn lanes_in_use(&self, count: usize) {
+        self.hashing.lanes.set(integer(count));
+    }
+
+    /// Counts a slice that moved so many hashes forward.
+    pub fn hash_batch(&self, lanes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "eight at most")]
+        self.hashing.batch.observe(lanes as f64);
+    }
+
+    /// Counts a password that waited so long for its lane.
+    pub fn hash_waited(&self, time: Duration) {
+        self.hashing.wait.observe(time.as_secs_f64());
+    }
+
+    /// Counts a hash that took so long, from its first slice to its last.
+    pub fn hash_took(&self, time: Duration) {
+        self.hashing.duration.observe(time.as_secs_f64());
+    }
+
+    /// Counts a password that was not hashed.
+    pub fn hash_refused(&self, reason: HashRefused) {
+        let reason = match reason {
+            HashRefused::QueueFull => "queue_full",
+            HashRefused::Deadline => "deadline",
+        };
+        self.hashing.refused.with_label_values(&[reason]).inc();
+    }
+
     /// Everything, in Prometheus' text format.
     ///
     /// # Errors
@@ -192,6 +250,57 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+impl Hashing {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let histogram =
+                Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let refused = IntCounterVec::new(
+            Opts::new(
+                "password_hash_rejected_total",
+                "Passwords that were not hashed because of too much load.",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self {
+            waiting: gauge(
+                "password_hash_queue_depth",
+                "Passwords that wait for a lane.",
+            )?,
+            lanes: gauge("password_hash_lanes_in_use", "Password hashes under way.")?,
+            batch: histogram(
+                "password_hash_batch_size",
+                "Hashes that were moved forward together in a slice.",
+                &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            )?,
+            wait: histogram(
+                "password_hash_wait_seconds",
+                "Time that a password waited for its lane.",
+                &BUCKETS,
+            )?,
+            duration: histogram(
+                "password_hash_duration_seconds",
+                "Time from the first slice of a password hash to its last.",
+                &BUCKETS,
+            )?,
+            refused,
+        })
+    }
+}
+
+fn integer(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Statuses as text without an allocation for those that are answered.

@@ -1,0 +1,129 @@
+//! A hashing thread: several hashes in lanes, moved forward together in short slices.
+//!
+//! Between two slices, finished lanes leave and waiting passwords join. So nobody waits for the end
+//! of somebody else's hash, and nothing waits for a batch to fill.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use bcrypt_lanes::Lane;
+
+use super::pool::{Job, Shared};
+use super::{HashError, bcrypt_sha256};
+use crate::domain::PasswordHash;
+
+/// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
+const SLICE: u32 = 32;
+
+/// How a thread hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Up to so many together.
+    Lanes(usize),
+    /// With the crate `bcrypt`, each to its end.
+    OneByOne,
+}
+
+impl Engine {
+    /// Hashes that a thread has under way at a time.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Self::Lanes(lanes) => lanes,
+            Self::OneByOne => 1,
+        }
+    }
+}
+
+/// A hash under way.
+struct Running {
+    job: Job,
+    /// `None` where the hash is made in one go.
+    lane: Option<Lane>,
+    begun: Instant,
+}
+
+/// Hashes until the pool closes and what has begun has ended.
+pub fn work(shared: &Shared, thread: usize) {
+    stand_back(shared.settings.nice);
+    let mut running: Vec<Running> = Vec::with_capacity(shared.engine.lanes());
+    loop {
+        running.retain(|running| running.job.is_wanted());
+        let Some(jobs) = shared.take(thread, running.len()) else {
+            return;
+        };
+        for job in jobs {
+            // A panic must not cost the pool a thread, nor the others their hashes.
+            match catch_unwind(AssertUnwindSafe(|| begin(shared, &job))) {
+                Ok(lane) => running.push(Running {
+                    job,
+                    lane,
+                    begun: Instant::now(),
+                }),
+                Err(_) => reply(job, Err(HashError::Failed)),
+            }
+        }
+        shared.metrics.hash_batch(running.len());
+        advance(shared, thread, &mut running);
+    }
+}
+
+fn begin(shared: &Shared, job: &Job) -> Option<Lane> {
+    match shared.engine {
+        Engine::OneByOne => None,
+        Engine::Lanes(_) => {
+            let salt = shared.randomness.bytes();
+            Some(bcrypt_sha256::begin(
+                &job.password,
+                shared.settings.cost,
+                salt,
+            ))
+        }
+    }
+}
+
+/// Moves every hash forward by a slice, and answers for those that are done.
+fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running>) {
+    let lanes = running
+        .iter_mut()
+        .filter_map(|running| running.lane.as_mut());
+    if catch_unwind(AssertUnwindSafe(|| bcrypt_lanes::advance(lanes, SLICE))).is_err() {
+        running
+            .drain(..)
+            .for_each(|running| reply(running.job, Err(HashError::Failed)));
+        return;
+    }
+    let is_done = |running: &mut Running| running.lane.as_ref().is_none_or(Lane::is_done);
+    for done in running.extract_if(.., is_done) {
+        let Running { job, lane, begun } = done;
+        let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &job, lane)));
+        shared.ended(thread, begun.elapsed());
+        reply(job, hash.map_err(|_| HashError::Failed));
+    }
+}
+
+fn end(shared: &Shared, job: &Job, lane: Option<Lane>) -> PasswordHash {
+    lane.and_then(|lane| bcrypt_sha256::finish(lane).ok())
+        .unwrap_or_else(|| {
+            let salt = shared.randomness.bytes();
+            bcrypt_sha256::hash(&job.password, shared.settings.cost, salt)
+        })
+}
+
+fn reply(job: Job, hash: Result<PasswordHash, HashError>) {
+    // The client may be gone; then nobody wants it.
+    let _ = job.reply.send(hash);
+}
+
+/// Lets the threads that serve requests go first. It is no loss where it fails: they then share
+/// the cores evenly.
+#[cfg(target_os = "linux")]
+fn stand_back(nice: i32) {
+    // On Linux, priorities are those of threads: see setpriority(2), "C library/kernel differences".
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
+        tracing::warn!(reason = %error, "hashing threads have the priority of the others");
+    }
+}
+
+/// Elsewhere the priority would be that of the whole process.
+#[cfg(not(target_os = "linux"))]
+const fn stand_back(_: i32) {}
