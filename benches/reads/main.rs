@@ -8,12 +8,15 @@
 //! `cargo bench --bench reads` prints a table and writes `target/bench/reads.json`.
 
 mod bare;
+#[path = "../common/mod.rs"]
+mod common;
 mod load;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
-use serde_json::{Value, json};
+use common::{Failure, Server, machine, migrate, write_json};
+use serde_json::json;
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
@@ -22,8 +25,6 @@ const USERS: u128 = 1_000;
 const WANTED_RATIO: f64 = 0.85;
 
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
-
-type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +60,7 @@ fn run() -> Result<bool, Failure> {
     let mut candidates = vec![Candidate::new(
         "constant",
         "none",
-        Server::bench(&["serve-constant"])?,
+        bench(&["serve-constant"])?,
     )];
     for database in DATABASES {
         let url = match database {
@@ -73,12 +74,12 @@ fn run() -> Result<bool, Failure> {
         candidates.push(Candidate::new(
             "bare",
             database,
-            Server::bench(&["serve-bare", &url])?,
+            bench(&["serve-bare", &url])?,
         ));
         candidates.push(Candidate::new(
             "service",
             database,
-            Server::service(&url, &log)?,
+            Server::service(&url, &log, &[])?,
         ));
     }
     for round in 1..=ROUNDS {
@@ -145,42 +146,20 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             json!((ratio * 1000.0).round() / 1000.0),
         );
     }
-    write_json(&json!({
-        "what": "GET /users/{id}",
-        "machine": machine(),
-        "connections": load::CONNECTIONS,
-        "rounds": ROUNDS,
-        "seconds_a_round": SECONDS,
-        "rows": rows,
-        "service_to_bare": ratios,
-        "wanted_ratio": WANTED_RATIO,
-    }))?;
-    Ok(reached)
-}
-
-fn write_json(report: &Value) -> Result<(), Failure> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(
-        folder.join("reads.json"),
-        serde_json::to_string_pretty(report)? + "\n",
+    write_json(
+        "reads",
+        &json!({
+            "what": "GET /users/{id}",
+            "machine": machine(),
+            "connections": load::CONNECTIONS,
+            "rounds": ROUNDS,
+            "seconds_a_round": SECONDS,
+            "rows": rows,
+            "service_to_bare": ratios,
+            "wanted_ratio": WANTED_RATIO,
+        }),
     )?;
-    println!("written: target/bench/reads.json");
-    Ok(())
-}
-
-/// The machine, in one line: figures mean nothing without it.
-fn machine() -> String {
-    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    format!("{model}, {} cores", threads())
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    Ok(reached)
 }
 
 impl Candidate {
@@ -200,71 +179,12 @@ impl Candidate {
     }
 }
 
-/// A server process; killed when dropped.
-struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    /// A server of this program.
-    fn bench(arguments: &[&str]) -> Result<Self, Failure> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
-        let mut lines = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
-        let address = lines.next().ok_or("the bare server did not start")??;
-        Ok(Self { process, address })
-    }
-
-    /// The service as it is delivered: all middleware, logs at `info`, metrics.
-    fn service(url: &str, log: &std::path::Path) -> Result<Self, Failure> {
-        let process = Command::new(env!("CARGO_BIN_EXE_signup-service"))
-            .env_clear()
-            .env("DATABASE_URL", url)
-            .env("PORT", "0")
-            .env("LOG_FORMAT", "json")
-            .env("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more")
-            .env("RUST_LOG", "info")
-            .stdout(std::fs::File::create(log)?)
-            .spawn()?;
-        let mut server = Self {
-            process,
-            address: String::new(),
-        };
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < std::time::Duration::from_secs(30) {
-            let ready = std::fs::read_to_string(log)?
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find_map(|line| Some(line["address"].as_str()?.to_owned()));
-            if let Some(address) = ready {
-                server.address = address;
-                return Ok(server);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        Err("the service did not start".into())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn migrate(url: &str) -> Result<(), Failure> {
-    let status = Command::new(env!("CARGO_BIN_EXE_signup-service"))
-        .arg("migrate")
-        .env_clear()
-        .env("DATABASE_URL", url)
-        .stdout(Stdio::null())
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err("the migrations failed".into())
-    }
+/// A server of this program.
+fn bench(arguments: &[&str]) -> Result<Server, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments).stdout(Stdio::piped());
+    let mut process = command.spawn()?;
+    let mut lines = BufReader::new(process.stdout.take().ok_or("no output")?).lines();
+    let address = lines.next().ok_or("the bare server did not start")??;
+    Ok(Server { process, address })
 }

@@ -1,0 +1,339 @@
+//! The service under load, over HTTP.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use load_generator::{Arrivals, Connection, Outcome, Target, Times, closed_loop, open_loop};
+use serde_json::{Value, json};
+
+use crate::common::{Failure, Server, migrate, threads};
+use crate::hashing::Hashing;
+use crate::{Figure, Wanted, millis};
+
+/// Connections that saturate signups.
+const CONNECTIONS: usize = 64;
+
+/// Connections that read meanwhile.
+const READERS: usize = 4;
+
+/// More than the overload ever has open.
+const MAX_OPEN: usize = 8192;
+
+/// An answer to a request that is refused has to be there by then.
+const REFUSED_WITHIN_MS: f64 = 100.0;
+
+/// Every figure of the service.
+pub fn measure(hashing: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let postgres = throwaway_servers::postgres::server().database();
+    let sqlite = format!("sqlite://{}", folder.path().join("bench.db").display());
+    let mut capacity = 0.0;
+    for (database, url, name) in [
+        (
+            "PostgreSQL",
+            postgres.url(),
+            "POST /signup, 64 connections, PostgreSQL: share of hashing",
+        ),
+        (
+            "SQLite",
+            sqlite.clone(),
+            "POST /signup, 64 connections, SQLite: share of hashing",
+        ),
+    ] {
+        eprintln!("signups on {database}, {CONNECTIONS} connections");
+        migrate(&url)?;
+        let service = start(&url, folder.path(), &[])?;
+        let outcome = load(&service, CONNECTIONS, 20)?.wait()?;
+        capacity = outcome.rate();
+        let possible = hashing.rate() * f64::from(u32::try_from(threads())?);
+        figures.push(Figure {
+            name,
+            value: capacity / possible * 100.0,
+            unit: "%",
+            wanted: Wanted::AtLeast(90.0),
+            detail: format!("{capacity:.1}/s of {possible:.1}/s; {}", outcome.to_json()),
+        });
+    }
+    reads(&sqlite, folder.path(), figures)?;
+    light(&sqlite, folder.path(), capacity, hashing, figures)?;
+    overload(&sqlite, folder.path(), capacity, hashing, figures)
+}
+
+/// Reads by id: while nothing else happens, while signups saturate, and without the priority.
+fn reads(url: &str, folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+    for (name, settings, is_busy, wanted) in [
+        (
+            "GET /users/{id}, p99, idle",
+            &[][..],
+            false,
+            Wanted::Nothing,
+        ),
+        (
+            "GET /users/{id}, p99, while signups saturate",
+            &[],
+            true,
+            Wanted::AtMost(5.0),
+        ),
+        (
+            "the same with BCRYPT_NICE=0",
+            &[("BCRYPT_NICE", "0")],
+            true,
+            Wanted::Nothing,
+        ),
+    ] {
+        eprintln!("{name}");
+        let service = start(url, folder, settings)?;
+        let path = sign_up_one(&service)?;
+        let signups = is_busy
+            .then(|| load(&service, CONNECTIONS, 12))
+            .transpose()?;
+        let target = target(&service, "/")?;
+        let request = target.get(&path);
+        let outcome = on_a_thread(move || async move {
+            let times = Times {
+                warm_up: Duration::from_secs(2),
+                measured: Duration::from_secs(10),
+            };
+            closed_loop(&target, READERS, times, move |_| request.clone()).await
+        })
+        .wait()?;
+        let signups = signups.map(Load::wait).transpose()?;
+        let p99 = outcome
+            .percentile(0.99, |status| status == 200)
+            .ok_or("no read was answered")?;
+        let beside = signups.map_or_else(String::new, |signups| {
+            format!(", {:.1} signups/s meanwhile", signups.rate())
+        });
+        figures.push(Figure {
+            name,
+            value: millis(p99),
+            unit: "ms",
+            wanted,
+            detail: format!(
+                "{:.0} reads/s{beside}; {}",
+                outcome.rate(),
+                outcome.to_json()
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Signups at random moments, a quarter of what is possible.
+fn light(
+    url: &str,
+    folder: &Path,
+    capacity: f64,
+    hashing: &Hashing,
+    figures: &mut Vec<Figure>,
+) -> Result<(), Failure> {
+    const SECONDS: u64 = 60;
+    let rate = capacity / 4.0;
+    eprintln!("{rate:.1} signups/s at random moments, {SECONDS} s");
+    let service = start(url, folder, &[])?;
+    let target = target(&service, "/signup")?;
+    let outcome = on_a_thread(move || async move {
+        let make = signups(&target);
+        open_loop(
+            &target,
+            rate,
+            Arrivals::Random,
+            MAX_OPEN,
+            Times::seconds(SECONDS),
+            make,
+        )
+        .await
+    })
+    .wait()?;
+    let p99 = outcome
+        .percentile(0.99, |status| status == 201)
+        .ok_or("no signup was answered")?;
+    figures.push(Figure {
+        name: "POST /signup at 25 % of capacity, p99, against one hash",
+        value: p99.as_secs_f64() / hashing.one_by_crate,
+        unit: "times",
+        wanted: Wanted::AtMost(1.5),
+        detail: format!(
+            "{:.0} ms against {:.0} ms; {}",
+            millis(p99),
+            millis(hashing.one()),
+            outcome.to_json()
+        ),
+    });
+    Ok(())
+}
+
+/// Ten times what is possible, for half a minute.
+fn overload(
+    url: &str,
+    folder: &Path,
+    capacity: f64,
+    hashing: &Hashing,
+    figures: &mut Vec<Figure>,
+) -> Result<(), Failure> {
+    const SECONDS: u64 = 30;
+    let rate = capacity * 10.0;
+    eprintln!("{rate:.0} signups/s for {SECONDS} s");
+    let service = start(url, folder, &[])?;
+    let to = target(&service, "/signup")?;
+    let running = on_a_thread(move || async move {
+        let make = signups(&to);
+        // Long enough for the queue to fill before it counts.
+        let times = Times {
+            warm_up: Duration::from_secs(6),
+            measured: Duration::from_secs(SECONDS),
+        };
+        open_loop(&to, rate, Arrivals::Even, MAX_OPEN, times, make).await
+    });
+    std::thread::sleep(Duration::from_secs(8));
+    let before = resident_bytes(&service)?;
+    std::thread::sleep(Duration::from_secs(SECONDS - 4));
+    let after = resident_bytes(&service)?;
+    let outcome = running.wait()?;
+    let begun = Instant::now();
+    sign_up_one(&service)?;
+    let recovered = begun.elapsed();
+    let refused = |share| outcome.percentile(share, |status| status == 503);
+    let (p99, worst) = (
+        refused(0.99).unwrap_or_default(),
+        refused(1.0).unwrap_or_default(),
+    );
+    let others: Vec<(u16, u64)> = outcome
+        .statuses()
+        .into_iter()
+        .filter(|(status, _)| ![201, 503].contains(status))
+        .collect();
+    let detail = outcome.to_json().to_string();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts and bytes of one process"
+    )]
+    figures.extend([
+        Figure {
+            name: "ten times the capacity offered: goodput of capacity",
+            value: outcome.rate() / capacity * 100.0,
+            unit: "%",
+            wanted: Wanted::AtLeast(90.0),
+            detail: format!("{:.1}/s of {capacity:.1}/s; {detail}", outcome.rate()),
+        },
+        Figure {
+            name: "  503, p99",
+            value: millis(p99),
+            unit: "ms",
+            wanted: Wanted::AtMost(REFUSED_WITHIN_MS),
+            detail: format!("worst {:.1} ms", millis(worst)),
+        },
+        Figure {
+            name: "  neither 201 nor 503",
+            value: outcome.errors as f64
+                + others.iter().map(|(_, count)| *count as f64).sum::<f64>(),
+            unit: "",
+            wanted: Wanted::AtMost(0.0),
+            detail: format!("{others:?}, {} without an answer", outcome.errors),
+        },
+        Figure {
+            name: "  memory at its end, of that after 8 s",
+            value: after as f64 / before as f64 * 100.0,
+            unit: "%",
+            wanted: Wanted::AtMost(110.0),
+            detail: format!(
+                "{:.1} MB, then {:.1} MB",
+                before as f64 / 1e6,
+                after as f64 / 1e6
+            ),
+        },
+        Figure {
+            name: "  the first signup after it, against one hash",
+            value: recovered.as_secs_f64() / hashing.one_by_crate,
+            unit: "times",
+            wanted: Wanted::AtMost(1.5),
+            detail: format!("{:.0} ms", millis(recovered)),
+        },
+    ]);
+    Ok(())
+}
+
+fn start(url: &str, folder: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {
+    Server::service(url, &folder.join("service.log"), settings)
+}
+
+fn target(service: &Server, path: &str) -> Result<Target, Failure> {
+    Ok(Target::parse(&format!("http://{}{path}", service.address))?)
+}
+
+/// Makes signups of people who never signed up before, each with its key.
+fn signups(target: &Target) -> impl Fn(u64) -> Vec<u8> + use<> {
+    let (target, run) = (target.clone(), Instant::now());
+    let run = format!(
+        "{:p}{:?}",
+        &raw const run,
+        std::time::UNIX_EPOCH.elapsed().ok()
+    );
+    let run: String = run.chars().filter(char::is_ascii_alphanumeric).collect();
+    move |number| {
+        let body = json!({
+            "name": "Ada Lovelace",
+            "email": format!("ada.{run}.{number}@example.org"),
+            "password": "correct horse battery staple",
+        });
+        let key = format!("Idempotency-Key: {run}-{number}");
+        target.post("application/json", &[key], &body.to_string())
+    }
+}
+
+/// Signs up one user; gives the path of the user.
+fn sign_up_one(service: &Server) -> Result<String, Failure> {
+    let target = target(service, "/signup")?;
+    let request = signups(&target)(0);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let response =
+        runtime.block_on(async { Connection::open(&target).await?.send(&request).await })?;
+    if response.status != 201 {
+        return Err(format!("a signup got {}", response.status).into());
+    }
+    let user: Value = serde_json::from_slice(&response.body)?;
+    let id = user["id"].as_str().ok_or("the user has no id")?;
+    Ok(format!("/users/{id}"))
+}
+
+/// A load that runs on a thread of its own.
+struct Load(JoinHandle<Outcome>);
+
+impl Load {
+    fn wait(self) -> Result<Outcome, Failure> {
+        self.0.join().map_err(|_| "the load generator broke".into())
+    }
+}
+
+fn on_a_thread<F: Future<Output = Outcome>>(load: impl FnOnce() -> F + Send + 'static) -> Load {
+    Load(std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(load())
+    }))
+}
+
+/// Keeps connections busy with signups for so many seconds.
+fn load(service: &Server, connections: usize, seconds: u64) -> Result<Load, Failure> {
+    let target = target(service, "/signup")?;
+    let times = Times {
+        warm_up: Duration::from_secs(3),
+        measured: Duration::from_secs(seconds),
+    };
+    Ok(on_a_thread(move || async move {
+        let make = signups(&target);
+        closed_loop(&target, connections, times, make).await
+    }))
+}
+
+/// The memory that it has in use, in bytes.
+fn resident_bytes(service: &Server) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.process.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    Ok(kib.ok_or("no figure for memory")? * 1024)
+}

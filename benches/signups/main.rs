@@ -1,0 +1,126 @@
+//! Signups: what a core hashes, what of it arrives at clients, and what is left for reads.
+//!
+//! `cargo bench --bench signups` prints a table and writes `target/bench/signups.json`. It ends
+//! with an error where a figure is not what it must be. The load comes from this process and
+//! shares the machine with the service.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hashing;
+mod http;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::{Failure, machine, threads, write_json};
+use serde_json::{Value, json};
+
+/// What a figure must be.
+#[derive(Clone, Copy)]
+enum Wanted {
+    AtLeast(f64),
+    AtMost(f64),
+    /// It stands beside another.
+    Nothing,
+}
+
+/// One line of the report.
+struct Figure {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    wanted: Wanted,
+    /// What it was made of.
+    detail: String,
+}
+
+impl Figure {
+    fn is_reached(&self) -> bool {
+        match self.wanted {
+            Wanted::AtLeast(least) => self.value >= least,
+            Wanted::AtMost(most) => self.value <= most,
+            Wanted::Nothing => true,
+        }
+    }
+
+    fn wanted(&self) -> String {
+        match self.wanted {
+            Wanted::AtLeast(least) => format!(">= {least}"),
+            Wanted::AtMost(most) => format!("<= {most}"),
+            Wanted::Nothing => String::new(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "figure": self.name,
+            "value": (self.value * 1000.0).round() / 1000.0,
+            "unit": self.unit,
+            "wanted": self.wanted(),
+            "reached": self.is_reached(),
+            "detail": self.detail,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("signups: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool, Failure> {
+    let mut figures = Vec::new();
+    let hashing = hashing::measure();
+    hashing.report(&mut figures);
+    http::measure(&hashing, &mut figures)?;
+    report(&figures)
+}
+
+fn report(figures: &[Figure]) -> Result<bool, Failure> {
+    let machine = machine();
+    println!("\nSignups on {machine}");
+    println!(
+        "{:<58} {:>10} {:<5} {:>8}  ",
+        "figure", "value", "", "wanted"
+    );
+    for figure in figures {
+        let verdict = if figure.is_reached() {
+            ""
+        } else {
+            "NOT REACHED"
+        };
+        println!(
+            "{:<58} {:>10.2} {:<5} {:>8}  {verdict}\n    {}",
+            figure.name,
+            figure.value,
+            figure.unit,
+            figure.wanted(),
+            figure.detail
+        );
+    }
+    write_json(
+        "signups",
+        &json!({
+            "machine": machine,
+            "cores": threads(),
+            "cost": hashing::COST,
+            "figures": figures.iter().map(Figure::to_json).collect::<Vec<_>>(),
+        }),
+    )?;
+    Ok(figures.iter().all(Figure::is_reached))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

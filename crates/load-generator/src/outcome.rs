@@ -1,0 +1,137 @@
+//! What came of a load.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// An answer, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// From when the request was due to the end of the answer.
+    pub took: Duration,
+}
+
+/// What came of a load.
+#[derive(Debug, Default, Clone)]
+pub struct Outcome {
+    /// The time that was measured.
+    pub time: Duration,
+    /// Every answer that counts.
+    pub answers: Vec<Answer>,
+    /// Requests without an answer.
+    pub errors: u64,
+}
+
+impl Outcome {
+    pub(crate) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn or_empty(self, time: Duration) -> Self {
+        Self { time, ..self }
+    }
+
+    pub(crate) fn add(&mut self, status: Option<u16>, took: Duration) {
+        match status {
+            Some(status) => self.answers.push(Answer { status, took }),
+            None => self.errors += 1,
+        }
+    }
+
+    /// Answers with a status of 2xx.
+    pub fn ok(&self) -> usize {
+        let ok = |answer: &&Answer| (200..300).contains(&answer.status);
+        self.answers.iter().filter(ok).count()
+    }
+
+    /// Answers with a status of 2xx a second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
+    pub fn rate(&self) -> f64 {
+        self.ok() as f64 / self.time.as_secs_f64()
+    }
+
+    /// How long the given share of the answers that were asked for took at most: 0.99 for p99, 1
+    /// for all. `None` without an answer.
+    #[must_use]
+    pub fn percentile(&self, share: f64, of: impl Fn(u16) -> bool) -> Option<Duration> {
+        let answers = self.answers.iter().filter(|answer| of(answer.status));
+        let mut times: Vec<Duration> = answers.map(|answer| answer.took).collect();
+        times.sort_unstable();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "it is the place in a list"
+        )]
+        let place = (share * times.len() as f64).ceil() as usize;
+        times.get(place.max(1) - 1).copied()
+    }
+
+    /// How often each status came.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<u16, u64> {
+        let mut statuses = BTreeMap::new();
+        for answer in &self.answers {
+            *statuses.entry(answer.status).or_default() += 1;
+        }
+        statuses
+    }
+
+    /// Everything, with the times of the answers with 2xx in milliseconds.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let ok = |status| (200..300).contains(&status);
+        let millis = |share| {
+            let time = self.percentile(share, ok)?;
+            Some((time.as_secs_f64() * 1e6).round() / 1e3)
+        };
+        let statuses: serde_json::Map<String, Value> = self
+            .statuses()
+            .into_iter()
+            .map(|(status, count)| (status.to_string(), count.into()))
+            .collect();
+        json!({
+            "requests_per_second": (self.rate() * 100.0).round() / 100.0,
+            "ok": self.ok(),
+            "statuses": statuses,
+            "errors": self.errors,
+            "latency_ms": {
+                "p50": millis(0.5), "p90": millis(0.9), "p99": millis(0.99), "max": millis(1.0),
+            },
+            "seconds": self.time.as_secs_f64(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_answers_that_were_there() {
+        let mut outcome = Outcome::new(Duration::from_secs(10));
+        for millis in 1..=100 {
+            outcome.add(Some(200), Duration::from_millis(millis));
+        }
+        outcome.add(Some(503), Duration::from_secs(9));
+        outcome.add(None, Duration::ZERO);
+        let ok = |status| status == 200;
+        for (share, millis) in [(0.0, 1), (0.5, 50), (0.99, 99), (1.0, 100)] {
+            assert_eq!(
+                outcome.percentile(share, ok),
+                Some(Duration::from_millis(millis))
+            );
+        }
+        assert_eq!(outcome.percentile(0.5, |status| status == 404), None);
+        assert_eq!((outcome.ok(), outcome.errors), (100, 1));
+        assert!((outcome.rate() - 10.0).abs() < 1e-9);
+        assert_eq!(outcome.statuses(), BTreeMap::from([(200, 100), (503, 1)]));
+    }
+}
