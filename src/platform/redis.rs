@@ -1,8 +1,8 @@
 //! Redis, which speeds up and decides nothing.
 //!
 //! Every question has a short time limit, and a circuit breaker stands before them all: after some
-//! failures in a row nobody asks any more, until a background task has seen Redis take a write
-//! again. So no request pays for finding out. Every question is a write, so that a Redis that
+//! failures in a row nobody asks any more, until a background task has had a question answered in
+//! time. So no request pays for finding out. Every question is a write, so that a Redis that
 //! takes no writes is as good as none: what it holds may be out of date for ever.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, cmd};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::RedisUrl;
 use crate::platform::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::platform::metrics::Metrics;
 /// How long a question may take, with getting a connection.
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// How long the background task gives it: a connection with TLS takes its time.
+/// How long the background task gives a new connection: TLS takes its time.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the background task waits between two tries.
@@ -35,8 +35,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// How much of a kind of failure is logged, in characters.
 const MAX_REASON: usize = 40;
 
-/// Where the background task writes.
+/// Where the background task writes, and what.
 const PROBE: &str = "signup:probe";
+const PROBE_VALUE: &[u8] = b"probe";
 
 /// Removes a value, if it is still this one.
 const REMOVE_IF: &str =
@@ -136,21 +137,26 @@ impl Redis {
             .await
     }
 
-    /// Tries whether Redis takes a write, and lets questions through if it does.
+    /// Tries whether Redis answers a question in time, and lets questions through if it does.
     pub async fn probe(&self) -> bool {
-        let mut command = cmd("SET");
-        command.arg(PROBE).arg(1).arg("PX").arg(1000);
-        let took_it = match self.send::<String>(&command, PROBE_LIMIT).await {
-            Ok(answer) => answer == "OK",
+        // A new connection may take longer than a question may.
+        let connected = timeout(PROBE_LIMIT, self.pool.get()).await;
+        drop(connected);
+        let mut question = cmd("SET");
+        question.arg(PROBE).arg(PROBE_VALUE).arg("NX").arg("GET");
+        question.arg("PX").arg(millis(PROBE_LIMIT));
+        let answer = self.send::<Option<Vec<u8>>>(&question, LIMIT);
+        let is_usable = match answer.await {
+            Ok(found) => found.is_none_or(|value| value == PROBE_VALUE),
             Err(reason) => {
                 tracing::debug!(reason, "Redis is still of no use");
                 false
             }
         };
-        if took_it {
+        if is_usable {
             self.breaker.close();
         }
-        took_it
+        is_usable
     }
 
     /// Tries now and then, whenever questions have stopped. It never ends.
@@ -158,9 +164,8 @@ impl Redis {
         let mut open = self.breaker.open.subscribe();
         // The sender lives as long as this does, so the wait never fails.
         while open.wait_for(|open| *open).await.is_ok() {
-            if !self.probe().await {
-                tokio::time::sleep(PROBE_EVERY).await;
-            }
+            tokio::time::sleep(PROBE_EVERY).await;
+            self.probe().await;
         }
     }
 
@@ -214,7 +219,7 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
         if self.open.send_replace(false) {
             self.metrics.redis_breaker(false);
-            tracing::info!("Redis takes writes: using it");
+            tracing::info!("Redis answers: using it");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `Idempotency-Key`: a request that is sent again gets the answer that it got before.
 //!
 //! A slice opts in by taking an [`IdempotencyHeader`] in its handler, which refuses headers that
-//! are no key, or that miss one, before the body is read; and by asking [`Idempotency::begin`] once it knows what
-//! the request wants. What is then to be executed comes with a [`Claim`], which the slice's store
-//! commits with everything else. The fingerprint is over the values of the request and not over
-//! its bytes, so a request has to be read before its key can be answered.
+//! are no key, or that miss one, before the body is read; and by asking [`Idempotency::begin`]
+//! once it knows what the request wants. What is then to be executed comes with a [`Claim`], which
+//! the slice's store commits with everything else. The fingerprint is over the values of the
+//! request and not over its bytes, so a request has to be read before its key can be answered.
 
 mod flights;
 mod header;

@@ -96,14 +96,20 @@ impl Shared {
         value.extend((now + life).timestamp_micros().to_be_bytes());
         value.extend(self.randomness.bytes());
         let name = name(identity.key);
-        match self.redis.set_if_absent(&name, &value, life).await {
-            Err(NoAnswer) => Seen::Nothing,
-            Ok(None) => Seen::Free(Lease {
-                shared: self,
-                identity,
-                value,
-                is_held: true,
-            }),
+        let found = self.redis.set_if_absent(&name, &value, life).await;
+        let lease = |shared| Lease {
+            shared,
+            identity,
+            value,
+            is_held: true,
+        };
+        match found {
+            Err(NoAnswer) => {
+                // It may have been taken all the same, and would keep others waiting.
+                drop(lease(self));
+                Seen::Nothing
+            }
+            Ok(None) => Seen::Free(lease(self)),
             Ok(Some(found)) => match found.split_first() {
                 Some((&LEASE, lease)) if self.is_alive(lease, now) => Seen::Running,
                 Some((&ANSWER, sealed)) => {
