@@ -4,6 +4,8 @@
 //! failures in a row nobody asks any more, until a background task has had a question answered in
 //! time. So no request pays for finding out. Every question is a write, so that a Redis that
 //! takes no writes is as good as none: what it holds may be out of date for ever.
+//!
+//! It is trusted not to send answers without end: the driver has no limit to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,7 +108,9 @@ impl Redis {
         // Both at once is known from Redis 7 on.
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("NX").arg("GET");
-        self.ask(command.arg("PX").arg(millis(life))).await
+        let answer = self.ask(command.arg("PX").arg(millis(life))).await?;
+        self.breaker.succeeded();
+        Ok(answer)
     }
 
     /// Sets a value for so long.
@@ -116,15 +120,17 @@ impl Redis {
     pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), NoAnswer> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
-        self.ask(&command).await
+        self.ask::<()>(&command).await?;
+        self.breaker.succeeded();
+        Ok(())
     }
 
-    /// Removes a value.
+    /// Removes values.
     ///
     /// # Errors
-    /// When nobody knows whether it is gone.
-    pub async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
-        self.ask(cmd("DEL").arg(key)).await
+    /// When nobody knows whether they are gone.
+    pub async fn remove(&self, keys: &[String]) -> Result<(), NoAnswer> {
+        self.ask(cmd("DEL").arg(keys)).await
     }
 
     /// Removes a value, if it is still this one.
@@ -174,10 +180,7 @@ impl Redis {
             return Err(NoAnswer);
         }
         match self.send(command, LIMIT).await {
-            Ok(answer) => {
-                self.breaker.failures.store(0, Ordering::Relaxed);
-                Ok(answer)
-            }
+            Ok(answer) => Ok(answer),
             Err(reason) => {
                 self.breaker.failed(&reason);
                 Err(NoAnswer)
@@ -207,20 +210,31 @@ impl Redis {
 }
 
 impl Breaker {
+    /// A value was set. That one was removed proves nothing: a Redis without memory does that too.
+    fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
     fn failed(&self, reason: &str) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= MAX_FAILURES && !self.open.send_replace(true) {
-            self.metrics.redis_breaker(true);
+        if failures >= MAX_FAILURES && self.set(true) {
             tracing::warn!(reason, "Redis is of no use: going on without it");
         }
     }
 
     fn close(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        if self.open.send_replace(false) {
-            self.metrics.redis_breaker(false);
+        self.succeeded();
+        if self.set(false) {
             tracing::info!("Redis answers: using it");
         }
+    }
+
+    /// Opens or closes; says whether this was a change.
+    fn set(&self, open: bool) -> bool {
+        self.open.send_if_modified(|is_open| {
+            self.metrics.redis_breaker(open);
+            std::mem::replace(is_open, open) != open
+        })
     }
 }
 
