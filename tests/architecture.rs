@@ -23,7 +23,7 @@ struct Rule {
 }
 
 const HTTP: &[&str] = &["actix_web", "actix_http", "actix_service"];
-const STORAGE: &[&str] = &["sqlx", "redis", "deadpool_redis"];
+const STORAGE: &[&str] = &["sqlx", "deadpool_redis"];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -105,6 +105,12 @@ const RULES: &[Rule] = &[
         modules: &[],
         crates: &["sqlx"],
         because: "the platform has one place for databases",
+    },
+    Rule {
+        files: |path| path != "src/platform/redis.rs",
+        modules: &[],
+        crates: &["deadpool_redis"],
+        because: "Redis has one place, behind its circuit breaker",
     },
     Rule {
         files: |path| in_a_slice(path) && !speaks_http(path),
@@ -359,7 +365,8 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
 #[case("src/lifecycle.rs", "use actix_web::dev::Server;")]
 #[case("src/slices/signup/store.rs", "fn open(pool: &sqlx::PgPool) {}")]
 #[case("src/slices/signup/store/contract.rs", "use sqlx::Row;")]
-#[case("src/slices/signup/endpoint.rs", "use redis::Client;")]
+#[case("src/slices/signup/endpoint.rs", "use deadpool_redis::redis::Client;")]
+#[case("src/slices/signup/store/postgres.rs", "use deadpool_redis::Pool;")]
 #[case("src/slices/signup/command.rs", "use actix_web::HttpResponse;")]
 #[case(
     "src/slices/signup/command.rs",

@@ -24,6 +24,8 @@ pub struct Identity {
 /// The right to answer a key, if nobody has answered it yet.
 #[derive(Clone)]
 pub struct Claim {
+    /// Under the secret in use: it names what instances tell each other.
+    pub current: Identity,
     /// One for each secret that is in use, in the order of their key hashes: whoever claims takes
     /// them all, in that order.
     pub identities: Vec<Identity>,

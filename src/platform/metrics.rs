@@ -115,7 +115,7 @@ impl Metrics {
         )?;
         let keys_in_flight = IntGauge::new(
             "idempotency_keys_in_flight",
-            "Idempotency keys whose first request runs in this process.",
+            "Idempotency keys that a request of this process works on.",
         )?;
         let breakers = IntGaugeVec::new(
             Opts::new(

@@ -1,9 +1,11 @@
 //! Redis, which speeds up and decides nothing.
 //!
 //! Every question has a short time limit, and a circuit breaker stands before them all: after some
-//! failures in a row nobody asks any more, until a background task has seen Redis take a write
-//! again. So no request pays for finding out. Every question is a write, so that a Redis that
+//! failures in a row nobody asks any more, until a background task has had a question answered in
+//! time. So no request pays for finding out. Every question is a write, so that a Redis that
 //! takes no writes is as good as none: what it holds may be out of date for ever.
+//!
+//! It is trusted not to send answers without end: the driver has no limit to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, cmd};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 use tokio::sync::watch;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::RedisUrl;
 use crate::platform::metrics::Metrics;
@@ -20,7 +22,7 @@ use crate::platform::metrics::Metrics;
 /// How long a question may take, with getting a connection.
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// How long the background task gives it: a connection with TLS takes its time.
+/// How long the background task gives a new connection: TLS takes its time.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the background task waits between two tries.
@@ -35,8 +37,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// How much of a kind of failure is logged, in characters.
 const MAX_REASON: usize = 40;
 
-/// Where the background task writes.
+/// Where the background task writes, and what.
 const PROBE: &str = "signup:probe";
+const PROBE_VALUE: &[u8] = b"probe";
 
 /// Removes a value, if it is still this one.
 const REMOVE_IF: &str =
@@ -105,7 +108,9 @@ impl Redis {
         // Both at once is known from Redis 7 on.
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("NX").arg("GET");
-        self.ask(command.arg("PX").arg(millis(life))).await
+        let answer = self.ask(command.arg("PX").arg(millis(life))).await?;
+        self.breaker.succeeded();
+        Ok(answer)
     }
 
     /// Sets a value for so long.
@@ -115,15 +120,17 @@ impl Redis {
     pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), NoAnswer> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
-        self.ask(&command).await
+        self.ask::<()>(&command).await?;
+        self.breaker.succeeded();
+        Ok(())
     }
 
-    /// Removes a value.
+    /// Removes values.
     ///
     /// # Errors
-    /// When nobody knows whether it is gone.
-    pub async fn remove(&self, key: &str) -> Result<(), NoAnswer> {
-        self.ask(cmd("DEL").arg(key)).await
+    /// When nobody knows whether they are gone.
+    pub async fn remove(&self, keys: &[String]) -> Result<(), NoAnswer> {
+        self.ask(cmd("DEL").arg(keys)).await
     }
 
     /// Removes a value, if it is still this one.
@@ -136,21 +143,26 @@ impl Redis {
             .await
     }
 
-    /// Tries whether Redis takes a write, and lets questions through if it does.
+    /// Tries whether Redis answers a question in time, and lets questions through if it does.
     pub async fn probe(&self) -> bool {
-        let mut command = cmd("SET");
-        command.arg(PROBE).arg(1).arg("PX").arg(1000);
-        let took_it = match self.send::<String>(&command, PROBE_LIMIT).await {
-            Ok(answer) => answer == "OK",
+        // A new connection may take longer than a question may.
+        let connected = timeout(PROBE_LIMIT, self.pool.get()).await;
+        drop(connected);
+        let mut question = cmd("SET");
+        question.arg(PROBE).arg(PROBE_VALUE).arg("NX").arg("GET");
+        question.arg("PX").arg(millis(PROBE_LIMIT));
+        let answer = self.send::<Option<Vec<u8>>>(&question, LIMIT);
+        let is_usable = match answer.await {
+            Ok(found) => found.is_none_or(|value| value == PROBE_VALUE),
             Err(reason) => {
                 tracing::debug!(reason, "Redis is still of no use");
                 false
             }
         };
-        if took_it {
+        if is_usable {
             self.breaker.close();
         }
-        took_it
+        is_usable
     }
 
     /// Tries now and then, whenever questions have stopped. It never ends.
@@ -158,9 +170,8 @@ impl Redis {
         let mut open = self.breaker.open.subscribe();
         // The sender lives as long as this does, so the wait never fails.
         while open.wait_for(|open| *open).await.is_ok() {
-            if !self.probe().await {
-                tokio::time::sleep(PROBE_EVERY).await;
-            }
+            tokio::time::sleep(PROBE_EVERY).await;
+            self.probe().await;
         }
     }
 
@@ -169,10 +180,7 @@ impl Redis {
             return Err(NoAnswer);
         }
         match self.send(command, LIMIT).await {
-            Ok(answer) => {
-                self.breaker.failures.store(0, Ordering::Relaxed);
-                Ok(answer)
-            }
+            Ok(answer) => Ok(answer),
             Err(reason) => {
                 self.breaker.failed(&reason);
                 Err(NoAnswer)
@@ -202,20 +210,31 @@ impl Redis {
 }
 
 impl Breaker {
+    /// A value was set. That one was removed proves nothing: a Redis without memory does that too.
+    fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
     fn failed(&self, reason: &str) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= MAX_FAILURES && !self.open.send_replace(true) {
-            self.metrics.redis_breaker(true);
+        if failures >= MAX_FAILURES && self.set(true) {
             tracing::warn!(reason, "Redis is of no use: going on without it");
         }
     }
 
     fn close(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        if self.open.send_replace(false) {
-            self.metrics.redis_breaker(false);
-            tracing::info!("Redis takes writes: using it");
+        self.succeeded();
+        if self.set(false) {
+            tracing::info!("Redis answers: using it");
         }
+    }
+
+    /// Opens or closes; says whether this was a change.
+    fn set(&self, open: bool) -> bool {
+        self.open.send_if_modified(|is_open| {
+            self.metrics.redis_breaker(open);
+            std::mem::replace(is_open, open) != open
+        })
     }
 }
 

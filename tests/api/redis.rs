@@ -39,6 +39,14 @@ enum Trouble {
 }
 
 impl Trouble {
+    /// Whether Redis is left alone because of it.
+    fn is_noticed(self) -> bool {
+        !matches!(
+            self,
+            Self::Emptied | Self::Nonsense | Self::Garbled | Self::LeasedForEver
+        )
+    }
+
     /// Before the service starts.
     fn begin(self, server: &redis::Server) {
         if self == Self::Down {
@@ -55,7 +63,11 @@ impl Trouble {
             Self::Emptied => drop(server.command(&["FLUSHALL"])),
             Self::ReadOnly => drop(server.command(&["REPLICAOF", "127.0.0.1", "1"])),
             Self::OutOfMemory => drop(server.command(&["CONFIG", "SET", "maxmemory", "1"])),
-            Self::Locked => drop(server.command(&["CONFIG", "SET", "requirepass", "x"])),
+            Self::Locked => {
+                // Who is connected stays let in.
+                server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+                server.command(&["CONFIG", "SET", "requirepass", "x"]);
+            }
             Self::Garbled => garble(server, "Anonsense of a certain length, at least a nonce's"),
             Self::LeasedForEver => garble(server, "Lnonsense"),
         }
@@ -175,6 +187,13 @@ async fn c22_nothing_changes_but_speed(
         assert!(answers.iter().all(|answer| *answer == answers[0]));
     }
     assert_eq!(services[0].database.counts().await, [6; 3]);
+    if trouble.is_noticed() {
+        for service in &services {
+            service
+                .wait_for_metric(r#"circuit_breaker_open{dependency="redis"} 1"#)
+                .await;
+        }
+    }
     if trouble == Trouble::Paused {
         server.signal("CONT");
     }
@@ -262,16 +281,142 @@ async fn a_lease_whose_owner_was_killed_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_lease_is_given_back_when_nothing_came_of_it() {
+async fn a_lease_is_given_back_when_its_client_leaves() {
     let redis = redis::server().database();
-    let settings = [("REQUEST_TIMEOUT_MS", "1000")];
+    let settings = [("REQUEST_TIMEOUT_MS", "60000")];
     let services = two_instances(&redis.url(), &settings).await;
     let body = somebody("ada@example.org");
     let lock = lock_out(&services[0], Backend::Postgres).await;
-    problem(send(&services[0], "k", &body).await, 503, "unavailable").await;
+    let first = services[0].signup(&body).header("Idempotency-Key", "k");
+    let first = tokio::spawn(first.send());
+    wait_for_values(&redis, 'L', 1).await;
+    first.abort();
     wait_for_values(&redis, 'L', 0).await;
     drop(lock);
     assert_eq!(send(&services[1], "k", &body).await.status(), 201);
+    assert_eq!(services[1].database.counts().await, [1; 3]);
+}
+
+#[tokio::test]
+async fn only_its_owner_gives_a_lease_back() {
+    let redis = redis::server().database();
+    let services = two_instances(&redis.url(), &[]).await;
+    let lock = lock_out(&services[0], Backend::Postgres).await;
+    let body = somebody("ada@example.org");
+    let first = services[0].signup(&body).header("Idempotency-Key", "k");
+    let first = tokio::spawn(first.send());
+    wait_for_values(&redis, 'L', 1).await;
+    let name = redis.command(&["KEYS", "signup:idempotency:*"]);
+    redis.command(&["SET", &name, "of another"]);
+    first.abort();
+    services[0]
+        .wait_for_metric("idempotency_keys_in_flight 0")
+        .await;
+    // A signup behind it: what the first had to tell Redis, Redis has heard by then.
+    drop(lock);
+    let other = somebody("bob@example.org");
+    assert_eq!(send(&services[0], "other", &other).await.status(), 201);
+    assert_eq!(redis.command(&["GET", &name]), "of another");
+}
+
+/// Where Redis has what belongs to a key.
+async fn name_of(key: &str) -> String {
+    let redis = redis::server().database();
+    let services = two_instances(&redis.url(), &[]).await;
+    let body = somebody("ada@example.org");
+    assert_eq!(send(&services[0], key, &body).await.status(), 201);
+    redis.command(&["KEYS", "signup:idempotency:*"])
+}
+
+/// Puts a lease there, which ends at this time in microseconds since 1970.
+fn lease(redis: &redis::Database, name: &str, end: i64) {
+    let set = "redis.call('SET', KEYS[1], 'L' .. struct.pack('>i8', ARGV[1]) .. 'a token of 16 b')";
+    redis.command(&["EVAL", set, "1", name, &end.to_string()]);
+}
+
+fn micros_from_now(seconds: i64) -> i64 {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    i64::try_from(now.as_micros()).expect("not that late") + seconds * 1_000_000
+}
+
+#[rstest]
+#[case::past(micros_from_now(-60))]
+#[case::too_far(micros_from_now(3600))]
+#[case::the_last_date(8_210_266_876_799_000_000)]
+#[case::no_date(i64::MAX)]
+#[case::negative(i64::MIN)]
+#[tokio::test]
+async fn a_lease_that_nobody_can_hold_is_ignored(#[case] end: i64) {
+    let name = name_of("k").await;
+    let redis = redis::server().database();
+    let services = two_instances(&redis.url(), &[]).await;
+    lease(&redis, &name, end);
+    let begun = Instant::now();
+    let first = send(&services[0], "k", &somebody("ada@example.org")).await;
+    assert_eq!(first.status(), 201);
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_millis(1500), "it waited {waited:?}");
+    assert!(!services[0].log_text().contains("panic"));
+}
+
+#[tokio::test]
+async fn a_record_counts_more_than_a_lease() {
+    let name = name_of("k").await;
+    let redis = redis::server().database();
+    let services = two_instances(&redis.url(), &[]).await;
+    let body = somebody("ada@example.org");
+    let first = whole(send(&services[0], "k", &body).await).await;
+    lease(&redis, &name, micros_from_now(8));
+    let again = send(&services[1], "k", &body).await;
+    assert!(is_replay(&again));
+    assert_eq!(whole(again).await, first);
+}
+
+#[tokio::test]
+async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
+    const OLD: &str = "the old secret of thirty-two bytes";
+    const NEW: &str = "the new secret of thirty-two bytes";
+    let (redis, database) = (redis::server().database(), Database::new(Backend::Postgres));
+    let (url, database) = (redis.url(), Arc::new(database));
+    let settings = |secret, previous| {
+        [
+            ("REDIS_URL", &*url),
+            ("IDEMPOTENCY_SECRET", secret),
+            ("IDEMPOTENCY_SECRET_PREVIOUS", previous),
+        ]
+    };
+    // Each next to the one before, as a change of secrets goes.
+    for (number, pair) in [
+        [(OLD, ""), (OLD, NEW)],
+        [(OLD, NEW), (NEW, OLD)],
+        [(NEW, OLD), (NEW, "")],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [a, b] = pair.map(|(secret, previous)| settings(secret, previous));
+        let a = Service::start_on(Arc::clone(&database), &a).await;
+        let b = Service::start_on(Arc::clone(&database), &b).await;
+        // Some keys have one order of their names, some the other.
+        for (at, (first, other)) in [(&a, &b), (&b, &a), (&a, &b), (&b, &a)]
+            .into_iter()
+            .enumerate()
+        {
+            let key = format!("key-{number}-{at}");
+            let body = somebody(&format!("ada{number}{at}@example.org"));
+            assert_eq!(send(first, &key, &body).await.status(), 201);
+            wait_for_values(&redis, 'A', 1).await;
+            for guess in 0..11 {
+                let mut wrong = body.clone();
+                wrong["password"] = json!(format!("another horse battery {guess}"));
+                let status = send(other, &key, &wrong).await.status();
+                assert_eq!(status, if guess < 10 { 422 } else { 429 });
+            }
+            for service in [first, other] {
+                assert_eq!(send(service, &key, &body).await.status(), 429, "{key}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -73,9 +73,14 @@ impl Tables {
 /// How many values in Redis hold a password or an address, in plain text.
 pub fn leaks_in(server: &throwaway_servers::redis::Server) -> u64 {
     let keys = server.command(&["KEYS", "*"]);
-    let values = keys.lines().map(|key| server.command(&["GET", key]));
-    let leaks = values.filter(|value| value.contains("horse") || value.contains("@example"));
-    u64::try_from(leaks.count()).expect("few")
+    let values: Vec<String> = keys
+        .lines()
+        .map(|key| server.command(&["GET", key]))
+        .collect();
+    let answers = values.iter().filter(|value| value.starts_with('A'));
+    assert!(answers.count() > 0, "no answer to look at: {keys}");
+    let is_leak = |value: &&String| value.contains("horse") || value.contains("@example");
+    u64::try_from(values.iter().filter(is_leak).count()).expect("few")
 }
 
 fn id_of(answer: &Answer) -> Option<String> {

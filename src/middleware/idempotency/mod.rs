@@ -1,10 +1,10 @@
 //! `Idempotency-Key`: a request that is sent again gets the answer that it got before.
 //!
 //! A slice opts in by taking an [`IdempotencyHeader`] in its handler, which refuses headers that
-//! are no key, or that miss one, before the body is read; and by asking [`Idempotency::begin`] once it knows what
-//! the request wants. What is then to be executed comes with a [`Claim`], which the slice's store
-//! commits with everything else. The fingerprint is over the values of the request and not over
-//! its bytes, so a request has to be read before its key can be answered.
+//! are no key, or that miss one, before the body is read; and by asking [`Idempotency::begin`]
+//! once it knows what the request wants. What is then to be executed comes with a [`Claim`], which
+//! the slice's store commits with everything else. The fingerprint is over the values of the
+//! request and not over its bytes, so a request has to be read before its key can be answered.
 
 mod flights;
 mod header;
@@ -34,6 +34,9 @@ pub use shared::Shared;
 
 /// How long a request waits for the same request that is still running.
 const WAIT: Duration = Duration::from_secs(2);
+
+/// What is kept of a request's time for the answer that the other is still running.
+const RESERVE: Duration = Duration::from_millis(200);
 
 /// How often a key may come with another request. Beyond it the key is of no more use: whoever
 /// holds it could try passwords on it.
@@ -118,13 +121,15 @@ impl Idempotency {
             return Ok(Begun::Unkeyed);
         };
         let claim = Claim {
+            current: self.secrets.current(scope, &key, fields),
             identities: self.secrets.identities(scope, &key, fields),
             expires_at: self.clock.now() + self.ttl,
         };
         let end = Instant::now() + WAIT;
         let deadline = context::with_current(|context| context.map(|context| context.deadline));
         let deadline = deadline.unwrap_or(end);
-        let end = end.min(deadline);
+        // A little before the deadline, so that there is time to say so.
+        let end = end.min(deadline.checked_sub(RESERVE).unwrap_or(deadline));
         loop {
             match self.flights.enter(&claim) {
                 Entered::First(flight) => return self.first(claim, flight, end, deadline).await,
@@ -195,9 +200,9 @@ impl Idempotency {
         });
         let mut mismatches = record.mismatches;
         if !is_same {
-            let (records, key) = (self.records.clone(), record.key);
+            let (records, identities) = (self.records.clone(), claim.identities.clone());
             mismatches = self
-                .run(async move { records.count_mismatch(key).await })
+                .run(async move { records.count_mismatch(&identities).await })
                 .await?;
             if let Some(shared) = &self.shared {
                 shared.withdraw(claim).await;

@@ -64,6 +64,12 @@ impl Secrets {
         Ok(Self::new(SecretString::from(text), previous))
     }
 
+    /// The key and the request under the secret in use.
+    #[must_use]
+    pub fn current(&self, scope: &str, key: &IdempotencyKey, fields: &[Option<&[u8]>]) -> Identity {
+        identity(&self.current, scope, key, fields)
+    }
+
     /// The key and the request under each secret, in the order of the key hashes.
     #[must_use]
     pub fn identities(
@@ -75,20 +81,27 @@ impl Secrets {
         let mut identities: Vec<Identity> = [Some(&self.current), self.previous.as_ref()]
             .into_iter()
             .flatten()
-            .map(|secret| {
-                let secret = secret.expose_secret().as_bytes();
-                let key = [Some(scope.as_bytes()), Some(key.expose().as_bytes())];
-                let request: Vec<_> = std::iter::once(Some(scope.as_bytes()))
-                    .chain(fields.iter().copied())
-                    .collect();
-                Identity {
-                    key: KeyHash(keyed_hash(secret, b"key", &key)),
-                    fingerprint: Fingerprint(keyed_hash(secret, b"fingerprint", &request)),
-                }
-            })
+            .map(|secret| identity(secret, scope, key, fields))
             .collect();
         identities.sort_by_key(|identity| identity.key);
         identities
+    }
+}
+
+fn identity(
+    secret: &SecretString,
+    scope: &str,
+    key: &IdempotencyKey,
+    fields: &[Option<&[u8]>],
+) -> Identity {
+    let secret = secret.expose_secret().as_bytes();
+    let key = [Some(scope.as_bytes()), Some(key.expose().as_bytes())];
+    let request: Vec<_> = std::iter::once(Some(scope.as_bytes()))
+        .chain(fields.iter().copied())
+        .collect();
+    Identity {
+        key: KeyHash(keyed_hash(secret, b"key", &key)),
+        fingerprint: Fingerprint(keyed_hash(secret, b"fingerprint", &request)),
     }
 }
 

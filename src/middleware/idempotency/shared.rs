@@ -71,9 +71,7 @@ impl Shared {
     /// Asks for a claim's key, and leases it until the deadline if nobody has. While another
     /// instance runs it, it asks again and again until the end.
     pub async fn look(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
-        let Some(identity) = claim.identities.first().copied() else {
-            return Seen::Nothing;
-        };
+        let identity = claim.current;
         let mut pause = POLL;
         loop {
             let shared = self.clone();
@@ -96,14 +94,20 @@ impl Shared {
         value.extend((now + life).timestamp_micros().to_be_bytes());
         value.extend(self.randomness.bytes());
         let name = name(identity.key);
-        match self.redis.set_if_absent(&name, &value, life).await {
-            Err(NoAnswer) => Seen::Nothing,
-            Ok(None) => Seen::Free(Lease {
-                shared: self,
-                identity,
-                value,
-                is_held: true,
-            }),
+        let found = self.redis.set_if_absent(&name, &value, life).await;
+        let lease = |shared| Lease {
+            shared,
+            identity,
+            value,
+            is_held: true,
+        };
+        match found {
+            Err(NoAnswer) => {
+                // It may have been taken all the same, and would keep others waiting.
+                drop(lease(self));
+                Seen::Nothing
+            }
+            Ok(None) => Seen::Free(lease(self)),
             Ok(Some(found)) => match found.split_first() {
                 Some((&LEASE, lease)) if self.is_alive(lease, now) => Seen::Running,
                 Some((&ANSWER, sealed)) => {
@@ -121,19 +125,18 @@ impl Shared {
         lease
             .first_chunk()
             .and_then(|end| DateTime::from_timestamp_micros(i64::from_be_bytes(*end)))
-            .is_some_and(|end| now < end + MAX_SKEW && end < now + longest)
+            .is_some_and(|end| now - MAX_SKEW < end && end < now + longest)
     }
 
-    /// Forgets the answer to a claim's key: from now on its record is to be asked.
+    /// Forgets the answer to a claim's key: from now on its record is to be asked. While a secret
+    /// is changed, instances name the key differently.
     pub async fn withdraw(&self, claim: &Claim) {
-        let Some(identity) = claim.identities.first() else {
-            return;
-        };
-        let (redis, name) = (self.redis.clone(), name(identity.key));
+        let keys = claim.identities.iter().map(|identity| name(identity.key));
+        let (redis, names) = (self.redis.clone(), keys.collect::<Vec<_>>());
         // If Redis does not hear it, the answer ends by itself.
         let _ = self
             .lifecycle
-            .spawn(async move { redis.remove(&name).await })
+            .spawn(async move { redis.remove(&names).await })
             .await;
     }
 }

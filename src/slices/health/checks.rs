@@ -96,12 +96,7 @@ impl Report {
             &self.disk,
         ]
         .iter()
-        .all(|check| {
-            matches!(
-                check.status,
-                Status::Ok | Status::Degraded | Status::Unknown
-            )
-        })
+        .all(|check| matches!(check.status, Status::Ok | Status::Unknown))
     }
 }
 

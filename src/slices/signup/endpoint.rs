@@ -100,7 +100,6 @@ pub async fn sign_up(
         Begun::Unkeyed => None,
         Begun::First(first) => Some(first),
     };
-    let claim = first.as_ref().map(|first| first.claim.clone());
     let command = SignUp {
         name: fields.name,
         display_name: fields.display_name,
@@ -108,8 +107,8 @@ pub async fn sign_up(
         password: fields.password,
         correlation_id: context.correlation_id.clone(),
         deadline: context.deadline,
-        recorder: claim.clone().map(|claim| Recorder {
-            claim,
+        recorder: first.as_ref().map(|first| Recorder {
+            claim: first.claim.clone(),
             created,
             email_taken: email_taken().into(),
         }),
@@ -132,8 +131,8 @@ pub async fn sign_up(
             Err(email_taken())
         }
         Outcome::AlreadyAnswered(record) => {
-            let claim = claim.ok_or_else(Problem::internal)?;
-            endpoint.idempotency.settle(&claim, record).await
+            let first = first.ok_or_else(Problem::internal)?;
+            endpoint.idempotency.settle(&first.claim, record).await
         }
     }
 }

@@ -34,6 +34,15 @@ fn record(key: KeyHash, found: Found) -> Result<Record, sqlx::Error> {
     })
 }
 
+/// A claim that was made under two secrets has two records. They differ in the mismatches that an
+/// instance with one secret has counted: the most of them counts.
+fn merge(first: &mut Option<Record>, found: Record) {
+    match first {
+        None => *first = Some(found),
+        Some(first) => first.mismatches = first.mismatches.max(found.mismatches),
+    }
+}
+
 /// A claim was lost to a record that was gone when it was looked for: it expired in between.
 /// Whoever asks again is right.
 #[must_use]
@@ -54,7 +63,7 @@ impl Records {
         Self { database }
     }
 
-    /// The record of the first of these identities that has one which has not expired.
+    /// The record of these identities, if it has not expired.
     ///
     /// # Errors
     /// When the store can't tell.
@@ -77,12 +86,14 @@ impl Records {
     ///
     /// # Errors
     /// When the store can't tell.
-    pub async fn count_mismatch(&self, key: KeyHash) -> Result<u32, StoreError> {
+    pub async fn count_mismatch(&self, identities: &[Identity]) -> Result<u32, StoreError> {
         match &self.database {
-            Database::Postgres { write, .. } => Ok(postgres::count_mismatch(write, key).await?),
+            Database::Postgres { write, .. } => {
+                Ok(postgres::count_mismatch(write, identities).await?)
+            }
             Database::Sqlite { write, .. } => {
                 let (_place, pool) = write.enter()?;
-                Ok(sqlite::count_mismatch(pool, key).await?)
+                Ok(sqlite::count_mismatch(pool, identities).await?)
             }
         }
     }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::super::WriteTransaction;
-use super::{Found, record};
-use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
+use super::{Found, merge, record};
+use crate::domain::{Answer, Claim, Identity, Record};
 
 // A record that has expired is as good as none.
 pub(crate) const CLAIM: &str = "INSERT INTO idempotency_records \
@@ -86,7 +86,7 @@ pub async fn answer(
     Ok(())
 }
 
-/// The first record of these identities that has not expired.
+/// The record of these identities that has not expired.
 ///
 /// # Errors
 /// The driver's.
@@ -95,6 +95,7 @@ pub async fn find(
     identities: &[Identity],
     now: DateTime<Utc>,
 ) -> Result<Option<Record>, sqlx::Error> {
+    let mut first = None;
     for identity in identities {
         let found: Option<Found> = sqlx::query_as(FIND)
             .bind(identity.key.0.as_slice())
@@ -102,18 +103,25 @@ pub async fn find(
             .fetch_optional(&mut *connection)
             .await?;
         if let Some(found) = found {
-            return record(identity.key, found).map(Some);
+            merge(&mut first, record(identity.key, found)?);
         }
     }
-    Ok(None)
+    Ok(first)
 }
 
-pub(super) async fn count_mismatch(pool: &PgPool, key: KeyHash) -> Result<u32, sqlx::Error> {
-    let count: Option<i64> = sqlx::query_scalar(COUNT_MISMATCH)
-        .bind(key.0.as_slice())
-        .fetch_optional(pool)
-        .await?;
-    Ok(u32::try_from(count.unwrap_or(1)).unwrap_or(u32::MAX))
+pub(super) async fn count_mismatch(
+    pool: &PgPool,
+    identities: &[Identity],
+) -> Result<u32, sqlx::Error> {
+    let mut most = 0;
+    for identity in identities {
+        let count: Option<i64> = sqlx::query_scalar(COUNT_MISMATCH)
+            .bind(identity.key.0.as_slice())
+            .fetch_optional(pool)
+            .await?;
+        most = most.max(count.unwrap_or(1));
+    }
+    Ok(u32::try_from(most).unwrap_or(u32::MAX))
 }
 
 pub(super) async fn purge(

@@ -389,6 +389,7 @@ fn recording(keys: &[u8], body: &str) -> Recording<Answers> {
     };
     Recording {
         claim: Claim {
+            current: identity(&keys[0]),
             identities: keys.iter().map(identity).collect(),
             expires_at: account(1, "ada@example.org").created_at + chrono::TimeDelta::days(1),
         },
