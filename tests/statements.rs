@@ -39,6 +39,7 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ("BEGIN IMMEDIATE", "a word of the protocol, without names"),
     ("COMMIT", "a word of the protocol, without names"),
     ("ROLLBACK", "a word of the protocol, without names"),
+    ("SET", "a command of Redis"),
     (
         "SET lock_timeout = '300s'",
         "PostgreSQL does not check it before it runs, and every migration runs it",
