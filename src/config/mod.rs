@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::{Mistakes, Sources};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub hashing: Hashing,
     /// Idempotency keys.
     pub idempotency: Idempotency,
+    /// Signups that one client may send; `None` for any number.
+    pub signup_rate: Option<Rate>,
     /// Logs.
     pub log: Log,
 }
@@ -47,6 +50,15 @@ pub struct Idempotency {
     pub required: bool,
     /// How long an answer is kept.
     pub ttl: Duration,
+}
+
+/// So many requests in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub requests: u32,
+    /// In which time; at least a second.
+    pub window: Duration,
 }
 
 /// Settings of the HTTP server.
@@ -66,6 +78,8 @@ pub struct Http {
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long requests in flight may take after a signal to stop.
     pub shutdown_grace: Duration,
     /// How long to go on serving, not ready, before the listener closes.
@@ -235,6 +249,7 @@ impl Settings {
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
             max_connections: s.take("http.max_connections", |text| number(text, (1, 1_000_000))),
             keep_alive: s.take("http.keep_alive_ms", |text| millis(text, 100)),
+            trusted_proxies: s.take_or("http.trusted_proxies", Vec::new(), networks),
             shutdown_grace: s.take("http.shutdown_grace_ms", |text| millis(text, 0)),
             shutdown_delay: s.take("http.shutdown_delay_ms", |text| millis(text, 0)),
         };
@@ -272,6 +287,7 @@ impl Settings {
                 number(text, (1, 31_536_000)).map(Duration::from_secs)
             }),
         };
+        let signup_rate = s.take("rate_limit.signup", rate);
         let default_format = if stdout_is_terminal {
             LogFormat::Pretty
         } else {
@@ -296,6 +312,7 @@ impl Settings {
             redis,
             hashing,
             idempotency,
+            signup_rate,
             log,
         })
     }
@@ -323,6 +340,38 @@ fn long_secret(text: &str) -> Result<SecretString, String> {
         return Err(format!("must have at least {MIN_SECRET_BYTES} bytes"));
     }
     Ok(SecretString::from(text))
+}
+
+/// `20/1m`: a number, and a time in seconds, minutes or hours; or `off`.
+fn rate(text: &str) -> Result<Option<Rate>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || "must be off, or a rate such as 20/1m (s, m or h)".to_owned();
+    let (requests, window) = text.split_once('/').ok_or_else(wrong)?;
+    let unit = window.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wrong()),
+    };
+    let requests = number(requests, (1, 1_000_000)).map_err(|_| wrong())?;
+    let count = window.strip_suffix(unit).unwrap_or_default();
+    let count: u64 = number(count, (1, 86_400)).map_err(|_| wrong())?;
+    let window = Duration::from_secs(count * seconds);
+    Ok(Some(Rate { requests, window }))
+}
+
+/// Addresses and networks, with commas between them.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |text: &str| {
+        let text = text.trim();
+        let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
+        text.parse().ok().or_else(address)
+    };
+    let networks: Option<Vec<IpNet>> = text.split(',').map(network).collect();
+    networks.ok_or_else(|| "must be addresses or networks such as 10.0.0.0/8,::1".to_owned())
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
@@ -381,6 +430,8 @@ mod tests {
             ("DATABASE_URL", "mysql://u:hunter2@h/d"),
             ("REDIS_URL", "http://u:hunter2@h/0"),
             ("LOG_FORMAT", "xml"),
+            ("RATE_LIMIT_SIGNUP", "20 a minute"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
         ];
         let text = settings(&env, file).expect_err("mistakes").to_string();
         for expected in [
@@ -389,6 +440,8 @@ mod tests {
             "DATABASE_URL must begin with",
             "REDIS_URL must begin with",
             "LOG_FORMAT is \"xml\"",
+            "RATE_LIMIT_SIGNUP is \"20 a minute\"",
+            "TRUSTED_PROXIES is \"10.0.0.0/8,proxy\"",
             "http.workers is \"0\"",
             "hashing.cost is \"high\"",
             "http.prot is no setting",
@@ -397,6 +450,27 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} in:\n{text}");
         }
         assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn rates_and_networks_in_their_forms() {
+        let of = |text| {
+            rate(text)
+                .ok()
+                .flatten()
+                .map(|rate| (rate.requests, rate.window.as_secs()))
+        };
+        assert_eq!(of("20/1m"), Some((20, 60)));
+        assert_eq!(of("1/30s"), Some((1, 30)));
+        assert_eq!(of("5/2h"), Some((5, 7200)));
+        assert_eq!(rate("off"), Ok(None));
+        for wrong in [
+            "", "20", "20/", "20/m", "0/1m", "20/0s", "20/1d", "-1/1m", "20/1mm",
+        ] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(networks("10.0.0.0/8, ::1").map(|all| all.len()), Ok(2));
+        assert!(networks("10.0.0.0/33").is_err());
     }
 
     #[test]

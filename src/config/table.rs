@@ -100,6 +100,12 @@ pub const SETTINGS: &[Setting] = &[
         "75000",
         "How long an idle connection is kept.",
     ),
+    worded(
+        "TRUSTED_PROXIES",
+        "http.trusted_proxies",
+        "none",
+        "Whose `X-Forwarded-For` is believed: addresses and networks, such as `10.0.0.0/8,::1`.",
+    ),
     fixed(
         "SHUTDOWN_GRACE_MS",
         "http.shutdown_grace_ms",
@@ -208,6 +214,13 @@ pub const SETTINGS: &[Setting] = &[
         "idempotency.ttl_seconds",
         "86400",
         "How long the answer to a key is kept.",
+    ),
+    fixed(
+        "RATE_LIMIT_SIGNUP",
+        "rate_limit.signup",
+        "off",
+        "Signups that one client address may send, such as `20/1m`, in a window that slides. Each instance \
+         counts by itself. An IPv6 network of 64 bits is one client.",
     ),
     worded(
         "LOG_FORMAT",

@@ -1,11 +1,12 @@
 //! What every request passes through, outermost first: the request context, the log line and
 //! figures; and then, around each [`resource`], the guard against panics and the deadline. A
-//! slice that asks for it has [`idempotency`] before its command.
+//! slice that asks for them has [`rate_limit`] and [`idempotency`] before its command.
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
 
 pub mod idempotency;
 pub mod observe;
+pub mod rate_limit;
 pub mod request_context;
 pub mod resource;
 pub mod wire;

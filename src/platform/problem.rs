@@ -51,6 +51,8 @@ pub enum ProblemType {
     IdempotencyKeyReused,
     /// The key was used with too many other requests.
     IdempotencyKeyExhausted,
+    /// The client asked for too much in a short time.
+    RateLimited,
     /// The head of the request is too large.
     HeadersTooLarge,
     /// A defect in the service.
@@ -77,7 +79,7 @@ pub struct About {
 
 impl ProblemType {
     /// All of them, in the order of their status.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::IdempotencyKeyInvalid,
@@ -93,6 +95,7 @@ impl ProblemType {
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
         Self::IdempotencyKeyExhausted,
+        Self::RateLimited,
         Self::HeadersTooLarge,
         Self::Internal,
         Self::Overloaded,
@@ -219,6 +222,13 @@ impl ProblemType {
                 "The Idempotency-Key was used with too many other requests",
                 "The key came with so many different requests that it is refused until it \
                  expires. Nothing was done. Use a new key for a new request.",
+            ),
+            Self::RateLimited => row(
+                "rate-limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests from this address",
+                "So many requests came from the address of the client that more are refused for \
+                 a while. Nothing was done. Wait for Retry-After and send it again.",
             ),
             Self::HeadersTooLarge => row(
                 "headers-too-large",

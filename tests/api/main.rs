@@ -3,6 +3,7 @@
 mod command_line;
 mod context;
 mod harness;
+mod hashing;
 mod hostile;
 mod idempotency;
 mod lifecycle;

@@ -12,6 +12,7 @@ use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
 use crate::domain::{Answer, BrokenRule, Email, Name, Password, UserView};
 use crate::hashing::HashError;
 use crate::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader, respond};
+use crate::middleware::rate_limit::RateLimit;
 use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::context;
 use crate::platform::crash;
@@ -24,6 +25,7 @@ pub struct Endpoint {
     pub handler: SignUpHandler,
     pub limits: BodyLimits,
     pub idempotency: Arc<Idempotency>,
+    pub rate_limit: Option<RateLimit>,
     pub metrics: Metrics,
 }
 
@@ -81,7 +83,7 @@ pub struct SignUpRequest {
         (status = 413, description = "The body is over 16 KiB.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "The body is not JSON by its Content-Type.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Fields break their rules, all of which are listed; or the key was used with another request.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "The key was used with too many other requests.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "The client sent too many signups, or the key was used with too many other requests.", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Overloaded, or the outcome is unknown.", body = ProblemBody, content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "Seconds to wait before the next try."))),
     )
@@ -92,6 +94,9 @@ pub async fn sign_up(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    if let Some(rate_limit) = &endpoint.rate_limit {
+        rate_limit.admit(&request)?;
+    }
     let body: SignUpRequest = read_json(&request, payload, endpoint.limits).await?;
     let context = context::current().ok_or_else(Problem::internal)?;
     let fields = body.parse().map_err(Problem::validation)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 
+use crate::middleware::rate_limit::RateLimit;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::body::BodyLimits;
 use crate::slice::{Platform, Routes};
@@ -33,6 +34,10 @@ pub fn routes(platform: &Platform) -> Routes {
             write_reserve: platform.settings.http.request_timeout / 5,
         },
         idempotency: Arc::clone(&platform.idempotency),
+        rate_limit: platform
+            .settings
+            .signup_rate
+            .map(|rate| RateLimit::new(rate, platform.settings.http.trusted_proxies.clone())),
         metrics: platform.metrics.clone(),
         limits: BodyLimits {
             bytes: MAX_BODY,

@@ -1,0 +1,84 @@
+//! What is hashed, and what is answered without: hashing is nearly all that a signup costs.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::harness::{Backend, Service, problem, somebody};
+
+/// How many hashes were made.
+async fn hashes(service: &Service) -> u64 {
+    let metrics = service.get("/metrics").await.text().await.expect("text");
+    let count = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("password_hash_duration_seconds_count "));
+    count.and_then(|count| count.parse().ok()).expect("a count")
+}
+
+#[rstest]
+#[tokio::test]
+async fn nothing_is_hashed_for_what_is_refused_or_was_answered(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let settings = [("RATE_LIMIT_SIGNUP", "4/1h")];
+    let service = Service::start_with(backend, &settings).await;
+    let body = somebody("ada@example.org");
+    let send = async |body| {
+        let request = service.signup(body).header("Idempotency-Key", "k");
+        request.send().await.expect("an answer")
+    };
+    let invalid = json!({ "name": "", "email": "", "password": "x" });
+    problem(send(&invalid).await, 422, "validation-failed").await;
+    assert_eq!(hashes(&service).await, 0);
+    assert_eq!(send(&body).await.status(), 201);
+    assert_eq!(hashes(&service).await, 1);
+    assert_eq!(send(&body).await.status(), 201);
+    let other = somebody("bob@example.org");
+    problem(send(&other).await, 422, "idempotency-key-reused").await;
+    let refused = send(&other).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    problem(refused, 429, "rate-limited").await;
+    assert_eq!(hashes(&service).await, 1);
+}
+
+#[tokio::test]
+async fn a_taken_address_costs_a_hash_too() {
+    let service = Service::start(Backend::Sqlite).await;
+    for status in [201, 409, 409] {
+        assert_eq!(service.sign_up("ada@example.org").await.status(), status);
+    }
+    assert_eq!(hashes(&service).await, 3);
+}
+
+#[tokio::test]
+async fn each_client_behind_a_trusted_proxy_has_its_own_share() {
+    let settings = [
+        ("RATE_LIMIT_SIGNUP", "1/1h"),
+        ("TRUSTED_PROXIES", "127.0.0.0/8"),
+    ];
+    let service = Service::start_with(Backend::Sqlite, &settings).await;
+    for (client, email, status) in [
+        ("198.51.100.1", "ada@example.org", 201),
+        ("198.51.100.2", "bob@example.org", 201),
+        ("6.6.6.6, 198.51.100.2", "eve@example.org", 429),
+    ] {
+        let request = service.signup(&somebody(email));
+        let request = request.header("X-Forwarded-For", client);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{client}");
+    }
+}
+
+#[tokio::test]
+async fn a_made_up_address_is_not_believed() {
+    let settings = [("RATE_LIMIT_SIGNUP", "1/1h")];
+    let service = Service::start_with(Backend::Sqlite, &settings).await;
+    for (client, email, status) in [
+        ("198.51.100.1", "ada@example.org", 201),
+        ("198.51.100.2", "bob@example.org", 429),
+    ] {
+        let request = service.signup(&somebody(email));
+        let request = request.header("X-Forwarded-For", client);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{client}");
+    }
+}
