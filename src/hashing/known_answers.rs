@@ -12,7 +12,7 @@ pub fn lanes_are_right() -> bool {
 
 /// Has eight lanes advanced that end one after the other, so that each number of them is met.
 fn agree(advance: impl Fn(&mut [Lane], u32)) -> bool {
-    let password = |number: usize| [b'a'; 72][..1 + 10 * number].to_vec();
+    let password = |number: usize| [b'a'; 72][..=10 * number].to_vec();
     let salt = |number: usize| [u8::try_from(number).unwrap_or_default() + 1; 16];
     let Ok(cost) = Cost::new(COST) else {
         return false;
