@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 import uuid
@@ -60,6 +61,8 @@ class Signup:
     key: str
     values: dict[str, str]
     refusals: int = 0
+    # When it may be tried again, by the monotonic clock.
+    not_before: float = 0.0
     # A try was left without a certain answer, so the account may be there already.
     uncertain: bool = False
 
@@ -145,7 +148,8 @@ class Visitor(FastHttpUser):
     @task(6)
     def sign_up(self, sent_again: float = SENT_AGAIN) -> None:
         """Signs up, and perhaps sends the same once more."""
-        signup = RUN.unfinished.popleft() if RUN.unfinished else Signup.new()
+        left_behind = RUN.unfinished and RUN.unfinished[0].not_before <= time.monotonic()
+        signup = RUN.unfinished.popleft() if left_behind else Signup.new()
         first = self.finish(signup)
         if first is None:
             return
@@ -226,15 +230,16 @@ class Visitor(FastHttpUser):
             # once.
             at_least = float(outcome.retry_after or 1)
             doubled = min(at_least * 2 ** (signup.refusals - 1), LONGEST_WAIT)
-            if not self.wait_for(max(at_least, doubled) + random.uniform(0, at_least)):
+            wait = max(at_least, doubled) + random.uniform(0, at_least)
+            signup.not_before = time.monotonic() + wait
+            if not self.wait_until(signup.not_before):
                 RUN.unfinished.append(signup)
                 return None
 
-    def wait_for(self, seconds: float) -> bool:
+    def wait_until(self, moment: float) -> bool:
         """Waits. False if this user was told to leave meanwhile."""
-        end = time.monotonic() + seconds
         while self._state != LOCUST_STATE_STOPPING:
-            left = end - time.monotonic()
+            left = moment - time.monotonic()
             if left <= 0:
                 return True
             gevent.sleep(min(left, 0.2))
@@ -330,6 +335,17 @@ def stay_on_this_machine(environment: Environment, **_: Any) -> None:
         sys.exit(2)
 
 
+@events.init.add_listener
+def end_with_a_report(**_: Any) -> None:
+    """Lets a run that is told to end write its report.
+
+    With shapes Locust does so for Ctrl-C only, and that does not reach what a script has started in
+    the background.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @events.quitting.add_listener
 def judge(environment: Environment, **_: Any) -> None:
     """Sets the exit code: a run passes if nothing was wrong and everything was tried."""
@@ -343,7 +359,7 @@ def judge(environment: Environment, **_: Any) -> None:
 def sum_up(exit_code: int, **_: Any) -> None:
     """Prints what was checked; the last thing in the output, below the tables of Locust."""
     for what in (SIGNED_UP, AFTER_REFUSAL, SENT_TWICE, READ, LOOKED_UP, PAGES):
-        never = "   <- never, so the run fails" if what in NEEDED and not RUN.counts[what] else ""
+        never = "   <- none, so the run fails" if what in NEEDED and not RUN.counts[what] else ""
         print(f"{RUN.counts[what]:8} {what}{never}")
     for slug in ("overloaded", "unavailable", "request-in-progress"):
         print(f"{RUN.refused[slug]:8} refusals: {slug}")

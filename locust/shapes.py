@@ -74,7 +74,7 @@ class Spike(Staged):
     stages = (
         Stage(seconds=20, users=10, per_second=5),
         Stage(seconds=40, users=200, per_second=50),
-        Stage(seconds=60, users=10, per_second=50),
+        Stage(seconds=120, users=20, per_second=50),
     )
 
 

@@ -64,13 +64,16 @@ if ! cmp -s locust/requirements.txt "$venv/installed.txt"; then
   "$python" -m venv "$venv" || fail "python3 has no venv (on Debian and Ubuntu: the package python3-venv)"
   "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r locust/requirements.txt \
     || fail "Locust could not be installed"
-  "$venv/bin/pip" check --disable-pip-version-check >/dev/null || fail "locust/requirements.txt lacks something"
+  "$venv/bin/pip" check --disable-pip-version-check >/dev/null \
+    || fail "locust/requirements.txt lacks something"
   cp locust/requirements.txt "$venv/installed.txt"
 fi
 
-say "testing the checks themselves"
-"$venv/bin/python" -m unittest discover --quiet --start-directory locust \
-  || fail "the checks do not hold their own tests"
+tests=$("$venv/bin/python" -m unittest discover --quiet --start-directory locust 2>&1) \
+  || { echo "$tests" >&2; fail "the checks do not hold their own tests"; }
+
+PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.environ)' \
+  || fail "there is no such run"
 
 # Whether the service at $url says that it is ready.
 ready() {
@@ -80,6 +83,8 @@ ready() {
 
 if [ -n "${LOAD_URL:-}" ]; then
   url=${LOAD_URL%/}
+  PYTHONPATH=locust "$venv/bin/python" -c 'import checks, sys; sys.exit(not checks.is_loopback(sys.argv[1]))' \
+    "$url" || fail "$url is not on this machine, and nothing else is loaded"
   ready || fail "$url/ready does not answer with 200"
 else
   cargo build --release --locked
@@ -118,7 +123,7 @@ fi
 
 case $code in
   0) ;;
-  3) fail "there were wrong answers, or something was never checked; see above, and $out/$shape.html" ;;
+  3) fail "there were wrong answers, or no right one of some kind; see above, and $out/$shape.html" ;;
   *) fail "Locust could not run the load, and ended with $code" ;;
 esac
 [ "$stopped" -eq 0 ] || fail "the service did not stop in order, and ended with $stopped; see $log"
