@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench servers load-generator
+.PHONY: help run test chaos lint format docs bench load servers load-generator python
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,14 @@ docs: ## Write the generated documents anew
 bench: servers load-generator ## Measure, and print a table
 	cargo bench --locked --bench reads
 
+load: python ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
+	@scripts/load.sh
+
 servers:
 	@scripts/install.sh postgres redis-server
 
 load-generator:
 	@scripts/install.sh wrk
+
+python:
+	@scripts/install.sh python3-venv

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Loads the service, checks each answer, and fails if one was wrong. locust/README.md says more.
+#
+#   scripts/load.sh                                  starts a service of its own, on SQLite
+#   SHAPE=spike scripts/load.sh                      smoke, steady, spike or soak
+#   LOAD_URL=http://127.0.0.1:8000 scripts/load.sh   loads a service that runs already
+#
+# All that it leaves behind is in target/load.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+shape=${SHAPE:-smoke}
+out=target/load
+venv=$out/venv
+binary=${CARGO_TARGET_DIR:-target}/release/signup-service
+log=$out/service.log
+# Seconds to become ready, and to stop in order.
+patience=30
+
+folder=
+service=
+locust=
+interrupted=
+
+say() { echo "load: $*"; }
+
+fail() {
+  say "$shape FAILED: $*" >&2
+  exit 1
+}
+
+running() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
+
+# Asks a process of ours to end, and ends it if it doesn't. Gives its exit code.
+end() {
+  running "$1" && kill -TERM "$1" 2>/dev/null
+  for _ in $(seq $((patience * 10))); do
+    running "$1" || break
+    sleep 0.1
+  done
+  running "$1" && kill -KILL "$1" 2>/dev/null
+  wait "$1" 2>/dev/null
+}
+
+tidy() {
+  trap - EXIT INT TERM HUP
+  [ -z "$locust" ] || end "$locust" || true
+  [ -z "$service" ] || end "$service" || true
+  [ -z "$folder" ] || rm -rf "$folder"
+  [ -z "$interrupted" ] || say "$shape was interrupted" >&2
+}
+trap tidy EXIT
+trap 'interrupted=yes; exit 130' INT TERM HUP
+
+# Nothing here goes through a proxy: it is all on this machine.
+export no_proxy='*' NO_PROXY='*'
+
+mkdir -p "$out"
+python=$(command -v python3) || fail "there is no python3"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "it takes Python 3.11 or newer"
+if ! cmp -s locust/requirements.txt "$venv/installed.txt"; then
+  say "installing Locust into $venv"
+  rm -rf "$venv"
+  "$python" -m venv "$venv" || fail "python3 has no venv (on Debian and Ubuntu: the package python3-venv)"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r locust/requirements.txt \
+    || fail "Locust could not be installed"
+  "$venv/bin/pip" check --disable-pip-version-check >/dev/null \
+    || fail "locust/requirements.txt lacks something"
+  cp locust/requirements.txt "$venv/installed.txt"
+fi
+
+tests=$("$venv/bin/python" -m unittest discover --quiet --start-directory locust 2>&1) \
+  || { echo "$tests" >&2; fail "the checks do not hold their own tests"; }
+
+PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.environ)' \
+  || fail "there is no such run"
+
+# Whether the service at $url says that it is ready.
+ready() {
+  "$venv/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
+    "$url/ready" 2>/dev/null
+}
+
+if [ -n "${LOAD_URL:-}" ]; then
+  url=${LOAD_URL%/}
+  PYTHONPATH=locust "$venv/bin/python" -c 'import checks, sys; sys.exit(not checks.is_loopback(sys.argv[1]))' \
+    "$url" || fail "$url is not on this machine, and nothing else is loaded"
+  ready || fail "$url/ready does not answer with 200"
+else
+  cargo build --release --locked
+  folder=$(mktemp -d)
+  # Port 0 takes a free one; the log says which. What the surroundings say about other places is left out.
+  env -u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL \
+    HOST=127.0.0.1 PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
+    LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
+  service=$!
+  url=
+  deadline=$((SECONDS + patience))
+  until [ -n "$url" ] && ready; do
+    running "$service" || fail "the service did not start; see $log"
+    [ "$SECONDS" -lt "$deadline" ] || fail "the service was not ready within $patience s; see $log"
+    sleep 0.1
+    address=$(sed -n '/"ready: listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$log" | head -n 1)
+    url=${address:+http://$address}
+  done
+fi
+
+say "$shape against $url"
+# In the background, so that a signal to this script is heard at once.
+SHAPE=$shape "$venv/bin/locust" --config locust/locust.conf --host "$url" \
+  --csv "$out/$shape" --html "$out/$shape.html" </dev/null &
+locust=$!
+code=0
+wait "$locust" || code=$?
+locust=
+
+stopped=0
+if [ -n "$service" ]; then
+  running "$service" || fail "the service ended during the run; see $log"
+  end "$service" || stopped=$?
+  service=
+fi
+
+case $code in
+  0) ;;
+  3) fail "there were wrong answers, or no right one of some kind; see above, and $out/$shape.html" ;;
+  *) fail "Locust could not run the load, and ended with $code" ;;
+esac
+[ "$stopped" -eq 0 ] || fail "the service did not stop in order, and ended with $stopped; see $log"
+say "$shape passed, no wrong answer; the figures are in $out/$shape.html"
