@@ -32,6 +32,7 @@ docs: ## Write the generated documents anew
 
 bench: servers load-generator ## Measure, and print a table
 	cargo bench --locked --bench reads
+	cargo bench --locked --bench signups
 
 load: python ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
 	@scripts/load.sh
@@ -41,6 +42,7 @@ servers:
 
 load-generator:
 	@scripts/install.sh wrk
+	-@scripts/install.sh john # one figure less without it
 
 python:
 	@scripts/install.sh python3-venv

@@ -7,7 +7,7 @@ set -euo pipefail
 
 # The package that has a program, on Debian and Ubuntu.
 declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
-  [python3-venv]=python3-venv)
+  [python3-venv]=python3-venv [john]=john)
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
@@ -16,6 +16,8 @@ has() {
     return
   fi
   command -v "$1" >/dev/null && return 0
+  # Where Debian puts it is not on everybody's path.
+  [ "$1" = john ] && [ -x /usr/sbin/john ] && return 0
   [ "$1" = postgres ] || return 1
   # Debian keeps the server's programs away from the path; PG_BIN names another place.
   for folder in "${PG_BIN:-/nowhere}" /usr/lib/postgresql/*/bin; do
