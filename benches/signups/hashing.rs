@@ -70,7 +70,7 @@ fn lanes(count: usize) {
 /// Hashes a second of `john --test`, whose bcrypt has cost 5, brought to ours.
 fn john() -> Option<f64> {
     eprintln!("John the Ripper");
-    let test = |program: &str| {
+    let ask = |program: &str| {
         Command::new(program)
             .args(["--test=5", "--format=bcrypt"])
             .env("OMP_NUM_THREADS", "1")
@@ -80,7 +80,7 @@ fn john() -> Option<f64> {
             .ok()
     };
     // Debian puts it where not everybody's path goes.
-    let output = test("john").or_else(|| test("/usr/sbin/john"))?;
+    let output = ask("john").or_else(|| ask("/usr/sbin/john"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // `Raw:	1739 c/s real, 1739 c/s virtual`
     let raw = text.lines().find_map(|line| line.strip_prefix("Raw:"))?;

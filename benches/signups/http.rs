@@ -55,203 +55,212 @@ pub fn measure(hashing: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failu
             detail: format!("{capacity:.1}/s of {possible:.1}/s; {}", outcome.to_json()),
         });
     }
-    reads(&sqlite, folder.path(), figures)?;
-    light(&sqlite, folder.path(), capacity, hashing, figures)?;
-    overload(&sqlite, folder.path(), capacity, hashing, figures)
+    let on_sqlite = Bench {
+        url: &sqlite,
+        folder: folder.path(),
+        capacity,
+        hashing,
+    };
+    on_sqlite.reads(figures)?;
+    on_sqlite.light(figures)?;
+    on_sqlite.overload(figures)
 }
 
-/// Reads by id: while nothing else happens, while signups saturate, and without the priority.
-fn reads(url: &str, folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Failure> {
-    for (name, settings, is_busy, wanted) in [
-        (
-            "GET /users/{id}, p99, idle",
-            &[][..],
-            false,
-            Wanted::Nothing,
-        ),
-        (
-            "GET /users/{id}, p99, while signups saturate",
-            &[],
-            true,
-            Wanted::AtMost(5.0),
-        ),
-        (
-            "the same with BCRYPT_NICE=0",
-            &[("BCRYPT_NICE", "0")],
-            true,
-            Wanted::Nothing,
-        ),
-    ] {
-        eprintln!("{name}");
-        let service = start(url, folder, settings)?;
-        let path = sign_up_one(&service)?;
-        let signups = is_busy
-            .then(|| load(&service, CONNECTIONS, 12))
-            .transpose()?;
-        let target = target(&service, "/")?;
-        let request = target.get(&path);
+/// The service on one database.
+struct Bench<'a> {
+    url: &'a str,
+    folder: &'a Path,
+    /// Signups a second that are possible.
+    capacity: f64,
+    hashing: &'a Hashing,
+}
+
+impl Bench<'_> {
+    /// Reads by id: while nothing else happens, while signups saturate, and without the priority.
+    fn reads(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+        for (name, settings, is_busy, wanted) in [
+            (
+                "GET /users/{id}, p99, idle",
+                &[][..],
+                false,
+                Wanted::Nothing,
+            ),
+            (
+                "GET /users/{id}, p99, while signups saturate",
+                &[],
+                true,
+                Wanted::AtMost(5.0),
+            ),
+            (
+                "the same with BCRYPT_NICE=0",
+                &[("BCRYPT_NICE", "0")],
+                true,
+                Wanted::Nothing,
+            ),
+        ] {
+            eprintln!("{name}");
+            let service = start(self.url, self.folder, settings)?;
+            let path = sign_up_one(&service)?;
+            let signups = is_busy
+                .then(|| load(&service, CONNECTIONS, 12))
+                .transpose()?;
+            let target = target(&service, "/")?;
+            let request = target.get(&path);
+            let outcome = on_a_thread(move || async move {
+                let times = Times {
+                    warm_up: Duration::from_secs(2),
+                    measured: Duration::from_secs(10),
+                };
+                closed_loop(&target, READERS, times, move |_| request.clone()).await
+            })
+            .wait()?;
+            let signups = signups.map(Load::wait).transpose()?;
+            let p99 = outcome
+                .percentile(0.99, |status| status == 200)
+                .ok_or("no read was answered")?;
+            let beside = signups.map_or_else(String::new, |signups| {
+                format!(", {:.1} signups/s meanwhile", signups.rate())
+            });
+            figures.push(Figure {
+                name,
+                value: millis(p99),
+                unit: "ms",
+                wanted,
+                detail: format!(
+                    "{:.0} reads/s{beside}; {}",
+                    outcome.rate(),
+                    outcome.to_json()
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Signups at random moments, a quarter of what is possible.
+    fn light(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+        const SECONDS: u64 = 60;
+        let rate = self.capacity / 4.0;
+        eprintln!("{rate:.1} signups/s at random moments, {SECONDS} s");
+        let service = start(self.url, self.folder, &[])?;
+        let target = target(&service, "/signup")?;
         let outcome = on_a_thread(move || async move {
-            let times = Times {
-                warm_up: Duration::from_secs(2),
-                measured: Duration::from_secs(10),
-            };
-            closed_loop(&target, READERS, times, move |_| request.clone()).await
+            let make = signups(&target);
+            open_loop(
+                &target,
+                rate,
+                Arrivals::Random,
+                MAX_OPEN,
+                Times::seconds(SECONDS),
+                make,
+            )
+            .await
         })
         .wait()?;
-        let signups = signups.map(Load::wait).transpose()?;
         let p99 = outcome
-            .percentile(0.99, |status| status == 200)
-            .ok_or("no read was answered")?;
-        let beside = signups.map_or_else(String::new, |signups| {
-            format!(", {:.1} signups/s meanwhile", signups.rate())
-        });
+            .percentile(0.99, |status| status == 201)
+            .ok_or("no signup was answered")?;
         figures.push(Figure {
-            name,
-            value: millis(p99),
-            unit: "ms",
-            wanted,
+            name: "POST /signup at 25 % of capacity, p99, against one hash",
+            value: p99.as_secs_f64() / self.hashing.one_by_crate,
+            unit: "times",
+            wanted: Wanted::AtMost(1.5),
             detail: format!(
-                "{:.0} reads/s{beside}; {}",
-                outcome.rate(),
+                "{:.0} ms against {:.0} ms; {}",
+                millis(p99),
+                millis(self.hashing.one()),
                 outcome.to_json()
             ),
         });
+        Ok(())
     }
-    Ok(())
-}
 
-/// Signups at random moments, a quarter of what is possible.
-fn light(
-    url: &str,
-    folder: &Path,
-    capacity: f64,
-    hashing: &Hashing,
-    figures: &mut Vec<Figure>,
-) -> Result<(), Failure> {
-    const SECONDS: u64 = 60;
-    let rate = capacity / 4.0;
-    eprintln!("{rate:.1} signups/s at random moments, {SECONDS} s");
-    let service = start(url, folder, &[])?;
-    let target = target(&service, "/signup")?;
-    let outcome = on_a_thread(move || async move {
-        let make = signups(&target);
-        open_loop(
-            &target,
-            rate,
-            Arrivals::Random,
-            MAX_OPEN,
-            Times::seconds(SECONDS),
-            make,
-        )
-        .await
-    })
-    .wait()?;
-    let p99 = outcome
-        .percentile(0.99, |status| status == 201)
-        .ok_or("no signup was answered")?;
-    figures.push(Figure {
-        name: "POST /signup at 25 % of capacity, p99, against one hash",
-        value: p99.as_secs_f64() / hashing.one_by_crate,
-        unit: "times",
-        wanted: Wanted::AtMost(1.5),
-        detail: format!(
-            "{:.0} ms against {:.0} ms; {}",
-            millis(p99),
-            millis(hashing.one()),
-            outcome.to_json()
-        ),
-    });
-    Ok(())
-}
-
-/// Ten times what is possible, for half a minute.
-fn overload(
-    url: &str,
-    folder: &Path,
-    capacity: f64,
-    hashing: &Hashing,
-    figures: &mut Vec<Figure>,
-) -> Result<(), Failure> {
-    const SECONDS: u64 = 30;
-    let rate = capacity * 10.0;
-    eprintln!("{rate:.0} signups/s for {SECONDS} s");
-    let service = start(url, folder, &[])?;
-    let to = target(&service, "/signup")?;
-    let running = on_a_thread(move || async move {
-        let make = signups(&to);
-        // Long enough for the queue to fill before it counts.
-        let times = Times {
-            warm_up: Duration::from_secs(6),
-            measured: Duration::from_secs(SECONDS),
-        };
-        open_loop(&to, rate, Arrivals::Even, MAX_OPEN, times, make).await
-    });
-    std::thread::sleep(Duration::from_secs(8));
-    let before = resident_bytes(&service)?;
-    std::thread::sleep(Duration::from_secs(SECONDS - 4));
-    let after = resident_bytes(&service)?;
-    let outcome = running.wait()?;
-    let begun = Instant::now();
-    sign_up_one(&service)?;
-    let recovered = begun.elapsed();
-    let refused = |share| outcome.percentile(share, |status| status == 503);
-    let (p99, worst) = (
-        refused(0.99).unwrap_or_default(),
-        refused(1.0).unwrap_or_default(),
-    );
-    let others: Vec<(u16, u64)> = outcome
-        .statuses()
-        .into_iter()
-        .filter(|(status, _)| ![201, 503].contains(status))
-        .collect();
-    let detail = outcome.to_json().to_string();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts and bytes of one process"
-    )]
-    figures.extend([
-        Figure {
-            name: "ten times the capacity offered: goodput of capacity",
-            value: outcome.rate() / capacity * 100.0,
-            unit: "%",
-            wanted: Wanted::AtLeast(90.0),
-            detail: format!("{:.1}/s of {capacity:.1}/s; {detail}", outcome.rate()),
-        },
-        Figure {
-            name: "  503, p99",
-            value: millis(p99),
-            unit: "ms",
-            wanted: Wanted::AtMost(REFUSED_WITHIN_MS),
-            detail: format!("worst {:.1} ms", millis(worst)),
-        },
-        Figure {
-            name: "  neither 201 nor 503",
-            value: outcome.errors as f64
-                + others.iter().map(|(_, count)| *count as f64).sum::<f64>(),
-            unit: "",
-            wanted: Wanted::AtMost(0.0),
-            detail: format!("{others:?}, {} without an answer", outcome.errors),
-        },
-        Figure {
-            name: "  memory at its end, of that after 8 s",
-            value: after as f64 / before as f64 * 100.0,
-            unit: "%",
-            wanted: Wanted::AtMost(110.0),
-            detail: format!(
-                "{:.1} MB, then {:.1} MB",
-                before as f64 / 1e6,
-                after as f64 / 1e6
-            ),
-        },
-        Figure {
-            name: "  the first signup after it, against one hash",
-            value: recovered.as_secs_f64() / hashing.one_by_crate,
-            unit: "times",
-            wanted: Wanted::AtMost(1.5),
-            detail: format!("{:.0} ms", millis(recovered)),
-        },
-    ]);
-    Ok(())
+    /// Ten times what is possible, for half a minute.
+    fn overload(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+        const SECONDS: u64 = 30;
+        let rate = self.capacity * 10.0;
+        eprintln!("{rate:.0} signups/s for {SECONDS} s");
+        let service = start(self.url, self.folder, &[])?;
+        let to = target(&service, "/signup")?;
+        let running = on_a_thread(move || async move {
+            let make = signups(&to);
+            // Long enough for the queue to fill before it counts.
+            let times = Times {
+                warm_up: Duration::from_secs(6),
+                measured: Duration::from_secs(SECONDS),
+            };
+            open_loop(&to, rate, Arrivals::Even, MAX_OPEN, times, make).await
+        });
+        std::thread::sleep(Duration::from_secs(8));
+        let before = resident_bytes(&service)?;
+        std::thread::sleep(Duration::from_secs(SECONDS - 4));
+        let after = resident_bytes(&service)?;
+        let outcome = running.wait()?;
+        let begun = Instant::now();
+        sign_up_one(&service)?;
+        let recovered = begun.elapsed();
+        let refused = |share| outcome.percentile(share, |status| status == 503);
+        let (p99, worst) = (
+            refused(0.99).unwrap_or_default(),
+            refused(1.0).unwrap_or_default(),
+        );
+        let others: Vec<(u16, u64)> = outcome
+            .statuses()
+            .into_iter()
+            .filter(|(status, _)| ![201, 503].contains(status))
+            .collect();
+        let detail = outcome.to_json().to_string();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts and bytes of one process"
+        )]
+        figures.extend([
+            Figure {
+                name: "ten times the capacity offered: goodput of capacity",
+                value: outcome.rate() / self.capacity * 100.0,
+                unit: "%",
+                wanted: Wanted::AtLeast(90.0),
+                detail: format!(
+                    "{:.1}/s of {:.1}/s; {detail}",
+                    outcome.rate(),
+                    self.capacity
+                ),
+            },
+            Figure {
+                name: "  503, p99",
+                value: millis(p99),
+                unit: "ms",
+                wanted: Wanted::AtMost(REFUSED_WITHIN_MS),
+                detail: format!("worst {:.1} ms", millis(worst)),
+            },
+            Figure {
+                name: "  neither 201 nor 503",
+                value: outcome.errors as f64
+                    + others.iter().map(|(_, count)| *count as f64).sum::<f64>(),
+                unit: "",
+                wanted: Wanted::AtMost(0.0),
+                detail: format!("{others:?}, {} without an answer", outcome.errors),
+            },
+            Figure {
+                name: "  memory at its end, of that after 8 s",
+                value: after as f64 / before as f64 * 100.0,
+                unit: "%",
+                wanted: Wanted::AtMost(110.0),
+                detail: format!(
+                    "{:.1} MB, then {:.1} MB",
+                    before as f64 / 1e6,
+                    after as f64 / 1e6
+                ),
+            },
+            Figure {
+                name: "  the first signup after it, against one hash",
+                value: recovered.as_secs_f64() / self.hashing.one_by_crate,
+                unit: "times",
+                wanted: Wanted::AtMost(1.5),
+                detail: format!("{:.0} ms", millis(recovered)),
+            },
+        ]);
+        Ok(())
+    }
 }
 
 fn start(url: &str, folder: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {

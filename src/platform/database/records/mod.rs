@@ -87,15 +87,18 @@ impl Records {
     /// # Errors
     /// When the store can't tell.
     pub async fn count_mismatch(&self, identities: &[Identity]) -> Result<u32, StoreError> {
-        match &self.database {
-            Database::Postgres { write, .. } => {
-                Ok(postgres::count_mismatch(write, identities).await?)
-            }
-            Database::Sqlite { write, .. } => {
-                let (_place, pool) = write.enter()?;
-                Ok(sqlite::count_mismatch(pool, identities).await?)
-            }
+        let mut most = 0;
+        for Identity { key, .. } in identities {
+            let count = match &self.database {
+                Database::Postgres { write, .. } => postgres::count_mismatch(write, *key).await?,
+                Database::Sqlite { write, .. } => {
+                    let (_place, pool) = write.enter()?;
+                    sqlite::count_mismatch(pool, *key).await?
+                }
+            };
+            most = most.max(count);
         }
+        Ok(u32::try_from(most).unwrap_or(u32::MAX))
     }
 
     /// Removes up to so many records that have expired. Where another instance is at it, none.

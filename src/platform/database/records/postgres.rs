@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::super::WriteTransaction;
 use super::{Found, merge, record};
-use crate::domain::{Answer, Claim, Identity, Record};
+use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
 
 // A record that has expired is as good as none.
 pub(crate) const CLAIM: &str = "INSERT INTO idempotency_records \
@@ -109,19 +109,9 @@ pub async fn find(
     Ok(first)
 }
 
-pub(super) async fn count_mismatch(
-    pool: &PgPool,
-    identities: &[Identity],
-) -> Result<u32, sqlx::Error> {
-    let mut most = 0;
-    for identity in identities {
-        let count: Option<i64> = sqlx::query_scalar(COUNT_MISMATCH)
-            .bind(identity.key.0.as_slice())
-            .fetch_optional(pool)
-            .await?;
-        most = most.max(count.unwrap_or(1));
-    }
-    Ok(u32::try_from(most).unwrap_or(u32::MAX))
+pub(super) async fn count_mismatch(pool: &PgPool, key: KeyHash) -> Result<i64, sqlx::Error> {
+    let count = sqlx::query_scalar(COUNT_MISMATCH).bind(key.0.as_slice());
+    Ok(count.fetch_optional(pool).await?.unwrap_or(1))
 }
 
 pub(super) async fn purge(
