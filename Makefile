@@ -1,10 +1,13 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench servers load-generator
+.PHONY: help run test chaos lint format docs bench bench-peers servers load-generator
+
+# The environment of the servers that `bench-peers` compares with.
+PEERS_VENV := target/peers-venv
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -32,6 +35,18 @@ docs: ## Write the generated documents anew
 
 bench: servers load-generator ## Measure, and print a table
 	cargo bench --locked --bench reads
+
+bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
+	@scripts/install.sh postgres
+	cargo build --release --locked
+	cargo build --release --locked --package load-generator
+	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
+
+$(PEERS_VENV)/installed: benches/peers/requirements.txt
+	@scripts/install.sh python3
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 servers:
 	@scripts/install.sh postgres redis-server

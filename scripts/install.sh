@@ -2,13 +2,19 @@
 # Installs the programs that tests and benchmarks use, where they are missing: on Debian and
 # Ubuntu by apt, elsewhere it says what to install.
 #
-#   scripts/install.sh postgres redis-server wrk
+#   scripts/install.sh postgres redis-server wrk python3
 set -euo pipefail
 
 # The package that has a program, on Debian and Ubuntu.
-declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk)
+declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
+  [python3]=python3-venv)
 
 has() {
+  # Debian has a python3 that can't make virtual environments.
+  if [ "$1" = python3 ]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null
+    return
+  fi
   command -v "$1" >/dev/null && return 0
   [ "$1" = postgres ] || return 1
   # Debian keeps the server's programs away from the path; PG_BIN names another place.
