@@ -346,8 +346,6 @@ def _table(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-        _say(f"{row['name']}: {versions}")
         name, latency = row["name"], row["latency_ms"]
         first = next(iter(row["versions"].items()))
         label = f"**{name}**" if first[0] == "signup-service" else f"{name} {first[1]}"
