@@ -1,10 +1,13 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench load servers load-generator python
+.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python
+
+# The environment of the servers that `bench-peers` compares with.
+PEERS_VENV := target/peers-venv
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -30,17 +33,29 @@ docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
-bench: servers load-generator ## Measure, and print a table
+bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 
 load: python ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
 	@scripts/load.sh
 
+bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
+	@scripts/install.sh postgres
+	cargo build --release --locked
+	cargo build --release --locked --package load-generator
+	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
+
+$(PEERS_VENV)/installed: benches/peers/requirements.txt
+	@scripts/install.sh python3-venv
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 servers:
 	@scripts/install.sh postgres redis-server
 
-load-generator:
+load-programs:
 	@scripts/install.sh wrk
 	-@scripts/install.sh john # one figure less without it
 
