@@ -27,6 +27,13 @@ pub trait PasswordHasher: Send + Sync {
     /// # Errors
     /// [`HashError`]; nothing of the password is kept either way.
     async fn hash(&self, password: Password, deadline: Instant) -> Result<PasswordHash, HashError>;
+
+    /// Whether a password that came now would be taken, so that nothing need be done for one that
+    /// would not.
+    ///
+    /// # Errors
+    /// What [`PasswordHasher::hash`] would refuse it with.
+    fn admits(&self, deadline: Instant) -> Result<(), HashError>;
 }
 
 /// A password was not hashed.

@@ -58,6 +58,22 @@ struct State {
     measured: Instant,
 }
 
+/// Why a password is not taken.
+enum Refusal {
+    Stopped,
+    /// With the time after which there should be room again.
+    Overloaded(HashRefused, Duration),
+}
+
+impl From<Refusal> for HashError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Stopped => Self::Stopped,
+            Refusal::Overloaded(_, retry_after) => Self::Overloaded { retry_after },
+        }
+    }
+}
+
 /// A password that is to be hashed.
 pub(super) struct Job {
     pub(super) password: Password,
@@ -159,6 +175,12 @@ impl PasswordHasher for Pool {
             retry_after: state.wait_for_a_lane(self.shared.slots()),
         })
     }
+
+    fn admits(&self, deadline: Instant) -> Result<(), HashError> {
+        let mut state = self.shared.lock();
+        let refusal = self.shared.refusal(&mut state, deadline);
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
 }
 
 impl Shared {
@@ -174,31 +196,40 @@ impl Shared {
 
     fn submit(&self, job: Job) -> Result<(), HashError> {
         let mut state = self.lock();
+        if let Some(refusal) = self.refusal(&mut state, job.deadline) {
+            drop(state);
+            if let Refusal::Overloaded(reason, _) = refusal {
+                self.metrics.hash_refused(reason);
+            }
+            return Err(refusal.into());
+        }
+        if !state.is_in_time(self.slots(), job.deadline) {
+            // It is a probe, and the only one for a while.
+            state.measured = Instant::now();
+        }
+        state.queue.push_back(job);
+        self.metrics.hashes_waiting(state.queue.len());
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Why a password that came now would not be taken.
+    fn refusal(&self, state: &mut State, deadline: Instant) -> Option<Refusal> {
         if state.closed {
-            return Err(HashError::Stopped);
+            return Some(Refusal::Stopped);
         }
         // Whoever left must not keep out who is here.
         state.queue.retain(Job::is_wanted);
-        let wait = state.wait_for_a_lane(self.slots());
-        // With a margin: a password that is hashed for a while and then given up took the place of
-        // one that would have been in time.
-        let expected_end = Instant::now() + (wait + state.one_hash) * 5 / 4;
-        let refused = if state.queue.len() >= self.settings.queue {
-            Some(HashRefused::QueueFull)
-        } else if expected_end > job.deadline && !state.probe() {
-            Some(HashRefused::Deadline)
+        let reason = if state.queue.len() >= self.settings.queue {
+            HashRefused::QueueFull
+        } else if !state.is_in_time(self.slots(), deadline) && !state.wants_a_probe() {
+            HashRefused::Deadline
         } else {
-            state.queue.push_back(job);
-            None
+            return None;
         };
-        self.metrics.hashes_waiting(state.queue.len());
-        drop(state);
-        if let Some(reason) = refused {
-            self.metrics.hash_refused(reason);
-            return Err(HashError::Overloaded { retry_after: wait });
-        }
-        self.wake.notify_one();
-        Ok(())
+        let wait = state.wait_for_a_lane(self.slots());
+        Some(Refusal::Overloaded(reason, wait))
     }
 
     /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
@@ -259,15 +290,18 @@ impl State {
         self.measured = Instant::now();
     }
 
+    /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
+    /// for a while and then given up took the place of another that would have been in time.
+    fn is_in_time(&self, slots: usize, deadline: Instant) -> bool {
+        let expected = (self.wait_for_a_lane(slots) + self.one_hash) * 5 / 4;
+        Instant::now() + expected <= deadline
+    }
+
     /// Whether one password is to be hashed against the estimate: where the estimate refuses
     /// everything, nothing else would ever correct it.
-    fn probe(&mut self) -> bool {
+    fn wants_a_probe(&self) -> bool {
         let idle = self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty();
-        let probe = idle && self.measured.elapsed() >= PROBE_AFTER;
-        if probe {
-            self.measured = Instant::now();
-        }
-        probe
+        idle && self.measured.elapsed() >= PROBE_AFTER
     }
 
     /// How long a password that came now would wait before a lane takes it.

@@ -44,6 +44,8 @@ pub enum HashRefused {
     QueueFull,
     /// It would have ended too late, or did not end in time.
     Deadline,
+    /// Either was seen before the request was looked at closely.
+    Early,
 }
 
 /// What a request with an idempotency key was answered.
@@ -237,6 +239,7 @@ impl Metrics {
         let reason = match reason {
             HashRefused::QueueFull => "queue_full",
             HashRefused::Deadline => "deadline",
+            HashRefused::Early => "early",
         };
         self.hashing.refused.with_label_values(&[reason]).inc();
     }

@@ -82,3 +82,43 @@ async fn a_made_up_address_is_not_believed() {
         assert_eq!(answer.status(), status, "{client}");
     }
 }
+
+#[tokio::test]
+async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early() {
+    let settings = [
+        ("BCRYPT_COST", "14"),
+        ("BCRYPT_THREADS", "1"),
+        ("BCRYPT_LANES", "1"),
+        ("BCRYPT_QUEUE", "1"),
+        ("REQUEST_TIMEOUT_MS", "60000"),
+    ];
+    let service = Service::start_with(Backend::Sqlite, &settings).await;
+    let ada = somebody("ada@example.org");
+    let send = |key: &str, body| service.signup(body).header("Idempotency-Key", key).send();
+    let first = send("k", &ada).await.expect("an answer");
+    assert_eq!(first.status(), 201);
+    // One is hashed, and one waits.
+    let (bob, eve) = (somebody("bob@example.org"), somebody("eve@example.org"));
+    let running = tokio::spawn(send("bob", &bob));
+    service.wait_for_metric("password_hash_lanes_in_use 1").await;
+    let waiting = tokio::spawn(send("eve", &eve));
+    service.wait_for_metric("password_hash_queue_depth 1").await;
+
+    let again = send("k", &ada).await.expect("an answer");
+    assert_eq!(again.status(), 201);
+    assert!(again.headers().contains_key("idempotent-replayed"));
+    // Nobody asks whether it is guessable.
+    let guessable = json!({ "name": "A", "email": "a@example.org", "password": "password" });
+    let refused = send("a", &guessable).await.expect("an answer");
+    assert!(refused.headers().contains_key("retry-after"));
+    problem(refused, 503, "overloaded").await;
+    service
+        .wait_for_metric(r#"password_hash_rejected_total{reason="early"} 1"#)
+        .await;
+    for signup in [running, waiting] {
+        let answer = signup.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.status(), 201);
+    }
+    let guessable = send("a", &guessable).await.expect("an answer");
+    problem(guessable, 422, "validation-failed").await;
+}

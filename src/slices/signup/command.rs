@@ -79,6 +79,18 @@ pub struct SignUpHandler {
 }
 
 impl SignUpHandler {
+    /// Whether a signup that must be answered by then would have its password hashed.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn admits(&self, deadline: Instant) -> Result<(), SignUpError> {
+        Ok(self.hasher.admits(self.hash_deadline(deadline))?)
+    }
+
+    fn hash_deadline(&self, deadline: Instant) -> Instant {
+        deadline.checked_sub(self.write_reserve).unwrap_or(deadline)
+    }
+
     /// Makes the account, whole or not at all.
     ///
     /// A taken address is found by the write itself, after the hash: so it costs the same time
@@ -88,10 +100,7 @@ impl SignUpHandler {
     /// See [`SignUpError`].
     pub async fn handle(&self, command: SignUp) -> Result<Outcome, SignUpError> {
         // Dropped here, by a client that leaves, nothing has been written yet.
-        let hash_deadline = command
-            .deadline
-            .checked_sub(self.write_reserve)
-            .unwrap_or(command.deadline);
+        let hash_deadline = self.hash_deadline(command.deadline);
         let password_hash = self.hasher.hash(command.password, hash_deadline).await?;
 
         let now = self.clock.now();

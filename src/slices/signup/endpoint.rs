@@ -16,7 +16,7 @@ use crate::middleware::rate_limit::RateLimit;
 use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::context;
 use crate::platform::crash;
-use crate::platform::metrics::Metrics;
+use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
 
@@ -99,12 +99,22 @@ pub async fn sign_up(
     }
     let body: SignUpRequest = read_json(&request, payload, endpoint.limits).await?;
     let context = context::current().ok_or_else(Problem::internal)?;
-    let fields = body.parse().map_err(Problem::validation)?;
+    // What will be refused is only read so far that an answer to its key is found.
+    let admitted = endpoint.handler.admits(context.deadline);
+    let parse_password = match admitted {
+        Ok(()) => Password::parse,
+        Err(_) => Password::parse_unguessed,
+    };
+    let fields = body.parse(parse_password).map_err(Problem::validation)?;
     let first = match endpoint.begin(key, &fields).await? {
         Begun::Replay(response) => return Ok(response),
         Begun::Unkeyed => None,
         Begun::First(first) => Some(first),
     };
+    if let Err(refusal) = admitted {
+        endpoint.metrics.hash_refused(HashRefused::Early);
+        return Err(refusal.into());
+    }
     let command = SignUp {
         name: fields.name,
         display_name: fields.display_name,
@@ -180,9 +190,11 @@ struct Fields {
     password: Password,
 }
 
+type ParsePassword = fn(SecretString, &[&str]) -> Result<Password, BrokenRule>;
+
 impl SignUpRequest {
     /// Checks every field, and tells of all that break their rules.
-    fn parse(self) -> Result<Fields, Vec<FieldError>> {
+    fn parse(self, parse_password: ParsePassword) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = check(
             &mut errors,
@@ -202,7 +214,7 @@ impl SignUpRequest {
         let password = self
             .password
             .ok_or(MISSING)
-            .and_then(|secret| Password::parse(secret, &about_the_user));
+            .and_then(|secret| parse_password(secret, &about_the_user));
         let password = check(&mut errors, "/password", password);
         let display_name = match self.display_name.as_deref() {
             None => name.clone(),
