@@ -115,6 +115,8 @@ pub struct Instances {
     pub place: Arc<Place>,
     all: Vec<Arc<Instance>>,
     crashing: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    watchers: Vec<std::thread::JoinHandle<()>>,
     crashes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
@@ -126,7 +128,7 @@ struct Instance {
 impl Instances {
     /// Starts so many, each watched over by a thread of its own.
     pub async fn start(place: Arc<Place>, count: usize, seed: u64, plant: &'static str) -> Self {
-        let instances = Self {
+        let mut instances = Self {
             place,
             all: (0..count)
                 .map(|_| {
@@ -136,6 +138,8 @@ impl Instances {
                 })
                 .collect(),
             crashing: Arc::new(AtomicBool::new(true)),
+            ended: Arc::default(),
+            watchers: Vec::new(),
             crashes: Arc::default(),
         };
         for (number, instance) in (0_u64..).zip(&instances.all) {
@@ -144,10 +148,17 @@ impl Instances {
                 Arc::clone(&instances.crashing),
                 Arc::clone(&instances.crashes),
             );
-            let chance = Chance::new(seed ^ (number + 1));
-            std::thread::spawn(move || {
-                watch(&instance, &place, plant, &crashing, &crashes, chance);
-            });
+            let ended = Arc::clone(&instances.ended);
+            let mut chance = Chance::new(seed ^ (number + 1));
+            instances.watchers.push(std::thread::spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    let crashing = crashing.load(Ordering::Relaxed);
+                    let point = run(&instance, &place, plant, crashing, &ended, &mut chance);
+                    if let Some(point) = point {
+                        *crashes.lock().expect("no panic").entry(point).or_default() += 1;
+                    }
+                }
+            }));
         }
         instances.wait_until_ready(Duration::from_mins(1)).await;
         instances
@@ -218,6 +229,7 @@ impl Instances {
 
 impl Drop for Instances {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
         for instance in &self.all {
             let running = *instance.running.lock().expect("no panic");
             if let Some((process, _)) = running {
@@ -225,56 +237,58 @@ impl Drop for Instances {
                 let _ = Command::new("sh").args(["-c", &kill]).status();
             }
         }
+        for watcher in self.watchers.drain(..) {
+            let _ = watcher.join();
+        }
     }
 }
 
-/// Starts the process again and again; each ends at a point of chance, if nothing else ends it.
-/// The thread ends with the process of the test.
-fn watch(
+/// Starts the process and waits for its end. If it is to crash, it does so at a point of chance,
+/// which this gives.
+fn run(
     instance: &Instance,
     place: &Place,
     plant: &str,
-    crashing: &AtomicBool,
-    crashes: &Mutex<BTreeMap<&'static str, u64>>,
-    mut chance: Chance,
-) {
-    let (points, url) = (place.points(), place.service_url());
-    let redis_url = place
-        .redis()
-        .map(|redis| format!("redis://{}/0", redis.proxy.address));
-    loop {
-        let point = points[chance.below(points.len())];
-        let passing = 1 + chance.below(30);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
-        command.env_clear().envs([
-            ("DATABASE_URL", &*url),
-            ("DATABASE_MIGRATE", "true"),
-            ("PORT", "0"),
-            ("BCRYPT_COST", "4"),
-            ("REQUEST_TIMEOUT_MS", "3000"),
-            ("LOG_FORMAT", "json"),
-            ("PLANT", plant),
-            ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
-        ]);
-        command.envs(redis_url.iter().map(|url| ("REDIS_URL", url)));
-        if crashing.load(Ordering::Relaxed) {
-            command.env("CRASH_AT", format!("{point}:{passing}"));
-        }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = child.expect("the binary runs");
-        let lines = read_until_ready(&mut child, instance);
-        let status = child.wait().expect("a child");
-        *instance.running.lock().expect("no panic") = None;
-        drop(lines);
-        // An abort is a point; a kill is counted by who sent it.
-        if status.signal() == Some(6) {
-            *crashes.lock().expect("no panic").entry(point).or_default() += 1;
-        }
+    crashing: bool,
+    ended: &AtomicBool,
+    chance: &mut Chance,
+) -> Option<&'static str> {
+    let points = place.points();
+    let point = points[chance.below(points.len())];
+    let passing = 1 + chance.below(30);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
+    command.env_clear().envs([
+        ("DATABASE_URL", &*place.service_url()),
+        ("DATABASE_MIGRATE", "true"),
+        ("PORT", "0"),
+        ("BCRYPT_COST", "4"),
+        ("REQUEST_TIMEOUT_MS", "3000"),
+        ("LOG_FORMAT", "json"),
+        ("PLANT", plant),
+        ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+    ]);
+    if let Some(redis) = place.redis() {
+        command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));
     }
+    if crashing {
+        command.env("CRASH_AT", format!("{point}:{passing}"));
+    }
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = child.expect("the binary runs");
+    let lines = read_until_ready(&mut child, instance);
+    if ended.load(Ordering::Relaxed) {
+        // Whoever ended all of them did not know of this one.
+        let _ = child.kill();
+    }
+    let status = child.wait().expect("a child");
+    *instance.running.lock().expect("no panic") = None;
+    drop(lines);
+    // An abort is a point; a kill is counted by who sent it.
+    (status.signal() == Some(6)).then_some(point)
 }
 
 /// Takes note of the address, and reads on so that the process does not get stuck.
