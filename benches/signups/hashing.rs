@@ -49,6 +49,11 @@ pub fn measure() -> Hashing {
     }
 }
 
+/// Hashes a second of a thread with eight lanes, at this moment.
+pub fn rate() -> f64 {
+    8.0 / seconds(|| lanes(8))
+}
+
 fn seconds(work: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     work();
