@@ -88,6 +88,12 @@ impl Service {
             metrics.clone(),
         )
         .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
+        if hasher.one_hash() > settings.http.request_timeout / 2 {
+            tracing::warn!(
+                one_hash_ms = hasher.one_hash().as_millis(),
+                "BCRYPT_COST is high: a hash takes more than half of REQUEST_TIMEOUT_MS"
+            );
+        }
         let clock: Arc<dyn Clock> = Arc::new(clock::System);
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::BrokenRule;
@@ -62,7 +63,7 @@ impl Password {
                 "Must not contain the NUL character.",
             ));
         }
-        let reversed: String = text.chars().rev().collect();
+        let reversed: Zeroizing<String> = Zeroizing::new(text.chars().rev().collect());
         if about_the_user
             .iter()
             .any(|known| bare(known).eq(bare(text)) || bare(known).eq(bare(&reversed)))
@@ -110,11 +111,12 @@ fn is_guessable(text: &str, about_the_user: &[&str]) -> bool {
     const LOOKED_AT: usize = 100;
     const PART: usize = 16;
     const EASY: u64 = 1_000;
-    let characters: Vec<char> = text.chars().take(LOOKED_AT).collect();
+    let characters: Zeroizing<Vec<char>> = Zeroizing::new(text.chars().take(LOOKED_AT).collect());
     let unit = repeated_unit(&characters);
     let times = u64::try_from(characters.len() / unit.len().max(1)).unwrap_or(1);
     let is_easy = |part: &[char]| {
-        let guesses = zxcvbn::zxcvbn(&String::from_iter(part), about_the_user).guesses();
+        let part = Zeroizing::new(String::from_iter(part));
+        let guesses = zxcvbn::zxcvbn(&part, about_the_user).guesses();
         guesses.saturating_mul(times) < EASY
     };
     unit.len() <= 3 * PART && unit.chunks(PART).all(is_easy) && is_easy(unit)

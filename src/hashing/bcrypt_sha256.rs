@@ -70,7 +70,8 @@ fn prehash(password: &[u8], salt_text: &str) -> Zeroizing<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(salt_text.as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(password);
-    Zeroizing::new(STANDARD.encode(mac.finalize().into_bytes()))
+    let mac: Zeroizing<[u8; 32]> = Zeroizing::new(mac.finalize().into_bytes().into());
+    Zeroizing::new(STANDARD.encode(&mac))
 }
 
 fn encode_salt(salt: [u8; 16]) -> String {

@@ -32,6 +32,9 @@ pub struct PoolSettings {
 /// How long the estimate of a hash is trusted where it lets nothing be hashed.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 
+/// How long a password waits before any thread with a free lane takes it.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// The pool. Dropped, it begins no more hashes; those under way end by themselves.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -54,6 +57,8 @@ struct State {
     closed: bool,
     /// How long one hash takes: a moving average.
     one_hash: Duration,
+    /// The same where all lanes of its thread are in use, which makes each take longer.
+    full_hash: Duration,
     /// When that was last measured.
     measured: Instant,
 }
@@ -111,6 +116,12 @@ impl Pool {
         Self::start_with(engine, settings, randomness, metrics)
     }
 
+    /// How long one hash is expected to take, with nothing else to do.
+    #[must_use]
+    pub fn one_hash(&self) -> Duration {
+        self.shared.lock().one_hash
+    }
+
     fn start_with(
         engine: Engine,
         settings: PoolSettings,
@@ -124,7 +135,8 @@ impl Pool {
                 queue: VecDeque::new(),
                 in_use: vec![0; settings.threads],
                 closed: false,
-                one_hash: estimate(settings.cost),
+                one_hash: estimate(settings.cost, 1),
+                full_hash: estimate(settings.cost, engine.lanes()),
                 measured: Instant::now(),
             }),
             wake: Condvar::new(),
@@ -228,8 +240,13 @@ impl Shared {
         } else {
             return None;
         };
-        let wait = state.wait_for_a_lane(self.slots());
-        Some(Refusal::Overloaded(reason, wait))
+        let retry_after = if state.is_idle() {
+            // Nobody is let in before the next probe.
+            PROBE_AFTER.saturating_sub(state.measured.elapsed())
+        } else {
+            state.wait_for_a_lane(self.slots())
+        };
+        Some(Refusal::Overloaded(reason, retry_after))
     }
 
     /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
@@ -240,7 +257,6 @@ impl Shared {
         let mut state = self.lock();
         state.in_use[thread] = in_use;
         loop {
-            // A thread that has more than another leaves the rest to that one.
             while state.in_use[thread] < lanes
                 && state
                     .in_use
@@ -269,39 +285,56 @@ impl Shared {
         }
     }
 
-    /// Takes note that a hash of a thread has ended, and how long it took.
-    pub(super) fn ended(&self, thread: usize, took: Duration) {
-        self.metrics.hash_took(took);
+    /// Takes note that a hash of a thread has ended; and how long it took, if it came to something.
+    pub(super) fn ended(&self, thread: usize, took: Option<Duration>) {
         let mut state = self.lock();
+        let was_full = state.in_use[thread] == self.engine.lanes();
         state.in_use[thread] -= 1;
-        state.measure(took);
+        if let Some(took) = took {
+            self.metrics.hash_took(took);
+            state.measure(took, was_full);
+        }
     }
 }
 
 impl State {
-    /// Takes in how long a hash took. A thread that was stopped in the middle of one is not to be
-    /// mistaken for a slow machine: the estimate rises slowly and falls fast.
-    fn measure(&mut self, took: Duration) {
-        self.one_hash = if took > self.one_hash {
-            (self.one_hash * 7 + took.min(self.one_hash * 2)) / 8
-        } else {
-            (self.one_hash + took) / 2
-        };
+    /// A thread that has more lanes in use than another leaves the rest to that one; but not for
+    /// long, because the other may have no core.
+    fn may_take(&self, thread: usize) -> bool {
+        let mine = self.in_use[thread];
+        let has_waited = |job: &Job| job.submitted.elapsed() > PATIENCE;
+        self.in_use.iter().all(|other| mine <= *other) || self.queue.front().is_some_and(has_waited)
+    }
+
+    /// Takes in how long a hash took.
+    fn measure(&mut self, took: Duration, was_full: bool) {
+        follow(&mut self.one_hash, took);
+        if was_full {
+            follow(&mut self.full_hash, took);
+        }
         self.measured = Instant::now();
     }
 
     /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
     /// for a while and then given up took the place of another that would have been in time.
     fn is_in_time(&self, slots: usize, deadline: Instant) -> bool {
-        let expected = (self.wait_for_a_lane(slots) + self.one_hash) * 5 / 4;
-        Instant::now() + expected <= deadline
+        let wait = self.wait_for_a_lane(slots);
+        let hash = if wait.is_zero() {
+            self.one_hash
+        } else {
+            self.full_hash
+        };
+        Instant::now() + (wait + hash) * 5 / 4 <= deadline
     }
 
     /// Whether one password is to be hashed against the estimate: where the estimate refuses
     /// everything, nothing else would ever correct it.
     fn wants_a_probe(&self) -> bool {
-        let idle = self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty();
-        idle && self.measured.elapsed() >= PROBE_AFTER
+        self.is_idle() && self.measured.elapsed() >= PROBE_AFTER
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
     }
 
     /// How long a password that came now would wait before a lane takes it.
@@ -311,20 +344,32 @@ impl State {
             return Duration::ZERO;
         }
         let rounds = (ahead - slots) / slots + 1;
-        self.one_hash * u32::try_from(rounds).unwrap_or(u32::MAX)
+        self.full_hash * u32::try_from(rounds).unwrap_or(u32::MAX)
     }
 }
 
-/// How long one hash takes here, from the fastest of some cheap ones: each step of the cost
-/// doubles the work.
-fn estimate(cost: u32) -> Duration {
+/// Moves an average. A thread that was stopped in the middle of a hash is not to be mistaken for a
+/// slow machine: it rises slowly and falls fast.
+fn follow(average: &mut Duration, took: Duration) {
+    *average = if took > *average {
+        (*average * 7 + took.min(*average * 2)) / 8
+    } else {
+        (*average + took) / 2
+    };
+}
+
+/// How long one of so many hashes takes that are made together, from the fastest of some cheap
+/// ones: each step of the cost doubles the work.
+fn estimate(cost: u32, lanes: usize) -> Duration {
     const SAMPLE_COST: u32 = 5;
     const SAMPLES: u32 = 5;
     let password = Password::parse(SecretString::from("a sample for the clock"), &[])
         .expect("a constant that keeps the rules");
     let sample = || {
         let begun = Instant::now();
-        let _ = bcrypt_sha256::hash(&password, SAMPLE_COST, [7; 16]);
+        let begin = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
+        let mut lanes: Vec<_> = (0..lanes).map(begin).collect();
+        bcrypt_lanes::advance(&mut lanes, u32::MAX);
         begun.elapsed()
     };
     let fastest = (0..SAMPLES).map(|_| sample()).min().unwrap_or_default();
@@ -427,6 +472,12 @@ mod tests {
         })
     }
 
+    fn set_hash(pool: &Pool, time: Duration) {
+        let mut state = pool.shared.lock();
+        state.one_hash = time;
+        state.full_hash = time;
+    }
+
     fn password() -> Password {
         Password::parse(SecretString::from("correct horse battery staple"), &[]).expect("valid")
     }
@@ -472,7 +523,7 @@ mod tests {
         gate.wait_for(1);
         hashings.extend([waiting(&pool), waiting(&pool)]);
 
-        let retry_after = pool.shared.lock().one_hash * 3;
+        let retry_after = pool.shared.lock().full_hash * 3;
         assert!(retry_after > Duration::ZERO);
         assert_eq!(
             at_once(&pool, far()),
@@ -489,15 +540,18 @@ mod tests {
     async fn what_would_end_too_late_is_refused_at_once() {
         let (pool, gate) = pool(1, 10);
         let hour = Duration::from_hours(1);
-        pool.shared.lock().one_hash = hour;
+        set_hash(&pool, hour);
+        // An idle pool lets somebody in when it doubts its estimate.
         let idle = at_once(&pool, Instant::now() + hour / 2);
-        let retry_after = Duration::ZERO;
-        assert_eq!(idle, Err(HashError::Overloaded { retry_after }));
+        let Err(HashError::Overloaded { retry_after }) = idle else {
+            panic!("{idle:?}");
+        };
+        assert!(retry_after > Duration::ZERO && retry_after <= PROBE_AFTER);
 
-        pool.shared.lock().one_hash = Duration::ZERO;
+        set_hash(&pool, Duration::ZERO);
         let first = waiting(&pool);
         gate.wait_for(1);
-        pool.shared.lock().one_hash = hour;
+        set_hash(&pool, hour);
         let behind_one = at_once(&pool, Instant::now() + hour * 3 / 2);
         let retry_after = hour;
         assert_eq!(behind_one, Err(HashError::Overloaded { retry_after }));
@@ -512,7 +566,7 @@ mod tests {
         let (pool, gate) = pool(2, 10);
         gate.open();
         let deadline = || Instant::now() + LIMIT;
-        pool.shared.lock().one_hash = LIMIT * 2;
+        set_hash(&pool, LIMIT * 2);
         assert!(
             at_once(&pool, deadline()).is_err(),
             "it is trusted for a while"
@@ -535,7 +589,7 @@ mod tests {
         let (pool, _gate) = pool(1, 1);
         let mut state = pool.shared.lock();
         state.one_hash = Duration::from_millis(200);
-        state.measure(Duration::from_mins(1));
+        state.measure(Duration::from_mins(1), true);
         assert!(
             state.one_hash < Duration::from_millis(230),
             "{:?}",
@@ -698,7 +752,7 @@ mod tests {
             ..ONE_LANE
         });
         gate.open();
-        pool.shared.lock().one_hash = Duration::ZERO;
+        set_hash(&pool, Duration::ZERO);
         let refused = pool.hash(password(), Instant::now() + LIMIT / 300).await;
         assert!(matches!(refused, Err(HashError::Overloaded { .. })));
         gate.wait_for(1);

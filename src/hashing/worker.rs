@@ -96,7 +96,7 @@ fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running>) {
     for done in running.extract_if(.., is_done) {
         let Running { job, lane, begun } = done;
         let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &job, lane)));
-        shared.ended(thread, begun.elapsed());
+        shared.ended(thread, hash.is_ok().then(|| begun.elapsed()));
         reply(job, hash.map_err(|_| HashError::Failed));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 use moka::sync::Cache;
 
@@ -90,10 +91,16 @@ impl RateLimit {
             return Some(peer);
         }
         let mut client = peer;
-        let lines = request.headers().get_all(FORWARDED_FOR);
-        let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        for text in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-            let Some(ip) = address(text) else {
+        let lines: Vec<_> = request.headers().get_all(FORWARDED_FOR).collect();
+        // As bytes: a client's own part of a line need not be text.
+        let parts = |line: &'_ HeaderValue| {
+            line.as_bytes()
+                .split(|byte| *byte == b',')
+                .map(address)
+                .collect::<Vec<_>>()
+        };
+        for address in lines.into_iter().flat_map(parts).rev() {
+            let Some(ip) = address else {
                 break;
             };
             client = ip;
@@ -116,13 +123,13 @@ impl Window {
             self.begun += rate.window.mul_f64(windows);
             into -= windows;
         }
-        let most = f64::from(rate.requests) - 1.0;
-        if self.before * (1.0 - into) + self.now <= most {
+        let most = f64::from(rate.requests);
+        if self.before * (1.0 - into) + self.now < most {
             self.now += 1.0;
             return Ok(());
         }
         // When so little of what came is left in the window that one more has room.
-        let share_at = if self.now > most {
+        let share_at = if self.now >= most {
             2.0 - most / self.now
         } else {
             1.0 - (most - self.now) / self.before
@@ -132,9 +139,12 @@ impl Window {
 }
 
 /// Reads an address of `X-Forwarded-For`, which some proxies write with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let ip: Option<IpAddr> = text.parse().ok();
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip: Option<IpAddr> = bare.unwrap_or(text).parse().ok();
     let with_port = || {
         let address: std::net::SocketAddr = text.parse().ok()?;
         Some(address.ip())
@@ -176,13 +186,13 @@ mod tests {
             assert_eq!(at(0.0), Ok(()));
         }
         let wait = at(0.0).expect_err("it had its share");
-        // A tenth of them has left the window 6 s into the next one.
-        assert!((65.9..66.1).contains(&wait.as_secs_f64()), "{wait:?}");
-        assert!(at(65.0).is_err());
-        assert_eq!(at(66.1), Ok(()));
-        assert!(at(66.1).is_err());
+        assert_eq!(wait, Duration::from_mins(1));
+        assert!(at(59.0).is_err());
+        // The first leaves the window as it slides on, the second a tenth of it later.
+        assert_eq!(at(60.1), Ok(()));
+        assert!(at(65.9).is_err());
         // Half of the ten are left, and the one.
-        for _ in 0..4 {
+        for _ in 0..5 {
             assert_eq!(at(90.1), Ok(()));
         }
         let wait = at(90.1).expect_err("it had its share");
@@ -191,6 +201,25 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(at(1000.0), Ok(()));
         }
+    }
+
+    #[rstest]
+    #[case(1)]
+    #[case(2)]
+    #[case(20)]
+    fn who_keeps_asking_gets_so_many_a_window(#[case] requests: u32) {
+        let limit = limit(requests, &[]);
+        let (client, begun) = (ip("192.0.2.1"), Instant::now());
+        let asked = (0..6000).map(|tenth| begun + Duration::from_millis(100) * tenth);
+        let admitted = asked
+            .filter(|now| limit.count(client, *now).is_ok())
+            .count();
+        // Ten windows.
+        let wanted = 10 * usize::try_from(requests).expect("few");
+        assert!(
+            (wanted - 1..=wanted + 1).contains(&admitted),
+            "{admitted} of {wanted}"
+        );
     }
 
     #[test]
@@ -220,6 +249,7 @@ mod tests {
     #[case::nonsense_before("10.0.0.1", &["unknown, 10.0.0.2"], "10.0.0.2")]
     #[case::port("10.0.0.1", &["198.51.100.9:4711"], "198.51.100.9")]
     #[case::six("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1")]
+    #[case::brackets("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1")]
     #[case::four_in_six("::ffff:10.0.0.1", &["::ffff:198.51.100.9"], "198.51.100.9")]
     fn the_client_is_whom_a_trusted_proxy_names(
         #[case] peer: &str,
@@ -232,5 +262,17 @@ mod tests {
         }
         let limit = limit(1, &["10.0.0.0/8"]);
         assert_eq!(limit.client(&request.to_http_request()), Some(ip(client)));
+    }
+
+    #[test]
+    fn what_is_no_text_hides_no_address() {
+        let value = HeaderValue::from_bytes(b"\xff, 198.51.100.9").expect("a value");
+        let request = TestRequest::default()
+            .peer_addr((ip("10.0.0.1"), 1).into())
+            .append_header((FORWARDED_FOR, "6.6.6.6"))
+            .append_header((FORWARDED_FOR, value));
+        let limit = limit(1, &["10.0.0.0/8"]);
+        let client = limit.client(&request.to_http_request());
+        assert_eq!(client, Some(ip("198.51.100.9")));
     }
 }

@@ -112,7 +112,9 @@ pub async fn sign_up(
         Begun::First(first) => Some(first),
     };
     if let Err(refusal) = admitted {
-        endpoint.metrics.hash_refused(HashRefused::Early);
+        if matches!(refusal, SignUpError::Hash(HashError::Overloaded { .. })) {
+            endpoint.metrics.hash_refused(HashRefused::Early);
+        }
         return Err(refusal.into());
     }
     let command = SignUp {
