@@ -258,10 +258,7 @@ impl Shared {
         state.in_use[thread] = in_use;
         loop {
             while state.in_use[thread] < lanes
-                && state
-                    .in_use
-                    .iter()
-                    .all(|other| state.in_use[thread] <= *other)
+                && state.may_take(thread)
                 && let Some(job) = state.queue.pop_front()
             {
                 if job.is_wanted() {
@@ -367,8 +364,8 @@ fn estimate(cost: u32, lanes: usize) -> Duration {
         .expect("a constant that keeps the rules");
     let sample = || {
         let begun = Instant::now();
-        let begin = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
-        let mut lanes: Vec<_> = (0..lanes).map(begin).collect();
+        let lane = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
+        let mut lanes: Vec<_> = (0..lanes).map(lane).collect();
         bcrypt_lanes::advance(&mut lanes, u32::MAX);
         begun.elapsed()
     };
