@@ -100,7 +100,9 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
     // One is hashed, and one waits.
     let (bob, eve) = (somebody("bob@example.org"), somebody("eve@example.org"));
     let running = tokio::spawn(send("bob", &bob));
-    service.wait_for_metric("password_hash_lanes_in_use 1").await;
+    service
+        .wait_for_metric("password_hash_lanes_in_use 1")
+        .await;
     let waiting = tokio::spawn(send("eve", &eve));
     service.wait_for_metric("password_hash_queue_depth 1").await;
 
