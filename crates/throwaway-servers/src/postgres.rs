@@ -227,6 +227,11 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        // A test that has failed may have left the server stopped, and would wait here for ever. The
+        // database goes with the server.
+        if std::thread::panicking() {
+            return;
+        }
         let name = &self.name;
         self.server.sql(
             "postgres",
