@@ -14,7 +14,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
 
 use crate::config::{Backend, Settings};
-use crate::hashing::{Pool, PoolSettings};
+use crate::hashing::Pool;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::middleware::request_context::Ids;
@@ -75,19 +75,8 @@ impl Service {
         let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
         let metrics = Metrics::new()
             .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?;
-        let hashing = settings.hashing;
-        let hasher = Pool::start(
-            PoolSettings {
-                cost: hashing.cost,
-                threads: hashing.threads,
-                lanes: hashing.lanes,
-                queue: hashing.queue,
-                nice: hashing.nice,
-            },
-            Arc::clone(&randomness),
-            metrics.clone(),
-        )
-        .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
+        let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
+            .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         if hasher.one_hash() > settings.http.request_timeout / 2 {
             tracing::warn!(
                 one_hash_ms = hasher.one_hash().as_millis(),

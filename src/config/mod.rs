@@ -193,11 +193,11 @@ pub struct Hashing {
     pub cost: u32,
     /// Threads that hash.
     pub threads: usize,
-    /// Hashes that a thread moves forward together.
+    /// Hashes that a thread moves forward together, 1 to 8.
     pub lanes: usize,
-    /// Passwords that may wait.
+    /// Passwords that may wait for a lane.
     pub queue: usize,
-    /// How much the threads stand back behind those that serve requests.
+    /// How much the threads stand back behind those that serve requests: 0 to 19, as for `nice`.
     pub nice: i32,
 }
 

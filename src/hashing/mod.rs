@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 use crate::domain::{Password, PasswordHash};
 
-pub use pool::{Pool, PoolSettings};
+pub use pool::Pool;
 
 /// Hashes passwords, a bounded number at a time and never on an async thread.
 #[async_trait]

@@ -10,24 +10,10 @@ use tokio::sync::oneshot;
 
 use super::worker::{self, Engine};
 use super::{HashError, PasswordHasher, bcrypt_sha256, known_answers};
+use crate::config::Hashing as Settings;
 use crate::domain::{Password, PasswordHash};
 use crate::platform::clock::Randomness;
 use crate::platform::metrics::{HashRefused, Metrics};
-
-/// How the pool is set up.
-#[derive(Debug, Clone, Copy)]
-pub struct PoolSettings {
-    /// The cost of bcrypt.
-    pub cost: u32,
-    /// Threads that hash.
-    pub threads: usize,
-    /// Hashes that a thread moves forward together, 1 to 8.
-    pub lanes: usize,
-    /// Passwords that may wait for a lane.
-    pub queue: usize,
-    /// How much the threads stand back behind others: 0 to 19, as for `nice`.
-    pub nice: i32,
-}
 
 /// How long the estimate of a hash is trusted where it lets nothing be hashed.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -42,7 +28,7 @@ pub struct Pool {
 
 /// What the threads share with those who ask.
 pub(super) struct Shared {
-    pub(super) settings: PoolSettings,
+    pub(super) settings: Settings,
     pub(super) engine: Engine,
     pub(super) randomness: Arc<dyn Randomness>,
     pub(super) metrics: Metrics,
@@ -100,7 +86,7 @@ impl Pool {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(
-        settings: PoolSettings,
+        settings: Settings,
         randomness: Arc<dyn Randomness>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
@@ -124,7 +110,7 @@ impl Pool {
 
     fn start_with(
         engine: Engine,
-        settings: PoolSettings,
+        settings: Settings,
         randomness: Arc<dyn Randomness>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
@@ -441,7 +427,7 @@ mod tests {
     }
 
     /// Hashes one after the other in each thread, at the lowest cost.
-    const ONE_LANE: PoolSettings = PoolSettings {
+    const ONE_LANE: Settings = Settings {
         cost: 4,
         threads: 1,
         lanes: 1,
@@ -449,20 +435,20 @@ mod tests {
         nice: 0,
     };
 
-    fn start(settings: PoolSettings, randomness: Arc<dyn Randomness>) -> Pool {
+    fn start(settings: Settings, randomness: Arc<dyn Randomness>) -> Pool {
         let metrics = Metrics::new().expect("names that differ");
         Pool::start(settings, randomness, metrics).expect("threads")
     }
 
     /// A pool whose hashes wait at the gate.
-    fn gated(settings: PoolSettings) -> (Pool, Arc<Gate>) {
+    fn gated(settings: Settings) -> (Pool, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         let pool = start(settings, Arc::clone(&gate) as Arc<dyn Randomness>);
         (pool, gate)
     }
 
     fn pool(threads: usize, queue: usize) -> (Pool, Arc<Gate>) {
-        gated(PoolSettings {
+        gated(Settings {
             threads,
             queue,
             ..ONE_LANE
@@ -683,7 +669,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_joins_while_another_is_hashed() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             cost: 12,
             lanes: 2,
             ..ONE_LANE
@@ -702,7 +688,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_spreads_over_the_threads_before_lanes_fill_up() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             cost: LONG,
             threads: 2,
             lanes: 8,
@@ -722,7 +708,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_whose_client_left_is_dropped_on_the_way() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             cost: LONG,
             ..ONE_LANE
         });
@@ -744,7 +730,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_whose_deadline_passes_is_refused_then_and_dropped() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             cost: LONG,
             ..ONE_LANE
         });
@@ -775,7 +761,7 @@ mod tests {
 
     #[tokio::test]
     async fn lanes_that_are_full_make_the_hashes_of_the_crate() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             cost: 5,
             threads: 2,
             lanes: 8,
@@ -800,7 +786,7 @@ mod tests {
     #[tokio::test]
     #[cfg(target_os = "linux")]
     async fn threads_stand_back() {
-        let (pool, gate) = gated(PoolSettings {
+        let (pool, gate) = gated(Settings {
             nice: 7,
             ..ONE_LANE
         });

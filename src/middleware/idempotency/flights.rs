@@ -1,7 +1,7 @@
 //! The requests with a key that are running in this process, so that others of the key can wait.
 //!
-//! This saves work and decides nothing: a client that leaves takes its flight with it, and another
-//! instance has flights of its own. Who executes is decided by the record.
+//! This saves work and decides nothing: a flight ends with its handler, also where what it began
+//! goes on, and another instance has flights of its own. Who executes is decided by the record.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
