@@ -351,16 +351,31 @@ async fn c15_a_key_on_a_read_is_ignored(
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn c16_a_key_on_another_path_is_another_key() {
-    let service = Inside::start(&[("BCRYPT_COST", "4")]).await;
+async fn c16_a_key_on_another_path_is_another_key(
+    #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
+) {
+    let redis = setup.has_redis().then(|| redis::server().database());
+    let redis_url = redis.as_ref().map(redis::Database::url);
+    let mut settings = vec![("BCRYPT_COST", "4")];
+    settings.extend(redis_url.iter().map(|url| ("REDIS_URL", url.as_str())));
+    let database = Arc::new(Database::new(setup.backend()));
+    let mut services = Vec::new();
+    for _ in 0..setup.count() {
+        services.push(Inside::start_on(Arc::clone(&database), &settings).await);
+    }
+    let (first, last) = (&services[0], &services[setup.count() - 1]);
+
     let body = somebody("ada@example.org");
-    let signup = service.post("/signup", "k", &body).await;
+    let signup = first.post("/signup", "k", &body).await;
     assert_eq!(signup.status(), 201);
-    let other = service.post("/keyed", "k", &body).await;
-    assert_eq!(other.status(), 200);
-    assert_eq!(other.text().await.expect("text"), "executed");
-    let again = service.post("/signup", "k", &body).await;
+    for service in &services {
+        let other = service.post("/keyed", "k", &body).await;
+        assert_eq!(other.status(), 200);
+        assert_eq!(other.text().await.expect("text"), "executed");
+    }
+    let again = last.post("/signup", "k", &body).await;
     assert!(is_replay(&again));
 }
 

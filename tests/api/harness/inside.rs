@@ -18,16 +18,25 @@ use super::{Backend, Database};
 /// A running service, which stops with the test's runtime.
 pub struct Inside {
     address: std::net::SocketAddr,
-    _database: Database,
+    _database: Arc<Database>,
 }
 
 impl Inside {
     /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers; and
     /// `/keyed`, which says whether the key of a request was new to it.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        let database = Database::new(Backend::Sqlite);
+        Self::start_on(Arc::new(Database::new(Backend::Sqlite)), settings).await
+    }
+
+    /// The same on a database that others may use too.
+    pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let url = database.url();
-        let mut environment = vec![("DATABASE_URL", url.as_str()), ("PORT", "0")];
+        let mut environment = vec![
+            ("DATABASE_URL", url.as_str()),
+            ("DATABASE_MIGRATE", "true"),
+            ("IDEMPOTENCY_SECRET", super::SECRET),
+            ("PORT", "0"),
+        ];
         environment.extend(settings);
         let sources = Sources::given(&environment, "").expect("an empty file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");

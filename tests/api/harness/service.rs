@@ -86,7 +86,7 @@ impl Service {
             ("PORT", "0"),
             ("BCRYPT_COST", "4"),
             ("LOG_FORMAT", "json"),
-            ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+            ("IDEMPOTENCY_SECRET", super::SECRET),
         ];
         let mut process = command(&["serve"], &defaults)
             .envs(settings.iter().copied())
