@@ -8,12 +8,14 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::checks::{Check, Checks, Report, Status};
+use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType};
 
 /// What the endpoints need.
 pub struct Endpoint {
     pub started: Instant,
     pub checks: Checks,
+    pub metrics: Metrics,
 }
 
 /// The process lives.
@@ -70,6 +72,7 @@ pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
 )]
 pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
     let report = endpoint.checks.run().await;
+    report.measure(&endpoint.metrics);
     if report.is_ready() {
         return Ok(HttpResponse::Ok().json(Ready {
             status: "ready",

@@ -6,6 +6,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use secrecy::SecretString;
 use serde::Deserialize;
+use tracing::Span;
 use utoipa::{OpenApi, ToSchema};
 
 use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
@@ -19,6 +20,7 @@ use crate::platform::crash;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
 use crate::platform::representation::User;
+use crate::platform::telemetry::spans;
 
 /// What the endpoint needs.
 pub struct Endpoint {
@@ -105,8 +107,12 @@ pub async fn sign_up(
         Ok(()) => Password::parse,
         Err(_) => Password::parse_unguessed,
     };
-    let fields = body.parse(parse_password).map_err(Problem::validation)?;
-    let first = match endpoint.begin(key, &fields).await? {
+    let validation = spans::child(&Span::current(), "validation");
+    let fields = validation.in_scope(|| body.parse(parse_password));
+    drop(validation);
+    let fields = fields.map_err(Problem::validation)?;
+    let begun = spans::within("idempotency look-up", endpoint.begin(key, &fields));
+    let first = match begun.await? {
         Begun::Replay(response) => return Ok(response),
         Begun::Unkeyed => None,
         Begun::First(first) => Some(first),
