@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
-"""Checks the monitoring: the rules and their tests, the dashboard, the documents, and all of it against the
-running service and a real Prometheus that scrapes it.
+"""Checks the monitoring: the rules and their tests, the dashboard, the documents; and all of it on
+the running service and a real Prometheus that scrapes it.
 
-    tests/monitoring/check.py --binary target/debug/signup-service
+`make check-monitoring` runs it.
 """
 
 import argparse
@@ -54,7 +53,7 @@ class Query:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Checks the monitoring.")
     parser.add_argument("--binary", type=Path, required=True, help="the service")
     binary = parser.parse_args().binary.resolve()
     # So that programs are ended also when this one is asked to end.
@@ -75,7 +74,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             live(binary, Path(folder), rules, dashboard)
     except Failed as failure:
-        sys.exit(f"check-monitoring: {failure}")
+        sys.exit(
+            f"check-monitoring: {failure}\n(logs, where there are any, are in {programs.LOGS})"
+        )
     print(f"check-monitoring: {len(rules)} rules and {len(list(panels(dashboard)))} panels hold")
 
 
@@ -251,16 +252,22 @@ def live(binary: Path, folder: Path, rules: list[Any], dashboard: Any) -> None:
             none("alerts that fire for a healthy service", firing(server, rules))
             if code := programs.end(process):
                 raise Failed(f"the service ended with {code}")
-            pending = 'ALERTS{alertname="SignupInstanceDown", alertstate="pending"}'
-            eventually("the end of the service goes unnoticed", lambda: list(empty(server, [Query("alert", pending)])))
+            noticed = Query("", 'ALERTS{alertname="SignupInstanceDown", alertstate="pending"}')
+            eventually("nobody notices the end", lambda: list(empty(server, [noticed])))
 
 
 def use(url: str) -> Counter[str]:
-    """Uses the service in each way that has a figure. Gives the queries that tell of it, and by how much
-    their figures rise."""
+    """Uses the service in each way that has a figure.
+
+    Gives the queries that tell of it, and by how much their figures rise.
+    """
     address = f"{uuid.uuid4()}@example.org"
     key = {"Idempotency-Key": str(uuid.uuid4())}
-    somebody = {"name": "Ada Lovelace", "email": address, "password": "correct horse battery staple"}
+    somebody = {
+        "name": "Ada Lovelace",
+        "email": address,
+        "password": "correct horse battery staple",
+    }
 
     def sign_up(expected: int, headers: Mapping[str, str], values: Mapping[str, str] | None) -> Any:
         body = json.dumps(values).encode() if values else b"no JSON"
@@ -330,7 +337,11 @@ def faults_of_table(metrics: str) -> Iterator[str]:
 def config_for(targets: Mapping[str, Path]) -> Any:
     """prometheus.yml, with these files to find the targets by, and in a hurry."""
     config = loaded(CONFIG)
-    config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"}
+    config["global"] |= {
+        "scrape_interval": "1s",
+        "evaluation_interval": "1s",
+        "scrape_timeout": "1s",
+    }
     config["rule_files"] = [str(CONFIG.parent / path) for path in config["rule_files"]]
     found = {job["job_name"] for job in config["scrape_configs"]}
     if found != set(targets):

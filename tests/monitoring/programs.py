@@ -1,4 +1,4 @@
-"""The service and Prometheus as processes, each on a free port of this machine, and what they answer."""
+"""The service and Prometheus as processes, each on a free port of this machine."""
 
 import json
 import subprocess
@@ -15,6 +15,9 @@ from typing import Any
 # Seconds for a program to start, to stop, and to answer.
 PATIENCE = 60
 
+# Where the programs' logs are left.
+LOGS = Path(__file__).resolve().parents[2] / "target/monitoring"
+
 # Nothing here goes through a proxy: it is all on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -28,24 +31,23 @@ class Answer:
     """An HTTP answer."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
         return json.loads(self.body)
 
 
-def ask(
-    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-) -> Answer:
+def ask(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
     """Sends a request: POST where it has a body, else GET."""
     request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
     try:
         with _OPENER.open(request, timeout=PATIENCE) as response:
-            return Answer(response.status, response.headers, response.read())
+            return Answer(response.status, response.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.headers, error.read())
+            return Answer(error.code, error.read())
+    except OSError as error:
+        raise Failed(f"{url} does not answer: {error}") from error
 
 
 def eventually(what: str, faults: Callable[[], list[str]], seconds: float = PATIENCE) -> None:
@@ -89,7 +91,7 @@ def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
         "BCRYPT_COST": "4",
         "LOG_FORMAT": "json",
     }
-    with _running([str(binary), "serve"], folder / "service.log", settings) as (process, line):
+    with _running([str(binary), "serve"], LOGS / "service.log", settings) as (process, line):
         yield line("message", "ready: listening")["address"], process
 
 
@@ -103,7 +105,7 @@ def prometheus(config: Path, folder: Path) -> Iterator[str]:
         "--web.listen-address=127.0.0.1:0",
         "--log.format=json",
     ]
-    with _running(command, folder / "prometheus.log", None) as (_, line):
+    with _running(command, LOGS / "prometheus.log", None) as (_, line):
         address = line("msg", "Listening on")["address"]
 
         def unready() -> list[str]:
@@ -118,8 +120,11 @@ def prometheus(config: Path, folder: Path) -> Iterator[str]:
 def _running(
     command: list[str], log: Path, environment: Mapping[str, str] | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[str, str], dict[str, str]]]]:
-    """Runs a program that logs in JSON. Gives its process, and a function that waits for a line of its
-    log in which a member has this value."""
+    """Runs a program that logs in JSON.
+
+    Gives its process, and a function that waits for a line in which a member has this value.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -143,7 +148,9 @@ def _running(
                     found.append(told)
                     return []
             if process.poll() is not None:
-                raise Failed("\n  ".join([f"{command[0]} ended with {process.returncode}:", *lines[-20:]]))
+                raise Failed(
+                    "\n  ".join([f"{command[0]} ended with {process.returncode}:", *lines[-20:]])
+                )
             return lines[-20:] or ["it logged nothing"]
 
         eventually(f'{command[0]} did not log "{value}"', missing)
