@@ -1,13 +1,16 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python
+.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python \
+  check-monitoring
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
+# The environment of `check-monitoring`.
+MONITORING_VENV := target/monitoring-venv
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -15,6 +18,12 @@ run: ## Build and start the service on SQLite
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
 	cargo test --locked --features crash-points --test chaos
+	@$(MAKE) --no-print-directory check-monitoring
+
+check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
+	@scripts/install.sh prometheus promtool
+	cargo build --locked
+	$(MONITORING_VENV)/bin/python tests/monitoring/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
@@ -47,6 +56,9 @@ bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and
 	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt
+$(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
+
+$(PEERS_VENV)/installed $(MONITORING_VENV)/installed:
 	@scripts/install.sh python3-venv
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
