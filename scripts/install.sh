@@ -7,7 +7,7 @@ set -euo pipefail
 
 # The package that has a program, on Debian and Ubuntu.
 declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
-  [python3-venv]=python3-venv [john]=john)
+  [python3-venv]=python3-venv [john]=john [prometheus]=prometheus [promtool]=prometheus)
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
