@@ -1,13 +1,16 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python
+.PHONY: help run test chaos check-deployment lint format docs bench bench-peers load servers load-programs python
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
 
+# The environment of the checks of what the service is deployed with.
+DEPLOYMENT_VENV := target/deployment/venv
+
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -15,10 +18,22 @@ run: ## Build and start the service on SQLite
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
 	cargo test --locked --features crash-points --test chaos
+	$(MAKE) check-deployment
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+
+check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
+	cargo build --locked
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
+
+$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
+	@scripts/install.sh python3-venv
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(@D)/bin/pip check --disable-pip-version-check
+	touch $@
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
@@ -32,6 +47,7 @@ format: ## Format every file
 docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml
 
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads

@@ -301,8 +301,9 @@ def the_layer_of_dependencies_builds() -> Mistakes:
             for wanted in package["targets"]:
                 path = Path(wanted["src_path"])
                 if package["name"] in built and {"lib", "bin", "custom-build"} & set(wanted["kind"]):
-                    if not path.is_file() or not path.read_text().startswith("//!"):
-                        yield f"{path.relative_to(tree)} is missing from the build"
+                    source = path.relative_to(tree)
+                    if not path.is_file() or path.read_text() != read(str(source)):
+                        yield f"{source} is missing from the build"
 
 
 def workspace_packages(metadata: Document) -> Iterator[str]:
@@ -875,6 +876,18 @@ def secrets_are_given_by_reference() -> Mistakes:
     )
     if app & migrate:
         yield "the pods of the service can read the password of the owner of the tables"
+
+
+# ---- scripts ---------------------------------------------------------------------------------------
+
+
+@check
+def the_scripts_are_clean() -> Mistakes:
+    """shellcheck has nothing to say."""
+    try:
+        run(TOOLS / "shellcheck", *files_below("scripts/*.sh"))
+    except RuntimeError as error:
+        yield str(error)
 
 
 # ---- the binary ------------------------------------------------------------------------------------
