@@ -25,8 +25,10 @@ chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEE
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
 
 check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
+	@scripts/install.sh haproxy
 	cargo build --locked
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
 $(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 	@scripts/install.sh python3-venv
