@@ -196,7 +196,13 @@ class Stack:
     def start_app(self) -> None:
         """One more replica."""
         port = free_port()
-        environment = self.environment("app") | {"HOST": "127.0.0.1", "PORT": str(port), "RATE_LIMIT_SIGNUP": f"{RATE}/1h"}
+        environment = self.environment("app") | {
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            # The network in which the proxy is here.
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+            "RATE_LIMIT_SIGNUP": f"{RATE}/1h",
+        }
         # It must write nowhere.
         nowhere = self.folder / f"app-{port}"
         nowhere.mkdir()
@@ -293,7 +299,7 @@ def nobody_notices_a_stop(stack: Stack) -> None:
         thread.start()
     try:
         until("clients", lambda: len(statuses) > 20)
-        leaving = next(iter(stack.apps.values()))
+        port, leaving = next(iter(stack.apps.items()))
         begun = time.monotonic()
         code = stop(leaving)
         took = time.monotonic() - begun
@@ -306,6 +312,10 @@ def nobody_notices_a_stop(stack: Stack) -> None:
     expect(code == 0, f"the replica did not stop in order: {code}")
     grace = check.seconds(check.services()["app"]["stop_grace_period"])
     expect(took < grace, f"the replica took {took:.1f} s to stop, more than stop_grace_period")
+    # By then the proxy has stopped sending: not because connections failed.
+    noticed = f"Server app/app{port} is DOWN, reason: Layer7 wrong status, code: 503"
+    log = (stack.folder / "proxy.log").read_text()
+    expect(noticed in log, f"the proxy did not notice that the replica was not ready:\n{log}")
     expect(set(statuses) == {200}, f"of {len(statuses)} requests, these were not answered: {set(statuses) - {200}}")
 
 
