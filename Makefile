@@ -1,13 +1,15 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check-deployment lint format docs bench bench-peers load servers load-programs python
+.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python \
+  check-monitoring check-deployment
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
-
-# The environment of the checks of what the service is deployed with.
-DEPLOYMENT_VENV := target/deployment/venv
+# The environment of `check-monitoring`.
+MONITORING_VENV := target/monitoring-venv
+# The environment of `check-deployment`.
+DEPLOYMENT_VENV := target/deployment-venv
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,11 +20,12 @@ run: ## Build and start the service on SQLite
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
 	cargo test --locked --features crash-points --test chaos
-	$(MAKE) check-deployment
+	@$(MAKE) --no-print-directory check-monitoring check-deployment
 
-chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
-	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
-	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
+	@scripts/install.sh prometheus promtool
+	cargo build --locked
+	$(MONITORING_VENV)/bin/python tests/monitoring/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
 check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
 	@scripts/install.sh haproxy
@@ -36,6 +39,10 @@ $(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	$(@D)/bin/pip check --disable-pip-version-check
 	touch $@
+
+chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
+	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
+	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
@@ -65,6 +72,9 @@ bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and
 	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt
+$(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
+
+$(PEERS_VENV)/installed $(MONITORING_VENV)/installed:
 	@scripts/install.sh python3-venv
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
