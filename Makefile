@@ -56,7 +56,8 @@ format: ## Format every file
 docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
-	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml
+	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
+	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads

@@ -262,7 +262,7 @@ def the_layer_of_dependencies_builds() -> Mistakes:
             f'#!/bin/sh\necho "$@" >> {said}\n'
             f'[ "$1" = clean ] && exit 0\n'
             # Only this reads all of the manifests as a build does.
-            f"{cargo} fetch --offline --locked --target {TARGET} || exit 1\n"
+            f"{cargo} fetch --locked --target {TARGET} || exit 1\n"
             f"exec {cargo} metadata --offline --locked --format-version 1"
             f" --filter-platform {TARGET} > {folder}/metadata\n"
         )
@@ -514,6 +514,9 @@ def compose_agrees_with_the_rest() -> Mistakes:
     proxy = read("deploy/compose/haproxy.cfg")
     if f"app:{port} " not in proxy or "uri /ready" not in proxy or "set-header X-Forwarded-For %[src]" not in proxy:
         yield "haproxy.cfg does not send to app what the service expects"
+    listens, path = re.search(r"frontend health\s+bind (\S+)", proxy), re.search(r"monitor-uri (\S+)", proxy)
+    if not listens or not path or services()["proxy"]["healthcheck"]["test"][-1] != f"http://{listens[1]}{path[1]}":
+        yield "proxy is not checked where haproxy.cfg answers"
 
 
 # ---- secrets ---------------------------------------------------------------------------------------
