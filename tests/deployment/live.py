@@ -26,7 +26,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import check
+from compose import environment, make_secrets, seconds, services
+from image import image_health_check
+from project import BINARY, ROOT, read
 
 # Seconds for anything to start or to stop.
 PATIENCE = 60
@@ -64,7 +66,11 @@ def until(what: str, holds: Callable[[], bool], alive: subprocess.Popen[bytes] |
 
 def program(name: str) -> str:
     """A program of the machine. Debian keeps some of them away from the path."""
-    folders = [os.environ.get("PG_BIN", ""), *map(str, Path("/usr/lib/postgresql").glob("*/bin")), "/usr/sbin"]
+    folders = [
+        os.environ.get("PG_BIN", ""),
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+        "/usr/sbin",
+    ]
     found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
     expect(bool(found), f"the program {name} is missing: scripts/install.sh postgres redis-server haproxy")
     return str(found)
@@ -87,12 +93,13 @@ class Stack:
     """The processes of one run, in one folder."""
 
     def __init__(self, folder: Path, ends: ExitStack) -> None:
+        """Makes the secrets and takes the ports; nothing runs yet."""
         self.folder = folder
         self.ends = ends
         self.postgres, self.redis, self.proxy, self.proxy_health, nobody = (free_port() for _ in range(5))
         self.apps: dict[int, subprocess.Popen[bytes]] = {}
         self.secrets = folder / "secrets"
-        check.make_secrets(self.secrets)
+        make_secrets(self.secrets)
         # Hosts of the network of Compose, and what stands for them here.
         self.places = {
             "@postgres/": f"@127.0.0.1:{self.postgres}/",
@@ -100,7 +107,7 @@ class Stack:
             "/run/secrets/": f"{self.secrets}/",
             # Nobody takes the traces; that must not matter.
             "http://jaeger:4317": f"http://127.0.0.1:{nobody}",
-            "/grants.sql": str(check.ROOT / "deploy/postgres/grants.sql"),
+            "/grants.sql": str(ROOT / "deploy/postgres/grants.sql"),
         }
         for path in self.secrets.iterdir():
             text = self.here(path.read_text())
@@ -116,11 +123,11 @@ class Stack:
     def command(self, service: str, key: str = "command") -> list[str]:
         """The command of a service."""
         # Compose doubles the dollars of what it prints.
-        return [self.here(word.replace("$$", "$")) for word in check.services()[service].get(key) or []]
+        return [self.here(word.replace("$$", "$")) for word in services()[service].get(key) or []]
 
     def environment(self, service: str) -> dict[str, str]:
         """The variables of a service, and those that every process has."""
-        given = {name: self.here(value) for name, value in check.environment(check.services()[service]).items()}
+        given = {name: self.here(value) for name, value in environment(services()[service]).items()}
         return {"PATH": os.environ["PATH"], "no_proxy": "*", **given}
 
     def start(self, name: str, *command: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -133,7 +140,7 @@ class Stack:
 
     def healthy(self, service: str, *more: str) -> bool:
         """Whether the health check of a service passes."""
-        name, *options = check.services()[service]["healthcheck"]["test"][1:]
+        name, *options = services()[service]["healthcheck"]["test"][1:]
         command = [program(name), *options[:-1], *more, *options[-1:]]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
@@ -156,7 +163,10 @@ class Stack:
         pwfile.chmod(0o644)
         made = [program("initdb"), "--pgdata", "data", "--username", owner, "--pwfile", "password"]
         subprocess.run(
-            [*made, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"], check=True, capture_output=True, **options
+            [*made, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            **options,
         )
         process = self.start(
             "postgres", program("postgres"), "-D", "data", "-h", "127.0.0.1", "-p", str(self.postgres),
@@ -186,11 +196,13 @@ class Stack:
         """Runs a service that ends."""
         command = [*self.command(service, "entrypoint"), *self.command(service)]
         environment = self.environment(service)
-        if check.services()[service]["image"].startswith("signup-service:"):
-            command = [str(check.BINARY), *command]
+        if services()[service]["image"].startswith("signup-service:"):
+            command = [str(BINARY), *command]
         else:
             environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.postgres)}
-        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False
+        )
         expect(done.returncode == 0, f"{service}: {done.stderr.strip()}")
 
     def start_app(self) -> None:
@@ -206,8 +218,8 @@ class Stack:
         # It must write nowhere.
         nowhere = self.folder / f"app-{port}"
         nowhere.mkdir()
-        process = self.start(f"app-{port}", str(check.BINARY), env=environment, cwd=nowhere)
-        checked = [str(check.BINARY), *check.image_health_check()[1:]]
+        process = self.start(f"app-{port}", str(BINARY), env=environment, cwd=nowhere)
+        checked = [str(BINARY), *image_health_check()[1:]]
 
         def healthy() -> bool:
             return subprocess.run(checked, env=environment, capture_output=True, check=False).returncode == 0
@@ -218,10 +230,12 @@ class Stack:
 
     def start_proxy(self) -> None:
         """By its own configuration, with the replicas by address instead of by name."""
-        text = check.read("deploy/compose/haproxy.cfg")
+        text = read("deploy/compose/haproxy.cfg")
         original = self.folder / "original.cfg"
         original.write_text(text)
-        said = subprocess.run([program("haproxy"), "-c", "-f", str(original)], capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [program("haproxy"), "-c", "-f", str(original)], capture_output=True, text=True, check=False
+        )
         expect(said.returncode == 0 and "WARNING" not in said.stderr, f"haproxy.cfg: {said.stderr.strip()}")
         template = re.search(r"server-template app \d+ app:8000 (.*) resolvers docker init-addr none", text)
         expect(template is not None, "haproxy.cfg has no template for the replicas")
@@ -275,7 +289,9 @@ def signing_up_works(stack: Stack) -> None:
         expect("permission denied" in refused.stderr, f"the user of the service may delete from {table}")
     refused = stack.sql("signup", "signup", "CREATE TABLE mine ()")
     expect("permission denied" in refused.stderr, "the user of the service may create tables")
-    expect(stack.sql("signup", "signup", "SELECT count(*) FROM users").stdout.strip() == "1", "not one account")
+    expect(
+        stack.sql("signup", "signup", "SELECT count(*) FROM users").stdout.strip() == "1", "not one account"
+    )
 
 
 def clients_are_not_believed(stack: Stack) -> None:
@@ -310,13 +326,16 @@ def nobody_notices_a_stop(stack: Stack) -> None:
         for thread in clients:
             thread.join()
     expect(code == 0, f"the replica did not stop in order: {code}")
-    grace = check.seconds(check.services()["app"]["stop_grace_period"])
+    grace = seconds(services()["app"]["stop_grace_period"])
     expect(took < grace, f"the replica took {took:.1f} s to stop, more than stop_grace_period")
     # By then the proxy has stopped sending: not because connections failed.
     noticed = f"Server app/app{port} is DOWN, reason: Layer7 wrong status, code: 503"
     log = (stack.folder / "proxy.log").read_text()
     expect(noticed in log, f"the proxy did not notice that the replica was not ready:\n{log}")
-    expect(set(statuses) == {200}, f"of {len(statuses)} requests, these were not answered: {set(statuses) - {200}}")
+    expect(
+        set(statuses) == {200},
+        f"of {len(statuses)} requests, these were not answered: {set(statuses) - {200}}",
+    )
 
 
 def main() -> int:
@@ -341,7 +360,9 @@ def main() -> int:
         except (Wrong, OSError, subprocess.SubprocessError) as error:
             print(f"live: {error}")
             for log in sorted(folder.glob("*.log")):
-                print(f"--- the end of {log.name}", *log.read_text(errors="replace").splitlines()[-5:], sep="\n")
+                print(
+                    f"--- the end of {log.name}", *log.read_text(errors="replace").splitlines()[-5:], sep="\n"
+                )
             return 1
     print("deployment, live: 1 passed, 0 failed")
     return 0
