@@ -14,11 +14,20 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 TOOLS = Path(sys.executable).parent
 KUBERNETES = "1.37"
-BINARY = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "debug" / "signup-service"
+BINARY = ROOT / (os.environ.get("CARGO_TARGET_DIR") or "target") / "debug" / "signup-service"
 # For which the crates are looked at: those of other systems may not be on this machine.
 TARGET = "x86_64-unknown-linux-gnu"
 # What the service takes at most to close its connections, after the grace period.
 CLOSE_MS = 5000
+# The standard variables for traces, of which docs/settings.md need not have all.
+OTEL = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+}
 # What PostgreSQL takes if nobody says more.
 POSTGRES_CONNECTIONS = 100
 
@@ -73,11 +82,7 @@ def secret_settings() -> set[str]:
 def is_known(name: str) -> bool:
     """Whether the service reads this variable."""
     of_file = name.removesuffix("_FILE")
-    return (
-        name in settings()
-        or (of_file != name and of_file in secret_settings())
-        or re.fullmatch(r"OTEL_[A-Z_]+", name) is not None
-    )
+    return name in settings() or (of_file != name and of_file in secret_settings()) or name in OTEL
 
 
 def setting_ms(environment: dict[str, str], name: str) -> int:
