@@ -290,6 +290,9 @@ def use(url: str) -> Counter[str]:
     ):
         if (status := ask(url + path).status) != expected:
             raise Failed(f"GET {path}: {status} instead of {expected}")
+    told = programs.speak(url, b"GARBAGE\r\n\r\n")
+    if not told.startswith(b"HTTP/1.1 400 "):
+        raise Failed(f"bytes that are no HTTP: {told!r} instead of 400")
     requests = "http_request_duration_seconds_count"
     return Counter(
         {
@@ -303,6 +306,7 @@ def use(url: str) -> Counter[str]:
             'idempotency_requests_total{result="mismatch"}': 1,
             'idempotency_replays_total{tier="database"}': 1,
             "password_hash_duration_seconds_count": 2,
+            'http_unreadable_requests_total{status="400"}': 1,
             f'{requests}{{method="POST", route="/signup", status="201"}}': 2,
             f'{requests}{{method="GET", route="/users/{{id}}", status="200"}}': 1,
             f'{requests}{{method="GET", route="/users/{{id}}", status="404"}}': 1,

@@ -1,6 +1,7 @@
 """The service and Prometheus as processes, each on a free port of this machine."""
 
 import json
+import socket
 import subprocess
 import time
 import urllib.error
@@ -48,6 +49,14 @@ def ask(url: str, body: bytes | None = None, headers: Mapping[str, str] | None =
             return Answer(error.code, error.read())
     except OSError as error:
         raise Failed(f"{url} does not answer: {error}") from error
+
+
+def speak(url: str, said: bytes) -> bytes:
+    """Sends bytes; gives what comes back until the other side closes."""
+    parts = urllib.parse.urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), PATIENCE) as connection:
+        connection.sendall(said)
+        return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
 def eventually(what: str, faults: Callable[[], list[str]], seconds: float = PATIENCE) -> None:
