@@ -2,15 +2,17 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python \
-  check-monitoring
+  check-monitoring check-deployment
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
 # The environment of `check-monitoring`.
 MONITORING_VENV := target/monitoring-venv
+# The environment of `check-deployment`.
+DEPLOYMENT_VENV := target/deployment-venv
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -18,12 +20,25 @@ run: ## Build and start the service on SQLite
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
 	cargo test --locked --features crash-points --test chaos
-	@$(MAKE) --no-print-directory check-monitoring
+	@$(MAKE) --no-print-directory check-monitoring check-deployment
 
 check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
 	cargo build --locked
 	$(MONITORING_VENV)/bin/python tests/monitoring/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
+
+check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
+	@scripts/install.sh haproxy
+	cargo build --locked
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
+
+$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
+	@scripts/install.sh python3-venv
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(@D)/bin/pip check --disable-pip-version-check
+	touch $@
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
@@ -41,6 +56,8 @@ format: ## Format every file
 docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
+	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
