@@ -234,12 +234,13 @@ pub const SETTINGS: &[Setting] = &[
         "info",
         "What is logged, such as `info,sqlx=debug`.",
     ),
-    secret(worded(
+    worded(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "traces.endpoint",
         "none: no traces leave",
-        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC.",
-    )),
+        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Secrets \
+         belong into `OTEL_EXPORTER_OTLP_HEADERS`.",
+    ),
     fixed(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         "traces.protocol",

@@ -1,5 +1,7 @@
 //! Request and correlation ids, on every answer and every log line.
 
+use std::time::{Duration, Instant};
+
 use reqwest::{Client, Method};
 use rstest::rstest;
 
@@ -117,6 +119,40 @@ async fn a_wrong_method_is_told_which_are_right(#[values(Sqlite, Postgres)] back
         assert_eq!(response.headers()["allow"], allow, "{method} {path}");
         problem(response, 405, "method-not-allowed").await;
     }
+}
+
+/// A log that nobody reads fills up, and costs lines; no request waits for it.
+#[tokio::test]
+async fn a_stuck_log_drops_lines_and_blocks_nobody() {
+    let mut service = Service::start_with(Sqlite, &[("RUST_LOG", "trace")]).await;
+    let mut connection = service.connect();
+    let mut get = |path: &str| {
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.status, 200);
+        answer.body
+    };
+    service.with_stuck_log(|| {
+        let begun = Instant::now();
+        let dropped = |metrics: &str| {
+            let value = |line: &str| line.strip_prefix("log_lines_dropped_total ").map(str::len);
+            // More than one digit.
+            metrics
+                .lines()
+                .find_map(value)
+                .is_some_and(|digits| digits > 1)
+        };
+        while !dropped(&get("/metrics")) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "never dropped");
+            for _ in 0..200 {
+                let asked = Instant::now();
+                get("/health");
+                assert!(asked.elapsed() < Duration::from_secs(5));
+            }
+        }
+    });
+    // Whoever reads again gets whole lines.
+    service.wait_for(|lines| lines.len() > 1_000).await;
 }
 
 #[rstest]

@@ -177,6 +177,13 @@ impl Service {
             .collect()
     }
 
+    /// Does something while nobody reads what the service logs.
+    pub fn with_stuck_log(&self, work: impl FnOnce()) {
+        // The thread that reads the lines can't put them anywhere.
+        let _lines = self.log.lock().expect("no panic");
+        work();
+    }
+
     /// Everything the service has logged.
     pub fn log_text(&self) -> String {
         self.log.lock().expect("no panic").join("\n")
