@@ -448,10 +448,25 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let network = |text: &str| {
         let text = text.trim();
         let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
-        text.parse().ok().or_else(address)
+        text.parse().ok().or_else(address).map(canonical)
     };
     let networks: Option<Vec<IpNet>> = text.split(',').map(network).collect();
     networks.ok_or_else(|| "must be addresses or networks such as 10.0.0.0/8,::1".to_owned())
+}
+
+/// A network of IPv4 as such, also where it is written within IPv6: so are the addresses that it is
+/// compared with.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(network) => network
+            .addr()
+            .to_ipv4_mapped()
+            .zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    mapped
+        .and_then(|(address, length)| IpNet::new(address.into(), length).ok())
+        .unwrap_or(network)
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
@@ -623,6 +638,10 @@ mod tests {
         }
         assert_eq!(networks("10.0.0.0/8, ::1").map(|all| all.len()), Ok(2));
         assert!(networks("10.0.0.0/33").is_err());
+        assert_eq!(
+            networks("::ffff:10.0.0.0/104,::ffff:10.1.2.3"),
+            networks("10.0.0.0/8,10.1.2.3")
+        );
     }
 
     #[test]
