@@ -213,9 +213,13 @@ fn parameter(
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
-        // Any text at all: what can't be taken is no error.
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .example(Some(json!(example)))
+        .schema(Some(
+            // Any text at all: what can't be taken is no error. The example is in the schema, as Swagger UI
+            // fills in one that stands beside it.
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .examples([example]),
+        ))
         .build();
     (name.to_owned(), parameter.into())
 }

@@ -125,7 +125,7 @@ pub async fn page() -> HttpResponse {
                 (String = "text/javascript", example = json!("window.ui = SwaggerUIBundle({});")),
                 (String = "text/css", example = json!(".swagger-ui { color: #3b4151 }")),
                 (String = "text/html", example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")),
-                (Vec<u8> = "image/png", example = json!("…")),
+                ("image/png"),
                 (Object = "application/json", example = json!({})),
             )
         ),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use utoipa::openapi::{RefOr, Response};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
+use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::cursor;
 use super::store::{Position, UserDirectory};
@@ -61,23 +61,18 @@ enum NextCursor {
             "email" = Option<EmailAddress>,
             Query,
             description = "Only the user with this address, compared as signup does. A plus sign must be sent \
-                as `%2B`.",
-            example = "ada@example.org"
+                as `%2B`."
         ),
         (
-            "limit" = Option<u32>,
+            "limit" = inline(Option<Limit>),
             Query,
-            minimum = 1,
-            maximum = 100,
-            description = "Users on the page, 1 to 100; 20 where it is left out.",
-            example = 20
+            description = "Users on the page."
         ),
         (
-            "cursor" = Option<String>,
+            "cursor" = inline(Option<Cursor>),
             Query,
             description = "The `next_cursor` of the page before, as it was given. Left out, the page is the \
-                first.",
-            example = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_"
+                first."
         ),
     ),
     responses(
@@ -142,6 +137,37 @@ pub async fn list_users(
         }
     }
 }
+
+/// The schema of the parameter `limit`.
+struct Limit;
+
+impl PartialSchema for Limit {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(MAX_LIMIT))
+            .default(Some(DEFAULT_LIMIT.into()))
+            .into()
+    }
+}
+
+impl ToSchema for Limit {}
+
+/// The schema of the parameter `cursor`.
+// An example beside the schema would be filled in by Swagger UI, and ask for another page than the first.
+struct Cursor;
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .examples(["AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_"])
+            .into()
+    }
+}
+
+impl ToSchema for Cursor {}
 
 /// What a list or a look-up may be refused with.
 struct Problems;

@@ -7,8 +7,8 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use secrecy::SecretString;
 use serde::Deserialize;
-use utoipa::openapi::{RefOr, Response};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
+use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
 use crate::domain::{Answer, BrokenRule, Email, Name, Password, UserView};
@@ -75,17 +75,15 @@ pub struct SignUpRequest {
     tag = "signup",
     params(
         (
-            "Idempotency-Key" = Option<String>,
+            "Idempotency-Key" = inline(Option<Key>),
             Header,
             nullable = false,
-            pattern = r#"^([!#-+\--~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}" *(;[ -~]*)?)$"#,
             description = "Names this signup: a new one, such as a random UUID, for each signup, and the same \
                 for each try of it. The first answer is kept for 24 hours, unless the service is set up \
                 otherwise, and given again to the same values; with other values the key is refused. 1 to \
                 255 visible ASCII characters without comma and quotes; or a string in double quotes as RFC \
                 9651 has it, whose parameters are ignored. Optional, unless the service is set up to require \
-                it. Sent once.",
-            example = "5b0f3c1e-7d0a-4f5e-9a55-0c1d1f7a2b90"
+                it. Sent once."
         ),
     ),
     request_body(
@@ -200,6 +198,24 @@ pub async fn sign_up(
         }
     }
 }
+
+/// The schema of the header `Idempotency-Key`.
+// An example beside the schema would be filled in by Swagger UI, and everybody would send the same key.
+struct Key;
+
+impl PartialSchema for Key {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(
+                r#"^([!#-+\--~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}" *(;[ -~]*)?)$"#,
+            ))
+            .examples(["5b0f3c1e-7d0a-4f5e-9a55-0c1d1f7a2b90"])
+            .into()
+    }
+}
+
+impl ToSchema for Key {}
 
 /// What a signup may be refused with.
 struct Problems;
