@@ -1,13 +1,16 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python
+.PHONY: help run test chaos check-openapi check-docs-page docs-screenshot lint format docs bench \
+  bench-peers load servers load-programs python browser debug-build
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
+# The environment of what checks the OpenAPI document and the page /docs.
+OPENAPI_VENV := target/openapi-venv
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
@@ -15,6 +18,16 @@ run: ## Build and start the service on SQLite
 test: servers ## Install what the tests need, and run all of them
 	cargo test --workspace --locked
 	cargo test --locked --features crash-points --test chaos
+	$(MAKE) check-openapi check-docs-page
+
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
+	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
+
+check-docs-page: browser debug-build $(OPENAPI_VENV)/installed ## A signup through the page /docs, in a real browser
+	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
+
+docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed ## The same, and writes docs/images/docs.png anew
+	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
@@ -32,6 +45,8 @@ format: ## Format every file
 docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	cargo run --locked --quiet -- openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
@@ -47,6 +62,8 @@ bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and
 	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt
+$(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
+$(PEERS_VENV)/installed $(OPENAPI_VENV)/installed:
 	@scripts/install.sh python3-venv
 	python3 -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
@@ -58,6 +75,14 @@ servers:
 load-programs:
 	@scripts/install.sh wrk
 	-@scripts/install.sh john # one figure less without it
+
+# The service, and the PostgreSQL of a script.
+debug-build:
+	cargo build --locked
+	cargo build --locked --package throwaway-servers --example postgres
+
+browser:
+	@scripts/install.sh chromium chromedriver
 
 python:
 	@scripts/install.sh python3-venv

@@ -7,7 +7,7 @@ set -euo pipefail
 
 # The package that has a program, on Debian and Ubuntu.
 declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
-  [python3-venv]=python3-venv [john]=john)
+  [python3-venv]=python3-venv [john]=john [chromium]=chromium [chromedriver]=chromium-driver)
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
@@ -16,6 +16,11 @@ has() {
     return
   fi
   command -v "$1" >/dev/null && return 0
+  if [ "$1" = chromium ]; then
+    # Others' builds of it, with which tests/openapi/docs_page.py does as well.
+    command -v chromium-browser >/dev/null && return 0
+    command -v google-chrome >/dev/null && return 0
+  fi
   # Where Debian puts it is not on everybody's path.
   [ "$1" = john ] && [ -x /usr/sbin/john ] && return 0
   [ "$1" = postgres ] || return 1

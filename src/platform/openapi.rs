@@ -90,8 +90,12 @@ pub fn base() -> openapi::OpenApi {
             .summary(about.title)
             .value(Some(json!(kind.example().members(EXAMPLE_ID))))
             .build();
-        components.examples.insert(about.slug.to_owned(), example.into());
-        components.responses.insert(about.slug.to_owned(), response(&[kind]).into());
+        components
+            .examples
+            .insert(about.slug.to_owned(), example.into());
+        components
+            .responses
+            .insert(about.slug.to_owned(), response(&[kind]).into());
     }
     document
 }
@@ -131,12 +135,16 @@ pub fn complete(document: &mut openapi::OpenApi) {
     for operation in operations {
         let parameters = operation.parameters.get_or_insert_default();
         for name in [REQUEST_ID, CORRELATION_ID, TRACE] {
-            parameters.push(RefOr::Ref(Ref::new(format!("#/components/parameters/{name}"))));
+            parameters.push(RefOr::Ref(Ref::new(format!(
+                "#/components/parameters/{name}"
+            ))));
         }
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
                 for name in [REQUEST_ID, CORRELATION_ID] {
-                    response.headers.insert(name.to_owned(), Header::default().into());
+                    response
+                        .headers
+                        .insert(name.to_owned(), Header::default().into());
                 }
                 for (name, header) in &mut response.headers {
                     *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
@@ -180,7 +188,10 @@ fn response(kinds: &[ProblemType]) -> Response {
         .build();
     let examples = kinds.iter().map(|kind| {
         let slug = kind.about().slug;
-        (slug, RefOr::Ref(Ref::new(format!("#/components/examples/{slug}"))))
+        (
+            slug,
+            RefOr::Ref(Ref::new(format!("#/components/examples/{slug}"))),
+        )
     });
     let content = ContentBuilder::new()
         .schema(Some(Schema::from(schema)))
@@ -203,11 +214,7 @@ fn response(kinds: &[ProblemType]) -> Response {
         .build()
 }
 
-fn parameter(
-    name: &'static str,
-    description: &str,
-    example: &str,
-) -> (String, RefOr<Parameter>) {
+fn parameter(name: &'static str, description: &str, example: &str) -> (String, RefOr<Parameter>) {
     let parameter = ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)

@@ -75,7 +75,7 @@ pub struct About {
     pub status: StatusCode,
     /// The `title`, the same for each occurrence.
     pub title: &'static str,
-    /// What has happened, in general.
+    /// What has happened, in general. Names are in backticks, here and in the advice.
     pub meaning: &'static str,
     /// What the author of a client is to do.
     pub advice: &'static str,
@@ -131,17 +131,18 @@ impl ProblemType {
                 status: StatusCode::BAD_REQUEST,
                 title: "A query parameter is not valid",
                 meaning: "A parameter in the query string breaks its rule, or stands twice.",
-                advice: "Correct the parameter that the detail names. limit is a whole number \
-                         from 1 to 100. A cursor is valid only as next_cursor gave it: do not \
-                         make or change one. Send a plus sign in an address as %2B.",
+                advice: "Correct the parameter that the detail names. `limit` is a whole \
+                         number from 1 to 100. A cursor is valid only as `next_cursor` gave \
+                         it: do not make or change one. Send a plus sign in an address as \
+                         `%2B`.",
                 detail: "limit must be a whole number from 1 to 100.",
             },
             Self::IdempotencyKeyInvalid => About {
                 slug: "idempotency-key-invalid",
                 status: StatusCode::BAD_REQUEST,
                 title: "The Idempotency-Key is no key",
-                meaning: "The header Idempotency-Key is empty, too long, has characters that \
-                          it must not have, or stands twice. Nothing was done.",
+                meaning: "The header `Idempotency-Key` is empty, too long, has characters \
+                          that it must not have, or stands twice. Nothing was done.",
                 advice: "Send the header once, with 1 to 255 characters of visible ASCII, \
                          bare or as a string in double quotes. A random UUID will do.",
                 detail: "The Idempotency-Key is empty.",
@@ -150,10 +151,10 @@ impl ProblemType {
                 slug: "idempotency-key-missing",
                 status: StatusCode::BAD_REQUEST,
                 title: "An Idempotency-Key is required",
-                meaning: "This service is set up to want the header Idempotency-Key on every \
-                          signup, and there was none. Nothing was done.",
-                advice: "Send the header Idempotency-Key: a new random UUID for each signup, \
-                         and the same one for each try of it.",
+                meaning: "This service is set up to want the header `Idempotency-Key` on \
+                          every signup, and there was none. Nothing was done.",
+                advice: "Send the header `Idempotency-Key`: a new random UUID for each \
+                         signup, and the same one for each try of it.",
                 detail: "Send an Idempotency-Key: a new one for each signup, the same for \
                          each try.",
             },
@@ -162,8 +163,8 @@ impl ProblemType {
                 status: StatusCode::NOT_FOUND,
                 title: "Nothing is here",
                 meaning: "No resource has this path.",
-                advice: "Compare the path with those in /openapi.json. Paths have no slash at \
-                         their end, and upper case counts.",
+                advice: "Compare the path with those in `/openapi.json`. Paths have no slash \
+                         at their end, and upper case counts.",
                 detail: "No resource has this path.",
             },
             Self::UserNotFound => About {
@@ -181,7 +182,7 @@ impl ProblemType {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 title: "The method is not allowed here",
                 meaning: "The path exists, but not for this method.",
-                advice: "Use one of the methods in the header Allow.",
+                advice: "Use one of the methods in the header `Allow`.",
                 detail: "Allowed here: POST.",
             },
             Self::RequestTimeout => About {
@@ -198,21 +199,22 @@ impl ProblemType {
                 status: StatusCode::CONFLICT,
                 title: "The address has an account",
                 meaning: "One address has one account, and this one has it already. Addresses \
-                          are compared in lower case, so that Ada@example.org is \
-                          ada@example.org.",
+                          are compared in lower case, so that `Ada@example.org` is \
+                          `ada@example.org`.",
                 advice: "Ask for another address. If an earlier try of this signup got no \
-                         certain answer, the account may be its own: send an Idempotency-Key \
-                         with each signup, and a later try with the same key tells.",
+                         certain answer, the account may be its own: send an \
+                         `Idempotency-Key` with each signup, and a later try with the same \
+                         key tells.",
                 detail: "The address has an account already.",
             },
             Self::RequestInProgress => About {
                 slug: "request-in-progress",
                 status: StatusCode::CONFLICT,
                 title: "The same request is still running",
-                meaning: "A request with this Idempotency-Key has not ended yet. This one did \
-                          nothing.",
-                advice: "Wait for the seconds in Retry-After, and send the same request again \
-                         with the same key. It then gets the answer of the first.",
+                meaning: "A request with this `Idempotency-Key` has not ended yet. This one \
+                          did nothing.",
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
+                         again with the same key. It then gets the answer of the first.",
                 detail: "A request of this Idempotency-Key is still running.",
             },
             Self::PayloadTooLarge => About {
@@ -229,11 +231,11 @@ impl ProblemType {
                 slug: "unsupported-media-type",
                 status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 title: "The body is not JSON",
-                meaning: "The header Content-Type is missing, stands twice or is not \
-                          application/json; or the body has a Content-Encoding. Nothing was \
-                          done, and the connection closes.",
-                advice: "Send the body as JSON, uncompressed, with the header Content-Type: \
-                         application/json.",
+                meaning: "The header `Content-Type` is missing, stands twice or is not \
+                          `application/json`; or the body has a `Content-Encoding`. Nothing \
+                          was done, and the connection closes.",
+                advice: "Send the body as JSON, uncompressed, with the header `Content-Type: \
+                         application/json`.",
                 detail: "Send the body with the header Content-Type: application/json.",
             },
             Self::ValidationFailed => About {
@@ -242,9 +244,9 @@ impl ProblemType {
                 title: "Fields break their rules",
                 meaning: "The body could be read, and fields in it break their rules. Nothing \
                           was done.",
-                advice: "Correct every field that the member errors lists: all of them are \
-                         there at once. pointer says which field; code is for programs and \
-                         does not change; detail is for people.",
+                advice: "Correct every field that the member `errors` lists: all of them are \
+                         there at once. `pointer` says which field; `code` is for programs \
+                         and does not change; `detail` is for people.",
                 detail: "2 fields break their rules.",
             },
             Self::IdempotencyKeyReused => About {
@@ -273,7 +275,7 @@ impl ProblemType {
                 title: "Too many requests from this address",
                 meaning: "So many signups came from the network address of the client that \
                           more are refused for a while. Nothing was done.",
-                advice: "Wait for the seconds in Retry-After, and send the same request \
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
                          again, with the same key if it has one.",
                 detail: "Too many requests came from this address. Nothing was done.",
             },
@@ -294,9 +296,9 @@ impl ProblemType {
                 title: "The service made a mistake",
                 meaning: "Something went wrong that is not the client's doing. What was asked \
                           for may or may not have been done.",
-                advice: "Give the request_id to those who run the service: the log has the \
-                         reason under it. A signup with an Idempotency-Key can be sent again \
-                         with the same key without harm.",
+                advice: "Give the `request_id` to those who run the service: the log has the \
+                         reason under it. A signup with an `Idempotency-Key` can be sent \
+                         again with the same key without harm.",
                 detail: "The service made a mistake. The log has the reason under the request \
                          id.",
             },
@@ -306,8 +308,8 @@ impl ProblemType {
                 title: "Too much work is waiting",
                 meaning: "More passwords wait to be hashed than can be done in time. Nothing \
                           was done.",
-                advice: "Wait for the seconds in Retry-After and a random part more, and send \
-                         the same request again. Double the wait when it happens again.",
+                advice: "Wait for the seconds in `Retry-After` and a random part more, and \
+                         send the same request again. Double the wait when it happens again.",
                 detail: "Too many signups are waiting. Nothing was done.",
             },
             Self::Unavailable => About {
@@ -317,8 +319,8 @@ impl ProblemType {
                 meaning: "The database can't be reached, or the answer did not come in time. \
                           Of a signup the outcome is then not known: the account may have \
                           been made.",
-                advice: "Wait for the seconds in Retry-After, and send the same request \
-                         again. A signup with an Idempotency-Key, sent again with the same \
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
+                         again. A signup with an `Idempotency-Key`, sent again with the same \
                          key, gets a certain answer. Without a key, an answer that the \
                          address has an account may be about your own earlier try.",
                 detail: "The service cannot answer now. Try again shortly.",
@@ -327,10 +329,10 @@ impl ProblemType {
                 slug: "not-ready",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 title: "The service is not ready",
-                meaning: "A check of readiness does not hold. Only /ready answers this.",
-                advice: "Send requests elsewhere, and ask again later. The member checks has \
-                         each check with its status and figure: those that are failed or \
-                         timed_out are the reason.",
+                meaning: "A check of readiness does not hold. Only `/ready` answers this.",
+                advice: "Send requests elsewhere, and ask again later. The member `checks` \
+                         has each check with its status and figure: those that are `failed` \
+                         or `timed_out` are the reason.",
                 detail: "A check does not hold; see checks.",
             },
         }

@@ -106,8 +106,7 @@ impl PartialSchema for PersonName {
     fn schema() -> RefOr<Schema> {
         // White space and control characters by their numbers: regular expressions differ in what
         // they take for either.
-        const SPACE: &str =
-            r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+        const SPACE: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
         const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
         let end = format!("[^{SPACE}{CONTROL}]");
         ObjectBuilder::new()

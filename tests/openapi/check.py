@@ -23,7 +23,7 @@ import service
 DOCUMENT = service.ROOT / "docs" / "openapi.json"
 HOOKS = Path(__file__).with_name("hooks.py")
 SEED = os.environ.get("OPENAPI_SEED", "20261121")
-EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "40")
+EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "60")
 
 
 def parts(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -73,6 +73,7 @@ def live(backend: str) -> bool:
                 "--checks", "all",
                 "--seed", SEED,
                 "--max-examples", EXAMPLES,
+                "--max-response-time", "10",
                 "--continue-on-failure",
                 "--generation-database", "none",
                 "--no-color",

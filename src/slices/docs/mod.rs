@@ -22,11 +22,7 @@ pub fn routes(_: &Platform) -> Routes {
             .service(resource("/openapi.json", Methods::Get, endpoint::openapi))
             .service(resource("/docs", Methods::Get, endpoint::page))
             .service(resource("/docs/{file}", Methods::Get, endpoint::asset))
-            .service(resource(
-                "/problems",
-                Methods::Get,
-                endpoint::problem_list,
-            ))
+            .service(resource("/problems", Methods::Get, endpoint::problem_list))
             .service(resource(
                 "/problems/{slug}",
                 Methods::Get,

@@ -37,8 +37,8 @@ pub fn problem(kind: ProblemType) -> String {
         title = escaped(about.title),
         path = kind.path(),
         status = about.status,
-        meaning = escaped(about.meaning),
-        advice = escaped(about.advice),
+        meaning = marked_up(about.meaning),
+        advice = marked_up(about.advice),
         example = escaped(&example(kind)),
     );
     page(about.title, &body)
@@ -101,6 +101,16 @@ fn example(kind: ProblemType) -> String {
         "HTTP/1.1 {status}\ncontent-type: {MEDIA_TYPE}\n{retry_after}\n{body}",
         status = kind.about().status,
     )
+}
+
+/// Escaped, with names in backticks as code.
+fn marked_up(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let marked_up = parts.map(|(at, part)| match at % 2 {
+        0 => escaped(part),
+        _ => format!("<code>{}</code>", escaped(part)),
+    });
+    marked_up.collect()
 }
 
 fn escaped(text: &str) -> String {
