@@ -6,6 +6,7 @@ It only touches requests that are to be valid: it makes them valid by more than 
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from typing import Any
 
@@ -26,17 +27,25 @@ def _unlikely(password: str) -> str:
     return password.encode()[:MAX_PASSWORD_BYTES].decode(errors="ignore")
 
 
+def _named(key: str) -> str:
+    """The key that a header names: a string in quotes, or the same bare."""
+    if quoted := re.match(r'"((?:[^"\\]|\\.)*)', key):
+        return re.sub(r"\\(.)", r"\1", quoted[1])
+    return key.strip()
+
+
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """Makes the request valid."""
-    if case.meta is None or not case.meta.generation.mode.is_positive:
-        return
+    is_to_be_valid = case.meta is not None and case.meta.generation.mode.is_positive
     key = case.headers.get("Idempotency-Key")
     if key is not None:
         # With other values a key is rightly refused, and the values of two cases differ.
-        if key.strip('"') in _sent_keys:
+        if is_to_be_valid and _named(key) in _sent_keys:
             case.headers["Idempotency-Key"] = key = str(uuid.uuid4())
-        _sent_keys.add(key.strip('"'))
+        _sent_keys.add(_named(key))
+    if not is_to_be_valid:
+        return
     if isinstance(case.body, dict) and isinstance(case.body.get("password"), str):
         case.body["password"] = _unlikely(case.body["password"])
         # Generated addresses are all ASCII.
