@@ -14,7 +14,6 @@ import sys
 import tempfile
 import urllib.parse
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
@@ -95,7 +94,9 @@ class Page:
 
     def complaints(self) -> list[str]:
         """Everything that should not have happened since the last look."""
-        wrong = [f"console: {entry['message']}" for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+        wrong = [
+            f"console: {entry['message']}" for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"
+        ]
         asked = []
         for entry in self.driver.get_log("performance"):
             event: dict[str, Any] = json.loads(entry["message"])["message"]
