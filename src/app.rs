@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use actix_http::{HttpService, Protocol};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle, fn_service};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
+use tracing_actix_web::TracingLogger;
 
 use crate::config::{Backend, Settings};
 use crate::hashing::Pool;
 use crate::lifecycle::Lifecycle;
 use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::middleware::request_context::Ids;
+use crate::middleware::trace::RequestSpan;
 use crate::middleware::wire::Wire;
 use crate::middleware::{observe, request_context};
 use crate::platform::clock::{self, Clock, Randomness};
@@ -27,6 +30,7 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType, error_chain};
 use crate::platform::redis::Redis;
+use crate::platform::telemetry::Sampling;
 use crate::slice::{Platform, Routes, Slice};
 
 /// Below this cost a stolen hash is too cheap to guess.
@@ -64,6 +68,7 @@ impl Service {
         settings: Settings,
         slices: &[Slice],
         lifecycle: Lifecycle,
+        metrics: Metrics,
     ) -> Result<Self, StartError> {
         if settings.hashing.cost < LOW_COST {
             tracing::warn!(
@@ -71,10 +76,8 @@ impl Service {
                 "BCRYPT_COST is low: a stolen hash would be cheap to guess"
             );
         }
-        let database = open_database(&settings).await?;
+        let database = open_database(&settings, &metrics).await?;
         let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
-        let metrics = Metrics::new()
-            .map_err(|error| StartError(format!("cannot register the metrics: {error}")))?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         if hasher.one_hash() > settings.http.request_timeout / 2 {
@@ -122,6 +125,7 @@ impl Service {
             .collect();
         let (server, address) = start_server(&platform, routes)?;
         Arc::clone(&platform.idempotency).purge_in_the_background();
+        platform.metrics.readiness(true);
         tracing::info!(
             address = %address,
             docs = %format_args!("http://{address}/docs"),
@@ -173,7 +177,7 @@ async fn shut_down(handle: &ServerHandle, platform: &Platform) {
     tracing::info!("stopped");
 }
 
-async fn open_database(settings: &Settings) -> Result<Database, StartError> {
+async fn open_database(settings: &Settings, metrics: &Metrics) -> Result<Database, StartError> {
     let url = &settings.database.url;
     if settings.database.migrate {
         migrate::up(url, &mut |progress| {
@@ -188,7 +192,7 @@ async fn open_database(settings: &Settings) -> Result<Database, StartError> {
         })
         .await?;
     }
-    let database = Database::connect(settings).await?;
+    let database = Database::connect(settings, metrics).await?;
     let pending = migrate::pending(&database).await.map_err(|error| {
         StartError(format!(
             "cannot ask {} for its migrations: {}",
@@ -288,6 +292,7 @@ fn start_server(
         Arc::clone(&platform.randomness),
     );
     let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
+    let sampling = Sampling::new(&platform.settings.traces);
     let idempotency = web::Data::from(Arc::clone(&platform.idempotency));
     let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
     let keep_alive = http.keep_alive;
@@ -303,11 +308,12 @@ fn start_server(
                 Arc::clone(&routes),
                 idempotency.clone(),
                 ids.clone(),
+                sampling.clone(),
                 metrics.clone(),
                 lifecycle.clone(),
                 request_timeout,
             );
-            let ids = ids.clone();
+            let (ids, metrics) = (ids.clone(), metrics.clone());
             let lifecycle = lifecycle.clone();
             let service = HttpService::build()
                 .graceful_shutdown_signal(move || lifecycle.clone().closing())
@@ -323,7 +329,7 @@ fn start_server(
             fn_service(move |stream: TcpStream| {
                 let peer = stream.peer_addr().ok();
                 let _ = stream.set_nodelay(true);
-                let wire = Wire::new(stream, ids.clone(), between_answers);
+                let wire = Wire::new(stream, ids.clone(), metrics.clone(), between_answers);
                 async move { Ok((wire, Protocol::Http1, peer)) }
             })
             .and_then(service)
@@ -351,6 +357,7 @@ fn app(
     routes: Arc<[Routes]>,
     idempotency: web::Data<Idempotency>,
     ids: Ids,
+    sampling: Sampling,
     metrics: Metrics,
     lifecycle: Lifecycle,
     timeout: Duration,
@@ -358,7 +365,7 @@ fn app(
     impl actix_service::ServiceFactory<
         actix_web::dev::ServiceRequest,
         Config = (),
-        Response = actix_web::dev::ServiceResponse<actix_web::body::BoxBody>,
+        Response = actix_web::dev::ServiceResponse<impl MessageBody>,
         Error = actix_web::Error,
         InitError = (),
     >,
@@ -379,7 +386,8 @@ fn app(
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))
+        .wrap(TracingLogger::<RequestSpan>::new())
         .wrap(from_fn(move |request, next| {
-            request_context::request_context(ids.clone(), timeout, request, next)
+            request_context::request_context(ids.clone(), sampling.clone(), timeout, request, next)
         }))
 }

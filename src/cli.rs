@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::app::Service;
 use crate::config::{LogFormat, Settings};
 use crate::lifecycle::{self, Lifecycle};
+use crate::platform::metrics::Metrics;
 use crate::platform::telemetry;
 use crate::slices;
 
@@ -153,14 +154,16 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
-    let _flush = telemetry::start(&settings.log).map_err(|error| Failure::new(&error))?;
+    let metrics = Metrics::new().map_err(|error| Failure::new(&error))?;
+    let _telemetry = telemetry::start(&settings.log, &settings.traces, &metrics)
+        .map_err(|error| Failure::new(&error))?;
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
     lifecycle::listen_for_signals(&lifecycle).map_err(|error| Failure::new(&error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let slices = slices::all();
     let service = tokio::select! {
-        started = Service::start(settings, &slices, lifecycle.clone()) => {
+        started = Service::start(settings, &slices, lifecycle.clone(), metrics) => {
             started.map_err(|error| Failure::new(&error))?
         }
         () = lifecycle.stopping() => {

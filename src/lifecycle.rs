@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::instrument::Instrument;
 
 use crate::platform::context;
 
@@ -31,17 +32,18 @@ impl Lifecycle {
         }
     }
 
-    /// Runs work that a client who leaves must not cut in half. The work keeps the context of
-    /// the request; dropping the handle does not stop it.
+    /// Runs work that a client who leaves must not cut in half. The work keeps the context and the
+    /// span of the request; dropping the handle does not stop it.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         match context::current() {
-            Some(context) => self
-                .tasks
-                .spawn_on(context::scope(context, work), &self.runtime),
+            Some(context) => self.tasks.spawn_on(
+                context::scope(context, work.in_current_span()),
+                &self.runtime,
+            ),
             None => self.tasks.spawn_on(work, &self.runtime),
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rstest::rstest;
 use signup_service::platform::database::WriteTransaction;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use throwaway_servers::postgres::Database;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -32,6 +32,10 @@ enum Cut {
     Woken,
     /// When n times 20 microseconds are over. Where that is depends on the machine.
     Late,
+}
+
+async fn begin(pool: &PgPool) -> Result<WriteTransaction<Postgres>, sqlx::Error> {
+    WriteTransaction::begin(pool.acquire().await?).await
 }
 
 /// Polls a future only so far, and drops it.
@@ -143,7 +147,7 @@ async fn a_write_transaction_loses_nothing_when_its_begin_is_cut(
 ) {
     let (database, pool) = open().await;
     for n in 0..TRIES {
-        cut(how, n, WriteTransaction::begin(&pool)).await;
+        cut(how, n, begin(&pool)).await;
         sqlx::query(WRITE)
             .bind(i64::from(n))
             .execute(&pool)
@@ -162,8 +166,8 @@ async fn a_write_transaction_after_a_cut_one_commits(
 ) {
     let (database, pool) = open().await;
     for n in 0..TRIES {
-        cut(how, n, WriteTransaction::begin(&pool)).await;
-        let mut transaction = WriteTransaction::begin(&pool).await.expect("begins");
+        cut(how, n, begin(&pool)).await;
+        let mut transaction = begin(&pool).await.expect("begins");
         sqlx::query(WRITE)
             .bind(i64::from(n))
             .execute(transaction.connection())

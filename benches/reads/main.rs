@@ -1,5 +1,6 @@
 //! `GET /users/{id}`: the service beside a bare handler that does the same `SELECT`, and beside
-//! a handler that returns a constant.
+//! a handler that returns a constant; and what it costs to observe it: logs, metrics, and traces
+//! of one request in a hundred.
 //!
 //! Every server is a process of its own with the same number of threads and connections, and is
 //! asked by the same load generator (`wrk`). Rounds alternate between the servers, so that a slow
@@ -11,6 +12,7 @@ mod bare;
 #[path = "../common/mod.rs"]
 mod common;
 mod load;
+mod observed;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -23,6 +25,13 @@ const SECONDS: u32 = 4;
 const USERS: u128 = 1_000;
 /// What the service must reach of the bare handler's reads a second.
 const WANTED_RATIO: f64 = 0.85;
+/// What it must keep of its own reads a second when it is observed.
+const WANTED_OBSERVED: f64 = 0.90;
+
+/// The service with logs, metrics and traces.
+const OBSERVED: &str = "observed";
+/// The service that logs nothing but that it has started, and is not traced.
+const UNOBSERVED: &str = "unobserved";
 
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
 
@@ -32,6 +41,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["serve-bare", url] => bare::serve(Some(url)).map(|()| true),
         ["serve-constant"] => bare::serve(None).map(|()| true),
+        ["serve-collector"] => observed::serve_collector().map(|()| true),
         _ => run(),
     };
     match result {
@@ -62,6 +72,7 @@ fn run() -> Result<bool, Failure> {
         "none",
         bench(&["serve-constant"])?,
     )];
+    let collector = bench(&["serve-collector"])?;
     for database in DATABASES {
         let url = match database {
             "sqlite" => format!("sqlite://{}", folder.path().join("bench.db").display()),
@@ -81,6 +92,15 @@ fn run() -> Result<bool, Failure> {
             database,
             Server::service(&url, &log, &[])?,
         ));
+        for (name, settings) in [
+            (OBSERVED, observed::everything(&collector)),
+            (UNOBSERVED, observed::nothing()),
+        ] {
+            let log = folder.path().join(format!("{database}-{name}.log"));
+            let settings: Vec<_> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            let server = Server::service(&url, &log, &settings)?;
+            candidates.push(Candidate::new(name, database, server));
+        }
     }
     for round in 1..=ROUNDS {
         for candidate in &mut candidates {
@@ -91,6 +111,9 @@ fn run() -> Result<bool, Failure> {
             let round = load::round(&candidate.server.address, &script, SECONDS)?;
             candidate.rounds.push(round);
         }
+    }
+    for candidate in candidates.iter().filter(|one| one.name == OBSERVED) {
+        observed::check_spans_left(&candidate.server.address)?;
     }
     report(&candidates)
 }
@@ -123,6 +146,9 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             "p99_ms": figures[2],
         }));
     }
+    let metrics = observed::metrics_of_a_request();
+    println!("metrics of a request: {:.2} microseconds", metrics * 1e6);
+    let mut left = serde_json::Map::new();
     let mut ratios = serde_json::Map::new();
     let mut reached = true;
     for database in DATABASES {
@@ -134,6 +160,18 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
                     candidate.median(|round| round.per_second)
                 })
         };
+        let observed = observed::share_left(per_second(OBSERVED), per_second(UNOBSERVED), metrics);
+        reached &= observed >= WANTED_OBSERVED;
+        println!(
+            "observed / unobserved on {database}, the cost of metrics taken off: {:.1} % \
+             (wanted: {:.0} %)",
+            observed * 100.0,
+            WANTED_OBSERVED * 100.0
+        );
+        left.insert(
+            database.to_owned(),
+            json!((observed * 1000.0).round() / 1000.0),
+        );
         let ratio = per_second("service") / per_second("bare");
         reached &= ratio >= WANTED_RATIO;
         println!(
@@ -157,6 +195,9 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             "rows": rows,
             "service_to_bare": ratios,
             "wanted_ratio": WANTED_RATIO,
+            "metrics_of_a_request_seconds": metrics,
+            "observed_to_unobserved": left,
+            "wanted_observed": WANTED_OBSERVED,
         }),
     )?;
     Ok(reached)

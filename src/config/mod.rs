@@ -37,6 +37,8 @@ pub struct Settings {
     pub signup_rate: Option<Rate>,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
 }
 
 /// Settings of idempotency keys.
@@ -210,6 +212,37 @@ pub struct Log {
     pub filter: String,
 }
 
+/// Settings of traces.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// Where they go; `None` where none leave. It can have a password.
+    pub endpoint: Option<SecretString>,
+    /// How they go there.
+    pub protocol: TraceProtocol,
+    /// Which requests are traced.
+    pub sampler: TraceSampler,
+    /// Spans that may wait for the collector.
+    pub queue: usize,
+}
+
+/// How traces travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceProtocol {
+    /// OTLP over gRPC.
+    Grpc,
+    /// OTLP over HTTP, as protobuf.
+    HttpProtobuf,
+}
+
+/// Which requests are traced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceSampler {
+    /// Whether the caller decides, where there is one that traces.
+    pub parent_based: bool,
+    /// The share of the others, from 0 to 1.
+    pub share: f64,
+}
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -305,6 +338,7 @@ impl Settings {
                     .map_err(|_| "must be a filter such as info or info,sqlx=debug".to_owned())
             }),
         };
+        let traces = traces(s);
         sources.finish()?;
         Ok(Self {
             http,
@@ -314,7 +348,53 @@ impl Settings {
             idempotency,
             signup_rate,
             log,
+            traces,
         })
+    }
+}
+
+fn traces(s: &mut Sources) -> Traces {
+    let endpoint = s.take_optional("traces.endpoint", |text| {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            Ok(SecretString::from(text))
+        } else {
+            Err("must begin with http:// or https://".to_owned())
+        }
+    });
+    let disabled = s.take("traces.disabled", boolean);
+    let ratio = s.take("traces.sampler_arg", |text| {
+        let share: Option<f64> = text.parse().ok();
+        share
+            .filter(|share| (0.0..=1.0).contains(share))
+            .ok_or_else(|| "must be a number from 0 to 1".to_owned())
+    });
+    Traces {
+        endpoint: endpoint.filter(|_| !disabled),
+        protocol: s.take("traces.protocol", |text| match text {
+            "grpc" => Ok(TraceProtocol::Grpc),
+            "http/protobuf" => Ok(TraceProtocol::HttpProtobuf),
+            _ => Err("must be http/protobuf or grpc".to_owned()),
+        }),
+        sampler: s.take("traces.sampler", |text| {
+            let root = text.strip_prefix("parentbased_");
+            let share = match root.unwrap_or(text) {
+                "always_on" => 1.0,
+                "always_off" => 0.0,
+                "traceidratio" => ratio,
+                _ => {
+                    return Err(
+                        "must be always_on, always_off or traceidratio, or one of these \
+                         after parentbased_"
+                            .to_owned(),
+                    );
+                }
+            };
+            Ok(TraceSampler {
+                parent_based: root.is_some(),
+                share,
+            })
+        }),
+        queue: s.take("traces.queue", |text| number(text, (1, 1_000_000))),
     }
 }
 
@@ -450,6 +530,78 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} in:\n{text}");
         }
         assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_may_come_from_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("url");
+        let path = file.to_str().expect("UTF-8");
+        let from_file = [("REDIS_URL_FILE", path)];
+        let text = |env: &[(&str, &str)]| settings(env, "").expect_err("a mistake").to_string();
+        assert!(text(&from_file).contains("REDIS_URL_FILE names"));
+        std::fs::write(&file, "\n").expect("written");
+        assert!(text(&from_file).contains("which is empty"));
+        std::fs::write(&file, "redis://:hunter2@h/0\n").expect("written");
+        let redis = settings(&from_file, "[redis]\nurl = \"redis://other\"\n");
+        let redis = redis.expect("valid").redis.expect("set");
+        assert_eq!(redis.expose(), "redis://:hunter2@h/0");
+        let both = [("REDIS_URL", "redis://h"), ("REDIS_URL_FILE", path)];
+        assert!(text(&both).contains("are both set"));
+        std::fs::write(&file, "hunter2").expect("written");
+        let text = text(&from_file);
+        assert!(text.contains("REDIS_URL_FILE must begin") && !text.contains("hunter2"));
+        // What is no secret has no file.
+        let settings = settings(&[("PORT_FILE", path)], "").expect("valid");
+        assert_eq!(settings.http.port, 8000);
+    }
+
+    #[test]
+    fn traces_leave_where_they_are_told_to() {
+        let of = |env: &[(&str, &str)]| settings(env, "").expect("valid").traces;
+        assert!(of(&[]).endpoint.is_none());
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+        let traces = of(&[endpoint]);
+        assert!(traces.endpoint.is_some() && traces.protocol == TraceProtocol::HttpProtobuf);
+        assert_eq!(
+            traces.sampler,
+            TraceSampler {
+                parent_based: true,
+                share: 1.0
+            }
+        );
+        assert!(
+            of(&[endpoint, ("OTEL_SDK_DISABLED", "true")])
+                .endpoint
+                .is_none()
+        );
+        let share = ("OTEL_TRACES_SAMPLER_ARG", "0.01");
+        let sampler = of(&[share, ("OTEL_TRACES_SAMPLER", "traceidratio")]).sampler;
+        assert_eq!(
+            sampler,
+            TraceSampler {
+                parent_based: false,
+                share: 0.01
+            }
+        );
+        // The argument is of no meaning to the others.
+        let sampler = of(&[share, ("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).sampler;
+        assert_eq!(
+            sampler,
+            TraceSampler {
+                parent_based: true,
+                share: 0.0
+            }
+        );
+        let wrong = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ];
+        let text = settings(&wrong, "").expect_err("mistakes").to_string();
+        assert_eq!(text.lines().count(), 1 + wrong.len(), "{text}");
     }
 
     #[test]

@@ -30,6 +30,11 @@ struct Value {
     called: String,
 }
 
+/// The variable that names a file with the secret.
+fn file_variable(setting: &Setting) -> String {
+    format!("{}_FILE", setting.env)
+}
+
 /// The values that were set, and the mistakes found so far.
 pub struct Sources {
     values: BTreeMap<&'static str, Value>,
@@ -62,6 +67,10 @@ impl Sources {
             if let Some(value) = std::env::var_os(setting.env) {
                 sources.set_env(setting, value.to_str());
             }
+            let file = setting.secret.then(|| file_variable(setting));
+            if let Some(path) = file.and_then(std::env::var_os) {
+                sources.set_from_file(setting, Path::new(&path));
+            }
         }
         Ok(sources)
     }
@@ -73,8 +82,12 @@ impl Sources {
     pub fn given(env: &[(&str, &str)], file: &str) -> Result<Self, Mistakes> {
         let mut sources = Self::from_toml(file)?;
         for setting in SETTINGS {
-            for (_, value) in env.iter().filter(|(name, _)| *name == setting.env) {
-                sources.set_env(setting, Some(value));
+            for (name, value) in env {
+                if *name == setting.env {
+                    sources.set_env(setting, Some(value));
+                } else if setting.secret && *name == file_variable(setting) {
+                    sources.set_from_file(setting, Path::new(value));
+                }
             }
         }
         Ok(sources)
@@ -127,6 +140,35 @@ impl Sources {
             Some("") => {}
             Some(text) => self.set(setting, text.to_owned(), setting.env.to_owned()),
             None => self.mistakes.push(format!("{} is not UTF-8", setting.env)),
+        }
+    }
+
+    /// Takes a secret from a file, as container platforms hand them over.
+    fn set_from_file(&mut self, setting: &'static Setting, path: &Path) {
+        let called = file_variable(setting);
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        if self
+            .values
+            .get(setting.toml)
+            .is_some_and(|value| value.called == setting.env)
+        {
+            let both = format!("{} and {called} are both set", setting.env);
+            self.mistakes.push(both);
+            return;
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => {
+                let path = path.display();
+                self.mistakes
+                    .push(format!("{called} names {path}, which is empty"));
+            }
+            Ok(text) => self.set(setting, text.trim().to_owned(), called),
+            Err(error) => self.mistakes.push(format!(
+                "{called} names {}, which cannot be read: {error}",
+                path.display()
+            )),
         }
     }
 

@@ -234,6 +234,43 @@ pub const SETTINGS: &[Setting] = &[
         "info",
         "What is logged, such as `info,sqlx=debug`.",
     ),
+    secret(worded(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "traces.endpoint",
+        "none: no traces leave",
+        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC.",
+    )),
+    fixed(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "traces.protocol",
+        "http/protobuf",
+        "`http/protobuf` or `grpc`.",
+    ),
+    fixed(
+        "OTEL_TRACES_SAMPLER",
+        "traces.sampler",
+        "parentbased_always_on",
+        "Which requests are traced: `always_on`, `always_off`, `traceidratio`, or one of these \
+         after `parentbased_`, which does as the caller's `traceparent` says where there is one.",
+    ),
+    fixed(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "traces.sampler_arg",
+        "1",
+        "The share of requests that `traceidratio` traces, from 0 to 1.",
+    ),
+    fixed(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "traces.queue",
+        "2048",
+        "Spans that may wait for the collector. Beyond it they are dropped, and counted.",
+    ),
+    fixed(
+        "OTEL_SDK_DISABLED",
+        "traces.disabled",
+        "false",
+        "Whether no traces leave, whatever else is set.",
+    ),
 ];
 
 /// The row of a setting, by its place in the file.
@@ -261,14 +298,26 @@ pub fn reference() -> String {
             || setting.default_in_words.to_owned(),
             |text| format!("`{text}`"),
         );
+        let env = if setting.secret {
+            format!("`{0}`, `{0}_FILE`", setting.env)
+        } else {
+            format!("`{}`", setting.env)
+        };
         let _ = writeln!(
             page,
-            "| `{}` | `{}` | {default} | {} |",
-            setting.env, setting.toml, setting.meaning
+            "| {env} | `{}` | {default} | {} |",
+            setting.toml, setting.meaning
         );
     }
     page.push_str(
         "\n\
+         A secret setting, which has `_FILE` beside its variable, may be read from a file instead: \
+         `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends does not count.\n\
+         \n\
+         The OpenTelemetry SDK itself reads the other standard variables that concern traces: \
+         `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, \
+         `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_BSP_SCHEDULE_DELAY`.\n\
+         \n\
          The same in a file:\n\
          \n\
          ```toml\n\

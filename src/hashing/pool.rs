@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::worker::{self, Engine};
 use super::{HashError, PasswordHasher, bcrypt_sha256, known_answers};
@@ -14,6 +15,7 @@ use crate::config::Hashing as Settings;
 use crate::domain::{Password, PasswordHash};
 use crate::platform::clock::Randomness;
 use crate::platform::metrics::{HashRefused, Metrics};
+use crate::platform::telemetry::spans;
 
 /// How long the estimate of a hash is trusted where it lets nothing be hashed.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -69,6 +71,10 @@ impl From<Refusal> for HashError {
 pub(super) struct Job {
     pub(super) password: Password,
     pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
+    /// What the hash is for.
+    pub(super) span: Span,
+    /// Ends when a lane takes the password.
+    wait: Span,
     deadline: Instant,
     submitted: Instant,
 }
@@ -130,6 +136,7 @@ impl Pool {
             metrics,
         });
         let pool = Self { shared };
+        pool.shared.metrics.lanes(pool.shared.slots());
         for thread in 0..settings.threads {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new()
@@ -154,9 +161,12 @@ impl Drop for Pool {
 impl PasswordHasher for Pool {
     async fn hash(&self, password: Password, deadline: Instant) -> Result<PasswordHash, HashError> {
         let (reply, answer) = oneshot::channel();
+        let span = Span::current();
         self.shared.submit(Job {
             password,
             reply,
+            wait: spans::child(&span, "hash wait"),
+            span,
             deadline,
             submitted: Instant::now(),
         })?;
@@ -218,7 +228,9 @@ impl Shared {
             return Some(Refusal::Stopped);
         }
         // Whoever left must not keep out who is here.
+        let queued = state.queue.len();
         state.queue.retain(Job::is_wanted);
+        self.metrics.hashes_abandoned(queued - state.queue.len());
         let reason = if state.queue.len() >= self.settings.queue {
             HashRefused::QueueFull
         } else if !state.is_in_time(self.slots(), deadline) && !state.wants_a_probe() {
@@ -245,12 +257,15 @@ impl Shared {
         loop {
             while state.in_use[thread] < lanes
                 && state.may_take(thread)
-                && let Some(job) = state.queue.pop_front()
+                && let Some(mut job) = state.queue.pop_front()
             {
+                job.wait = Span::none();
                 if job.is_wanted() {
                     self.metrics.hash_waited(job.submitted.elapsed());
                     state.in_use[thread] += 1;
                     jobs.push(job);
+                } else {
+                    self.metrics.hashes_abandoned(1);
                 }
             }
             self.metrics.hashes_waiting(state.queue.len());

@@ -7,10 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use bcrypt_lanes::Lane;
+use tracing::Span;
 
 use super::pool::{Job, Shared};
 use super::{HashError, bcrypt_sha256};
 use crate::domain::PasswordHash;
+use crate::platform::telemetry::spans;
 
 /// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
 const SLICE: u32 = 32;
@@ -40,6 +42,8 @@ struct Running {
     /// `None` where the hash is made in one go.
     lane: Option<Lane>,
     begun: Instant,
+    /// Ends with the hash.
+    span: Span,
 }
 
 /// Hashes until the pool closes and what has begun has ended.
@@ -47,7 +51,9 @@ pub fn work(shared: &Shared, thread: usize) {
     stand_back(shared.settings.nice);
     let mut running: Vec<Running> = Vec::with_capacity(shared.engine.lanes());
     loop {
+        let begun = running.len();
         running.retain(|running| running.job.is_wanted());
+        shared.metrics.hashes_abandoned(begun - running.len());
         let Some(jobs) = shared.take(thread, running.len()) else {
             return;
         };
@@ -55,6 +61,7 @@ pub fn work(shared: &Shared, thread: usize) {
             // A panic must not cost the pool a thread, nor the others their hashes.
             match catch_unwind(AssertUnwindSafe(|| begin(shared, &job))) {
                 Ok(lane) => running.push(Running {
+                    span: spans::child(&job.span, "hash"),
                     job,
                     lane,
                     begun: Instant::now(),
@@ -94,8 +101,14 @@ fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running>) {
     }
     let is_done = |running: &mut Running| running.lane.as_ref().is_none_or(Lane::is_done);
     for done in running.extract_if(.., is_done) {
-        let Running { job, lane, begun } = done;
+        let Running {
+            job,
+            lane,
+            begun,
+            span,
+        } = done;
         let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &job, lane)));
+        drop(span);
         shared.ended(thread, hash.is_ok().then(|| begun.elapsed()));
         reply(job, hash.map_err(|_| HashError::Failed));
     }

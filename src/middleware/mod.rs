@@ -1,5 +1,5 @@
-//! What every request passes through, outermost first: the request context, the log line and
-//! figures; and then, around each [`resource`], the guard against panics and the deadline. A
+//! What every request passes through, outermost first: the request context, the span, the log
+//! line and figures; and then, around each [`resource`], the guard against panics and the deadline. A
 //! slice that asks for them has [`rate_limit`] and [`idempotency`] before its command.
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
@@ -9,4 +9,5 @@ pub mod observe;
 pub mod rate_limit;
 pub mod request_context;
 pub mod resource;
+pub mod trace;
 pub mod wire;

@@ -12,7 +12,7 @@ use crate::platform::context;
 use crate::platform::metrics::Metrics;
 
 /// The route of a request that matched none.
-const NO_ROUTE: &str = "none";
+const NO_ROUTE: &str = "unmatched";
 
 /// Logs and measures a request by its method, the pattern that matched, its status, duration and
 /// bytes: never its path, query or body, which may have an address in them.

@@ -11,11 +11,15 @@ use actix_web::middleware::Next;
 
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::context::{self, RequestContext};
+use crate::platform::telemetry::Sampling;
 
 /// The id of one request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The id of what the request is part of.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The request's place in a trace, for its client: its trace and its span (W3C Trace Context,
+/// level 3 draft).
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
 /// The longest id that is taken from a client.
 const MAX_ID: usize = 128;
@@ -47,6 +51,7 @@ impl Ids {
 /// Those of what it wraps.
 pub async fn request_context<B: MessageBody>(
     ids: Ids,
+    sampling: Sampling,
     timeout: Duration,
     request: ServiceRequest,
     next: Next<B>,
@@ -59,14 +64,19 @@ pub async fn request_context<B: MessageBody>(
         correlation_id,
         deadline: Instant::now() + timeout,
         route: OnceLock::new(),
+        trace: sampling.begin(request.headers()),
     });
-    let mut response = context::scope(Arc::clone(&context), next.call(request)).await?;
+    // What is within begins inside the context, too.
+    let served = async { next.call(request).await };
+    let mut response = context::scope(Arc::clone(&context), served).await?;
     put(response.headers_mut(), REQUEST_ID, &context.request_id);
     put(
         response.headers_mut(),
         CORRELATION_ID,
         &context.correlation_id,
     );
+    let place = context.trace.as_header();
+    put(response.headers_mut(), TRACE_RESPONSE, &place);
     Ok(response)
 }
 

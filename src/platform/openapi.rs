@@ -56,6 +56,10 @@ const OF_EVERY_REQUEST: [ProblemType; 5] = [
 const REQUEST_ID: &str = "X-Request-ID";
 const CORRELATION_ID: &str = "X-Correlation-ID";
 const TRACE: &str = "traceparent";
+const TRACE_ANSWER: &str = "traceresponse";
+
+/// The headers that every answer has.
+const OF_EVERY_ANSWER: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_ANSWER];
 
 /// The document without paths.
 #[must_use]
@@ -141,7 +145,7 @@ pub fn complete(document: &mut openapi::OpenApi) {
         }
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
-                for name in [REQUEST_ID, CORRELATION_ID] {
+                for name in OF_EVERY_ANSWER {
                     response
                         .headers
                         .insert(name.to_owned(), Header::default().into());
@@ -197,7 +201,7 @@ fn response(kinds: &[ProblemType]) -> Response {
         .schema(Some(Schema::from(schema)))
         .examples_from_iter(examples)
         .build();
-    let mut headers = vec![REQUEST_ID, CORRELATION_ID];
+    let mut headers = OF_EVERY_ANSWER.to_vec();
     headers.extend(kinds.iter().filter_map(|kind| match kind {
         ProblemType::MethodNotAllowed => Some("Allow"),
         ProblemType::EmailAlreadyRegistered => Some("Idempotent-Replayed"),
@@ -255,6 +259,14 @@ fn headers() -> BTreeMap<String, RefOr<Header>> {
              request id.",
             id(),
             json!(EXAMPLE_ID),
+        ),
+        header(
+            TRACE_ANSWER,
+            false,
+            "The trace, and in it the span of this request, by which its log lines are found; in the form of \
+             `traceparent`. On every answer but those to bytes that are no HTTP.",
+            text().pattern(Some("^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")),
+            json!("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
         ),
         header(
             "Location",

@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, cmd};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use prometheus::Histogram;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::RedisUrl;
-use crate::platform::metrics::Metrics;
+use crate::platform::metrics::{Metrics, PoolSize};
+use crate::platform::telemetry::spans::{Kind, System, statement};
 
 /// How long a question may take, with getting a connection.
 const LIMIT: Duration = Duration::from_millis(50);
@@ -54,6 +56,7 @@ pub struct NoAnswer;
 #[derive(Clone)]
 pub struct Redis {
     pool: Pool,
+    waits: Histogram,
     breaker: Arc<Breaker>,
 }
 
@@ -77,6 +80,7 @@ impl Redis {
             .build()
             .map_err(|error| error.to_string())?;
         metrics.redis_breaker(true);
+        let waits = metrics.redis_waits();
         let (open, _) = watch::channel(true);
         let breaker = Breaker {
             failures: AtomicU32::new(0),
@@ -85,8 +89,19 @@ impl Redis {
         };
         Ok(Self {
             pool,
+            waits,
             breaker: Arc::new(breaker),
         })
+    }
+
+    /// Notes how many connections there are.
+    pub fn measure(&self, metrics: &Metrics) {
+        let status = self.pool.status();
+        metrics.redis_pool_size(PoolSize {
+            idle: status.available,
+            in_use: status.size.saturating_sub(status.available),
+            most: status.max_size,
+        });
     }
 
     /// Whether questions are asked at all.
@@ -108,7 +123,7 @@ impl Redis {
         // Both at once is known from Redis 7 on.
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("NX").arg("GET");
-        let answer = self.ask(command.arg("PX").arg(millis(life))).await?;
+        let answer = self.ask("SET", command.arg("PX").arg(millis(life))).await?;
         self.breaker.succeeded();
         Ok(answer)
     }
@@ -120,7 +135,7 @@ impl Redis {
     pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), NoAnswer> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
-        self.ask::<()>(&command).await?;
+        self.ask::<()>("SET", &command).await?;
         self.breaker.succeeded();
         Ok(())
     }
@@ -130,7 +145,7 @@ impl Redis {
     /// # Errors
     /// When nobody knows whether they are gone.
     pub async fn remove(&self, keys: &[String]) -> Result<(), NoAnswer> {
-        self.ask(cmd("DEL").arg(keys)).await
+        self.ask("DEL", cmd("DEL").arg(keys)).await
     }
 
     /// Removes a value, if it is still this one.
@@ -139,7 +154,7 @@ impl Redis {
     /// When nobody knows whether it is gone.
     pub async fn remove_if(&self, key: &str, value: &[u8]) -> Result<(), NoAnswer> {
         let mut command = cmd("EVAL");
-        self.ask(command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
+        self.ask("EVAL", command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
             .await
     }
 
@@ -175,23 +190,29 @@ impl Redis {
         }
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoAnswer> {
+    async fn ask<T: FromRedisValue>(
+        &self,
+        name: &'static str,
+        command: &Cmd,
+    ) -> Result<T, NoAnswer> {
         if !self.is_usable() {
             return Err(NoAnswer);
         }
-        match self.send(command, LIMIT).await {
-            Ok(answer) => Ok(answer),
-            Err(reason) => {
+        let asked = async {
+            self.send(command, LIMIT).await.map_err(|reason| {
                 self.breaker.failed(&reason);
-                Err(NoAnswer)
-            }
-        }
+                NoAnswer
+            })
+        };
+        statement(System::Redis, name, "", asked).await
     }
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd, limit: Duration) -> Result<T, String> {
-        let end = (Instant::now() + limit).into();
-        let mut connection = timeout_at(end, self.pool.get())
-            .await
+        let begun = Instant::now();
+        let end = (begun + limit).into();
+        let connection = timeout_at(end, self.pool.get()).await;
+        self.waits.observe(begun.elapsed().as_secs_f64());
+        let mut connection = connection
             .map_err(|_| "no connection in time".to_owned())?
             .map_err(|error| match error {
                 PoolError::Backend(error) => in_words(&error),
@@ -206,6 +227,12 @@ impl Redis {
         // What still comes on this connection must not be taken for the next answer.
         drop(Connection::take(connection));
         Err(reason)
+    }
+}
+
+impl Kind for NoAnswer {
+    fn kind(&self) -> String {
+        "no_answer".to_owned()
     }
 }
 

@@ -161,7 +161,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
         .find(|line| line["request_id"] == "b")
         .expect("logged");
     assert_eq!(
-        request["route"], "none",
+        request["route"], "unmatched",
         "a path that matched nothing is not repeated"
     );
     // The statements' own lines, at debug, come from the tasks that serve the request.

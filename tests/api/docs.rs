@@ -148,6 +148,8 @@ fn every_operation_tells_of_its_headers_and_has_examples() {
                 let header = resolved(&document, &response["headers"][header]);
                 assert_eq!(header["required"], true, "{place}");
             }
+            let header = resolved(&document, &response["headers"]["traceresponse"]);
+            assert!(header["schema"]["pattern"].is_string(), "{place}");
             assert_examples(&place, members(&response["content"]));
         }
         for status in ["400", "405", "408", "431", "500"] {

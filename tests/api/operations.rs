@@ -202,7 +202,7 @@ async fn metrics_name_routes_and_never_paths(#[values(Sqlite, Postgres)] backend
     let text = response.text().await.expect("text");
     for line in [
         r#"http_request_duration_seconds_count{method="GET",route="/users/{id}",status="404"} 1"#,
-        r#"http_request_duration_seconds_count{method="GET",route="none",status="404"} 1"#,
+        r#"http_request_duration_seconds_count{method="GET",route="unmatched",status="404"} 1"#,
         r#"http_request_duration_seconds_count{method="other",route="/users",status="405"} 1"#,
         "http_requests_in_flight 1",
         "process_resident_memory_bytes",

@@ -235,6 +235,7 @@ impl Idempotency {
     /// Removes records that have expired, now and then, until the service stops.
     pub fn purge_in_the_background(self: Arc<Self>) {
         let pause = PURGE_EVERY.min(self.ttl);
+        self.metrics.purge_completed(self.clock.now());
         let lifecycle = self.lifecycle.clone();
         lifecycle.clone().spawn(async move {
             loop {
@@ -250,9 +251,17 @@ impl Idempotency {
     /// Removes what has expired, in small batches, so that no signup waits for long.
     async fn purge(&self) {
         while !self.lifecycle.is_stopping() {
-            match self.records.purge(self.clock.now(), PURGE_BATCH).await {
-                Ok(purged) if purged < u64::from(PURGE_BATCH) => return,
-                Ok(_) => {}
+            let now = self.clock.now();
+            match self.records.purge(now, PURGE_BATCH).await {
+                // Another instance is at it, and will say so.
+                Ok(None) => return,
+                Ok(Some(purged)) => {
+                    self.metrics.records_purged(purged);
+                    if purged < u64::from(PURGE_BATCH) {
+                        self.metrics.purge_completed(now);
+                        return;
+                    }
+                }
                 Err(error) => {
                     let reason = error_chain(&error);
                     tracing::warn!(reason, "expired idempotency records were not removed");

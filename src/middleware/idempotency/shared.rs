@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use tracing::Span;
 
 use super::sealed;
 use crate::domain::{Answer, Claim, Identity, KeyHash};
@@ -16,6 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, Randomness};
 use crate::platform::crash;
 use crate::platform::redis::{NoAnswer, Redis};
+use crate::platform::telemetry::spans;
 
 /// How long an answer is kept in Redis.
 const ANSWER_LIFE: Duration = Duration::from_mins(1);
@@ -151,7 +153,11 @@ impl Lease {
             return;
         };
         let value = [&[ANSWER], sealed.as_slice()].concat();
-        self.shared.lifecycle.clone().spawn(async move {
+        // The request has its answer meanwhile: a span of its own, so that its request's ends by then.
+        let span = spans::child(&Span::current(), "share answer");
+        let lifecycle = self.shared.lifecycle.clone();
+        let _entered = span.enter();
+        lifecycle.spawn(async move {
             let mut lease = self;
             let name = name(lease.identity.key);
             let told = lease.shared.redis.set(&name, &value, life).await;

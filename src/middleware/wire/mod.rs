@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::request_context::Ids;
+use crate::platform::metrics::{InFlight, Metrics};
 use crate::platform::problem::{MEDIA_TYPE, Problem};
 use answers::{find_bare_answer, httpdate, is_closing_error};
 use request_lines::RequestLines;
@@ -47,6 +48,8 @@ const READ: usize = 4096;
 pub struct Wire {
     stream: TcpStream,
     ids: Ids,
+    metrics: Metrics,
+    _counted: InFlight,
     replacement: Option<Replacement>,
     /// The longest time between two answers, and for one of them to be taken.
     limit: Duration,
@@ -71,11 +74,13 @@ struct Replacement {
 impl Wire {
     /// Wraps a connection that ends when it has had no answer for this long.
     #[must_use]
-    pub fn new(stream: TcpStream, ids: Ids, limit: Duration) -> Self {
+    pub fn new(stream: TcpStream, ids: Ids, metrics: Metrics, limit: Duration) -> Self {
         let end = Instant::now() + limit;
         Self {
             stream,
             ids,
+            _counted: metrics.connection_begins(),
+            metrics,
             replacement: None,
             limit,
             end,
@@ -156,6 +161,7 @@ impl Wire {
         let problem = Problem::new(kind, kind.about().title);
         let status = problem.status_code();
         let body = problem.body(&id);
+        self.metrics.unreadable_request(status.as_u16());
         tracing::info!(
             status = status.as_u16(),
             request_id = id,

@@ -180,16 +180,16 @@ pub async fn down(
 /// When the database can't be asked.
 pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
     let (backend, applied): (_, Result<Vec<i64>, _>) = match database {
-        Database::Postgres { write, .. } => (
-            Backend::Postgres,
-            sqlx::query_scalar(APPLIED_ON_POSTGRES)
-                .fetch_all(write)
-                .await,
-        ),
-        Database::Sqlite { read, .. } => (
-            Backend::Sqlite,
-            sqlx::query_scalar(APPLIED_ON_SQLITE).fetch_all(read).await,
-        ),
+        Database::Postgres { write, .. } => {
+            let mut connection = write.acquire().await?;
+            let asked = sqlx::query_scalar(APPLIED_ON_POSTGRES).fetch_all(&mut *connection);
+            (Backend::Postgres, asked.await)
+        }
+        Database::Sqlite { read, .. } => {
+            let mut connection = read.acquire().await?;
+            let asked = sqlx::query_scalar(APPLIED_ON_SQLITE).fetch_all(&mut *connection);
+            (Backend::Sqlite, asked.await)
+        }
     };
     let applied = match applied {
         Ok(applied) => applied,

@@ -1,6 +1,7 @@
 //! The pools: one for commands, one for queries, on either backend.
 
 pub mod migrate;
+mod pool;
 mod postgres;
 pub mod records;
 mod sqlite;
@@ -12,16 +13,19 @@ mod user_view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Postgres, Sqlite};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
+use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
+use crate::platform::telemetry::spans::Kind;
 
+pub use pool::Connections;
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
-pub use transaction::{WriteTransaction, wants_retry};
+pub use transaction::WriteTransaction;
 
 /// How long opening a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +42,7 @@ pub enum Database {
     /// For production.
     Postgres {
         /// For commands. Its connections live on the runtime that outlives the HTTP server.
-        write: PgPool,
+        write: Connections<Postgres>,
         /// For queries; on the replica where there is one.
         read: PgReads,
     },
@@ -47,19 +51,19 @@ pub enum Database {
         /// For commands.
         write: SqliteWriter,
         /// For queries; can't write.
-        read: SqlitePool,
+        read: Connections<Sqlite>,
     },
 }
 
 /// SQLite's one writer, with a bounded line before it.
 #[derive(Clone)]
 pub struct SqliteWriter {
-    pool: SqlitePool,
+    pool: Connections<Sqlite>,
     waiting: Arc<Semaphore>,
 }
 
 impl SqliteWriter {
-    fn new(pool: SqlitePool) -> Self {
+    fn new(pool: Connections<Sqlite>) -> Self {
         Self {
             pool,
             waiting: Arc::new(Semaphore::new(SQLITE_WRITERS_WAITING)),
@@ -70,7 +74,7 @@ impl SqliteWriter {
     ///
     /// # Errors
     /// When the line is full.
-    pub fn enter(&self) -> Result<(SemaphorePermit<'_>, &SqlitePool), StoreError> {
+    pub fn enter(&self) -> Result<(SemaphorePermit<'_>, &Connections<Sqlite>), StoreError> {
         let permit = self
             .waiting
             .try_acquire()
@@ -89,11 +93,21 @@ impl Database {
     ///
     /// # Errors
     /// When the database can't be reached or must not be used as it is set up.
-    pub async fn connect(settings: &Settings) -> Result<Self, Unusable> {
+    pub async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Self, Unusable> {
         match settings.database.url.backend {
-            Backend::Postgres => postgres::connect(settings).await,
-            Backend::Sqlite => sqlite::connect(settings).await,
+            Backend::Postgres => postgres::connect(settings, metrics).await,
+            Backend::Sqlite => sqlite::connect(settings, metrics).await,
         }
+    }
+
+    /// Notes how many connections there are.
+    pub fn measure(&self, metrics: &Metrics) {
+        let (write, read) = match self {
+            Self::Postgres { write, read } => (write.size(), read.size()),
+            Self::Sqlite { write, read } => (write.pool.size(), read.size()),
+        };
+        metrics.pool_size(DatabasePool::Write, write);
+        metrics.pool_size(DatabasePool::Read, read);
     }
 
     /// Closes the pools: waits for the connections in use, then says goodbye.
@@ -115,7 +129,7 @@ impl Database {
     /// Why not, in words without a secret.
     pub async fn check_readable(&self) -> Result<(), String> {
         let answer = match self {
-            Self::Postgres { read, .. } => postgres::check_readable(&read.here()).await,
+            Self::Postgres { read, .. } => postgres::check_readable(read).await,
             Self::Sqlite { read, .. } => sqlite::check_readable(read).await,
         };
         answer.map_err(|error| {
@@ -168,6 +182,23 @@ impl From<sqlx::Error> for StoreError {
             Self::unavailable(error)
         } else {
             Self::broken(error)
+        }
+    }
+}
+
+impl Kind for sqlx::Error {
+    /// The database's own code, or the driver's word.
+    fn kind(&self) -> String {
+        match self {
+            Self::Database(error) => error
+                .code()
+                .map_or_else(|| "database".to_owned(), std::borrow::Cow::into_owned),
+            Self::PoolTimedOut => "pool_timed_out".to_owned(),
+            Self::PoolClosed => "pool_closed".to_owned(),
+            Self::Io(_) => "io".to_owned(),
+            Self::Tls(_) => "tls".to_owned(),
+            Self::Protocol(_) => "protocol".to_owned(),
+            _ => "driver".to_owned(),
         }
     }
 }

@@ -6,12 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, Postgres};
 
 use super::transaction::ping_if_idle;
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Database, Unusable};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections, Database, Unusable};
 use crate::config::{DatabaseUrl, Settings};
+use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::problem::error_chain;
 
 /// The oldest PostgreSQL that is tested.
@@ -78,7 +80,7 @@ fn with_time_limits(options: PgConnectOptions, request: Duration) -> PgConnectOp
     ])
 }
 
-pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Database, Unusable> {
     let database = &settings.database;
     let request = settings.http.request_timeout;
     let write = options(&database.url)?;
@@ -97,14 +99,16 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
         .test_before_acquire(false)
         .before_acquire(|connection, meta| Box::pin(ping_if_idle(connection, meta.idle_for)));
     let threads = u32::try_from(settings.http.workers).unwrap_or(u32::MAX);
+    let writes = pool
+        .clone()
+        .max_connections(database.max_connections)
+        .connect_lazy_with(with_time_limits(write, request));
     Ok(Database::Postgres {
-        write: pool
-            .clone()
-            .max_connections(database.max_connections)
-            .connect_lazy_with(with_time_limits(write, request)),
+        write: Connections::new(writes, DatabasePool::Write, metrics),
         read: PgReads(Arc::new(Reads {
             settings: pool.max_connections(database.max_connections.div_ceil(threads)),
             options: with_time_limits(read, request),
+            metrics: metrics.clone(),
             pools: RwLock::default(),
         })),
     })
@@ -121,19 +125,27 @@ pub struct PgReads(Arc<Reads>);
 struct Reads {
     settings: PgPoolOptions,
     options: PgConnectOptions,
+    metrics: Metrics,
     pools: RwLock<Pools>,
 }
 
 #[derive(Default)]
 struct Pools {
-    by_thread: HashMap<ThreadId, PgPool>,
+    by_thread: HashMap<ThreadId, Connections<Postgres>>,
     closed: bool,
 }
 
 impl PgReads {
+    /// Waits for a connection of this thread.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.here().acquire().await
+    }
+
     /// The pool of this thread.
-    #[must_use]
-    pub fn here(&self) -> PgPool {
+    fn here(&self) -> Connections<Postgres> {
         let thread = std::thread::current().id();
         let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.by_thread.get(&thread) {
@@ -142,17 +154,30 @@ impl PgReads {
         drop(pools);
         let settings = self.0.settings.clone();
         let pool = settings.connect_lazy_with(self.0.options.clone());
+        let pool = Connections::new(pool, DatabasePool::Read, &self.0.metrics);
         let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
         if pools.closed {
             // To begin to close is enough: the pool gives no connection any more.
-            drop(pool.close());
+            let closing = pool.clone();
+            drop(closing.close());
         }
         pools.by_thread.insert(thread, pool.clone());
         pool
     }
 
+    /// Over all threads that have asked.
+    pub(super) fn size(&self) -> PoolSize {
+        let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
+        let sizes = pools.by_thread.values().map(Connections::size);
+        sizes.fold(PoolSize::default(), |all, one| PoolSize {
+            idle: all.idle + one.idle,
+            in_use: all.in_use + one.in_use,
+            most: all.most + one.most,
+        })
+    }
+
     pub(super) async fn close(&self) {
-        let pools: Vec<PgPool> = {
+        let pools: Vec<Connections<Postgres>> = {
             let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
             pools.closed = true;
             pools.by_thread.values().cloned().collect()
@@ -189,16 +214,20 @@ async fn check_server(
 
 pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
 
-pub(super) async fn check_readable(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query(IS_READABLE).execute(pool).await?;
+pub(super) async fn check_readable(reads: &PgReads) -> Result<(), sqlx::Error> {
+    let mut connection = reads.acquire().await?;
+    sqlx::query(IS_READABLE).execute(&mut *connection).await?;
     Ok(())
 }
 
-pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
-    match sqlx::query_scalar::<_, bool>(IS_READ_ONLY)
-        .fetch_one(pool)
-        .await
-    {
+pub(super) async fn check_writable(pool: &Connections<Postgres>) -> Result<(), String> {
+    let asked = async {
+        let mut connection = pool.acquire().await?;
+        sqlx::query_scalar::<_, bool>(IS_READ_ONLY)
+            .fetch_one(&mut *connection)
+            .await
+    };
+    match asked.await {
         Ok(false) => Ok(()),
         Ok(true) => Err("read-only".to_owned()),
         Err(error) => {

@@ -7,10 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Executor, SqlitePool};
+use sqlx::{ConnectOptions, Executor, Sqlite};
 
-use super::{ACQUIRE_TIMEOUT, Database, SqliteWriter, Unusable, WriteTransaction};
+use super::{ACQUIRE_TIMEOUT, Connections, Database, SqliteWriter, Unusable, WriteTransaction};
 use crate::config::{DatabaseUrl, Settings};
+use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
 
 /// Changes no row, and yet asks for the right to.
@@ -69,7 +70,7 @@ pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
         .open(file)
 }
 
-pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Database, Unusable> {
     let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
     let file = options.get_filename().to_path_buf();
     make_file(&file)?;
@@ -95,15 +96,16 @@ pub(super) async fn connect(settings: &Settings) -> Result<Database, Unusable> {
         .await
         .map_err(cannot_open)?;
     Ok(Database::Sqlite {
-        write: SqliteWriter::new(write),
-        read,
+        write: SqliteWriter::new(Connections::new(write, DatabasePool::Write, metrics)),
+        read: Connections::new(read, DatabasePool::Read, metrics),
     })
 }
 
 pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
 
-pub(super) async fn check_readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
-    sqlx::query(IS_READABLE).execute(pool).await?;
+pub(super) async fn check_readable(pool: &Connections<Sqlite>) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    sqlx::query(IS_READABLE).execute(&mut *connection).await?;
     Ok(())
 }
 
@@ -112,7 +114,7 @@ pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> 
         return Err("too many writers are waiting".to_owned());
     };
     let attempt = async {
-        let mut transaction = WriteTransaction::begin(pool).await?;
+        let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
         // Taking the write lock is not enough: on a read-only file only a write fails.
         transaction.connection().execute(WRITE_NOTHING).await?;
         transaction.rollback().await

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, Executor, PgConnectio
 use super::{Database, migrate};
 use crate::config::{Backend, Settings, Sources};
 use crate::domain::UserView;
+use crate::platform::metrics::Metrics;
 
 /// A database of one test, removed with it.
 pub struct TestDatabase {
@@ -63,7 +64,8 @@ impl TestDatabase {
         migrate::up(&settings.database.url, &mut |_| {})
             .await
             .expect("migrates");
-        let database = Database::connect(&settings).await.expect("opens");
+        let metrics = Metrics::new().expect("names that differ");
+        let database = Database::connect(&settings, &metrics).await.expect("opens");
         Self {
             database,
             backend,

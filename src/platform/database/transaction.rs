@@ -1,21 +1,28 @@
 //! A write transaction that can't leave its connection half-way.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Executor, Pool, Postgres, Sqlite};
+use sqlx::{Connection, Executor, Postgres, Sqlite};
+
+use crate::platform::telemetry::spans::{System, statement};
 
 /// A database that commands write to.
 pub trait WriteBackend: sqlx::Database {
     /// How a write transaction begins.
     const BEGIN: &'static str;
+
+    /// How its spans name it.
+    const SYSTEM: System;
 }
 
 impl WriteBackend for Postgres {
     const BEGIN: &'static str = "BEGIN";
+    const SYSTEM: System = System::Postgres;
 }
 
 impl WriteBackend for Sqlite {
     // Takes the write lock at once: a deferred transaction that turns writer can't wait its turn.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const SYSTEM: System = System::Sqlite;
 }
 
 /// A transaction whose connection goes back to the pool only after a COMMIT or ROLLBACK that the
@@ -34,15 +41,21 @@ impl<DB: WriteBackend> WriteTransaction<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    /// Takes a connection and begins.
+    /// Begins on a connection of a pool.
     ///
     /// # Errors
-    /// When there is no connection in time or the database refuses.
-    pub async fn begin(pool: &Pool<DB>) -> Result<Self, sqlx::Error> {
+    /// When the database refuses.
+    pub async fn begin(connection: PoolConnection<DB>) -> Result<Self, sqlx::Error> {
         let mut transaction = Self {
-            connection: Some(pool.acquire().await?),
+            connection: Some(connection),
         };
-        transaction.connection().execute(DB::BEGIN).await?;
+        statement(
+            DB::SYSTEM,
+            "BEGIN",
+            "",
+            transaction.connection().execute(DB::BEGIN),
+        )
+        .await?;
         Ok(transaction)
     }
 
@@ -71,7 +84,7 @@ where
     }
 
     async fn end(mut self, how: &'static str) -> Result<(), sqlx::Error> {
-        self.connection().execute(how).await?;
+        statement(DB::SYSTEM, how, "", self.connection().execute(how)).await?;
         // Confirmed: from here on the connection is clean and may go back.
         drop(self.connection.take());
         Ok(())
@@ -84,15 +97,6 @@ impl<DB: WriteBackend> Drop for WriteTransaction<DB> {
             drop(connection.detach());
         }
     }
-}
-
-/// Whether PostgreSQL asks to run the transaction again: a serialization failure or a deadlock.
-#[must_use]
-pub fn wants_retry(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "40001" || code == "40P01")
 }
 
 /// Pings a pooled connection that has been idle, so that one that the server has closed is

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
@@ -52,7 +54,14 @@ where
                 writer.write_str(r#","request_id":"#)?;
                 write_json(&mut writer, &context.request_id)?;
                 writer.write_str(r#","correlation_id":"#)?;
-                write_json(&mut writer, &context.correlation_id)
+                write_json(&mut writer, &context.correlation_id)?;
+                // That of the innermost span, where the request has spans.
+                let span_id = Context::map_current(|current| {
+                    let span = current.has_active_span().then(|| current.span());
+                    span.map_or(context.trace.span_id, |span| span.span_context().span_id())
+                });
+                let trace_id = context.trace.trace_id;
+                write!(writer, r#","trace_id":"{trace_id}","span_id":"{span_id}""#)
             }
             None => Ok(()),
         })?;

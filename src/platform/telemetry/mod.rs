@@ -1,50 +1,78 @@
-//! Logs: one JSON object a line, or lines for people on a terminal.
+//! Logs and traces.
 //!
-//! Lines are written by a thread of their own; see [`sink`].
+//! Logs are one JSON object a line, or lines for people on a terminal, and are written by a thread
+//! of their own; see [`sink`]. Traces are [`spans`], which leave by OTLP; see [`traces`].
 
 mod json;
 mod sink;
+pub mod spans;
+mod traces;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, FormatFields, Writer};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::clock::{Clock, System};
 use super::context;
-use crate::config::{Log, LogFormat};
+use super::metrics::Metrics;
+use crate::config::{Log, LogFormat, Traces as TraceSettings};
 use json::JsonLines;
+use sink::Flush;
+use traces::Traces;
 
-pub use sink::Flush;
+pub use traces::Sampling;
 
-/// Starts logging to standard output, for the whole process. Keep the guard: dropped, it writes
-/// out what waits.
+/// Logs and traces of the process. Dropped, it sends and writes out what waits.
+pub struct Telemetry {
+    // In this order: what the last spans come to is still logged.
+    _traces: Option<Traces>,
+    _logs: Flush,
+}
+
+/// Starts logging to standard output, and traces where they are wanted, for the whole process.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the system gives no thread, or the settings of traces can't be used.
 ///
 /// # Panics
 /// When called twice.
-pub fn start(settings: &Log) -> io::Result<Flush> {
-    let (writer, flush) = sink::start(unbuffered_stdout())?;
-    let filter = EnvFilter::new(filter(&settings.filter));
-    let registry = tracing_subscriber::registry().with(filter);
-    match settings.format {
+pub fn start(log: &Log, traces: &TraceSettings, metrics: &Metrics) -> Result<Telemetry, String> {
+    let (writer, logs) = sink::start(unbuffered_stdout(), metrics.log_lines_dropped())
+        .map_err(|error| error.to_string())?;
+    let (traces, spans) = traces::start(traces, metrics)?.unzip();
+    let spans = spans.map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_level(false)
+            .with_filter(Targets::new().with_target(spans::TARGET, Level::INFO))
+    });
+    // Spans are none of its business. (Whoever only asks whether a line would be logged has no event
+    // yet.)
+    let events = filter_fn(|metadata| !metadata.is_span());
+    let filter = EnvFilter::new(filter(&log.filter)).and(events);
+    let registry = tracing_subscriber::registry().with(spans);
+    match log.format {
         LogFormat::Json => registry
             .with(
                 tracing_subscriber::fmt::layer()
                     .event_format(JsonLines)
                     .fmt_fields(NoSpanFields)
-                    .with_writer(writer),
+                    .with_writer(writer)
+                    .with_filter(filter),
             )
             .init(),
         LogFormat::Pretty => registry
@@ -53,12 +81,16 @@ pub fn start(settings: &Log) -> io::Result<Flush> {
                     .event_format(Pretty)
                     .fmt_fields(NoSpanFields)
                     .with_ansi(io::stdout().is_terminal())
-                    .with_writer(writer),
+                    .with_writer(writer)
+                    .with_filter(filter),
             )
             .init(),
     }
     log_panics();
-    Ok(flush)
+    Ok(Telemetry {
+        _traces: traces,
+        _logs: logs,
+    })
 }
 
 /// What the server's own crates say is for their developers, unless somebody asks for it: the

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that may wait for the writer.
@@ -35,28 +36,33 @@ pub struct Flush {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Lines that were dropped because the sink was full.
+    dropped: IntCounter,
 }
 
 struct State {
     waiting: Vec<u8>,
-    dropped: u64,
     closed: bool,
     ended: bool,
 }
 
-/// Starts the thread that writes to `output`.
+/// Starts the thread that writes to `output`. Lines that are dropped because it is too slow are
+/// counted.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flush)> {
+pub fn start(
+    output: impl Write + Send + 'static,
+    dropped: IntCounter,
+) -> io::Result<(Sink, Flush)> {
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             waiting: Vec::new(),
-            dropped: 0,
             closed: false,
             ended: false,
         }),
         changed: Condvar::new(),
+        dropped,
     });
     let writing = Arc::clone(&shared);
     let writer = std::thread::Builder::new()
@@ -72,20 +78,12 @@ pub fn start(output: impl Write + Send + 'static) -> io::Result<(Sink, Flush)> {
     Ok((sink, flush))
 }
 
-impl Sink {
-    /// Lines that were dropped because the sink was full.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.shared.lock().dropped
-    }
-}
-
 impl Write for &Sink {
     /// Takes a whole line or, where the sink is full, drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.shared.lock();
         if state.waiting.len() + line.len() > CAPACITY {
-            state.dropped += 1;
+            self.shared.dropped.inc();
             return Ok(line.len());
         }
         let was_empty = state.waiting.is_empty();
@@ -186,10 +184,15 @@ mod tests {
         }
     }
 
+    fn counter() -> IntCounter {
+        IntCounter::new("dropped", "Lines.").expect("a name")
+    }
+
     #[test]
     fn lines_come_out_whole_and_in_order_and_the_last_are_flushed() {
         let (sender, receiver) = mpsc::sync_channel(1_000);
-        let (sink, flush) = start(Pipe(sender)).expect("a thread");
+        let dropped = counter();
+        let (sink, flush) = start(Pipe(sender), dropped.clone()).expect("a thread");
         let mut expected = String::new();
         for number in 0..1_000 {
             let line = format!("line {number}\n");
@@ -199,19 +202,20 @@ mod tests {
         drop(flush);
         let written: Vec<u8> = receiver.try_iter().flatten().collect();
         assert_eq!(String::from_utf8_lossy(&written), expected);
-        assert_eq!(sink.dropped(), 0);
+        assert_eq!(dropped.get(), 0);
     }
 
     #[test]
     fn a_stuck_sink_drops_lines_counts_them_and_blocks_nobody() {
         let (sender, receiver) = mpsc::sync_channel(0);
-        let (sink, flush) = start(Pipe(sender)).expect("a thread");
+        let dropped = counter();
+        let (sink, flush) = start(Pipe(sender), dropped.clone()).expect("a thread");
         let line = vec![b'x'; 64 * 1024];
         // The writer takes at most one batch; what fits is then bounded, and the rest drops.
         for _ in 0..3 * CAPACITY / line.len() {
             (&sink).write_all(&line).expect("never fails");
         }
-        assert!(sink.dropped() > 0);
+        assert!(dropped.get() > 0);
         // The reader goes away, and the writer ends by itself.
         drop(receiver);
         drop(flush);

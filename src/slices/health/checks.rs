@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::lifecycle::Lifecycle;
 use crate::platform::database::{Database, migrate};
 use crate::platform::machine::{Machine, Sample};
+use crate::platform::metrics::Metrics;
 use crate::platform::problem::error_chain;
 use crate::platform::redis::Redis;
 use crate::slice::Platform;
@@ -88,22 +89,38 @@ pub struct Report {
 }
 
 impl Report {
+    /// What has to hold.
+    fn needed(&self) -> [(&'static str, &Check); 6] {
+        [
+            ("running", &self.running),
+            ("database", &self.database),
+            ("migrations", &self.migrations),
+            ("cpu", &self.cpu),
+            ("memory", &self.memory),
+            ("disk", &self.disk),
+        ]
+    }
+
     /// Whether the service can serve.
     pub fn is_ready(&self) -> bool {
-        [
-            &self.running,
-            &self.database,
-            &self.migrations,
-            &self.cpu,
-            &self.memory,
-            &self.disk,
-        ]
-        .iter()
-        .all(|check| matches!(check.status, Status::Ok | Status::Unknown))
+        self.needed().iter().all(|(_, check)| check.holds())
+    }
+
+    /// Notes how the checks went.
+    pub fn measure(&self, metrics: &Metrics) {
+        let redis = self.redis.iter().map(|check| ("redis", check));
+        for (name, check) in self.needed().into_iter().chain(redis) {
+            metrics.readiness_check(name, check.holds());
+        }
+        metrics.readiness(self.is_ready());
     }
 }
 
 impl Check {
+    fn holds(&self) -> bool {
+        matches!(self.status, Status::Ok | Status::Unknown)
+    }
+
     fn of(status: Status) -> Self {
         Self {
             status,

@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::checks::{Check, Checks, Report, Status};
+use crate::platform::metrics::Metrics;
 use crate::platform::openapi::{OfEveryRequest, problems};
 use crate::platform::problem::{Problem, ProblemType};
 
@@ -17,6 +18,7 @@ use crate::platform::problem::{Problem, ProblemType};
 pub struct Endpoint {
     pub started: Instant,
     pub checks: Checks,
+    pub metrics: Metrics,
 }
 
 /// The process lives.
@@ -108,6 +110,7 @@ pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
 )]
 pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
     let report = endpoint.checks.run().await;
+    report.measure(&endpoint.metrics);
     if report.is_ready() {
         return Ok(HttpResponse::Ok().json(Ready {
             status: "ready",

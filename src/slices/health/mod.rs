@@ -17,6 +17,7 @@ pub fn routes(platform: &Platform) -> Routes {
     let endpoint = web::Data::new(endpoint::Endpoint {
         started: platform.started,
         checks: checks::Checks::new(platform),
+        metrics: platform.metrics.clone(),
     });
     Arc::new(move |config| {
         config

@@ -8,17 +8,30 @@ use actix_web::web::{self, Data};
 use utoipa::OpenApi;
 
 use crate::middleware::resource::{Methods, resource};
+use crate::platform::database::Database;
 use crate::platform::metrics::Metrics;
 use crate::platform::openapi::OfEveryRequest;
 use crate::platform::problem::Problem;
+use crate::platform::redis::Redis;
 use crate::slice::{Platform, Routes};
+
+/// What the endpoint needs.
+struct Endpoint {
+    metrics: Metrics,
+    database: Database,
+    redis: Option<Redis>,
+}
 
 /// The slice's resource.
 pub fn routes(platform: &Platform) -> Routes {
-    let metrics = web::Data::new(platform.metrics.clone());
+    let endpoint = web::Data::new(Endpoint {
+        metrics: platform.metrics.clone(),
+        database: platform.database.clone(),
+        redis: platform.redis.clone(),
+    });
     Arc::new(move |config| {
         config
-            .app_data(metrics.clone())
+            .app_data(endpoint.clone())
             .service(resource("/metrics", Methods::Get, get_metrics));
     })
 }
@@ -44,7 +57,13 @@ pub fn routes(platform: &Platform) -> Routes {
         OfEveryRequest,
     )
 )]
-async fn get_metrics(metrics: Data<Metrics>) -> Result<HttpResponse, Problem> {
+async fn get_metrics(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
+    let metrics = &endpoint.metrics;
+    // What is a state and no event is looked at now.
+    endpoint.database.measure(metrics);
+    if let Some(redis) = &endpoint.redis {
+        redis.measure(metrics);
+    }
     let text = metrics.encode().map_err(|error| {
         tracing::error!(reason = %error, "metrics can't be encoded");
         Problem::internal()

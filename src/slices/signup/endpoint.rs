@@ -7,6 +7,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use secrecy::SecretString;
 use serde::Deserialize;
+use tracing::Span;
 use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
 use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
@@ -22,6 +23,7 @@ use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::openapi::problems;
 use crate::platform::problem::{FieldError, Problem, ProblemType};
 use crate::platform::representation::{EmailAddress, PersonName, User};
+use crate::platform::telemetry::spans;
 
 /// What the endpoint needs.
 pub struct Endpoint {
@@ -150,8 +152,12 @@ pub async fn sign_up(
         Ok(()) => Password::parse,
         Err(_) => Password::parse_unguessed,
     };
-    let fields = body.parse(parse_password).map_err(Problem::validation)?;
-    let first = match endpoint.begin(key, &fields).await? {
+    let validation = spans::child(&Span::current(), "validation");
+    let fields = validation.in_scope(|| body.parse(parse_password));
+    drop(validation);
+    let fields = fields.map_err(Problem::validation)?;
+    let begun = spans::within("idempotency look-up", endpoint.begin(key, &fields));
+    let first = match begun.await? {
         Begun::Replay(response) => return Ok(response),
         Begun::Unkeyed => None,
         Begun::First(first) => Some(first),

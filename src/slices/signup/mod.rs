@@ -9,11 +9,16 @@ pub mod store;
 
 use std::sync::Arc;
 
-use actix_web::web;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, web};
 
 use crate::middleware::rate_limit::RateLimit;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::body::BodyLimits;
+use crate::platform::metrics::Metrics;
 use crate::slice::{Platform, Routes};
 
 pub use endpoint::api;
@@ -44,11 +49,27 @@ pub fn routes(platform: &Platform) -> Routes {
             time: platform.settings.http.read_timeout,
         },
     });
+    let metrics = platform.metrics.clone();
     Arc::new(move |config| {
-        config.app_data(endpoint.clone()).service(resource(
-            "/signup",
-            Methods::Post,
-            endpoint::sign_up,
-        ));
+        let metrics = metrics.clone();
+        config.app_data(endpoint.clone()).service(
+            resource("/signup", Methods::Post, endpoint::sign_up).wrap(from_fn(
+                move |request, next| counted(metrics.clone(), request, next),
+            )),
+        );
     })
+}
+
+/// Counts the answer, whoever gave it.
+async fn counted<B: MessageBody>(
+    metrics: Metrics,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let is_signup = request.method() == Method::POST;
+    let response = next.call(request).await?;
+    if is_signup {
+        metrics.signup(response.status().as_u16());
+    }
+    Ok(response)
 }

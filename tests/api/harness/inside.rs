@@ -8,6 +8,7 @@ use signup_service::config::{Settings, Sources};
 use signup_service::lifecycle::Lifecycle;
 use signup_service::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader};
 use signup_service::middleware::resource::{Methods, resource};
+use signup_service::platform::metrics::Metrics;
 use signup_service::platform::problem::Problem;
 use signup_service::slice::{Platform, Routes, Slice};
 use signup_service::slices;
@@ -45,8 +46,9 @@ impl Inside {
             api: no_api,
             routes: misbehaving,
         });
+        let metrics = Metrics::new().expect("names that differ");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
-        let service = app::Service::start(settings, &slices, lifecycle)
+        let service = app::Service::start(settings, &slices, lifecycle, metrics)
             .await
             .expect("it starts");
         let address = service.address;

@@ -1,5 +1,6 @@
 //! Starts the real binary on a free port, with a database of its own.
 
+pub mod collector;
 mod inside;
 mod raw;
 mod service;

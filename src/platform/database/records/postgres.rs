@@ -1,11 +1,14 @@
 //! Records on PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, Postgres};
 
-use super::super::WriteTransaction;
+use super::super::{Connections, WriteTransaction};
 use super::{Found, merge, record};
 use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
+use crate::platform::telemetry::spans::{System, statement};
+
+const SYSTEM: System = System::Postgres;
 
 // A record that has expired is as good as none.
 pub(crate) const CLAIM: &str = "INSERT INTO idempotency_records \
@@ -46,7 +49,7 @@ pub async fn claim(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     for identity in &claim.identities {
-        let taken = sqlx::query(CLAIM)
+        let claimed = sqlx::query(CLAIM)
             .bind(identity.key.0.as_slice())
             .bind(identity.fingerprint.0.as_slice())
             .bind(i64::from(answer.status))
@@ -55,8 +58,8 @@ pub async fn claim(
             .bind(answer.body.as_slice())
             .bind(now)
             .bind(claim.expires_at)
-            .execute(&mut *connection)
-            .await?;
+            .execute(&mut *connection);
+        let taken = statement(SYSTEM, "INSERT", "idempotency_records", claimed).await?;
         if taken.rows_affected() == 0 {
             return Ok(false);
         }
@@ -74,14 +77,14 @@ pub async fn answer(
     answer: &Answer,
 ) -> Result<(), sqlx::Error> {
     for identity in &claim.identities {
-        sqlx::query(ANSWER)
+        let answered = sqlx::query(ANSWER)
             .bind(identity.key.0.as_slice())
             .bind(i64::from(answer.status))
             .bind(answer.location.as_deref())
             .bind(answer.content_type.as_str())
             .bind(answer.body.as_slice())
-            .execute(&mut *connection)
-            .await?;
+            .execute(&mut *connection);
+        statement(SYSTEM, "UPDATE", "idempotency_records", answered).await?;
     }
     Ok(())
 }
@@ -97,11 +100,12 @@ pub async fn find(
 ) -> Result<Option<Record>, sqlx::Error> {
     let mut first = None;
     for identity in identities {
-        let found: Option<Found> = sqlx::query_as(FIND)
+        let looked = sqlx::query_as(FIND)
             .bind(identity.key.0.as_slice())
             .bind(now)
-            .fetch_optional(&mut *connection)
-            .await?;
+            .fetch_optional(&mut *connection);
+        let found: Option<Found> =
+            statement(SYSTEM, "SELECT", "idempotency_records", looked).await?;
         if let Some(found) = found {
             merge(&mut first, record(identity.key, found)?);
         }
@@ -109,23 +113,29 @@ pub async fn find(
     Ok(first)
 }
 
-pub(super) async fn count_mismatch(pool: &PgPool, key: KeyHash) -> Result<i64, sqlx::Error> {
+pub(super) async fn count_mismatch(
+    pool: &Connections<Postgres>,
+    key: KeyHash,
+) -> Result<i64, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
     let count = sqlx::query_scalar(COUNT_MISMATCH).bind(key.0.as_slice());
-    Ok(count.fetch_optional(pool).await?.unwrap_or(1))
+    let counted = count.fetch_optional(&mut *connection);
+    let count = statement(SYSTEM, "UPDATE", "idempotency_records", counted).await?;
+    Ok(count.unwrap_or(1))
 }
 
 pub(super) async fn purge(
-    pool: &PgPool,
+    pool: &Connections<Postgres>,
     now: DateTime<Utc>,
     most: u32,
-) -> Result<u64, sqlx::Error> {
-    let mut transaction = WriteTransaction::begin(pool).await?;
+) -> Result<Option<u64>, sqlx::Error> {
+    let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
     let alone: bool = sqlx::query_scalar(TRY_PURGE_LOCK)
         .fetch_one(transaction.connection())
         .await?;
     if !alone {
         transaction.rollback().await?;
-        return Ok(0);
+        return Ok(None);
     }
     let purged = sqlx::query(PURGE)
         .bind(now)
@@ -133,5 +143,5 @@ pub(super) async fn purge(
         .execute(transaction.connection())
         .await?;
     transaction.commit().await?;
-    Ok(purged.rows_affected())
+    Ok(Some(purged.rows_affected()))
 }

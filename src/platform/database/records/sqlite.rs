@@ -1,11 +1,14 @@
 //! Records on SQLite.
 
 use chrono::{DateTime, Utc};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection};
 
-use super::super::WriteTransaction;
+use super::super::{Connections, WriteTransaction};
 use super::{Found, merge, record};
 use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
+use crate::platform::telemetry::spans::{System, statement};
+
+const SYSTEM: System = System::Sqlite;
 
 // A record that has expired is as good as none.
 pub(crate) const CLAIM: &str = "INSERT INTO idempotency_records \
@@ -43,7 +46,7 @@ pub async fn claim(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     for identity in &claim.identities {
-        let taken = sqlx::query(CLAIM)
+        let claimed = sqlx::query(CLAIM)
             .bind(identity.key.0.as_slice())
             .bind(identity.fingerprint.0.as_slice())
             .bind(i64::from(answer.status))
@@ -52,8 +55,8 @@ pub async fn claim(
             .bind(answer.body.as_slice())
             .bind(now.timestamp_micros())
             .bind(claim.expires_at.timestamp_micros())
-            .execute(&mut *connection)
-            .await?;
+            .execute(&mut *connection);
+        let taken = statement(SYSTEM, "INSERT", "idempotency_records", claimed).await?;
         if taken.rows_affected() == 0 {
             return Ok(false);
         }
@@ -71,14 +74,14 @@ pub async fn answer(
     answer: &Answer,
 ) -> Result<(), sqlx::Error> {
     for identity in &claim.identities {
-        sqlx::query(ANSWER)
+        let answered = sqlx::query(ANSWER)
             .bind(identity.key.0.as_slice())
             .bind(i64::from(answer.status))
             .bind(answer.location.as_deref())
             .bind(answer.content_type.as_str())
             .bind(answer.body.as_slice())
-            .execute(&mut *connection)
-            .await?;
+            .execute(&mut *connection);
+        statement(SYSTEM, "UPDATE", "idempotency_records", answered).await?;
     }
     Ok(())
 }
@@ -94,11 +97,12 @@ pub async fn find(
 ) -> Result<Option<Record>, sqlx::Error> {
     let mut first = None;
     for identity in identities {
-        let found: Option<Found> = sqlx::query_as(FIND)
+        let looked = sqlx::query_as(FIND)
             .bind(identity.key.0.as_slice())
             .bind(now.timestamp_micros())
-            .fetch_optional(&mut *connection)
-            .await?;
+            .fetch_optional(&mut *connection);
+        let found: Option<Found> =
+            statement(SYSTEM, "SELECT", "idempotency_records", looked).await?;
         if let Some(found) = found {
             merge(&mut first, record(identity.key, found)?);
         }
@@ -106,22 +110,28 @@ pub async fn find(
     Ok(first)
 }
 
-pub(super) async fn count_mismatch(pool: &SqlitePool, key: KeyHash) -> Result<i64, sqlx::Error> {
+pub(super) async fn count_mismatch(
+    pool: &Connections<Sqlite>,
+    key: KeyHash,
+) -> Result<i64, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
     let count = sqlx::query_scalar(COUNT_MISMATCH).bind(key.0.as_slice());
-    Ok(count.fetch_optional(pool).await?.unwrap_or(1))
+    let counted = count.fetch_optional(&mut *connection);
+    let count = statement(SYSTEM, "UPDATE", "idempotency_records", counted).await?;
+    Ok(count.unwrap_or(1))
 }
 
 pub(super) async fn purge(
-    pool: &SqlitePool,
+    pool: &Connections<Sqlite>,
     now: DateTime<Utc>,
     most: u32,
-) -> Result<u64, sqlx::Error> {
-    let mut transaction = WriteTransaction::begin(pool).await?;
+) -> Result<Option<u64>, sqlx::Error> {
+    let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
     let purged = sqlx::query(PURGE)
         .bind(now.timestamp_micros())
         .bind(i64::from(most))
         .execute(transaction.connection())
         .await?;
     transaction.commit().await?;
-    Ok(purged.rows_affected())
+    Ok(Some(purged.rows_affected()))
 }

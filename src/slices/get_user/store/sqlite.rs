@@ -1,30 +1,33 @@
 //! The port on SQLite.
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use sqlx::Sqlite;
 
 use super::UserStore;
 use crate::domain::{StoreError, UserId, UserView};
+use crate::platform::database::Connections;
+use crate::platform::telemetry::spans::{System, statement};
 
 pub(crate) const BY_ID: &str =
     "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = ?1";
 
 pub struct Store {
-    pool: SqlitePool,
+    reads: Connections<Sqlite>,
 }
 
 impl Store {
-    pub fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub fn new(reads: Connections<Sqlite>) -> Self {
+        Self { reads }
     }
 }
 
 #[async_trait]
 impl UserStore for Store {
     async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError> {
-        Ok(sqlx::query_as(BY_ID)
+        let mut connection = self.reads.acquire().await?;
+        let found = sqlx::query_as(BY_ID)
             .bind(id.as_uuid())
-            .fetch_optional(&self.pool)
-            .await?)
+            .fetch_optional(&mut *connection);
+        Ok(statement(System::Sqlite, "SELECT", "users_read", found).await?)
     }
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use super::{Page, Position, UserDirectory};
 use crate::domain::{Email, StoreError, UserView};
 use crate::platform::database::PgReads;
+use crate::platform::telemetry::spans::{System, statement};
 
 pub(crate) const BY_EMAIL: &str = "SELECT id, name, email, display_name, created_at \
      FROM users_read WHERE email_canonical = $1";
@@ -29,10 +30,11 @@ impl Store {
 #[async_trait]
 impl UserDirectory for Store {
     async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError> {
-        Ok(sqlx::query_as(BY_EMAIL)
+        let mut connection = self.reads.acquire().await?;
+        let found = sqlx::query_as(BY_EMAIL)
             .bind(email.canonical())
-            .fetch_optional(&self.reads.here())
-            .await?)
+            .fetch_optional(&mut *connection);
+        Ok(statement(System::Postgres, "SELECT", "users_read", found).await?)
     }
 
     async fn page(&self, limit: u32, after: Option<Position>) -> Result<Page, StoreError> {
@@ -44,7 +46,9 @@ impl UserDirectory for Store {
                 .bind(position.created_at)
                 .bind(position.id.as_uuid()),
         };
-        let users = query.fetch_all(&self.reads.here()).await?;
+        let mut connection = self.reads.acquire().await?;
+        let found = query.fetch_all(&mut *connection);
+        let users = statement(System::Postgres, "SELECT", "users_read", found).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }

@@ -1,10 +1,12 @@
 //! The port on SQLite.
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use sqlx::Sqlite;
 
 use super::{Page, Position, UserDirectory};
 use crate::domain::{Email, StoreError, UserView};
+use crate::platform::database::Connections;
+use crate::platform::telemetry::spans::{System, statement};
 
 pub(crate) const BY_EMAIL: &str = "SELECT id, name, email, display_name, created_at \
      FROM users_read WHERE email_canonical = ?1";
@@ -17,22 +19,23 @@ pub(crate) const NEXT_PAGE: &str = "SELECT id, name, email, display_name, create
      ORDER BY created_at DESC, id DESC LIMIT ?1";
 
 pub struct Store {
-    pool: SqlitePool,
+    reads: Connections<Sqlite>,
 }
 
 impl Store {
-    pub fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub fn new(reads: Connections<Sqlite>) -> Self {
+        Self { reads }
     }
 }
 
 #[async_trait]
 impl UserDirectory for Store {
     async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError> {
-        Ok(sqlx::query_as(BY_EMAIL)
+        let mut connection = self.reads.acquire().await?;
+        let found = sqlx::query_as(BY_EMAIL)
             .bind(email.canonical())
-            .fetch_optional(&self.pool)
-            .await?)
+            .fetch_optional(&mut *connection);
+        Ok(statement(System::Sqlite, "SELECT", "users_read", found).await?)
     }
 
     async fn page(&self, limit: u32, after: Option<Position>) -> Result<Page, StoreError> {
@@ -44,7 +47,9 @@ impl UserDirectory for Store {
                 .bind(position.created_at.timestamp_micros())
                 .bind(position.id.as_uuid()),
         };
-        let users = query.fetch_all(&self.pool).await?;
+        let mut connection = self.reads.acquire().await?;
+        let found = query.fetch_all(&mut *connection);
+        let users = statement(System::Sqlite, "SELECT", "users_read", found).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }

@@ -1,14 +1,15 @@
 //! The port on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::PgPool;
+use sqlx::Postgres;
 use sqlx::types::Json;
 
 use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
 use crate::platform::crash;
 use crate::platform::database::records::postgres as records;
-use crate::platform::database::{self, WriteTransaction};
+use crate::platform::database::{Connections, WriteTransaction, records as shared};
+use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
      (id, name, email, email_canonical, password_hash, created_at, updated_at) \
@@ -27,11 +28,11 @@ pub(crate) const INSERT_EVENT: &str = "INSERT INTO user_events \
 const MAX_TRIES: u32 = 3;
 
 pub struct Store {
-    pool: PgPool,
+    pool: Connections<Postgres>,
 }
 
 impl Store {
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Connections<Postgres>) -> Self {
         Self { pool }
     }
 
@@ -40,7 +41,7 @@ impl Store {
         account: &NewAccount,
         recording: Option<&Recording<Answers>>,
     ) -> Result<Written, sqlx::Error> {
-        let mut transaction = WriteTransaction::begin(&self.pool).await?;
+        let mut transaction = WriteTransaction::begin(self.pool.acquire().await?).await?;
         crash::point("begun");
         if let Some(recording) = recording {
             let (claim, created) = (&recording.claim, &recording.answers.created);
@@ -52,19 +53,19 @@ impl Store {
                 let record = records::find(&mut connection, &claim.identities, now).await?;
                 return record
                     .map(Written::NothingAlreadyAnswered)
-                    .ok_or_else(database::records::expired_meanwhile);
+                    .ok_or_else(shared::expired_meanwhile);
             }
         }
         crash::point("record-written");
-        let users = sqlx::query(INSERT_USER)
+        let inserted = sqlx::query(INSERT_USER)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
             .bind(account.email.as_typed())
             .bind(account.email.canonical())
             .bind(account.password_hash.as_str())
             .bind(account.created_at)
-            .execute(transaction.connection())
-            .await?;
+            .execute(transaction.connection());
+        let users = statement(System::Postgres, "INSERT", "users", inserted).await?;
         crash::point("users-written");
         if users.rows_affected() == 0 {
             match recording {
@@ -80,19 +81,19 @@ impl Store {
         if crash::planted("read-model-outside") {
             transaction.commit().await?;
             crash::point("users-written");
-            transaction = WriteTransaction::begin(&self.pool).await?;
+            transaction = WriteTransaction::begin(self.pool.acquire().await?).await?;
         }
-        sqlx::query(INSERT_USER_READ)
+        let inserted = sqlx::query(INSERT_USER_READ)
             .bind(account.id.as_uuid())
             .bind(account.name.as_str())
             .bind(account.email.as_typed())
             .bind(account.email.canonical())
             .bind(account.display_name.as_str())
             .bind(account.created_at)
-            .execute(transaction.connection())
-            .await?;
+            .execute(transaction.connection());
+        statement(System::Postgres, "INSERT", "users_read", inserted).await?;
         crash::point("users-read-written");
-        sqlx::query(INSERT_EVENT)
+        let inserted = sqlx::query(INSERT_EVENT)
             .bind(account.event_id)
             .bind(account.id.as_uuid())
             .bind(UserSignedUp::TYPE)
@@ -100,8 +101,8 @@ impl Store {
             .bind(account.created_at)
             .bind(account.correlation_id.as_str())
             .bind(Json(account.event()))
-            .execute(transaction.connection())
-            .await?;
+            .execute(transaction.connection());
+        statement(System::Postgres, "INSERT", "user_events", inserted).await?;
         crash::point("event-written");
         transaction.commit().await?;
         crash::point("committed");
@@ -127,8 +128,8 @@ impl SignupStore for Store {
         let recording = recording.filter(|_| !crash::planted("record-only-in-redis"));
         let mut tries = 1;
         loop {
-            match self.attempt(account, recording).await {
-                Err(error) if tries < MAX_TRIES && database::wants_retry(&error) => tries += 1,
+            match within_fallibly("transaction", self.attempt(account, recording)).await {
+                Err(error) if self.pool.wants_retry(&error) && tries < MAX_TRIES => tries += 1,
                 result => return Ok(result?),
             }
         }

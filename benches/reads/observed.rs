@@ -1,0 +1,88 @@
+//! The service observed, and not.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use signup_service::platform::metrics::{DatabasePool, Metrics};
+
+use crate::common::{Failure, Server, threads};
+
+/// Takes spans, reads none of them.
+pub fn serve_collector() -> Result<(), Failure> {
+    actix_web::rt::System::new().block_on(async {
+        let server = HttpServer::new(|| {
+            App::new()
+                .app_data(web::PayloadConfig::new(16 * 1024 * 1024))
+                .route(
+                    "/v1/traces",
+                    web::post().to(async |_: web::Bytes| HttpResponse::Ok().finish()),
+                )
+        })
+        .workers(1)
+        .bind(("127.0.0.1", 0))?;
+        println!("{}", server.addrs()[0]);
+        Ok(server.run().await?)
+    })
+}
+
+/// Logs of each request, and one request in a hundred traced.
+pub fn everything(collector: &Server) -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://{}", collector.address),
+        ),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.01".to_owned()),
+    ]
+}
+
+/// Only the line that says where the service listens. Metrics can't be switched off.
+pub fn nothing() -> Vec<(&'static str, String)> {
+    vec![("RUST_LOG", "off,signup_service::app=info".to_owned())]
+}
+
+/// What the service keeps when it is observed. The service that is not observed counts all the
+/// same: so what metrics take of the processors' time is taken off.
+pub fn share_left(observed: f64, unobserved: f64, metrics: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a few cores")]
+    let processors = threads() as f64;
+    observed / unobserved * (1.0 - metrics * observed / processors)
+}
+
+/// The time, in seconds, that a read takes for its metrics.
+pub fn metrics_of_a_request() -> f64 {
+    const TIMES: u32 = 1_000_000;
+    let metrics = Metrics::new().expect("names that differ");
+    let waits = metrics.pool_waits(DatabasePool::Read);
+    let begun = Instant::now();
+    for _ in 0..TIMES {
+        let in_flight = metrics.request_begins();
+        let waited = Instant::now();
+        waits.observe(waited.elapsed().as_secs_f64());
+        drop(in_flight);
+        metrics.request_ended("GET", "/users/{id}", 200, Duration::from_micros(500));
+    }
+    begun.elapsed().as_secs_f64() / f64::from(TIMES)
+}
+
+/// A service whose spans did not leave would look cheap.
+pub fn check_spans_left(address: &str) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let metrics = runtime.block_on(async {
+        reqwest::get(format!("http://{address}/metrics"))
+            .await?
+            .text()
+            .await
+    })?;
+    let count = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value.and_then(|value| value.trim().parse::<u64>().ok())
+    };
+    match count("trace_spans_exported_total") {
+        Some(left) if left > 1_000 => Ok(()),
+        left => Err(format!("only {left:?} spans left the observed service").into()),
+    }
+}

@@ -1,0 +1,137 @@
+//! The figures of password hashing.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Result};
+
+use super::make::{Make, SECONDS};
+use super::{Metrics, integer};
+
+pub(super) struct Hashing {
+    waiting: IntGauge,
+    in_use: IntGauge,
+    lanes: IntGauge,
+    batch: Histogram,
+    wait: Histogram,
+    duration: Histogram,
+    refused: IntCounterVec,
+    abandoned: IntCounter,
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashRefused {
+    /// Too many were waiting.
+    QueueFull,
+    /// It would have ended too late, or did not end in time.
+    Deadline,
+    /// Either was seen before the request was looked at closely.
+    Early,
+}
+
+impl HashRefused {
+    const ALL: [Self; 3] = [Self::QueueFull, Self::Deadline, Self::Early];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Deadline => "deadline",
+            Self::Early => "early",
+        }
+    }
+}
+
+impl Hashing {
+    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+        Ok(Self {
+            waiting: make.gauge(
+                "password_hash_queue_depth",
+                "Passwords that wait for a lane.",
+            )?,
+            in_use: make.gauge("password_hash_lanes_in_use", "Password hashes under way.")?,
+            lanes: make.gauge(
+                "password_hash_lanes",
+                "Password hashes that can be under way at a time.",
+            )?,
+            batch: make.histogram(
+                "password_hash_batch_size",
+                "Hashes that were moved forward together in a slice.",
+                &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            )?,
+            wait: make.histogram(
+                "password_hash_wait_seconds",
+                "Time that a password waited for its lane.",
+                &SECONDS,
+            )?,
+            duration: make.histogram(
+                "password_hash_duration_seconds",
+                "Time from the first slice of a password hash to its last.",
+                &SECONDS,
+            )?,
+            refused: make.counters(
+                "password_hash_rejected_total",
+                "Passwords that were not hashed because of too much load.",
+                &["reason"],
+            )?,
+            abandoned: make.counter(
+                "password_hash_abandoned_total",
+                "Passwords given up, waiting or half hashed, because nobody waited for them any \
+                 more.",
+            )?,
+        })
+    }
+
+    /// Series that are there from the start: a rate needs a zero to begin from.
+    pub(super) fn begin(&self) {
+        for reason in HashRefused::ALL {
+            self.refused.with_label_values(&[reason.label()]);
+        }
+    }
+}
+
+impl Metrics {
+    /// Notes how many hashes can be under way at a time.
+    pub fn lanes(&self, count: usize) {
+        self.0.hashing.lanes.set(integer(count));
+    }
+
+    /// Notes how many passwords wait for a lane.
+    pub fn hashes_waiting(&self, count: usize) {
+        self.0.hashing.waiting.set(integer(count));
+    }
+
+    /// Notes how many lanes are in use, over all threads.
+    pub fn lanes_in_use(&self, count: usize) {
+        self.0.hashing.in_use.set(integer(count));
+    }
+
+    /// Counts a slice that moved so many hashes forward.
+    pub fn hash_batch(&self, lanes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "eight at most")]
+        self.0.hashing.batch.observe(lanes as f64);
+    }
+
+    /// Counts a password that waited so long for its lane.
+    pub fn hash_waited(&self, time: Duration) {
+        self.0.hashing.wait.observe(time.as_secs_f64());
+    }
+
+    /// Counts a hash that took so long, from its first slice to its last.
+    pub fn hash_took(&self, time: Duration) {
+        self.0.hashing.duration.observe(time.as_secs_f64());
+    }
+
+    /// Counts a password that was not hashed.
+    pub fn hash_refused(&self, reason: HashRefused) {
+        let refused = &self.0.hashing.refused;
+        refused.with_label_values(&[reason.label()]).inc();
+    }
+
+    /// Counts passwords that nobody waited for any more.
+    pub fn hashes_abandoned(&self, count: usize) {
+        self.0
+            .hashing
+            .abandoned
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,93 @@
+//! The figures of the HTTP server.
+
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, Result};
+
+use super::make::Make;
+use super::{InFlight, Metrics};
+
+pub(super) struct Http {
+    duration: HistogramVec,
+    in_flight: IntGauge,
+    connections: IntGauge,
+    unreadable: IntCounterVec,
+}
+
+impl Http {
+    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+        Ok(Self {
+            duration: make.histograms(
+                "http_request_duration_seconds",
+                "Time from the head of a request to its answer.",
+                &["method", "route", "status"],
+            )?,
+            in_flight: make.gauge(
+                "http_requests_in_flight",
+                "Requests that have no answer yet.",
+            )?,
+            connections: make.gauge("active_connections", "Open connections of clients.")?,
+            unreadable: make.counters(
+                "http_unreadable_requests_total",
+                "Answers to what was no readable request.",
+                &["status"],
+            )?,
+        })
+    }
+}
+
+impl Metrics {
+    /// Counts a request as in flight until the guard is dropped.
+    #[must_use]
+    pub fn request_begins(&self) -> InFlight {
+        InFlight::new(&self.0.http.in_flight)
+    }
+
+    /// Counts an answered request. `route` is the pattern that matched, never the path.
+    pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
+        // Methods are free text in HTTP, and a label must be bounded.
+        let method = match method {
+            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+            _ => "other",
+        };
+        self.0
+            .http
+            .duration
+            .with_label_values(&[method, route, status_text(status)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    #[must_use]
+    pub fn connection_begins(&self) -> InFlight {
+        InFlight::new(&self.0.http.connections)
+    }
+
+    /// Counts an answer to what was no readable request.
+    pub fn unreadable_request(&self, status: u16) {
+        let status = status_text(status);
+        self.0.http.unreadable.with_label_values(&[status]).inc();
+    }
+}
+
+/// Statuses as text without an allocation for those that are answered.
+pub(super) fn status_text(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        201 => "201",
+        307 => "307",
+        400 => "400",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        409 => "409",
+        413 => "413",
+        415 => "415",
+        422 => "422",
+        429 => "429",
+        431 => "431",
+        500 => "500",
+        503 => "503",
+        _ => "other",
+    }
+}

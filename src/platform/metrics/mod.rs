@@ -1,0 +1,100 @@
+//! Metrics: the registry that `/metrics` prints, and what can be counted.
+//!
+//! Names and units are those that Prometheus' guide asks for; every label has a bounded set of
+//! values. To add one: a field where it belongs, its line in `new` there, and a method that
+//! counts. docs/observability.md lists them all.
+
+mod dependencies;
+mod hashing;
+mod http;
+mod make;
+mod signups;
+mod telemetry;
+
+use std::sync::Arc;
+
+use prometheus::{Encoder, Gauge, IntGauge, Opts, Registry, TextEncoder};
+
+use make::Make;
+
+pub use dependencies::{DatabasePool, PoolSize, Retry};
+pub use hashing::HashRefused;
+pub use signups::{IdempotencyResult, ReplayTier};
+pub use telemetry::SpanDropped;
+
+/// The metrics of one service. A copy counts for the same.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    http: http::Http,
+    signups: signups::Signups,
+    hashing: hashing::Hashing,
+    dependencies: dependencies::Dependencies,
+    telemetry: telemetry::Telemetry,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When a name stands twice.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let build_info = Gauge::with_opts(
+            Opts::new("build_info", "Always 1; the labels say what runs.")
+                .const_label("service", env!("CARGO_PKG_NAME"))
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        make.register(build_info)?.set(1.0);
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        let families = Families {
+            http: http::Http::new(&make)?,
+            signups: signups::Signups::new(&make)?,
+            hashing: hashing::Hashing::new(&make)?,
+            dependencies: dependencies::Dependencies::new(&make)?,
+            telemetry: telemetry::Telemetry::new(&make)?,
+            registry,
+        };
+        families.signups.begin();
+        families.hashing.begin();
+        families.dependencies.begin();
+        families.telemetry.begin();
+        Ok(Self(Arc::new(families)))
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// What has not ended yet.
+pub struct InFlight(IntGauge);
+
+impl InFlight {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn integer(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

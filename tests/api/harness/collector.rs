@@ -1,0 +1,171 @@
+//! A collector that takes spans by OTLP, over gRPC and over HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// How spans travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+}
+
+/// Takes spans for as long as the test runs.
+pub struct Collector {
+    address: SocketAddr,
+    requests: Requests,
+}
+
+type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
+
+impl Collector {
+    pub fn start(protocol: Protocol) -> Self {
+        let requests = Requests::default();
+        let address = match protocol {
+            Protocol::Grpc => serve_grpc(Arc::clone(&requests)),
+            Protocol::Http => serve_http(Arc::clone(&requests)),
+        };
+        Self { address, requests }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every span so far.
+    pub fn spans(&self) -> Vec<Span> {
+        let requests = self.requests.lock().expect("no panic");
+        let resources = requests.iter().flat_map(|request| &request.resource_spans);
+        let scopes = resources.flat_map(|resource| &resource.scope_spans);
+        scopes.flat_map(|scope| &scope.spans).cloned().collect()
+    }
+
+    /// What the service says of itself.
+    pub fn resource(&self) -> BTreeMap<String, String> {
+        let requests = self.requests.lock().expect("no panic");
+        let resource = requests[0].resource_spans[0].resource.as_ref();
+        resource
+            .expect("a resource")
+            .attributes
+            .iter()
+            .map(|pair| (pair.key.clone(), text(pair.value.as_ref())))
+            .collect()
+    }
+
+    /// Waits for the spans of one trace, until its request's own is among them.
+    pub async fn trace(&self, trace_id: &str, root: &str) -> Vec<Span> {
+        let begun = Instant::now();
+        loop {
+            let mut spans = self.spans();
+            spans.retain(|span| hex(&span.trace_id) == trace_id);
+            if spans.iter().any(|span| span.name == root) {
+                return spans;
+            }
+            tokio::time::sleep(POLL).await;
+            assert!(begun.elapsed() < LIMIT, "never saw {root} of {trace_id}");
+        }
+    }
+
+    /// All that came, as text.
+    pub fn everything(&self) -> String {
+        format!("{:?}", self.requests.lock().expect("no panic"))
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// An attribute of a span, as text.
+pub fn attribute(span: &Span, key: &str) -> Option<String> {
+    let pair = span.attributes.iter().find(|pair| pair.key == key)?;
+    Some(text(pair.value.as_ref()))
+}
+
+fn text(value: Option<&opentelemetry_proto::tonic::common::v1::AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::IntValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+struct Grpc(Requests);
+
+#[tonic::async_trait]
+impl TraceService for Grpc {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.lock().expect("no panic").push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn serve_grpc(requests: Requests) -> SocketAddr {
+    let incoming = tonic::transport::server::TcpIncoming::bind(([127, 0, 0, 1], 0).into())
+        .expect("a free port");
+    let address = incoming.local_addr().expect("bound");
+    let service = TraceServiceServer::new(Grpc(requests));
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(incoming),
+    );
+    address
+}
+
+fn serve_http(requests: Requests) -> SocketAddr {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(Arc::clone(&requests)))
+            .route("/v1/traces", web::post().to(take))
+    })
+    .workers(1)
+    .bind(("127.0.0.1", 0))
+    .expect("a free port");
+    let address = server.addrs()[0];
+    tokio::spawn(server.disable_signals().run());
+    address
+}
+
+async fn take(requests: web::Data<Requests>, body: web::Bytes) -> HttpResponse {
+    let request = ExportTraceServiceRequest::decode(body).expect("OTLP as protobuf");
+    requests.lock().expect("no panic").push(request);
+    HttpResponse::Ok()
+        .content_type("application/x-protobuf")
+        .body(ExportTraceServiceResponse::default().encode_to_vec())
+}

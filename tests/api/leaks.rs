@@ -1,0 +1,188 @@
+//! What a busy service writes, anywhere: no password is in it, and an address only in the tables
+//! that are for it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rstest::rstest;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use throwaway_servers::redis;
+
+use crate::harness::collector::{Collector, Protocol, hex};
+use crate::harness::{Backend, Service};
+use Backend::{Postgres, Sqlite};
+
+/// The only tables that may have an address in them.
+const WITH_ADDRESSES: [&str; 4] = ["users", "users_read", "user_events", "idempotency_records"];
+
+/// A password of each kind of request, so that one that is found says where it came from.
+fn password(kind: &str) -> String {
+    format!("xylophone-{kind}-zugzwang")
+}
+
+fn address(kind: &str) -> String {
+    format!("{kind}.zephyr@example.org")
+}
+
+fn body(kind: &str) -> Value {
+    json!({ "name": "Ada", "email": address(kind), "password": password(kind) })
+}
+
+async fn send(service: &Service, key: Option<&str>, body: String) -> u16 {
+    let request = service.client.post(service.url("/signup")).body(body);
+    let mut request = request.header("Content-Type", "application/json");
+    if let Some(key) = key {
+        request = request.header("Idempotency-Key", key);
+    }
+    request.send().await.expect("an answer").status().as_u16()
+}
+
+/// All that clients do, well meant or not. Gives the kinds of its passwords and addresses.
+async fn be_busy(service: &Service) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    let mut next = |kind| {
+        kinds.push(kind);
+        kind
+    };
+    assert_eq!(
+        send(service, None, body(next("plain")).to_string()).await,
+        201
+    );
+    assert_eq!(send(service, None, body("plain").to_string()).await, 409);
+    let keyed = body(next("keyed")).to_string();
+    assert_eq!(send(service, Some("k"), keyed.clone()).await, 201);
+    assert_eq!(send(service, Some("k"), keyed).await, 201);
+    let other = body(next("other")).to_string();
+    assert_eq!(send(service, Some("k"), other).await, 422);
+    let twice = body("plain").to_string();
+    assert_eq!(send(service, Some("taken"), twice).await, 409);
+    // A password in the wrong place: in a field's name, in a key, in what is no JSON.
+    let cut = body(next("cut")).to_string();
+    assert_eq!(
+        send(service, None, cut[..cut.len() - 1].to_owned()).await,
+        400
+    );
+    let unknown = json!({ password(next("unknown")): "x", "email": address("unknown") });
+    assert_eq!(send(service, None, unknown.to_string()).await, 400);
+    let name = json!({ "name": "\u{0}", "email": address(next("short")), "password": "short" });
+    assert_eq!(send(service, None, name.to_string()).await, 422);
+    let mut too_long = body(next("long"));
+    too_long["name"] = json!("x".repeat(20_000));
+    assert_eq!(send(service, None, too_long.to_string()).await, 413);
+    let quoted = format!("\"{}", password(next("quoted")));
+    assert_eq!(
+        send(service, Some(&quoted), body("quoted").to_string()).await,
+        400
+    );
+    // An address where addresses are asked for, and where they are not.
+    for path in [
+        format!("/users?email={}", address("plain")),
+        format!("/users?email={}", address(next("nobody"))),
+        format!("/users/{}", address("plain")),
+        format!("/{}?{}", address(next("path")), password("path")),
+    ] {
+        service.get(&path).await;
+    }
+    let mut connection = service.connect();
+    let kind = next("wire");
+    connection.send(format!("{} {}\r\n\r\n", password(kind), address(kind)));
+    connection.answer();
+    kinds
+}
+
+/// The forms in which a secret would still be one.
+fn forms(secret: &str) -> Vec<String> {
+    let hash: [u8; 32] = Sha256::digest(secret).into();
+    vec![
+        secret.to_owned(),
+        hex(secret.as_bytes()),
+        STANDARD.encode(secret),
+        hex(&hash),
+        STANDARD.encode(hash),
+    ]
+}
+
+/// Every row of every table, as text.
+async fn tables(service: &Service, backend: Backend) -> Vec<(String, String)> {
+    let names = match backend {
+        Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        Postgres => {
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'"
+        }
+    };
+    let mut found = Vec::new();
+    for name in service.database.rows(names).await {
+        let rows = match backend {
+            Postgres => format!("SELECT t::text FROM \"{name}\" t"),
+            Sqlite => {
+                let columns = format!("SELECT name FROM pragma_table_info('{name}')");
+                let columns = service.database.rows(&columns).await;
+                let columns: Vec<String> = columns
+                    .iter()
+                    .map(|column| format!("quote(\"{column}\")"))
+                    .collect();
+                format!("SELECT {} FROM \"{name}\"", columns.join(" || '|' || "))
+            }
+        };
+        let rows = service.database.rows(&rows).await;
+        found.push((name, rows.join("\n")));
+    }
+    found
+}
+
+#[rstest]
+#[tokio::test]
+async fn passwords_are_nowhere_and_addresses_where_they_belong(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let collector = Collector::start(Protocol::Http);
+    let redis = redis::server().database();
+    let settings = [
+        ("RUST_LOG", "trace"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url()),
+        ("REDIS_URL", &*redis.url()),
+    ];
+    let mut service = Service::start_with(backend, &settings).await;
+    let kinds = be_busy(&service).await;
+    let metrics = service.get("/metrics").await.text().await.expect("text");
+    let keys = redis.command(&["KEYS", "*"]);
+    let mut shared = keys.clone();
+    for key in keys.lines() {
+        shared += &redis.command(&["GET", key]);
+    }
+    let tables = tables(&service, backend).await;
+    // What still waits is written out.
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+    let log = service.log_text();
+
+    // The search would find something: there is something to be found.
+    assert!(log.contains("account created") && shared.len() > 100);
+    assert!(collector.everything().contains("POST /signup"));
+    let users = tables.iter().find(|(name, _)| name == "users");
+    assert!(users.expect("users").1.contains(&address("plain")));
+
+    let mut places = vec![
+        ("the log".to_owned(), log),
+        ("the traces".to_owned(), collector.everything()),
+        ("the metrics".to_owned(), metrics),
+        ("Redis".to_owned(), shared),
+    ];
+    let without_tables = places.len();
+    places.extend(tables);
+    for (number, (place, text)) in places.iter().enumerate() {
+        let text = text.to_lowercase();
+        let has = |needle: &str| text.contains(&needle.to_lowercase());
+        let is_for_addresses = number >= without_tables && WITH_ADDRESSES.contains(&place.as_str());
+        for kind in &kinds {
+            for form in forms(&password(kind)) {
+                assert!(!has(&form), "the password {kind} is in {place}: {form}");
+            }
+            if !is_for_addresses {
+                for form in forms(&address(kind)) {
+                    assert!(!has(&form), "the address {kind} is in {place}: {form}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Traces: the tree of a signup, from the caller's span to each statement, at a real receiver of
+//! OTLP; which requests are traced; and what a collector costs that does not take spans.
+
+use std::fmt::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use reqwest::Response;
+use rstest::rstest;
+use throwaway_servers::redis;
+
+use crate::harness::collector::{Collector, Protocol, attribute, hex};
+use crate::harness::{Backend, Service, somebody};
+use Backend::{Postgres, Sqlite};
+use Protocol::{Grpc, Http};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+/// Spans leave soon, so that tests need not wait.
+const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+
+fn traceparent(sampled: bool) -> String {
+    format!("00-{TRACE}-{CALLER}-{:02x}", u8::from(sampled))
+}
+
+/// The tree under a span: a line each, with its depth, in the order of their beginnings.
+fn tree(spans: &[Span], parent: &[u8], depth: usize) -> String {
+    let mut children: Vec<&Span> = spans
+        .iter()
+        .filter(|span| span.parent_span_id == parent)
+        .collect();
+    children.sort_by_key(|span| span.start_time_unix_nano);
+    let mut text = String::new();
+    for child in children {
+        let _ = writeln!(text, "{}{}", "  ".repeat(depth), child.name);
+        text += &tree(spans, &child.span_id, depth + 1);
+    }
+    text
+}
+
+fn find<'spans>(spans: &'spans [Span], name: &str) -> &'spans Span {
+    let found = spans.iter().find(|span| span.name == name);
+    found.unwrap_or_else(|| panic!("no span {name}"))
+}
+
+fn is_error(span: &Span) -> bool {
+    let status = span.status.as_ref().map(|status| status.code);
+    status == Some(StatusCode::Error as i32)
+}
+
+async fn keyed_signup(service: &Service, email: &str, sampled: bool) -> Response {
+    let request = service.signup(&somebody(email));
+    let request = request.header("Idempotency-Key", "a-key");
+    let request = request.header("traceparent", traceparent(sampled));
+    request.send().await.expect("an answer")
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_tree_of_a_signup(
+    #[values(Grpc, Http)] protocol: Protocol,
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let collector = Collector::start(protocol);
+    let redis = redis::server().database();
+    let mut service = Service::start_with(
+        backend,
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
+            ("REDIS_URL", &redis.url()),
+            SOON,
+        ],
+    )
+    .await;
+    let answer = keyed_signup(&service, "ada@example.org", true).await;
+    assert_eq!(answer.status(), 201);
+    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    let place = place.to_owned();
+
+    let spans = collector.trace(TRACE, "POST /signup").await;
+    let root = find(&spans, "POST /signup");
+    assert_eq!(place, format!("00-{TRACE}-{}-01", hex(&root.span_id)));
+    assert_eq!(hex(&root.parent_span_id), CALLER);
+    assert_eq!(root.kind, SpanKind::Server as i32);
+    assert_eq!(
+        tree(&spans, &root.parent_span_id, 0),
+        "POST /signup\n\
+         \x20 validation\n\
+         \x20 idempotency look-up\n\
+         \x20   SET\n\
+         \x20   SELECT idempotency_records\n\
+         \x20 hash wait\n\
+         \x20 hash\n\
+         \x20 transaction\n\
+         \x20   BEGIN\n\
+         \x20   INSERT idempotency_records\n\
+         \x20   INSERT users\n\
+         \x20   INSERT users_read\n\
+         \x20   INSERT user_events\n\
+         \x20   COMMIT\n\
+         \x20 share answer\n\
+         \x20   SET\n"
+    );
+    assert!(!spans.iter().any(is_error));
+    let attributes = [
+        ("http.request.method", "POST"),
+        ("http.route", "/signup"),
+        ("http.response.status_code", "201"),
+    ];
+    for (name, value) in attributes {
+        assert_eq!(attribute(root, name).as_deref(), Some(value), "{name}");
+    }
+    let system = match backend {
+        Sqlite => "sqlite",
+        Postgres => "postgresql",
+    };
+    let insert = find(&spans, "INSERT users");
+    assert_eq!(attribute(insert, "db.system.name").as_deref(), Some(system));
+    assert_eq!(insert.kind, SpanKind::Client as i32);
+    let resource = collector.resource();
+    assert_eq!(resource["service.name"], "signup-service");
+    assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+
+    // The log lines of the request are found by its trace.
+    let created = service.wait_for_line("account created").await;
+    assert_eq!(created["trace_id"], TRACE);
+    assert_eq!(created["span_id"], hex(&root.span_id));
+    for secret in ["ada@example.org", "correct horse", "a-key", "Lovelace"] {
+        assert!(!collector.everything().contains(secret), "{secret}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_read_is_its_statement(#[values(Sqlite, Postgres)] backend: Backend) {
+    let collector = Collector::start(Http);
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
+    let service = Service::start_with(backend, &[endpoint, SOON]).await;
+    let path = format!("/users/{}", uuid::Uuid::nil());
+    let request = service.client.get(service.url(&path));
+    let request = request.header("traceparent", traceparent(true));
+    assert_eq!(request.send().await.expect("an answer").status(), 404);
+    let spans = collector.trace(TRACE, "GET /users/{id}").await;
+    let root = find(&spans, "GET /users/{id}");
+    // What the client did wrong is no error of the service.
+    assert!(!is_error(root));
+    assert_eq!(tree(&spans, &root.span_id, 0), "SELECT users_read\n");
+}
+
+#[tokio::test]
+async fn errors_are_recorded_where_they_happen() {
+    let collector = Collector::start(Grpc);
+    let url = collector.url();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        SOON,
+    ];
+    let service = Service::start_with(Postgres, &settings).await;
+    let broken = "CREATE FUNCTION broken() RETURNS trigger AS \
+         $$ BEGIN RAISE EXCEPTION 'ada@example.org' USING ERRCODE = '53100'; END $$ \
+         LANGUAGE plpgsql; \
+         CREATE TRIGGER broken BEFORE INSERT ON users_read \
+         FOR EACH ROW EXECUTE FUNCTION broken()";
+    service.database.execute(broken).await.expect("set");
+    let answer = keyed_signup(&service, "ada@example.org", true).await;
+    assert_eq!(answer.status(), 503);
+    let spans = collector.trace(TRACE, "POST /signup").await;
+    for (name, kind) in [
+        ("INSERT users_read", "53100"),
+        ("transaction", "53100"),
+        ("POST /signup", "503"),
+    ] {
+        let span = find(&spans, name);
+        assert!(is_error(span), "{name}");
+        assert_eq!(attribute(span, "error.type").as_deref(), Some(kind));
+    }
+    assert!(!is_error(find(&spans, "INSERT users")));
+    assert!(!collector.everything().contains("ada@example.org"));
+}
+
+#[rstest]
+// The caller decides, unless nobody asks it.
+#[case::the_caller_wants_it("parentbased_always_off", "1", Some(true), true)]
+#[case::the_caller_does_not("parentbased_always_on", "1", Some(false), false)]
+#[case::there_is_no_caller("parentbased_always_on", "1", None, true)]
+#[case::nobody_asks_the_caller("always_on", "1", Some(false), true)]
+#[case::never("always_off", "1", Some(true), false)]
+#[case::a_share_of_all("traceidratio", "1", None, true)]
+#[case::a_share_of_none("traceidratio", "0", Some(true), false)]
+#[tokio::test]
+async fn which_requests_are_traced(
+    #[case] sampler: &str,
+    #[case] argument: &str,
+    #[case] caller: Option<bool>,
+    #[case] traced: bool,
+) {
+    let collector = Collector::start(Http);
+    let url = collector.url();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_TRACES_SAMPLER", sampler),
+        ("OTEL_TRACES_SAMPLER_ARG", argument),
+        SOON,
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    let mut request = service.client.get(service.url("/health"));
+    if let Some(sampled) = caller {
+        request = request.header("traceparent", traceparent(sampled));
+    }
+    let answer = request.send().await.expect("an answer");
+    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    let parts: Vec<&str> = place.split('-').collect();
+    let [_, trace_id, _, flags] = parts[..] else {
+        panic!("{place}")
+    };
+    assert_eq!(flags, if traced { "01" } else { "00" });
+    if caller.is_some() {
+        assert_eq!(trace_id, TRACE);
+    }
+    // Everything that there is leaves when the service stops.
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+    let spans = collector.spans();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    let of_the_request = names.iter().filter(|name| **name == "GET /health").count();
+    assert_eq!(of_the_request, usize::from(traced), "{names:?}");
+}
+
+/// About as many as the share says: a coin for each request, by its trace.
+#[tokio::test]
+async fn a_share_is_a_share() {
+    let collector = Collector::start(Http);
+    let url = collector.url();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        SOON,
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    let users = format!("/users/{}", uuid::Uuid::nil());
+    for _ in 0..400 {
+        service.get(&users).await;
+    }
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+    let spans = collector.spans();
+    let traced = spans
+        .iter()
+        .filter(|span| span.name == "GET /users/{id}")
+        .count();
+    // Six standard deviations are 52.
+    assert!((48..=152).contains(&traced), "{traced} of 400");
+    // And no statement without its request.
+    let statements = spans
+        .iter()
+        .filter(|span| span.name == "SELECT users_read")
+        .count();
+    assert_eq!(statements, traced);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_dead_collector_costs_spans_and_nothing_else(#[values(Grpc, Http)] protocol: Protocol) {
+    // Nobody listens there any more.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    drop(listener);
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
+        SOON,
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    service
+        .wait_for_line("the collector takes no spans: dropping them")
+        .await;
+    assert!(dropped(&service, "export_failed").await > 0);
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_collector_that_never_answers_costs_spans_and_nothing_else(
+    #[values(Grpc, Http)] protocol: Protocol,
+) {
+    // It takes connections, and that is all.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        SOON,
+    ];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    for _ in 0..30 {
+        assert_eq!(service.get("/health").await.status(), 200);
+    }
+    // The queue has room for ten, whatever else there is.
+    let lost = dropped(&service, "queue_full").await;
+    assert!(lost >= 20, "{lost}");
+    let begun = Instant::now();
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+    // Not for the ten seconds that an export may take.
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+async fn dropped(service: &Service, reason: &str) -> u64 {
+    let metrics = service.get("/metrics").await.text().await.expect("text");
+    let name = format!("trace_spans_dropped_total{{reason=\"{reason}\"}} ");
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(&name));
+    value.expect("the metric").parse().expect("a number")
+}

@@ -1,0 +1,89 @@
+"""Checks what the service is deployed with: Dockerfile, docker-compose.yml, deploy/.
+
+    make check-deployment
+
+Needs no Docker engine and no cluster. `live.py` beside this file runs the same service, database, Redis
+and proxy as processes. A new check is a function with `@check`: it yields a line for each mistake.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from compose import environment, make_secrets, services
+from image import dockerfile, image_health_check
+from manifests import both, pod, pod_environment, workloads
+from project import BINARY, CHECKS, TOOLS, Mistakes, check, files_below, run
+
+
+@check
+def the_scripts_are_clean() -> Mistakes:
+    """shellcheck has nothing to say."""
+    try:
+        run(TOOLS / "shellcheck", *files_below("scripts/*.sh"))
+    except RuntimeError as error:
+        yield str(error)
+
+
+@check
+def the_binary_knows_its_commands() -> Mistakes:
+    """Each command that is used somewhere exists."""
+    last = dict(dockerfile()[-1])
+    used = {"Dockerfile": [json.loads(last["CMD"]), image_health_check()[1:]]}
+    used["docker-compose.yml"] = [
+        service["command"]
+        for service in services().values()
+        if service["image"].startswith("signup-service:") and service.get("command")
+    ]
+    for where, documents in both():
+        used[where] = [pod(workload)["containers"][0]["args"] for workload in workloads(documents)]
+    for where, commands in used.items():
+        for command in commands:
+            if subprocess.run([BINARY, *command, "--help"], capture_output=True, check=False).returncode:
+                yield f"{where}: the service has no command {' '.join(command)}"
+
+
+@check
+def the_binary_takes_its_settings() -> Mistakes:
+    """The service has nothing to say against the values; there is nobody who could answer it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_secrets(folder / "secrets")
+        given: dict[str, dict[str, str]] = {}
+        for service in ("app", "migrate"):
+            given[f"docker-compose.yml: {service}"] = {
+                variable: value.replace("/run/secrets/", f"{folder}/secrets/")
+                for variable, value in environment(services()[service]).items()
+            }
+        for where, documents in both():
+            for workload in workloads(documents):
+                given[f"{where}: {workload['kind']}"] = pod_environment(documents, workload)
+        for where, variables in given.items():
+            # Port 0 is nobody's.
+            env = {**variables, "PORT": "0", "HOST": "127.0.0.1"}
+            done = subprocess.run(
+                [BINARY, "healthcheck"], env=env, cwd=folder, text=True, capture_output=True, check=False
+            )
+            if "no answer from" not in done.stderr:
+                yield f"{where}: {done.stderr.strip()}"
+
+
+def main() -> int:
+    """Runs all checks, and says what was wrong."""
+    failed = 0
+    for function in CHECKS:
+        try:
+            mistakes = list(function())
+        except (RuntimeError, OSError, KeyError, ValueError, TypeError, StopIteration) as error:
+            mistakes = [f"could not be checked: {type(error).__name__}: {error}"]
+        failed += bool(mistakes)
+        for mistake in mistakes:
+            print(f"{function.__name__}: {mistake}")
+    print(f"deployment: {len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""Checks of docker-compose.yml and of its secrets."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from image import image_health_check
+from project import (
+    ROOT,
+    TOOLS,
+    Document,
+    Mistakes,
+    check,
+    files_below,
+    is_known,
+    read,
+    run,
+    settings,
+    stop_ms,
+    unpinned,
+)
+
+
+@cache
+def compose(*profiles: str) -> Document:
+    """docker-compose.yml as Compose understands it."""
+    options = [word for profile in profiles for word in ("--profile", profile)]
+    # What stands in for a variable is looked for in the file alone.
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    command: tuple[str | Path, ...] = (
+        TOOLS / "docker-compose",
+        "--file",
+        "docker-compose.yml",
+        "--env-file",
+        "/dev/null",
+        *options,
+        "config",
+    )
+    run(*command, "--quiet", env=env)
+    document: Document = json.loads(run(*command, "--format", "json", env=env))
+    return document
+
+
+def services() -> dict[str, Document]:
+    """All services."""
+    found: dict[str, Document] = compose("load")["services"]
+    return found
+
+
+def once(service: Document) -> bool:
+    """Whether a service runs to its end."""
+    return bool(service.get("restart") == "no")
+
+
+def environment(service: Document) -> dict[str, str]:
+    """The variables of a service."""
+    return {name: str(value) for name, value in (service.get("environment") or {}).items()}
+
+
+@check
+def compose_has_every_service() -> Mistakes:
+    """All of them, and the load only if it is asked for."""
+    wanted = {"app", "postgres", "redis", "jaeger", "prometheus", "grafana", "migrate"}
+    default = set(compose()["services"])
+    if wanted - default:
+        yield f"docker-compose.yml lacks {sorted(wanted - default)}"
+    if set(services()) - default != {"load"}:
+        yield "the profile `load` does not add the service `load` alone"
+    if {name for name, service in services().items() if once(service)} != {"migrate", "grants", "load"}:
+        yield "migrate, grants and load must be those that run once"
+
+
+@check
+def compose_services_are_bounded_and_healthy() -> Mistakes:
+    """Pinned, limited, with a health check, waiting for the health of others."""
+    for name, service in services().items():
+        yield from (f"{name}: {mistake}" for mistake in filter(None, [unpinned(service["image"])]))
+        limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+        if not {"cpus", "memory"} <= set(limits):
+            yield f"{name} has no limits of CPU and memory"
+        health = service.get("healthcheck", {})
+        if once(service):
+            if health:
+                yield f"{name} runs once, and has a health check that nobody asks"
+        elif len(health.get("test", [])) < 2 or health["test"][0] != "CMD" or health.get("disable"):
+            yield f"{name} has no health check"
+        if "container_name" in service:
+            yield f"{name} has a fixed name, so there can be only one of it"
+        for other, how in (service.get("depends_on") or {}).items():
+            ended = "service_completed_successfully" if once(services()[other]) else "service_healthy"
+            if how["condition"] != ended:
+                yield f"{name} does not wait for {other} to be {ended}"
+        for port in service.get("ports", []):
+            if port.get("host_ip") != "127.0.0.1":
+                yield f"{name} listens beyond the loopback of the machine"
+        for volume in service.get("volumes", []):
+            source = Path(volume["source"])
+            if volume["type"] != "bind":
+                if volume["source"] not in compose()["volumes"]:
+                    yield f"{name}: the volume {volume['source']} has no name"
+            elif not source.exists():
+                yield f"{name} mounts {source.relative_to(ROOT)}, which does not exist"
+            elif not volume.get("read_only"):
+                yield f"{name} may write to {source.relative_to(ROOT)}"
+
+
+@check
+def compose_runs_the_image() -> Mistakes:
+    """The service is locked in, can be scaled, and stops in order."""
+    for name in ("app", "migrate"):
+        service = services()[name]
+        if not service.get("read_only"):
+            yield f"{name} may write to its root"
+        if service.get("cap_drop") != ["ALL"] or "cap_add" in service:
+            yield f"{name} keeps capabilities"
+        if "no-new-privileges:true" not in service.get("security_opt", []):
+            yield f"{name} may gain privileges"
+        if "user" in service or service.get("privileged"):
+            yield f"{name} does not run as the user of the image"
+        for variable in environment(service):
+            if not is_known(variable):
+                yield f"{name}: the service does not know {variable}"
+    app = services()["app"]
+    if app.get("ports"):
+        yield "app has a port of the machine, so there can be only one of it"
+    if app["deploy"]["replicas"] < 2:
+        yield "app has one replica"
+    if app["healthcheck"]["test"][1:] != image_health_check():
+        yield "app is not checked as the image is"
+    if seconds(app.get("stop_grace_period", "10s")) * 1000 < stop_ms(environment(app)):
+        yield "app is killed before it has stopped in order"
+    if (
+        set(app["depends_on"]) < {"postgres", "redis", "grants"}
+        or "migrate" not in services()["grants"]["depends_on"]
+    ):
+        yield "app does not wait for its database, its tables, its user and Redis"
+    if "prometheus" in app["depends_on"] or "jaeger" in app["depends_on"]:
+        yield "app waits for those who watch it"
+
+
+def seconds(text: str) -> float:
+    """A duration as Compose writes it."""
+    units = {"h": 3600, "m": 60, "s": 1}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
+
+
+@check
+def compose_agrees_with_the_rest() -> Mistakes:
+    """Prometheus finds the service, Locust is the one of its list, and the proxy asks what there is."""
+    scrapes = yaml.safe_load(read("prometheus.yml"))["scrape_configs"]
+    found = [found for scrape in scrapes for found in scrape.get("dns_sd_configs", [])]
+    port = int(settings()["PORT"])
+    if not any(
+        entry["names"] == ["app"] and entry["port"] == port and entry["type"] == "A" for entry in found
+    ):
+        yield f"prometheus.yml does not look for app, port {port}"
+    for a, b in (
+        ("app", "prometheus"),
+        ("app", "jaeger"),
+        ("app", "proxy"),
+        ("app", "postgres"),
+        ("app", "redis"),
+        ("grafana", "prometheus"),
+    ):
+        if not set(services()[a]["networks"]) & set(services()[b]["networks"]):
+            yield f"{a} and {b} have no network in common"
+    if set(services()["postgres"]["networks"]) != {"data"} or not compose()["networks"]["data"].get(
+        "internal"
+    ):
+        yield "the network of the database leads outside"
+    mounts = {volume["target"]: volume["source"] for volume in services()["prometheus"]["volumes"]}
+    for rules in yaml.safe_load(read("prometheus.yml"))["rule_files"]:
+        folder, _, name = str(Path("/etc/prometheus") / rules).rpartition("/")
+        if not (Path(mounts.get(folder, "/nowhere")) / name).exists():
+            yield f"prometheus.yml names {rules}, which is not mounted there"
+    for provider in yaml.safe_load(
+        next((ROOT / "deploy/grafana/provisioning/dashboards").glob("*.y*ml")).read_text()
+    )["providers"]:
+        targets = {volume["target"] for volume in services()["grafana"]["volumes"]}
+        if provider["options"]["path"] not in targets:
+            yield f"Grafana looks for dashboards in {provider['options']['path']}, where none are mounted"
+    wanted = re.search(r"^locust==(\S+)", read("locust/requirements.txt"), re.MULTILINE)
+    if not wanted or services()["load"]["image"] != f"locustio/locust:{wanted[1]}":
+        yield "the image of Locust is not the version of locust/requirements.txt"
+    if services()["load"]["network_mode"] != "service:proxy":
+        yield "load does not share the loopback of the proxy"
+    proxy = read("deploy/compose/haproxy.cfg")
+    if (
+        f"app:{port} " not in proxy
+        or "uri /ready" not in proxy
+        or "set-header X-Forwarded-For %[src]" not in proxy
+    ):
+        yield "haproxy.cfg does not send to app what the service expects"
+    listens, path = re.search(r"frontend health\s+bind (\S+)", proxy), re.search(r"monitor-uri (\S+)", proxy)
+    if (
+        not listens
+        or not path
+        or services()["proxy"]["healthcheck"]["test"][-1] != f"http://{listens[1]}{path[1]}"
+    ):
+        yield "proxy is not checked where haproxy.cfg answers"
+
+
+def make_secrets(folder: Path) -> dict[str, str]:
+    """Runs the script, and gives what it has made."""
+    run("scripts/compose-secrets.sh", folder)
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@check
+def secrets_are_made_at_random_and_kept() -> Mistakes:
+    """Each is a file that its container can read and nobody else on the machine."""
+    with tempfile.TemporaryDirectory() as name:
+        one, other = Path(name, "one"), Path(name, "other")
+        first, again, second = make_secrets(one), make_secrets(one), make_secrets(other)
+        if first != again:
+            yield "compose-secrets.sh changes secrets that are there"
+        for name, value in first.items():
+            if value == second[name] or not re.search("[0-9a-f]{64}", value):
+                yield f"the secret {name} is not random"
+        if one.stat().st_mode & 0o777 != 0o700:
+            yield "others may enter the folder of the secrets"
+        for path in one.iterdir():
+            if path.stat().st_mode & 0o777 != 0o444:
+                yield f"the secret {path.name} can't be read by its container, or can be written"
+        wanted = {Path(secret["file"]).name for secret in compose("load")["secrets"].values()}
+        made = {name for name in first if name != "redis_password"}
+        if wanted != made:
+            yield f"Compose wants {sorted(wanted - made)} more than is made, and {sorted(made - wanted)} less"
+        folders = {Path(secret["file"]).parent for secret in compose("load")["secrets"].values()}
+        if folders != {ROOT / "deploy/compose/secrets"}:
+            yield "the secrets of Compose are not in deploy/compose/secrets"
+
+
+@check
+def secrets_are_given_by_file() -> Mistakes:
+    """No variable has a secret in it, and each secret that a variable names is there."""
+    for name, service in services().items():
+        given = {secret["source"] for secret in service.get("secrets", [])}
+        for variable, value in environment(service).items():
+            if re.search(r"(PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL)$", variable):
+                yield f"{name} has the secret {variable} in its environment"
+            if variable.endswith("_FILE") and value.removeprefix("/run/secrets/") not in given:
+                yield f"{name}: {variable} names a secret that it is not given"
+        text = json.dumps([service.get("command"), service.get("entrypoint")])
+        for secret in re.findall(r"/run/secrets/(\w+)", text):
+            if secret not in given:
+                yield f"{name} reads the secret {secret}, which it is not given"
+
+
+@check
+def no_secret_is_committed() -> Mistakes:
+    """Nothing in the repository looks like one."""
+    if run("git", "ls-files", "deploy/compose/secrets"):
+        yield "secrets are committed"
+    if subprocess.run(
+        ["git", "check-ignore", "--quiet", "deploy/compose/secrets/x"], cwd=ROOT, check=False
+    ).returncode:
+        yield "git does not ignore deploy/compose/secrets"
+    looks = re.compile(
+        r"[0-9a-f]{32,}|BEGIN [A-Z ]*PRIVATE KEY|(?:postgres|redis)s?://[^\s:/@]+:[^\s:/@$…<>]+@",
+        re.IGNORECASE,
+    )
+    for file in (
+        "Dockerfile",
+        "docker-compose.yml",
+        "prometheus.yml",
+        *files_below("deploy"),
+        *files_below("scripts"),
+    ):
+        for line in (ROOT / file).read_text().splitlines():
+            if looks.search(line) and "$(" not in line:
+                yield f"{file} has what looks like a secret: {line.strip()[:40]}"
+
+
+@check
+def grants_are_those_of_the_documents() -> Mistakes:
+    """SECURITY.md says what the users of the service may do."""
+
+    def grants(text: str) -> list[str]:
+        return re.findall(r"GRANT [^;]+;", text)
+
+    if grants(read("deploy/postgres/grants.sql")) != grants(read("SECURITY.md")):
+        yield "deploy/postgres/grants.sql does not grant what SECURITY.md says"
+    documented = re.search(r"ACL SETUSER signup on >\S+ (.*)", read("SECURITY.md"))
+    with tempfile.TemporaryDirectory() as name:
+        made = re.search(r"user signup on >\S+ (.*)", make_secrets(Path(name, "s"))["redis_users"])
+    if not documented or not made:
+        yield "there is no user of Redis to compare"
+    elif set(documented[1].split()) | {"resetchannels", "-@all"} != set(made[1].split()):
+        yield "compose-secrets.sh lets the user of Redis do something else than SECURITY.md"

@@ -1,0 +1,372 @@
+"""Runs what docker-compose.yml runs, as processes on free ports of the loopback, and uses it.
+
+    make check-deployment
+
+The settings, the secrets, the commands, the health checks and the configuration of the proxy are those of
+docker-compose.yml; only addresses and paths are changed. What is not run: the images, Jaeger, Prometheus
+(tests/monitoring has it) and Grafana.
+"""
+
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from compose import environment, make_secrets, seconds, services
+from image import image_health_check
+from project import BINARY, ROOT, read
+
+# Seconds for anything to start or to stop.
+PATIENCE = 60
+# Signups that one client may send to one replica in the time of a run.
+RATE = 20
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Wrong(Exception):
+    """What was not as it should be."""
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    """Ends the run if something does not hold."""
+    if not holds:
+        raise Wrong(otherwise)
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def until(what: str, holds: Callable[[], bool], alive: subprocess.Popen[bytes] | None = None) -> None:
+    """Waits for something, while a process lives."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        expect(alive is None or alive.poll() is None, f"{what}: the process has ended")
+        expect(time.monotonic() < end, f"{what}: not within {PATIENCE} s")
+        time.sleep(0.05)
+
+
+def program(name: str) -> str:
+    """A program of the machine. Debian keeps some of them away from the path."""
+    folders = [
+        os.environ.get("PG_BIN", ""),
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+        "/usr/sbin",
+    ]
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+    expect(bool(found), f"the program {name} is missing: scripts/install.sh postgres redis-server haproxy")
+    return str(found)
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], str]:
+    """The status, headers and body of an answer; status 0 if there is none."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    try:
+        with OPENER.open(request, timeout=15) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read().decode()
+    except OSError:
+        return 0, {}, ""
+
+
+class Stack:
+    """The processes of one run, in one folder."""
+
+    def __init__(self, folder: Path, ends: ExitStack) -> None:
+        """Makes the secrets and takes the ports; nothing runs yet."""
+        self.folder = folder
+        self.ends = ends
+        self.postgres, self.redis, self.proxy, self.proxy_health, nobody = (free_port() for _ in range(5))
+        self.apps: dict[int, subprocess.Popen[bytes]] = {}
+        self.secrets = folder / "secrets"
+        make_secrets(self.secrets)
+        # Hosts of the network of Compose, and what stands for them here.
+        self.places = {
+            "@postgres/": f"@127.0.0.1:{self.postgres}/",
+            "@redis": f"@127.0.0.1:{self.redis}",
+            "/run/secrets/": f"{self.secrets}/",
+            # Nobody takes the traces; that must not matter.
+            "http://jaeger:4317": f"http://127.0.0.1:{nobody}",
+            "/grants.sql": str(ROOT / "deploy/postgres/grants.sql"),
+        }
+        for path in self.secrets.iterdir():
+            text = self.here(path.read_text())
+            path.chmod(0o600)
+            path.write_text(text)
+
+    def here(self, text: str) -> str:
+        """A text of docker-compose.yml, as it is here."""
+        for there, place in self.places.items():
+            text = text.replace(there, place)
+        return text
+
+    def command(self, service: str, key: str = "command") -> list[str]:
+        """The command of a service."""
+        # Compose doubles the dollars of what it prints.
+        return [self.here(word.replace("$$", "$")) for word in services()[service].get(key) or []]
+
+    def environment(self, service: str) -> dict[str, str]:
+        """The variables of a service, and those that every process has."""
+        given = {name: self.here(value) for name, value in environment(services()[service]).items()}
+        return {"PATH": os.environ["PATH"], "no_proxy": "*", **given}
+
+    def start(self, name: str, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a process that is ended with the run."""
+        log = (self.folder / f"{name}.log").open("ab")
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options)
+        self.ends.callback(log.close)
+        self.ends.callback(stop, process)
+        return process
+
+    def healthy(self, service: str, *more: str) -> bool:
+        """Whether the health check of a service passes."""
+        name, *options = services()[service]["healthcheck"]["test"][1:]
+        command = [program(name), *options[:-1], *more, *options[-1:]]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def start_postgres(self) -> None:
+        """As the image makes it: an owner with a password, and a database."""
+        environment = self.environment("postgres")
+        data = self.folder / "postgres"
+        data.mkdir()
+        options: dict[str, Any] = {"cwd": data, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+        if os.geteuid() == 0:
+            # PostgreSQL refuses root.
+            user = pwd.getpwnam("postgres")
+            os.chown(data, user.pw_uid, user.pw_gid)
+            options |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            self.folder.chmod(0o711)
+        owner = environment["POSTGRES_USER"]
+        password = Path(environment["POSTGRES_PASSWORD_FILE"]).read_text()
+        pwfile = data / "password"
+        pwfile.write_text(password)
+        pwfile.chmod(0o644)
+        made = [program("initdb"), "--pgdata", "data", "--username", owner, "--pwfile", "password"]
+        subprocess.run(
+            [*made, "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            **options,
+        )
+        process = self.start(
+            "postgres", program("postgres"), "-D", "data", "-h", "127.0.0.1", "-p", str(self.postgres),
+            "-c", "unix_socket_directories=", "-c", "fsync=off", **options,
+        )  # fmt: skip
+        until("PostgreSQL", lambda: self.healthy("postgres", f"--port={self.postgres}"), process)
+        self.sql(owner, "postgres", f"CREATE DATABASE {environment['POSTGRES_DB']}")
+
+    def sql(self, user: str, database: str, statement: str) -> subprocess.CompletedProcess[str]:
+        """Runs a statement as a user."""
+        secret = {"signup_owner": "postgres_owner_password", "signup": "postgres_password"}[user]
+        env = {"PATH": os.environ["PATH"], "PGPASSWORD": (self.secrets / secret).read_text()}
+        where = ["--host=127.0.0.1", f"--port={self.postgres}", f"--username={user}", f"--dbname={database}"]
+        return subprocess.run(
+            [program("psql"), "--no-psqlrc", "--tuples-only", "--no-align", *where, "--command", statement],
+            env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def start_redis(self) -> None:
+        """By its own command."""
+        where = ["--bind", "127.0.0.1", "--port", str(self.redis), "--dir", str(self.folder)]
+        name, *options = self.command("redis")
+        process = self.start("redis", program(name), *options, *where)
+        until("Redis", lambda: self.healthy("redis", "-p", str(self.redis)), process)
+
+    def run_once(self, service: str) -> None:
+        """Runs a service that ends."""
+        command = [*self.command(service, "entrypoint"), *self.command(service)]
+        environment = self.environment(service)
+        if services()[service]["image"].startswith("signup-service:"):
+            command = [str(BINARY), *command]
+        else:
+            environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.postgres)}
+        done = subprocess.run(
+            command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        expect(done.returncode == 0, f"{service}: {done.stderr.strip()}")
+
+    def start_app(self) -> None:
+        """One more replica."""
+        port = free_port()
+        environment = self.environment("app") | {
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            # The network in which the proxy is here.
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+            "RATE_LIMIT_SIGNUP": f"{RATE}/1h",
+        }
+        # It must write nowhere.
+        nowhere = self.folder / f"app-{port}"
+        nowhere.mkdir()
+        process = self.start(f"app-{port}", str(BINARY), env=environment, cwd=nowhere)
+        checked = [str(BINARY), *image_health_check()[1:]]
+
+        def healthy() -> bool:
+            return subprocess.run(checked, env=environment, capture_output=True, check=False).returncode == 0
+
+        until("the health check of the service", healthy, process)
+        expect(not any(nowhere.iterdir()), "the service wrote into its folder")
+        self.apps[port] = process
+
+    def start_proxy(self) -> None:
+        """By its own configuration, with the replicas by address instead of by name."""
+        text = read("deploy/compose/haproxy.cfg")
+        original = self.folder / "original.cfg"
+        original.write_text(text)
+        said = subprocess.run(
+            [program("haproxy"), "-c", "-f", str(original)], capture_output=True, text=True, check=False
+        )
+        expect(said.returncode == 0 and "WARNING" not in said.stderr, f"haproxy.cfg: {said.stderr.strip()}")
+        template = re.search(r"server-template app \d+ app:8000 (.*) resolvers docker init-addr none", text)
+        expect(template is not None, "haproxy.cfg has no template for the replicas")
+        assert template is not None
+        servers = [f"server app{port} 127.0.0.1:{port} {template[1]}" for port in self.apps]
+        for there, here in {
+            template[0]: "\n    ".join(servers),
+            "bind :8000": f"bind 127.0.0.1:{self.proxy}",
+            "bind 127.0.0.1:8405": f"bind 127.0.0.1:{self.proxy_health}",
+        }.items():
+            expect(text.count(there) == 1, f"haproxy.cfg does not have {there} once")
+            text = text.replace(there, here)
+        config = self.folder / "haproxy.cfg"
+        config.write_text(text)
+        process = self.start("proxy", program("haproxy"), "-db", "-f", str(config))
+        url = f"http://127.0.0.1:{self.proxy_health}/health"
+        until("the proxy", lambda: ask(url)[0] == 200, process)
+
+    def url(self, path: str) -> str:
+        """A path of the service, by the proxy."""
+        return f"http://127.0.0.1:{self.proxy}{path}"
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Asks a process to end, and ends it if it doesn't."""
+    process.terminate()
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def signing_up_works(stack: Stack) -> None:
+    """The user of the service may do what a signup, a retry and a read take, and no more."""
+    address = f"{uuid.uuid4()}@example.org"
+    values = {"name": "Ada Lovelace", "email": address, "password": f"a long one, {uuid.uuid4()}"}
+    key = str(uuid.uuid4())
+    answers = [ask(stack.url("/signup"), values, **{"Idempotency-Key": key}) for _ in range(3)]
+    expect([answer[0] for answer in answers] == [201] * 3, f"signups were answered with {answers}")
+    expect(len({answer[2] for answer in answers}) == 1, "the same key got different answers")
+    expect("idempotent-replayed" in answers[1][1], "the retry was not replayed")
+    found = ask(stack.url(f"/users?email={address}"))
+    expect(found[0] == 200 and address in found[2], f"the account was not found: {found}")
+    expect(ask(stack.url("/signup"), values)[0] == 409, "a second account for an address was not refused")
+    for port in stack.apps:
+        ready = json.loads(ask(f"http://127.0.0.1:{port}/ready")[2])
+        expect(ready["checks"]["redis"]["status"] == "ok", f"Redis is of no use: {ready}")
+    for table in ("users", "users_read", "user_events"):
+        refused = stack.sql("signup", "signup", f"DELETE FROM {table}")
+        expect("permission denied" in refused.stderr, f"the user of the service may delete from {table}")
+    refused = stack.sql("signup", "signup", "CREATE TABLE mine ()")
+    expect("permission denied" in refused.stderr, "the user of the service may create tables")
+    expect(
+        stack.sql("signup", "signup", "SELECT count(*) FROM users").stdout.strip() == "1", "not one account"
+    )
+
+
+def clients_are_not_believed(stack: Stack) -> None:
+    """The proxy says who the client is, whatever the client says."""
+    name = "X-Forwarded-For"
+    statuses = [ask(stack.url("/signup"), {}, **{name: f"203.0.113.{last}"})[0] for last in range(2 * RATE)]
+    expect(429 in statuses, f"a client that makes addresses up is not limited: {statuses}")
+
+
+def nobody_notices_a_stop(stack: Stack) -> None:
+    """A replica leaves while clients ask: each of them is answered."""
+    over = threading.Event()
+    statuses: list[int] = []
+
+    def client() -> None:
+        while not over.is_set():
+            statuses.append(ask(stack.url("/users?limit=1"))[0])
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for thread in clients:
+        thread.start()
+    try:
+        until("clients", lambda: len(statuses) > 20)
+        port, leaving = next(iter(stack.apps.items()))
+        begun = time.monotonic()
+        code = stop(leaving)
+        took = time.monotonic() - begun
+        so_far = len(statuses)
+        until("clients", lambda: len(statuses) > so_far + 20)
+    finally:
+        over.set()
+        for thread in clients:
+            thread.join()
+    expect(code == 0, f"the replica did not stop in order: {code}")
+    grace = seconds(services()["app"]["stop_grace_period"])
+    expect(took < grace, f"the replica took {took:.1f} s to stop, more than stop_grace_period")
+    # By then the proxy has stopped sending: not because connections failed.
+    noticed = f"Server app/app{port} is DOWN, reason: Layer7 wrong status, code: 503"
+    log = (stack.folder / "proxy.log").read_text()
+    expect(noticed in log, f"the proxy did not notice that the replica was not ready:\n{log}")
+    expect(
+        set(statuses) == {200},
+        f"of {len(statuses)} requests, these were not answered: {set(statuses) - {200}}",
+    )
+
+
+def main() -> int:
+    """Runs everything once."""
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="deployment-")))
+        stack = Stack(folder, ends)
+        try:
+            stack.start_postgres()
+            stack.start_redis()
+            stack.run_once("migrate")
+            stack.run_once("grants")
+            # Both may run again.
+            stack.run_once("migrate")
+            stack.run_once("grants")
+            stack.start_app()
+            stack.start_app()
+            stack.start_proxy()
+            signing_up_works(stack)
+            nobody_notices_a_stop(stack)
+            clients_are_not_believed(stack)
+        except (Wrong, OSError, subprocess.SubprocessError) as error:
+            print(f"live: {error}")
+            for log in sorted(folder.glob("*.log")):
+                print(
+                    f"--- the end of {log.name}", *log.read_text(errors="replace").splitlines()[-5:], sep="\n"
+                )
+            return 1
+    print("deployment, live: 1 passed, 0 failed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

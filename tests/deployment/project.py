@@ -1,0 +1,128 @@
+"""What the checks know of the project: its files, its settings, its images."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+TOOLS = Path(sys.executable).parent
+KUBERNETES = "1.37"
+BINARY = ROOT / (os.environ.get("CARGO_TARGET_DIR") or "target") / "debug" / "signup-service"
+# For which the crates are looked at: those of other systems may not be on this machine.
+TARGET = "x86_64-unknown-linux-gnu"
+# What the service takes at most to close its connections, after the grace period.
+CLOSE_MS = 5000
+# The standard variables for traces, of which docs/settings.md need not have all.
+OTEL = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+}
+# What PostgreSQL takes if nobody says more.
+POSTGRES_CONNECTIONS = 100
+
+Mistakes = Iterator[str]
+Document = dict[str, Any]
+CHECKS: list[Callable[[], Mistakes]] = []
+
+
+def check(function: Callable[[], Mistakes]) -> Callable[[], Mistakes]:
+    """Makes a function a check."""
+    CHECKS.append(function)
+    return function
+
+
+def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    """The standard output of a command that must succeed."""
+    done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{Path(command[0]).name}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def read(path: str) -> str:
+    """A file of the project."""
+    return (ROOT / path).read_text()
+
+
+def files_below(path: str) -> list[str]:
+    """The files that git knows in a folder, or the file itself."""
+    return run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", path).splitlines()
+
+
+@cache
+def version() -> str:
+    """The version of the service."""
+    return str(tomllib.loads(read("Cargo.toml"))["package"]["version"])
+
+
+@cache
+def settings() -> dict[str, str]:
+    """Each setting of docs/settings.md, with its default."""
+    rows = re.findall(r"^\| `([A-Z_]+)`[^|]*\|[^|]*\| (.*?) \|", read("docs/settings.md"), re.MULTILINE)
+    return {name: default.strip("`") for name, default in rows}
+
+
+@cache
+def secret_settings() -> set[str]:
+    """The settings whose value is never shown, as the table in the source marks them."""
+    return set(re.findall(r"secret\(\w+\(\s*\"([A-Z_]+)\"", read("src/config/table.rs")))
+
+
+def is_known(name: str) -> bool:
+    """Whether the service reads this variable."""
+    of_file = name.removesuffix("_FILE")
+    return name in settings() or (of_file != name and of_file in secret_settings()) or name in OTEL
+
+
+def setting_ms(environment: dict[str, str], name: str) -> int:
+    """A time that is set here, or its default."""
+    return int(environment.get(name) or settings()[name])
+
+
+def stop_ms(environment: dict[str, str]) -> int:
+    """How long the service takes to stop, at most."""
+    return (
+        setting_ms(environment, "SHUTDOWN_DELAY_MS") + setting_ms(environment, "SHUTDOWN_GRACE_MS") + CLOSE_MS
+    )
+
+
+@check
+def settings_are_found() -> Mistakes:
+    """The two look-ups above find what they look for."""
+    if len(settings()) < 20 or settings().get("PORT") != "8000":
+        yield "docs/settings.md has no table of settings as it is looked for"
+    known = {
+        "DATABASE_URL",
+        "DATABASE_READ_URL",
+        "REDIS_URL",
+        "IDEMPOTENCY_SECRET",
+        "IDEMPOTENCY_SECRET_PREVIOUS",
+    }
+    if not known <= secret_settings():
+        yield "src/config/table.rs marks no secrets as they are looked for"
+
+
+def unpinned(image: str) -> str | None:
+    """What is wrong with the tag of an image."""
+    tag = image.rpartition("/")[2].partition(":")[2]
+    if "@sha256:" in image:
+        return None
+    # Distroless has no versions; the release of Debian is in the name.
+    if re.fullmatch(r"gcr\.io/distroless/cc-debian\d+:nonroot", image):
+        return None
+    if not re.match(r"v?\d+\.\d+(\.\d+)?(-|$)", tag):
+        return f"the image {image} is not pinned to a version"
+    if image.partition(":")[0].endswith("signup-service") and tag != version():
+        return f"the image {image} is not of version {version()}, as Cargo.toml says"
+    return None
