@@ -8,7 +8,7 @@ set -euo pipefail
 # The package that has a program, on Debian and Ubuntu.
 declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
   [python3-venv]=python3-venv [john]=john [prometheus]=prometheus [promtool]=prometheus
-  [haproxy]=haproxy)
+  [haproxy]=haproxy [chromium]=chromium [chromedriver]=chromium-driver)
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
@@ -17,6 +17,11 @@ has() {
     return
   fi
   command -v "$1" >/dev/null && return 0
+  if [ "$1" = chromium ]; then
+    # Others' builds of it, with which tests/openapi/docs_page.py does as well.
+    command -v chromium-browser >/dev/null && return 0
+    command -v google-chrome >/dev/null && return 0
+  fi
   # Where Debian puts it is not on everybody's path.
   case $1 in john | haproxy) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
   [ "$1" = postgres ] || return 1

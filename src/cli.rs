@@ -60,7 +60,7 @@ enum Command {
     ///
     /// For a container without curl. It asks HOST and PORT of the settings.
     Healthcheck,
-    /// Print the OpenAPI document
+    /// Print the OpenAPI document, as docs/openapi.json has it
     Openapi,
     /// Print the reference of all settings, as docs/settings.md has it
     Settings,
@@ -115,10 +115,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Ok(())
     };
     match cli.command {
-        Some(Command::Openapi) => {
-            let document = slices::openapi().to_pretty_json();
-            return print(&document.map_err(|error| Failure::new(&error))?);
-        }
+        Some(Command::Openapi) => return print(&slices::openapi_text()),
         Some(Command::Settings) => return print(&crate::config::reference()),
         _ => {}
     }

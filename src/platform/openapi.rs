@@ -1,26 +1,321 @@
-//! What the OpenAPI document says about the service as a whole; the slices add their paths.
+//! What the OpenAPI document says about the service as a whole. The slices add their operations.
+//!
+//! Most answers of an operation are problems, and those are told here, from the table of
+//! [`ProblemType`]: an operation names its own by [`problems`] in its `responses(…)`, and gets with
+//! them those that any request may meet. What every request may have and every answer has,
+//! [`complete`] adds.
 
-use utoipa::OpenApi;
+use std::collections::BTreeMap;
 
-use super::problem::{FieldError, ProblemBody};
+use serde_json::{Value, json};
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
+use utoipa::{IntoResponses, OpenApi};
+
+use super::problem::{EXAMPLE_ID, FieldError, MEDIA_TYPE, ProblemBody, ProblemType};
 use super::representation::User;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "signup-service",
-        description = "Makes an account exactly once, and reads accounts back.\n\nEvery error is \
-            a problem (RFC 9457) of the media type `application/problem+json`; its `type` is a \
-            page of this service. Every answer has `X-Request-ID` and `X-Correlation-ID`, taken \
-            from the request where it has them.",
+        description = "Makes an account exactly once, and reads accounts back.\n\n\
+            Every error is a problem (RFC 9457) of the media type `application/problem+json`. Its `type` \
+            is a page of this service, which says what has happened and what to do; `/problems` lists \
+            them.\n\n\
+            Every answer has `X-Request-ID` and `X-Correlation-ID`, taken from the request where it has \
+            them. Every `GET` resource answers `HEAD` too. Paths have no slash at their end. Members may \
+            be added to answers: ignore those that you do not know.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(User, ProblemBody, FieldError))
+    components(schemas(User, ProblemBody, FieldError)),
+    tags(
+        (name = "signup", description = "Making accounts."),
+        (name = "users", description = "Reading accounts. No login is asked for yet."),
+        (name = "operations", description = "For those who run the service."),
+        (name = "documentation", description = "What the service says of itself."),
+    )
 )]
 struct Base;
 
+/// What any request may meet, whatever it asks for.
+const OF_EVERY_REQUEST: [ProblemType; 5] = [
+    ProblemType::MalformedRequest,
+    ProblemType::MethodNotAllowed,
+    ProblemType::RequestTimeout,
+    ProblemType::HeadersTooLarge,
+    ProblemType::Internal,
+];
+
+const REQUEST_ID: &str = "X-Request-ID";
+const CORRELATION_ID: &str = "X-Correlation-ID";
+const TRACE: &str = "traceparent";
+const TRACE_ANSWER: &str = "traceresponse";
+
+/// The headers that every answer has.
+const OF_EVERY_ANSWER: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_ANSWER];
+
 /// The document without paths.
 #[must_use]
-pub fn base() -> utoipa::openapi::OpenApi {
-    Base::openapi()
+pub fn base() -> openapi::OpenApi {
+    let mut document = Base::openapi();
+    let components = document.components.get_or_insert_default();
+    components.headers = headers();
+    components.parameters = [
+        parameter(
+            REQUEST_ID,
+            "The id of this request. Taken where it is 1 to 128 visible ASCII characters, sent once; else \
+             the service makes one.",
+            EXAMPLE_ID,
+        ),
+        parameter(
+            CORRELATION_ID,
+            "The id of what this request is part of. Taken as `X-Request-ID` is; left out, it is the \
+             request id.",
+            "order-42",
+        ),
+        parameter(
+            TRACE,
+            "The trace that this request is part of, by W3C Trace Context. One that can't be read is \
+             ignored.",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+    ]
+    .into();
+    for kind in ProblemType::ALL {
+        let about = kind.about();
+        let example = ExampleBuilder::new()
+            .summary(about.title)
+            .value(Some(json!(kind.example().members(EXAMPLE_ID))))
+            .build();
+        components
+            .examples
+            .insert(about.slug.to_owned(), example.into());
+        components
+            .responses
+            .insert(about.slug.to_owned(), response(&[kind]).into());
+    }
+    document
+}
+
+/// The answers of an operation that are problems: its own, and those that any request may meet.
+#[must_use]
+pub fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<String, Vec<ProblemType>> = BTreeMap::new();
+    for kind in ProblemType::ALL {
+        if own.contains(&kind) || OF_EVERY_REQUEST.contains(&kind) {
+            let status = kind.about().status.as_str().to_owned();
+            by_status.entry(status).or_default().push(kind);
+        }
+    }
+    by_status
+        .into_iter()
+        .map(|(status, kinds)| match kinds[..] {
+            [kind] => (status, Ref::from_response_name(kind.about().slug).into()),
+            _ => (status, response(&kinds).into()),
+        })
+        .collect()
+}
+
+/// The problems of an operation that has none of its own.
+pub struct OfEveryRequest;
+
+impl IntoResponses for OfEveryRequest {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[])
+    }
+}
+
+/// Adds what every operation has: the ids, on requests and on answers. Headers that are told once
+/// for all, under `components`, take the place of their names.
+pub fn complete(document: &mut openapi::OpenApi) {
+    let operations = document.paths.paths.values_mut().flat_map(operations);
+    for operation in operations {
+        let parameters = operation.parameters.get_or_insert_default();
+        for name in [REQUEST_ID, CORRELATION_ID, TRACE] {
+            parameters.push(RefOr::Ref(Ref::new(format!(
+                "#/components/parameters/{name}"
+            ))));
+        }
+        for response in operation.responses.responses.values_mut() {
+            if let RefOr::T(response) = response {
+                for name in OF_EVERY_ANSWER {
+                    response
+                        .headers
+                        .insert(name.to_owned(), Header::default().into());
+                }
+                for (name, header) in &mut response.headers {
+                    *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+                }
+            }
+        }
+    }
+    let used = json!(document.paths).to_string();
+    if let Some(Components { responses, .. }) = &mut document.components {
+        responses.retain(|name, _| used.contains(&format!("\"#/components/responses/{name}\"")));
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post].into_iter().flatten()
+}
+
+/// The answer with one of these problems, which have one status.
+fn response(kinds: &[ProblemType]) -> Response {
+    let description: Vec<String> = kinds
+        .iter()
+        .map(|kind| format!("`{}`: {}", kind.about().slug, kind.about().meaning))
+        .collect();
+    let status = kinds.first().map(|kind| kind.about().status.as_u16());
+    let these = ObjectBuilder::new()
+        .property(
+            "type",
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(kinds.iter().map(|kind| kind.path()))),
+        )
+        .property(
+            "status",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .enum_values(Some(status)),
+        );
+    let schema = AllOfBuilder::new()
+        .item(Ref::from_schema_name("Problem"))
+        .item(these)
+        .build();
+    let examples = kinds.iter().map(|kind| {
+        let slug = kind.about().slug;
+        (
+            slug,
+            RefOr::Ref(Ref::new(format!("#/components/examples/{slug}"))),
+        )
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Schema::from(schema)))
+        .examples_from_iter(examples)
+        .build();
+    let mut headers = OF_EVERY_ANSWER.to_vec();
+    headers.extend(kinds.iter().filter_map(|kind| match kind {
+        ProblemType::MethodNotAllowed => Some("Allow"),
+        ProblemType::EmailAlreadyRegistered => Some("Idempotent-Replayed"),
+        kind => kind.has_retry_after().then_some("Retry-After"),
+    }));
+    let response = ResponseBuilder::new()
+        .description(description.join("\n\n"))
+        .content(MEDIA_TYPE, content);
+    headers
+        .into_iter()
+        .fold(response, |response, name| {
+            response.header_ref(name, Ref::new(format!("#/components/headers/{name}")))
+        })
+        .build()
+}
+
+fn parameter(name: &'static str, description: &str, example: &str) -> (String, RefOr<Parameter>) {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(
+            // Any text at all: what can't be taken is no error. The example is in the schema, as Swagger UI
+            // fills in one that stands beside it.
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .examples([example]),
+        ))
+        .build();
+    (name.to_owned(), parameter.into())
+}
+
+/// The headers of answers.
+fn headers() -> BTreeMap<String, RefOr<Header>> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let id = || {
+        text()
+            .min_length(Some(1))
+            .max_length(Some(128))
+            .pattern(Some("^[!-~]+$"))
+    };
+    [
+        header(
+            REQUEST_ID,
+            true,
+            "The id of the request, which the log has too: the client's own where it was taken.",
+            id(),
+            json!(EXAMPLE_ID),
+        ),
+        header(
+            CORRELATION_ID,
+            true,
+            "The id of what the request is part of: the client's own where it was taken, else the \
+             request id.",
+            id(),
+            json!(EXAMPLE_ID),
+        ),
+        header(
+            TRACE_ANSWER,
+            false,
+            "The trace, and in it the span of this request, by which its log lines are found; in the form of \
+             `traceparent`. On every answer but those to bytes that are no HTTP.",
+            text().pattern(Some("^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")),
+            json!("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
+        ),
+        header(
+            "Location",
+            true,
+            "Where the user is: `/users/{id}`.",
+            text().pattern(Some("^/users/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")),
+            json!("/users/01a1fcd0-39d9-7edf-9953-1bfef046d2c7"),
+        ),
+        header(
+            "Idempotent-Replayed",
+            false,
+            "`true` where the answer was given before, to the same request with the same key.",
+            text().enum_values(Some(["true"])),
+            json!("true"),
+        ),
+        header(
+            "Retry-After",
+            false,
+            "Whole seconds to wait before the next try. On every `request-in-progress`, `rate-limited`, \
+             `overloaded` and `unavailable`.",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1)),
+            json!(1),
+        ),
+        header(
+            "Allow",
+            true,
+            "The methods that the path has.",
+            text().enum_values(Some(["GET, HEAD", "POST"])),
+            json!("POST"),
+        ),
+    ]
+    .into()
+}
+
+fn header(
+    name: &'static str,
+    is_always_there: bool,
+    description: &str,
+    schema: ObjectBuilder,
+    example: Value,
+) -> (String, RefOr<Header>) {
+    let header = HeaderBuilder::new()
+        .description(Some(description))
+        .schema(Some(schema))
+        .example(Some(example))
+        // utoipa's headers have no place of their own for this member.
+        .extensions(Some(Extensions::from_iter([("required", is_always_there)])))
+        .build();
+    (name.to_owned(), header.into())
 }

@@ -1,7 +1,8 @@
 //! Problem details (RFC 9457): the one way in which an error leaves the service.
 //!
 //! To add one, add a variant to [`ProblemType`] and its row in [`ProblemType::about`]; the
-//! compiler asks for the rest. Its slug is then part of the HTTP contract.
+//! compiler asks for the rest. Its slug is then part of the HTTP contract. Name it in the OpenAPI
+//! attributes of the operations that answer it; a test asks for at least one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,6 +12,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use super::context;
 use crate::domain::{Answer, StoreError};
@@ -73,8 +75,12 @@ pub struct About {
     pub status: StatusCode,
     /// The `title`, the same for each occurrence.
     pub title: &'static str,
-    /// What it means and what to do, for the page at `/problems/{slug}`.
-    pub explanation: &'static str,
+    /// What has happened, in general. Names are in backticks, here and in the advice.
+    pub meaning: &'static str,
+    /// What the author of a client is to do.
+    pub advice: &'static str,
+    /// A `detail` as an answer may have it.
+    pub detail: &'static str,
 }
 
 impl ProblemType {
@@ -103,167 +109,276 @@ impl ProblemType {
         Self::NotReady,
     ];
 
-    /// What is fixed about this kind.
+    /// What is fixed about this kind. Its page, at `/problems/{slug}`, and the OpenAPI document show it all.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "it is a table")]
     pub const fn about(self) -> About {
-        const fn row(
-            slug: &'static str,
-            status: StatusCode,
-            title: &'static str,
-            explanation: &'static str,
-        ) -> About {
-            About {
-                slug,
-                status,
-                title,
-                explanation,
-            }
-        }
         match self {
-            Self::MalformedRequest => row(
-                "malformed-request",
-                StatusCode::BAD_REQUEST,
-                "The request could not be read",
-                "The request line, a header or the JSON body is not well-formed, has a field \
-                 twice, or has a field that is not known. Nothing was done. Correct the request \
-                 and send it again.",
-            ),
-            Self::InvalidParameter => row(
-                "invalid-parameter",
-                StatusCode::BAD_REQUEST,
-                "A query parameter is not valid",
-                "A parameter in the query string breaks its rule. The detail names it. A cursor \
-                 is valid only as it was given in next_cursor.",
-            ),
-            Self::IdempotencyKeyInvalid => row(
-                "idempotency-key-invalid",
-                StatusCode::BAD_REQUEST,
-                "The Idempotency-Key is no key",
-                "Send the header once, with 1 to 255 characters of visible ASCII, bare or as a \
-                 string in double quotes. Nothing was done.",
-            ),
-            Self::IdempotencyKeyMissing => row(
-                "idempotency-key-missing",
-                StatusCode::BAD_REQUEST,
-                "An Idempotency-Key is required",
-                "This service wants every signup to have the header Idempotency-Key: a new one \
-                 for each signup, the same for each try. Nothing was done.",
-            ),
-            Self::NotFound => row(
-                "not-found",
-                StatusCode::NOT_FOUND,
-                "Nothing is here",
-                "No resource has this path. The paths are listed in /openapi.json.",
-            ),
-            Self::UserNotFound => row(
-                "user-not-found",
-                StatusCode::NOT_FOUND,
-                "There is no such user",
-                "No user has this id. Ids are UUIDs in their hyphenated form.",
-            ),
-            Self::MethodNotAllowed => row(
-                "method-not-allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                "The method is not allowed here",
-                "The path exists, but not for this method. The Allow header lists those that \
-                 it has.",
-            ),
-            Self::RequestTimeout => row(
-                "request-timeout",
-                StatusCode::REQUEST_TIMEOUT,
-                "The request did not arrive in time",
-                "The head or the body of the request was not complete within the time limit. \
-                 Nothing was done.",
-            ),
-            Self::EmailAlreadyRegistered => row(
-                "email-already-registered",
-                StatusCode::CONFLICT,
-                "The address has an account",
-                "One address has one account, and this one has it already. Addresses are \
-                 compared in lower case.",
-            ),
-            Self::RequestInProgress => row(
-                "request-in-progress",
-                StatusCode::CONFLICT,
-                "The same request is still running",
-                "A request with this Idempotency-Key has not ended yet. Send this one again, \
-                 with the same key, after the seconds in Retry-After.",
-            ),
-            Self::PayloadTooLarge => row(
-                "payload-too-large",
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "The body is too large",
-                "The body is over the limit of 16 KiB. Nothing was done.",
-            ),
-            Self::UnsupportedMediaType => row(
-                "unsupported-media-type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The body is not JSON",
-                "Send the body as JSON, with the header Content-Type: application/json.",
-            ),
-            Self::ValidationFailed => row(
-                "validation-failed",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "Fields break their rules",
-                "The errors member lists every field that breaks its rule, with a code for \
-                 programs and a detail for people. Nothing was done.",
-            ),
-            Self::IdempotencyKeyReused => row(
-                "idempotency-key-reused",
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The Idempotency-Key was used with another request",
-                "A key names one request, and another one had it within the last 24 hours. \
-                 Nothing was done. Use a new key for a new request.",
-            ),
-            Self::IdempotencyKeyExhausted => row(
-                "idempotency-key-exhausted",
-                StatusCode::TOO_MANY_REQUESTS,
-                "The Idempotency-Key was used with too many other requests",
-                "The key came with so many different requests that it is refused until it \
-                 expires. Nothing was done. Use a new key for a new request.",
-            ),
-            Self::RateLimited => row(
-                "rate-limited",
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests from this address",
-                "So many requests came from the address of the client that more are refused for \
-                 a while. Nothing was done. Wait for Retry-After and send it again.",
-            ),
-            Self::HeadersTooLarge => row(
-                "headers-too-large",
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The head of the request is too large",
-                "The request line and the headers together are over the limit of 128 KiB, or \
-                 there are more than 96 headers.",
-            ),
-            Self::Internal => row(
-                "internal-error",
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The service made a mistake",
-                "Something went wrong that is not the client's doing. Give the request id to \
-                 those who run the service: the log has the reason under it.",
-            ),
-            Self::Overloaded => row(
-                "overloaded",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too much work is waiting",
-                "Nothing was done. Try again after the seconds in Retry-After.",
-            ),
-            Self::Unavailable => row(
-                "unavailable",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service cannot answer now",
-                "The store can't be reached, or the answer did not come in time, so that the \
-                 outcome is not known. Try again after the seconds in Retry-After.",
-            ),
-            Self::NotReady => row(
-                "not-ready",
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The service is not ready",
-                "A check of readiness does not hold. The checks member has each check with its \
-                 status and figure.",
-            ),
+            Self::MalformedRequest => About {
+                slug: "malformed-request",
+                status: StatusCode::BAD_REQUEST,
+                title: "The request could not be read",
+                meaning: "The request line, a header or the JSON body is not well-formed; or \
+                          the body is no object, or has a field twice, of a wrong type, or \
+                          that is not known. Nothing was done.",
+                advice: "Correct the request. The detail says what could not be read and, for \
+                         a body, at which line and column. Sent again as it is, it gets the \
+                         same answer.",
+                detail: "A field is not known, at line 1, column 21.",
+            },
+            Self::InvalidParameter => About {
+                slug: "invalid-parameter",
+                status: StatusCode::BAD_REQUEST,
+                title: "A query parameter is not valid",
+                meaning: "A parameter in the query string breaks its rule, or stands twice.",
+                advice: "Correct the parameter that the detail names. `limit` is a whole \
+                         number from 1 to 100. A cursor is valid only as `next_cursor` gave \
+                         it: do not make or change one. Send a plus sign in an address as \
+                         `%2B`.",
+                detail: "limit must be a whole number from 1 to 100.",
+            },
+            Self::IdempotencyKeyInvalid => About {
+                slug: "idempotency-key-invalid",
+                status: StatusCode::BAD_REQUEST,
+                title: "The Idempotency-Key is no key",
+                meaning: "The header `Idempotency-Key` is empty, too long, has characters \
+                          that it must not have, or stands twice. Nothing was done.",
+                advice: "Send the header once, with 1 to 255 characters of visible ASCII, \
+                         bare or as a string in double quotes. A random UUID will do.",
+                detail: "The Idempotency-Key is empty.",
+            },
+            Self::IdempotencyKeyMissing => About {
+                slug: "idempotency-key-missing",
+                status: StatusCode::BAD_REQUEST,
+                title: "An Idempotency-Key is required",
+                meaning: "This service is set up to want the header `Idempotency-Key` on \
+                          every signup, and there was none. Nothing was done.",
+                advice: "Send the header `Idempotency-Key`: a new random UUID for each \
+                         signup, and the same one for each try of it.",
+                detail: "Send an Idempotency-Key: a new one for each signup, the same for \
+                         each try.",
+            },
+            Self::NotFound => About {
+                slug: "not-found",
+                status: StatusCode::NOT_FOUND,
+                title: "Nothing is here",
+                meaning: "No resource has this path.",
+                advice: "Compare the path with those in `/openapi.json`. Paths have no slash \
+                         at their end, and upper case counts.",
+                detail: "No resource has this path.",
+            },
+            Self::UserNotFound => About {
+                slug: "user-not-found",
+                status: StatusCode::NOT_FOUND,
+                title: "There is no such user",
+                meaning: "No user has this id.",
+                advice: "Use the id that signup gave, a UUID in its hyphenated form. Right \
+                         after a signup, a service that reads from a replica may not know the \
+                         user yet: try again after a moment.",
+                detail: "No user has this id.",
+            },
+            Self::MethodNotAllowed => About {
+                slug: "method-not-allowed",
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                title: "The method is not allowed here",
+                meaning: "The path exists, but not for this method.",
+                advice: "Use one of the methods in the header `Allow`.",
+                detail: "Allowed here: POST.",
+            },
+            Self::RequestTimeout => About {
+                slug: "request-timeout",
+                status: StatusCode::REQUEST_TIMEOUT,
+                title: "The request did not arrive in time",
+                meaning: "The head or the body of the request was not complete within the \
+                          time limit. Nothing was done, and the connection closes.",
+                advice: "Send the request again on a new connection, all of it at once.",
+                detail: "The body took over 5000 ms to arrive.",
+            },
+            Self::EmailAlreadyRegistered => About {
+                slug: "email-already-registered",
+                status: StatusCode::CONFLICT,
+                title: "The address has an account",
+                meaning: "One address has one account, and this one has it already. Addresses \
+                          are compared in lower case, so that `Ada@example.org` is \
+                          `ada@example.org`.",
+                advice: "Ask for another address. If an earlier try of this signup got no \
+                         certain answer, the account may be its own: send an \
+                         `Idempotency-Key` with each signup, and a later try with the same \
+                         key tells.",
+                detail: "The address has an account already.",
+            },
+            Self::RequestInProgress => About {
+                slug: "request-in-progress",
+                status: StatusCode::CONFLICT,
+                title: "The same request is still running",
+                meaning: "A request with this `Idempotency-Key` has not ended yet. This one \
+                          did nothing.",
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
+                         again with the same key. It then gets the answer of the first.",
+                detail: "A request of this Idempotency-Key is still running.",
+            },
+            Self::PayloadTooLarge => About {
+                slug: "payload-too-large",
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                title: "The body is too large",
+                meaning: "The body is over the limit of 16 KiB (16,384 bytes). The rest was \
+                          not read, nothing was done, and the connection closes.",
+                advice: "Send a smaller body. No signup that keeps the rules of its fields \
+                         needs as much.",
+                detail: "The body is over 16384 bytes.",
+            },
+            Self::UnsupportedMediaType => About {
+                slug: "unsupported-media-type",
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                title: "The body is not JSON",
+                meaning: "The header `Content-Type` is missing, stands twice or is not \
+                          `application/json`; or the body has a `Content-Encoding`. Nothing \
+                          was done, and the connection closes.",
+                advice: "Send the body as JSON, uncompressed, with the header `Content-Type: \
+                         application/json`.",
+                detail: "Send the body with the header Content-Type: application/json.",
+            },
+            Self::ValidationFailed => About {
+                slug: "validation-failed",
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                title: "Fields break their rules",
+                meaning: "The body could be read, and fields in it break their rules. Nothing \
+                          was done.",
+                advice: "Correct every field that the member `errors` lists: all of them are \
+                         there at once. `pointer` says which field; `code` is for programs \
+                         and does not change; `detail` is for people.",
+                detail: "2 fields break their rules.",
+            },
+            Self::IdempotencyKeyReused => About {
+                slug: "idempotency-key-reused",
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                title: "The Idempotency-Key was used with another request",
+                meaning: "A key names one request, and another one had it within the last 24 \
+                          hours. Nothing was done.",
+                advice: "Use a new key for a new signup. To try the earlier signup again, \
+                         send exactly its values.",
+                detail: "This Idempotency-Key was used with another request.",
+            },
+            Self::IdempotencyKeyExhausted => About {
+                slug: "idempotency-key-exhausted",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                title: "The Idempotency-Key was used with too many other requests",
+                meaning: "The key came with so many different requests that it is refused \
+                          until it expires. Nothing was done.",
+                advice: "Use a new key for each signup. Look for a client that sends the same \
+                         key with everything.",
+                detail: "This Idempotency-Key came with too many different requests.",
+            },
+            Self::RateLimited => About {
+                slug: "rate-limited",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                title: "Too many requests from this address",
+                meaning: "So many signups came from the network address of the client that \
+                          more are refused for a while. Nothing was done.",
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
+                         again, with the same key if it has one.",
+                detail: "Too many requests came from this address. Nothing was done.",
+            },
+            Self::HeadersTooLarge => About {
+                slug: "headers-too-large",
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                title: "The head of the request is too large",
+                meaning: "The request line and the headers together are over the limit of 128 \
+                          KiB, or there are more than 96 headers. Nothing was done, and the \
+                          connection closes.",
+                advice: "Send fewer or shorter headers; look for a cookie or a header that \
+                         grows.",
+                detail: "The head of the request is too large",
+            },
+            Self::Internal => About {
+                slug: "internal-error",
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                title: "The service made a mistake",
+                meaning: "Something went wrong that is not the client's doing. What was asked \
+                          for may or may not have been done.",
+                advice: "Give the `request_id` to those who run the service: the log has the \
+                         reason under it. A signup with an `Idempotency-Key` can be sent \
+                         again with the same key without harm.",
+                detail: "The service made a mistake. The log has the reason under the request \
+                         id.",
+            },
+            Self::Overloaded => About {
+                slug: "overloaded",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: "Too much work is waiting",
+                meaning: "More passwords wait to be hashed than can be done in time. Nothing \
+                          was done.",
+                advice: "Wait for the seconds in `Retry-After` and a random part more, and \
+                         send the same request again. Double the wait when it happens again.",
+                detail: "Too many signups are waiting. Nothing was done.",
+            },
+            Self::Unavailable => About {
+                slug: "unavailable",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: "The service cannot answer now",
+                meaning: "The database can't be reached, or the answer did not come in time. \
+                          Of a signup the outcome is then not known: the account may have \
+                          been made.",
+                advice: "Wait for the seconds in `Retry-After`, and send the same request \
+                         again. A signup with an `Idempotency-Key`, sent again with the same \
+                         key, gets a certain answer. Without a key, an answer that the \
+                         address has an account may be about your own earlier try.",
+                detail: "The service cannot answer now. Try again shortly.",
+            },
+            Self::NotReady => About {
+                slug: "not-ready",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: "The service is not ready",
+                meaning: "A check of readiness does not hold. Only `/ready` answers this.",
+                advice: "Send requests elsewhere, and ask again later. The member `checks` \
+                         has each check with its status and figure: those that are `failed` \
+                         or `timed_out` are the reason.",
+                detail: "A check does not hold; see checks.",
+            },
+        }
+    }
+
+    /// The `type` of its problems: the path of the page that explains it.
+    #[must_use]
+    pub fn path(self) -> String {
+        format!("/problems/{}", self.about().slug)
+    }
+
+    /// Whether its answers have `Retry-After`.
+    #[must_use]
+    pub const fn has_retry_after(self) -> bool {
+        matches!(
+            self,
+            Self::RequestInProgress | Self::RateLimited | Self::Overloaded | Self::Unavailable
+        )
+    }
+
+    /// One of its kind, for those who read.
+    #[must_use]
+    pub fn example(self) -> Problem {
+        let problem = Problem::new(self, self.about().detail);
+        match self {
+            Self::ValidationFailed => Problem::validation(vec![
+                FieldError {
+                    pointer: "/name",
+                    code: "required",
+                    detail: "Must not be empty.".into(),
+                },
+                FieldError {
+                    pointer: "/email",
+                    code: "invalid_email",
+                    detail: "Must be an e-mail address such as ada@example.org.".into(),
+                },
+            ]),
+            Self::NotReady => problem.with_checks(serde_json::json!({
+                "running": {"status": "ok", "duration_ms": 0.0},
+                "database": {"status": "failed", "duration_ms": 5.875, "detail": "read-only"},
+                "migrations": {"status": "ok", "duration_ms": 6.311, "pending": 0},
+                "cpu": {"status": "ok", "duration_ms": 4.236, "used_percent": 12.5},
+                "memory": {"status": "ok", "duration_ms": 4.236, "used_percent": 4.1},
+                "disk": {"status": "ok", "duration_ms": 4.236, "used_percent": 73.3},
+            })),
+            _ => problem,
         }
     }
 }
@@ -272,10 +387,10 @@ impl ProblemType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) to the field.
-    #[schema(example = "/email")]
+    #[schema(format = "json-pointer", example = "/email")]
     pub pointer: &'static str,
     /// A short word for programs; does not change.
-    #[schema(example = "invalid_email")]
+    #[schema(pattern = "^[a-z_]+$", example = "invalid_email")]
     pub code: &'static str,
     /// One sentence for people.
     #[schema(example = "Must be an e-mail address such as ada@example.org.")]
@@ -298,28 +413,50 @@ pub struct Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// Where this kind of problem is explained: `/problems/<slug>`.
+    /// Where this kind of problem is explained: `/problems/<slug>`, a page of this service. It does not
+    /// change.
     #[serde(rename = "type")]
-    #[schema(example = "/problems/validation-failed")]
+    #[schema(schema_with = type_schema)]
     kind: String,
     /// The kind in a few words.
     #[schema(example = "Fields break their rules")]
     title: &'a str,
     /// The HTTP status.
-    #[schema(example = 422)]
+    #[schema(example = 422, minimum = 400, maximum = 599)]
     status: u16,
     /// What happened this time.
     #[schema(example = "1 field breaks its rule.")]
     detail: &'a str,
-    /// The id under which the log has more.
+    /// The id under which the log has more: the `X-Request-ID` of the answer; of the first answer where
+    /// one is replayed.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = json!(EXAMPLE_ID))]
     request_id: &'a str,
-    /// Each field that breaks its rule; only where the status is 422.
+    /// Each field that breaks its rule; only with `validation-failed`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(min_items = 1)]
     errors: &'a [FieldError],
-    /// Each check of readiness; only in the answer of `/ready`.
+    /// Each check of readiness; only with `not-ready`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object)]
     checks: Option<&'a serde_json::Value>,
+}
+
+/// A request id, for examples.
+pub const EXAMPLE_ID: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
+
+/// Every `type` there is.
+fn type_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(utoipa::openapi::SchemaFormat::Custom(
+            "uri-reference".to_owned(),
+        )))
+        .description(Some(
+            "Where this kind of problem is explained: `/problems/<slug>`, a page of this service. It \
+             does not change.",
+        ))
+        .enum_values(Some(ProblemType::ALL.map(ProblemType::path)))
+        .build()
 }
 
 impl Problem {
@@ -399,23 +536,29 @@ impl Problem {
         self
     }
 
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// Never: it has only strings and numbers.
+    /// What the body says.
     #[must_use]
-    pub fn body(&self, request_id: &str) -> String {
+    pub fn members<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
         let about = self.kind.about();
-        let body = ProblemBody {
-            kind: format!("/problems/{}", about.slug),
+        ProblemBody {
+            kind: self.kind.path(),
             title: about.title,
             status: about.status.as_u16(),
             detail: &self.detail,
             request_id,
             errors: &self.errors,
             checks: self.checks.as_ref(),
-        };
-        serde_json::to_string(&body).expect("a problem has only strings and numbers")
+        }
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// Never: it has only strings and numbers.
+    #[must_use]
+    pub fn body(&self, request_id: &str) -> String {
+        serde_json::to_string(&self.members(request_id))
+            .expect("a problem has only strings and numbers")
     }
 }
 
@@ -513,6 +656,8 @@ mod tests {
         for kind in ProblemType::ALL {
             assert!(kind.about().status.as_u16() >= 400, "{kind:?}");
         }
+        let statuses = ProblemType::ALL.map(|kind| kind.about().status);
+        assert!(statuses.is_sorted(), "{statuses:?}");
     }
 
     #[test]

@@ -1,40 +1,130 @@
-//! A user, as every answer shows one.
+//! A user, as every answer shows one, and how the OpenAPI document describes the values in it.
+
+use std::borrow::Cow;
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::UserView;
 
 /// A user. Never has a password or a hash.
 #[derive(Serialize, ToSchema)]
 pub struct User<'a> {
-    /// A UUIDv7.
-    #[schema(format = "uuid", example = "0190a6e2-7d3c-7a4b-8c5d-6e7f80910213")]
-    id: String,
+    /// A UUIDv7, in lower case and with hyphens. It sorts by the time of signup.
+    #[schema(format = "uuid", example = json!(EXAMPLE.0))]
+    id: Cow<'a, str>,
     /// The name given at signup.
-    #[schema(example = "Ada Lovelace")]
+    #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.1))]
     name: &'a str,
     /// The address as it was typed.
-    #[schema(format = "email", example = "Ada@example.org")]
+    #[schema(value_type = EmailAddress)]
     email: &'a str,
     /// What to call the user; the name unless signup said otherwise.
-    #[schema(example = "Ada")]
+    #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.3))]
     display_name: &'a str,
-    /// RFC 3339, UTC, microseconds.
-    #[schema(format = "date-time", example = "2026-11-21T09:30:00.123456Z")]
-    created_at: String,
+    /// RFC 3339, in UTC, with six digits of microseconds.
+    #[schema(
+        format = "date-time",
+        pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+        example = json!(EXAMPLE.4)
+    )]
+    created_at: Cow<'a, str>,
+}
+
+/// Whom the examples show.
+const EXAMPLE: (&str, &str, &str, &str, &str) = (
+    "01a1fcd0-39d9-7edf-9953-1bfef046d2c7",
+    "Ada Lovelace",
+    "Ada@example.org",
+    "Ada",
+    "2026-11-21T06:34:27.161988Z",
+);
+
+impl User<'static> {
+    /// The user of the examples.
+    #[must_use]
+    pub const fn example() -> Self {
+        let (id, name, email, display_name, created_at) = EXAMPLE;
+        Self {
+            id: Cow::Borrowed(id),
+            name,
+            email,
+            display_name,
+            created_at: Cow::Borrowed(created_at),
+        }
+    }
 }
 
 impl<'a> From<&'a UserView> for User<'a> {
     fn from(user: &'a UserView) -> Self {
         Self {
-            id: user.id.to_string(),
+            id: user.id.to_string().into(),
             name: &user.name,
             email: &user.email,
             display_name: &user.display_name,
             created_at: user
                 .created_at
-                .to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+                .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+                .into(),
         }
+    }
+}
+
+/// The schema of [`Email`](crate::domain::Email).
+pub struct EmailAddress;
+
+impl PartialSchema for EmailAddress {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("idn-email".to_owned())))
+            .max_length(Some(254))
+            // The local part; an @; letters, digits, dots and hyphens, and whatever is not ASCII.
+            .pattern(Some(
+                r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[^\u0000-,/:-@\[-`{-\u007f]+$",
+            ))
+            .description(Some(
+                "An e-mail address: at most 254 octets, at most 64 of them before the @. Before the @ it is \
+                 ASCII, without quotes and spaces; behind it is a domain name, which may be international.",
+            ))
+            .examples([EXAMPLE.2])
+            .into()
+    }
+}
+
+impl ToSchema for EmailAddress {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("EmailAddress")
+    }
+}
+
+/// The schema of [`Name`](crate::domain::Name).
+pub struct PersonName;
+
+impl PartialSchema for PersonName {
+    fn schema() -> RefOr<Schema> {
+        // White space and control characters by their numbers: regular expressions differ in what
+        // they take for either.
+        const SPACE: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+        const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
+        let end = format!("[^{SPACE}{CONTROL}]");
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .pattern(Some(format!(
+                "^[{SPACE}]*{end}([^{CONTROL}]{{0,253}}{end})?[{SPACE}]*$"
+            )))
+            .description(Some(
+                "1 to 255 characters after white space at both ends is cut off; no control characters.",
+            ))
+            .examples([EXAMPLE.1])
+            .into()
+    }
+}
+
+impl ToSchema for PersonName {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PersonName")
     }
 }

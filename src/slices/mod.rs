@@ -5,6 +5,7 @@
 
 use utoipa::openapi::OpenApi;
 
+use crate::platform;
 use crate::slice::Slice;
 
 /// Declares each slice's module and puts it on the list. A slice gives two functions: `api`, its
@@ -26,9 +27,35 @@ slices![signup, get_user, list_users, health, metrics, docs,];
 /// The whole OpenAPI document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let mut document = crate::platform::openapi::base();
+    let mut document = platform::openapi::base();
     for slice in all() {
         document.merge((slice.api)());
     }
+    platform::openapi::complete(&mut document);
     document
+}
+
+/// The whole OpenAPI document as text, as `docs/openapi.json` has it.
+///
+/// # Panics
+/// Never: it is made of strings.
+#[must_use]
+pub fn openapi_text() -> String {
+    let text = openapi().to_pretty_json();
+    text.expect("the document is made of strings") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+        let written = std::fs::read_to_string(path).expect("docs/openapi.json");
+        assert!(
+            written == openapi_text(),
+            "docs/openapi.json is stale: run `make docs`"
+        );
+    }
 }

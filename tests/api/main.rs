@@ -2,6 +2,7 @@
 
 mod command_line;
 mod context;
+mod docs;
 mod harness;
 mod hashing;
 mod hostile;

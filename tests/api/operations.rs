@@ -1,11 +1,10 @@
-//! `/health`, `/ready`, `/metrics`, `/openapi.json`, `/docs` and `/problems/{slug}`.
+//! `/health`, `/ready` and `/metrics`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use rstest::rstest;
 use serde_json::Value;
-use signup_service::platform::problem::ProblemType;
 
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, Service, problem, run,
@@ -215,75 +214,4 @@ async fn metrics_name_routes_and_never_paths(#[values(Sqlite, Postgres)] backend
         !text.contains("secret") && !text.contains("example.org"),
         "{text}"
     );
-}
-
-#[rstest]
-#[tokio::test]
-async fn the_document_lists_every_route_and_problem(#[values(Sqlite, Postgres)] backend: Backend) {
-    let service = Service::start(backend).await;
-    let document: Value = service
-        .get("/openapi.json")
-        .await
-        .json()
-        .await
-        .expect("JSON");
-    assert_eq!(document["openapi"], "3.1.0");
-    for path in [
-        "/docs",
-        "/health",
-        "/metrics",
-        "/openapi.json",
-        "/problems/{slug}",
-        "/ready",
-        "/signup",
-        "/users",
-        "/users/{id}",
-    ] {
-        assert!(document["paths"][path].is_object(), "{path}");
-    }
-    let printed = run(&["openapi"], &[]);
-    let printed: Value = serde_json::from_str(&printed.stdout).expect("JSON");
-    assert_eq!(printed, document);
-    for kind in ProblemType::ALL {
-        let about = kind.about();
-        let response = service.get(&format!("/problems/{}", about.slug)).await;
-        assert_eq!(response.status(), 200);
-        let page = response.text().await.expect("text");
-        assert!(
-            page.contains(about.title) && page.contains(about.explanation),
-            "{page}"
-        );
-    }
-    problem(service.get("/problems/no-such").await, 404, "not-found").await;
-}
-
-#[rstest]
-#[tokio::test]
-async fn the_docs_page_loads_nothing_from_elsewhere(#[values(Sqlite, Postgres)] backend: Backend) {
-    let service = Service::start(backend).await;
-    let page = service.get("/docs").await.text().await.expect("text");
-    assert!(
-        !page.contains("http://") && !page.contains("https://"),
-        "{page}"
-    );
-    let assets: Vec<&str> = page
-        .split(['"'])
-        .filter(|part| part.starts_with("/docs/"))
-        .collect();
-    assert!(assets.len() >= 4, "{assets:?}");
-    for asset in assets {
-        let response = service.get(asset).await;
-        assert_eq!(response.status(), 200, "{asset}");
-        assert!(
-            !response.bytes().await.expect("a body").is_empty(),
-            "{asset}"
-        );
-    }
-    let start = service
-        .get("/docs/swagger-initializer.js")
-        .await
-        .text()
-        .await
-        .expect("text");
-    assert!(start.contains("/openapi.json"), "{start}");
 }

@@ -1,6 +1,8 @@
-//! `GET /openapi.json`, `GET /docs` and `GET /problems/{slug}`: what the service says of itself.
+//! `GET /openapi.json`, `GET /docs`, `GET /problems` and `GET /problems/{slug}`: what the service says of
+//! itself.
 
 mod endpoint;
+mod pages;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ pub fn routes(_: &Platform) -> Routes {
             .service(resource("/openapi.json", Methods::Get, endpoint::openapi))
             .service(resource("/docs", Methods::Get, endpoint::page))
             .service(resource("/docs/{file}", Methods::Get, endpoint::asset))
+            .service(resource("/problems", Methods::Get, endpoint::problem_list))
             .service(resource(
                 "/problems/{slug}",
                 Methods::Get,

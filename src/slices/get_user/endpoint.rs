@@ -1,14 +1,17 @@
 //! HTTP in and out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use utoipa::OpenApi;
+use utoipa::openapi::{RefOr, Response};
+use utoipa::{IntoResponses, OpenApi};
 
 use super::store::UserStore;
 use crate::domain::UserId;
-use crate::platform::problem::{Problem, ProblemBody, ProblemType};
+use crate::platform::openapi::problems;
+use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::representation::User;
 
 /// What the endpoint needs.
@@ -20,13 +23,18 @@ pub struct Endpoint {
 #[utoipa::path(
     get,
     path = "/users/{id}",
+    operation_id = "get_user",
     tag = "users",
-    params(("id" = String, Path, format = "uuid", description = "The id that signup gave.")),
+    params((
+        "id" = String,
+        Path,
+        format = "uuid",
+        description = "The id that signup gave, with its hyphens, in either case.",
+        example = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7"
+    )),
     responses(
-        (status = 200, description = "The user.", body = User),
-        (status = 404, description = "There is no such user.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store can't be reached.", body = ProblemBody, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "Seconds to wait before the next try."))),
+        (status = 200, description = "The user.", body = User, example = json!(User::example())),
+        Problems,
     )
 )]
 pub async fn get_user(
@@ -42,6 +50,15 @@ pub async fn get_user(
     match endpoint.store.by_id(id).await? {
         Some(user) => Ok(HttpResponse::Ok().json(User::from(&user))),
         None => Err(not_found()),
+    }
+}
+
+/// What a look-up may be refused with.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[ProblemType::UserNotFound, ProblemType::Unavailable])
     }
 }
 

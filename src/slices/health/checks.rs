@@ -51,17 +51,19 @@ pub struct Check {
     /// How it went.
     status: Status,
     /// How long it took.
-    #[schema(example = 0.7)]
+    #[schema(minimum = 0, example = 0.7)]
     duration_ms: f64,
     /// How full, from 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 41.5)]
+    #[schema(nullable = false, minimum = 0, maximum = 100, example = 41.5)]
     used_percent: Option<f64>,
     /// Migrations that are not applied.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 0)]
     pending: Option<usize>,
     /// Why it does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "read-only")]
     detail: Option<String>,
 }
 
@@ -76,6 +78,7 @@ pub struct Report {
     migrations: Check,
     /// Redis takes writes. Never fails: the service does without. Missing where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     redis: Option<Check>,
     /// How busy the cores are. Never fails: a busy service is a ready one.
     cpu: Check,

@@ -1,14 +1,17 @@
 //! HTTP out.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::openapi::{RefOr, Response};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::checks::{Check, Checks, Report, Status};
 use crate::platform::metrics::Metrics;
+use crate::platform::openapi::{OfEveryRequest, problems};
 use crate::platform::problem::{Problem, ProblemType};
 
 /// What the endpoints need.
@@ -48,8 +51,22 @@ pub struct Ready {
 #[utoipa::path(
     get,
     path = "/health",
+    operation_id = "health",
     tag = "operations",
-    responses((status = 200, description = "The process lives.", body = Health))
+    responses(
+        (
+            status = 200,
+            description = "The process lives.",
+            body = Health,
+            example = json!({
+                "status": "ok",
+                "service": "signup-service",
+                "version": "0.1.0",
+                "uptime_seconds": 42,
+            })
+        ),
+        OfEveryRequest,
+    )
 )]
 pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
     HttpResponse::Ok().json(Health {
@@ -64,10 +81,31 @@ pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
 #[utoipa::path(
     get,
     path = "/ready",
+    operation_id = "ready",
     tag = "operations",
     responses(
-        (status = 200, description = "The service can serve.", body = Ready),
-        (status = 503, description = "It can't. The problem has the member `checks`, as above.", content_type = "application/problem+json", body = crate::platform::problem::ProblemBody),
+        (
+            status = 200,
+            description = "The service can serve.",
+            body = Ready,
+            example = json!({
+                "status": "ready",
+                "checks": {
+                    "running": {"status": "ok", "duration_ms": 0.0},
+                    "database": {"status": "ok", "duration_ms": 1.266},
+                    "migrations": {"status": "ok", "duration_ms": 0.78, "pending": 0},
+                    "redis": {
+                        "status": "degraded",
+                        "duration_ms": 0.0,
+                        "detail": "signups go on without it",
+                    },
+                    "cpu": {"status": "ok", "duration_ms": 3.325, "used_percent": 47.5},
+                    "memory": {"status": "ok", "duration_ms": 3.325, "used_percent": 3.7},
+                    "disk": {"status": "ok", "duration_ms": 3.325, "used_percent": 76.5},
+                },
+            })
+        ),
+        Problems,
     )
 )]
 pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
@@ -84,6 +122,15 @@ pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
         Problem::new(ProblemType::NotReady, "A check does not hold; see checks.")
             .with_checks(checks),
     )
+}
+
+/// What readiness may be refused with.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[ProblemType::Unavailable, ProblemType::NotReady])
+    }
 }
 
 #[derive(OpenApi)]

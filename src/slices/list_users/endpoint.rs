@@ -1,17 +1,20 @@
 //! HTTP in and out: the query string, the pages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
+use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::cursor;
 use super::store::{Position, UserDirectory};
 use crate::domain::Email;
-use crate::platform::problem::{Problem, ProblemBody, ProblemType};
-use crate::platform::representation::User;
+use crate::platform::openapi::problems;
+use crate::platform::problem::{Problem, ProblemType};
+use crate::platform::representation::{EmailAddress, User};
 
 /// Users on a page where the client does not say.
 const DEFAULT_LIMIT: u32 = 20;
@@ -25,37 +28,85 @@ pub struct Endpoint {
 
 /// A page of users, or the one that a look-up found.
 #[derive(Serialize, ToSchema)]
+pub struct Users<'a> {
+    /// Newest first; of a look-up by address one user or none.
+    #[schema(max_items = 100)]
+    users: Vec<User<'a>>,
+    /// Where the next page begins; null on the last page. A look-up by address does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_")]
+    next_cursor: Option<NextCursor>,
+}
+
+/// What comes behind a page.
+#[derive(Serialize)]
 #[serde(untagged)]
-pub enum Users<'a> {
-    /// A page of the list.
-    Page {
-        /// Newest first.
-        users: Vec<User<'a>>,
-        /// Where the next page begins; null on the last page.
-        next_cursor: Option<String>,
-    },
-    /// What a look-up by address found.
-    Found {
-        /// One user or none.
-        users: Vec<User<'a>>,
-    },
+enum NextCursor {
+    Page(String),
+    Nothing,
 }
 
 /// Users, newest first, or the one with an address.
+///
+/// Without `email` it is a page of all users: go on with `next_cursor` until it is null. With `email` it is
+/// the user whose address this is, or nobody; `limit` and `cursor` must then be valid, and have no effect.
+/// Parameters that are not known are ignored; one that stands twice is refused.
 #[utoipa::path(
     get,
     path = "/users",
+    operation_id = "list_users",
     tag = "users",
     params(
-        ("email" = Option<String>, Query, description = "Only the user with this address, compared as signup does. A plus sign must be sent as %2B."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Users on the page; 20 where it is left out."),
-        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before."),
+        (
+            "email" = Option<EmailAddress>,
+            Query,
+            description = "Only the user with this address, compared as signup does. A plus sign must be sent \
+                as `%2B`."
+        ),
+        (
+            "limit" = inline(Option<Limit>),
+            Query,
+            description = "Users on the page."
+        ),
+        (
+            "cursor" = inline(Option<Cursor>),
+            Query,
+            description = "The `next_cursor` of the page before, as it was given. Left out, the page is the \
+                first."
+        ),
     ),
     responses(
-        (status = 200, description = "The users.", body = Users),
-        (status = 400, description = "A parameter breaks its rule.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store can't be reached.", body = ProblemBody, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "Seconds to wait before the next try."))),
+        (
+            status = 200,
+            description = "The users.",
+            links(
+                ("next_page" = (
+                    operation_id = "list_users",
+                    parameters(("cursor" = "$response.body#/next_cursor")),
+                    description = "The next page, unless `next_cursor` is null."
+                ))
+            ),
+            body = Users,
+            examples(
+                ("page" = (
+                    summary = "A page, with more behind it",
+                    value = json!({
+                        "users": [User::example()],
+                        "next_cursor": "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_",
+                    })
+                )),
+                ("last_page" = (
+                    summary = "The last page",
+                    value = json!({"users": [User::example()], "next_cursor": null})
+                )),
+                ("found" = (
+                    summary = "The user with an address",
+                    value = json!({"users": [User::example()]})
+                )),
+                ("nobody" = (summary = "Nobody has the address", value = json!({"users": []}))),
+            )
+        ),
+        Problems,
     )
 )]
 pub async fn list_users(
@@ -65,8 +116,9 @@ pub async fn list_users(
     match Parameters::parse(request.query_string())? {
         Parameters::ByEmail(email) => {
             let user = endpoint.store.by_email(&email).await?;
-            Ok(HttpResponse::Ok().json(Users::Found {
+            Ok(HttpResponse::Ok().json(Users {
                 users: user.iter().map(User::from).collect(),
+                next_cursor: None,
             }))
         }
         Parameters::Page { limit, after } => {
@@ -75,12 +127,54 @@ pub async fn list_users(
                 .users
                 .last()
                 .filter(|_| page.has_more)
-                .map(cursor::after);
-            Ok(HttpResponse::Ok().json(Users::Page {
+                .map_or(NextCursor::Nothing, |user| {
+                    NextCursor::Page(cursor::after(user))
+                });
+            Ok(HttpResponse::Ok().json(Users {
                 users: page.users.iter().map(User::from).collect(),
-                next_cursor,
+                next_cursor: Some(next_cursor),
             }))
         }
+    }
+}
+
+/// The schema of the parameter `limit`.
+struct Limit;
+
+impl PartialSchema for Limit {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(MAX_LIMIT))
+            .default(Some(DEFAULT_LIMIT.into()))
+            .into()
+    }
+}
+
+impl ToSchema for Limit {}
+
+/// The schema of the parameter `cursor`.
+// An example beside the schema would be filled in by Swagger UI, and ask for another page than the first.
+struct Cursor;
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .examples(["AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_"])
+            .into()
+    }
+}
+
+impl ToSchema for Cursor {}
+
+/// What a list or a look-up may be refused with.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[ProblemType::InvalidParameter, ProblemType::Unavailable])
     }
 }
 
@@ -131,7 +225,7 @@ fn invalid(detail: &'static str) -> Problem {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list_users), components(schemas(Users)))]
+#[openapi(paths(list_users), components(schemas(Users, EmailAddress)))]
 struct Api;
 
 /// The slice's part of the OpenAPI document.

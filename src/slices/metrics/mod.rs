@@ -10,6 +10,7 @@ use utoipa::OpenApi;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::database::Database;
 use crate::platform::metrics::Metrics;
+use crate::platform::openapi::OfEveryRequest;
 use crate::platform::problem::Problem;
 use crate::platform::redis::Redis;
 use crate::slice::{Platform, Routes};
@@ -35,12 +36,26 @@ pub fn routes(platform: &Platform) -> Routes {
     })
 }
 
-/// The figures, for Prometheus.
+/// The figures, in Prometheus' text format.
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "get_metrics",
     tag = "operations",
-    responses((status = 200, description = "The figures.", body = String, content_type = "text/plain"))
+    responses(
+        (
+            status = 200,
+            description = "The figures.",
+            body = String,
+            content_type = "text/plain",
+            example = json!(
+                "# HELP http_requests_in_flight Requests that have no answer yet.\n\
+                 # TYPE http_requests_in_flight gauge\n\
+                 http_requests_in_flight 1\n"
+            )
+        ),
+        OfEveryRequest,
+    )
 )]
 async fn get_metrics(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
     let metrics = &endpoint.metrics;

@@ -1,5 +1,6 @@
 //! HTTP in and out: the body, its rules, the answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web::{Data, Payload};
@@ -7,7 +8,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::Span;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
+use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
 use crate::domain::{Answer, BrokenRule, Email, Name, Password, UserView};
@@ -18,8 +20,9 @@ use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::context;
 use crate::platform::crash;
 use crate::platform::metrics::{HashRefused, Metrics};
-use crate::platform::problem::{FieldError, Problem, ProblemBody, ProblemType};
-use crate::platform::representation::User;
+use crate::platform::openapi::problems;
+use crate::platform::problem::{FieldError, Problem, ProblemType};
+use crate::platform::representation::{EmailAddress, PersonName, User};
 use crate::platform::telemetry::spans;
 
 /// What the endpoint needs.
@@ -31,63 +34,105 @@ pub struct Endpoint {
     pub metrics: Metrics,
 }
 
-/// The body of a signup. It has no `Debug`: it carries a password.
-///
-/// Every field is optional here, so that all missing ones are told at once.
+// It has no `Debug`: it carries a password. Every field is optional here, so that all missing ones
+// are told at once.
+/// The body of a signup: at most 16 KiB of JSON, with no other field and none twice.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignUpRequest {
-    /// 1 to 255 characters after trimming, no control characters.
-    #[schema(
-        required = true,
-        nullable = false,
-        min_length = 1,
-        max_length = 255,
-        example = "Ada Lovelace"
-    )]
+    /// The user's name.
+    #[schema(value_type = PersonName, required = true)]
     name: Option<String>,
-    /// At most 254 octets, at most 64 of them before the @.
-    #[schema(
-        required = true,
-        nullable = false,
-        format = "email",
-        max_length = 254,
-        example = "ada@example.org"
-    )]
+    /// The user's address. One address has one account; upper case makes no other.
+    #[schema(value_type = EmailAddress, required = true)]
     email: Option<String>,
-    /// At least 8 characters and at most 1024 bytes; not among the first that an attacker would
-    /// try, nor the user's own name or address.
-    #[schema(value_type = String, required = true, format = "password", min_length = 8, max_length = 1024, example = "correct horse battery staple")]
+    /// At least 8 characters and at most 1024 bytes of UTF-8, no NUL. Not among the first that an attacker
+    /// would try, nor the user's own name or address, also in disguise. It is taken as it is: not trimmed,
+    /// not cut.
+    #[schema(
+        value_type = String,
+        required = true,
+        write_only,
+        format = "password",
+        min_length = 8,
+        max_length = 1024,
+        pattern = r"^[^\u0000]*$",
+        example = "correct horse battery staple"
+    )]
     password: Option<SecretString>,
-    /// What to call the user; the name where it is left out.
-    #[schema(min_length = 1, max_length = 255, example = "Ada")]
+    /// What to call the user; the name where it is left out or null.
+    #[schema(value_type = Option<PersonName>)]
     display_name: Option<String>,
 }
 
 /// Makes an account.
+///
+/// A 201 means that the account is on disk. With an `Idempotency-Key` a signup can be sent again without
+/// harm: it makes one account, and each try gets the same answer. Without one, after a 503 `unavailable` or a
+/// broken connection, the account may or may not have been made.
 #[utoipa::path(
     post,
     path = "/signup",
+    operation_id = "sign_up",
     tag = "signup",
     params(
-        ("Idempotency-Key" = Option<String>, Header, max_length = 257, description = "Names this signup: the same for each try of it. The first answer is kept for 24 hours and given again."),
+        (
+            "Idempotency-Key" = inline(Option<Key>),
+            Header,
+            nullable = false,
+            description = "Names this signup: a new one, such as a random UUID, for each signup, and the same \
+                for each try of it. The first answer is kept for 24 hours, unless the service is set up \
+                otherwise, and given again to the same values; with other values the key is refused. 1 to \
+                255 visible ASCII characters without comma and quotes; or a string in double quotes as RFC \
+                9651 has it, whose parameters are ignored. Optional, unless the service is set up to require \
+                it. Sent once."
+        ),
     ),
-    request_body = SignUpRequest,
-    responses(
-        (status = 201, description = "The account was made.", body = User,
-            headers(
-                ("Location" = String, description = "Where the user is: /users/{id}."),
-                ("Idempotent-Replayed" = String, description = "true where the answer was given before."),
+    request_body(
+        content = SignUpRequest,
+        content_type = "application/json",
+        description = "At most 16 KiB, without a `Content-Encoding`.",
+        examples(
+            ("required" = (
+                summary = "Only what is needed",
+                value = json!({
+                    "name": "Ada Lovelace",
+                    "email": "ada@example.org",
+                    "password": "correct horse battery staple",
+                })
             )),
-        (status = 400, description = "The body is not the JSON that is wanted, or the key is no key.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive in time.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The address has an account, or the same request is still running.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is over 16 KiB.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not JSON by its Content-Type.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "Fields break their rules, all of which are listed; or the key was used with another request.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "The client sent too many signups, or the key was used with too many other requests.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, or the outcome is unknown.", body = ProblemBody, content_type = "application/problem+json",
-            headers(("Retry-After" = u64, description = "Seconds to wait before the next try."))),
+            ("all" = (
+                summary = "Every field",
+                value = json!({
+                    "name": "Ada Lovelace",
+                    "email": "Ada@example.org",
+                    "password": "correct horse battery staple",
+                    "display_name": "Ada",
+                })
+            )),
+        )
+    ),
+    responses(
+        (
+            status = 201,
+            description = "The account was made: now, or by an earlier try with the same key.",
+            links(
+                ("user" = (
+                    operation_id = "get_user",
+                    parameters(("id" = "$response.body#/id")),
+                    description = "The user that was made."
+                )),
+                ("by_address" = (
+                    operation_id = "list_users",
+                    parameters(("email" = "$response.body#/email")),
+                    description = "The same user, by the address."
+                ))
+            ),
+            body = User,
+            headers(("Location"), ("Idempotent-Replayed")),
+            example = json!(User::example())
+        ),
+        Problems,
     )
 )]
 pub async fn sign_up(
@@ -157,6 +202,46 @@ pub async fn sign_up(
             let first = first.ok_or_else(Problem::internal)?;
             endpoint.idempotency.settle(&first.claim, record).await
         }
+    }
+}
+
+/// The schema of the header `Idempotency-Key`.
+// An example beside the schema would be filled in by Swagger UI, and everybody would send the same key.
+struct Key;
+
+impl PartialSchema for Key {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(
+                r#"^([!#-+\--~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}" *(;[ -~]*)?)$"#,
+            ))
+            .examples(["5b0f3c1e-7d0a-4f5e-9a55-0c1d1f7a2b90"])
+            .into()
+    }
+}
+
+impl ToSchema for Key {}
+
+/// What a signup may be refused with.
+struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            ProblemType::IdempotencyKeyInvalid,
+            ProblemType::IdempotencyKeyMissing,
+            ProblemType::EmailAlreadyRegistered,
+            ProblemType::RequestInProgress,
+            ProblemType::PayloadTooLarge,
+            ProblemType::UnsupportedMediaType,
+            ProblemType::ValidationFailed,
+            ProblemType::IdempotencyKeyReused,
+            ProblemType::IdempotencyKeyExhausted,
+            ProblemType::RateLimited,
+            ProblemType::Overloaded,
+            ProblemType::Unavailable,
+        ])
     }
 }
 

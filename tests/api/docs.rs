@@ -1,0 +1,307 @@
+//! What the service says of itself: `/openapi.json`, `/docs` and `/problems`.
+//!
+//! `tests/openapi` asks more of the document and of the page, with the tools that others have for it.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::{Map, Value};
+use signup_service::platform::problem::ProblemType;
+
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, run};
+
+/// The document, as the binary prints it.
+fn document() -> Value {
+    let printed = run(&["openapi"], &[]);
+    serde_json::from_str(&printed.stdout).expect("JSON")
+}
+
+/// An operation of the document.
+struct Operation<'a> {
+    /// Such as `GET /users`.
+    name: String,
+    is: &'a Value,
+}
+
+fn operations(document: &Value) -> Vec<Operation<'_>> {
+    let paths = document["paths"].as_object().expect("paths");
+    let operations: Vec<_> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("methods");
+            methods.iter().map(move |(method, is)| Operation {
+                name: format!("{} {path}", method.to_uppercase()),
+                is,
+            })
+        })
+        .collect();
+    assert!(!operations.is_empty());
+    operations
+}
+
+/// What stands here, or where the reference points to.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(reference) => document
+            .pointer(reference.trim_start_matches('#'))
+            .unwrap_or_else(|| panic!("{reference} leads nowhere")),
+        None => value,
+    }
+}
+
+fn members(value: &Value) -> &Map<String, Value> {
+    value.as_object().expect("an object")
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_document_is_served_as_it_is_printed(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let served: Value = service
+        .get("/openapi.json")
+        .await
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served, document());
+}
+
+/// Generated clients name their functions by these: they are part of the contract.
+#[test]
+fn every_operation_has_its_name() {
+    let document = document();
+    let found: BTreeSet<String> = operations(&document)
+        .iter()
+        .map(|operation| {
+            let id = operation.is["operationId"].as_str().expect("an id");
+            format!("{} {id}", operation.name)
+        })
+        .collect();
+    let expected = [
+        "GET /docs docs",
+        "GET /docs/{file} docs_file",
+        "GET /health health",
+        "GET /metrics get_metrics",
+        "GET /openapi.json openapi",
+        "GET /problems problems",
+        "GET /problems/{slug} problem",
+        "GET /ready ready",
+        "GET /users list_users",
+        "GET /users/{id} get_user",
+        "POST /signup sign_up",
+    ];
+    assert_eq!(found, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn every_resource_is_in_the_document() {
+    let document = document();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
+    let mut registered = BTreeSet::new();
+    for slice in std::fs::read_dir(root).expect("the slices") {
+        let file = slice.expect("an entry").path().join("mod.rs");
+        let Ok(code) = std::fs::read_to_string(file) else {
+            continue;
+        };
+        for call in code.split("resource(").skip(1) {
+            let path = call
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next());
+            registered.extend(path.map(str::to_owned));
+        }
+    }
+    let documented: BTreeSet<String> = members(&document["paths"]).keys().cloned().collect();
+    assert_eq!(registered, documented);
+}
+
+#[test]
+fn every_operation_tells_of_its_headers_and_has_examples() {
+    let document = document();
+    for Operation { name, is } in operations(&document) {
+        let parameters: BTreeSet<&str> = is["parameters"]
+            .as_array()
+            .expect("parameters")
+            .iter()
+            .map(|parameter| resolved(&document, parameter))
+            .inspect(|parameter| {
+                assert!(parameter["description"].is_string(), "{name}: {parameter}");
+                let is_needed = parameter["required"] == true;
+                assert!(
+                    !is_needed || !parameter["example"].is_null(),
+                    "{name}: {parameter}"
+                );
+            })
+            .filter_map(|parameter| parameter["name"].as_str())
+            .collect();
+        for header in ["X-Request-ID", "X-Correlation-ID", "traceparent"] {
+            assert!(parameters.contains(header), "{name} takes no {header}");
+        }
+        if let Some(content) = is["requestBody"]["content"].as_object() {
+            assert_examples(&name, content);
+        }
+        for (status, response) in members(&is["responses"]) {
+            let place = format!("{name}, {status}");
+            let response = resolved(&document, response);
+            for header in ["X-Request-ID", "X-Correlation-ID"] {
+                let header = resolved(&document, &response["headers"][header]);
+                assert_eq!(header["required"], true, "{place}");
+            }
+            let header = resolved(&document, &response["headers"]["traceresponse"]);
+            assert!(header["schema"]["pattern"].is_string(), "{place}");
+            assert_examples(&place, members(&response["content"]));
+        }
+        for status in ["400", "405", "408", "431", "500"] {
+            assert!(
+                is["responses"][status].is_object(),
+                "{name} has no {status}"
+            );
+        }
+    }
+}
+
+fn assert_examples(place: &str, content: &Map<String, Value>) {
+    assert!(!content.is_empty(), "{place} has no content");
+    for (media_type, content) in content {
+        // Nobody reads a picture in JSON.
+        let has_one = content["example"] != Value::Null || content["examples"].is_object();
+        assert!(
+            has_one || media_type == "image/png",
+            "{place}: {media_type}"
+        );
+    }
+}
+
+#[rstest]
+#[case("201", &["Location", "Idempotent-Replayed"])]
+#[case("405", &["Allow"])]
+#[case("409", &["Idempotent-Replayed", "Retry-After"])]
+#[case("429", &["Retry-After"])]
+#[case("503", &["Retry-After"])]
+fn an_answer_to_a_signup_tells_of_its_headers(#[case] status: &str, #[case] headers: &[&str]) {
+    let document = document();
+    let response = &document["paths"]["/signup"]["post"]["responses"][status];
+    let response = resolved(&document, response);
+    for header in headers {
+        let header = resolved(&document, &response["headers"][header]);
+        assert!(header["description"].is_string(), "{header}");
+    }
+}
+
+#[test]
+fn every_problem_is_the_answer_of_an_operation() {
+    let document = document();
+    let of_the_schema = &document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"];
+    let of_the_schema: Vec<&str> = of_the_schema
+        .as_array()
+        .expect("the slugs")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(of_the_schema, ProblemType::ALL.map(ProblemType::path));
+
+    let mut of_operations = BTreeSet::new();
+    for Operation { name, is } in operations(&document) {
+        for (status, response) in members(&is["responses"]) {
+            let content = &resolved(&document, response)["content"]["application/problem+json"];
+            for (slug, example) in content["examples"].as_object().into_iter().flatten() {
+                let example = &resolved(&document, example)["value"];
+                assert_eq!(example["type"], format!("/problems/{slug}"));
+                assert_eq!(example["status"].to_string(), *status, "{name}: {slug}");
+                let types = content["schema"]["allOf"][1]["properties"]["type"]["enum"].as_array();
+                assert!(
+                    types.expect("types").contains(&example["type"]),
+                    "{name}: {slug}"
+                );
+                of_operations.insert(slug.clone());
+            }
+        }
+    }
+    let all = ProblemType::ALL.map(|kind| kind.about().slug.to_owned());
+    assert_eq!(of_operations, all.into());
+}
+
+#[tokio::test]
+async fn every_problem_has_a_page_that_says_what_to_do() {
+    let service = Service::start(Sqlite).await;
+    let list = service.get("/problems").await;
+    assert_eq!(list.status(), 200);
+    let list = list.text().await.expect("text");
+    for kind in ProblemType::ALL {
+        let about = kind.about();
+        assert!(
+            list.contains(&format!("href=\"{}\"", kind.path())),
+            "{list}"
+        );
+        let response = service.get(&kind.path()).await;
+        assert_eq!(response.status(), 200);
+        let page = response.text().await.expect("text");
+        // Names are in backticks in the table, and marked up in the page.
+        let words = page.replace("<code>", "`").replace("</code>", "`");
+        for text in [about.title, about.meaning, about.advice, about.detail] {
+            assert!(words.contains(text), "{text} in {page}");
+        }
+        for part in [
+            "<h2>What has happened</h2>",
+            "<h2>What to do</h2>",
+            "href=\"/problems\"",
+            "href=\"/docs\"",
+            about.status.as_str(),
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        assert_eq!(page.contains("retry-after: 1"), kind.has_retry_after());
+        let example = page
+            .split("<pre><code>")
+            .nth(1)
+            .and_then(|rest| rest.split("</code>").next());
+        let body = example
+            .and_then(|example| example.split_once("\n\n"))
+            .expect("a body")
+            .1;
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["type"], kind.path());
+        assert_eq!(body["status"], about.status.as_u16());
+    }
+    problem(service.get("/problems/no-such").await, 404, "not-found").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn pages_load_nothing_from_elsewhere(
+    #[values("/docs", "/problems", "/problems/overloaded")] path: &str,
+) {
+    let service = Service::start(Sqlite).await;
+    let response = service.get(path).await;
+    let policy = response.headers()["content-security-policy"].to_str();
+    let policy = policy.expect("ASCII").to_owned();
+    assert!(policy.starts_with("default-src 'self';"), "{policy}");
+    assert!(!policy.contains("http"), "{policy}");
+    let page = response.text().await.expect("text");
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "{page}"
+    );
+    let mut assets = 0;
+    for asset in page.split('"').filter(|part| part.starts_with("/docs/")) {
+        let response = service.get(asset).await;
+        assert_eq!(response.status(), 200, "{asset}");
+        assert!(
+            !response.bytes().await.expect("a body").is_empty(),
+            "{asset}"
+        );
+        assets += 1;
+    }
+    assert!(assets >= if path == "/docs" { 5 } else { 1 }, "{page}");
+}
+
+#[tokio::test]
+async fn the_page_to_try_the_service_asks_no_validator() {
+    let service = Service::start(Sqlite).await;
+    let start = service.get("/docs/swagger-initializer.js").await;
+    let start = start.text().await.expect("text");
+    assert!(start.contains("\"/openapi.json\""), "{start}");
+    assert!(start.contains("\"validatorUrl\": \"none\""), "{start}");
+    problem(service.get("/docs/no-such").await, 404, "not-found").await;
+}

@@ -1,0 +1,102 @@
+"""Checks docs/openapi.json: that it is OpenAPI 3.1, that its examples keep its schemas, and that the running
+service keeps it, on SQLite and on PostgreSQL.
+
+    make check-openapi
+    OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    another run, and a longer one
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import service
+
+DOCUMENT = service.ROOT / "docs" / "openapi.json"
+HOOKS = Path(__file__).with_name("hooks.py")
+SEED = os.environ.get("OPENAPI_SEED", "20261121")
+EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "60")
+
+
+def parts(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document, and its place."""
+    if isinstance(node, dict):
+        yield place, node
+        for name, below in node.items():
+            yield from parts(below, f"{place}/{name}")
+    elif isinstance(node, list):
+        for index, below in enumerate(node):
+            yield from parts(below, f"{place}/{index}")
+
+
+def wrong_examples(document: dict[str, Any]) -> Iterator[str]:
+    """The examples that break their own schema."""
+    components = document["components"]
+    count = 0
+    for place, part in parts(document):
+        schema = part.get("schema", part)
+        if not isinstance(schema, dict):
+            continue
+        if schema is part and place.split("/")[-2:-1] not in (["schemas"], ["properties"]):
+            continue
+        values = [part["example"]] if "example" in part else []
+        for example in (part.get("examples") or {}).values() if isinstance(part.get("examples"), dict) else []:
+            if "$ref" in example:
+                example = components["examples"][example["$ref"].rsplit("/", 1)[1]]
+            values.append(example["value"])
+        values += schema["examples"] if isinstance(schema.get("examples"), list) else []
+        validator = Draft202012Validator({**schema, "components": components})
+        for value in values:
+            count += 1
+            yield from (f"{place}: {error.message}" for error in validator.iter_errors(value))
+    if count < 50:
+        yield f"only {count} examples were found"
+
+
+def live(backend: str) -> bool:
+    """Whether the service on this database keeps the document, as far as schemathesis finds."""
+    print(f"check-openapi: {backend}, seed {SEED}, {EXAMPLES} examples an operation", flush=True)
+    with service.service(backend) as address:
+        result = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("schemathesis")),
+                "run", str(DOCUMENT),
+                "--url", f"http://{address}",
+                "--checks", "all",
+                "--seed", SEED,
+                "--max-examples", EXAMPLES,
+                "--max-response-time", "10",
+                "--continue-on-failure",
+                "--generation-database", "none",
+                "--no-color",
+            ],
+            env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS), "no_proxy": "*", "NO_PROXY": "*"},
+            # What it keeps from run to run is not for the project.
+            cwd=service.TARGET,
+            check=False,
+        )  # fmt: skip
+    return result.returncode == 0
+
+
+def main() -> None:
+    document = json.loads(DOCUMENT.read_text())
+    OpenAPIV31SpecValidator(document).validate()
+    wrong = list(wrong_examples(document))
+    if wrong:
+        raise SystemExit("check-openapi: examples break their schemas:\n" + "\n".join(wrong))
+    failed = [backend for backend in ("sqlite", "postgres") if not live(backend)]
+    if failed:
+        raise SystemExit(f"check-openapi: FAILED on {' and '.join(failed)}, seed {SEED}")
+    print("check-openapi: passed")
+
+
+if __name__ == "__main__":
+    main()
