@@ -143,7 +143,7 @@ async fn a_stuck_log_drops_lines_and_blocks_nobody() {
                 .is_some_and(|digits| digits > 1)
         };
         while !dropped(&get("/metrics")) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "never dropped");
+            assert!(begun.elapsed() < Duration::from_mins(1), "never dropped");
             for _ in 0..200 {
                 let asked = Instant::now();
                 get("/health");
