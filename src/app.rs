@@ -183,7 +183,7 @@ async fn open_database(settings: &Settings, metrics: &Metrics) -> Result<Databas
         migrate::up(url, &mut |progress| {
             if let migrate::Progress::Done(step, took) = progress {
                 tracing::info!(
-                    version = step.version,
+                    migration = step.version,
                     description = step.description,
                     duration_ms = took.as_millis(),
                     "migrated"

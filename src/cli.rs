@@ -160,7 +160,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
     lifecycle::listen_for_signals(&lifecycle).map_err(|error| Failure::new(&error))?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!("starting");
     let slices = slices::all();
     let service = tokio::select! {
         started = Service::start(settings, &slices, lifecycle.clone(), metrics) => {

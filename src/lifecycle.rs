@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::instrument::Instrument;
@@ -78,6 +78,16 @@ impl Lifecycle {
     pub async fn drain(&self, limit: Duration) -> bool {
         self.tasks.close();
         tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+    }
+}
+
+/// Why a task came to nothing. Not the text of a panic: it can have anything in it.
+#[must_use]
+pub fn why_ended(error: &JoinError) -> &'static str {
+    if error.is_panic() {
+        "its task panicked"
+    } else {
+        "its task was cancelled"
     }
 }
 

@@ -113,7 +113,9 @@ fn run() -> Result<bool, Failure> {
         }
     }
     for candidate in candidates.iter().filter(|one| one.name == OBSERVED) {
-        observed::check_spans_left(&candidate.server.address)?;
+        let rounds = candidate.rounds.iter();
+        let reads: f64 = rounds.map(|round| round.per_second).sum::<f64>() * f64::from(SECONDS);
+        observed::check_spans_left(&candidate.server.address, reads)?;
     }
     report(&candidates)
 }

@@ -216,11 +216,13 @@ impl Sources {
             Ok(parsed) => Some(parsed),
             Err(rule) => {
                 let called = &value.called;
-                self.mistakes.push(if setting.secret {
-                    format!("{called} {rule}")
-                } else {
-                    format!("{called} is {:?}: {rule}", value.text)
-                });
+                // A URL may have a password in it.
+                self.mistakes
+                    .push(if setting.secret || value.text.contains('@') {
+                        format!("{called} {rule}")
+                    } else {
+                        format!("{called} is {:?}: {rule}", value.text)
+                    });
                 None
             }
         }

@@ -259,12 +259,13 @@ impl Shared {
                 && state.may_take(thread)
                 && let Some(mut job) = state.queue.pop_front()
             {
-                job.wait = Span::none();
+                let wait = std::mem::replace(&mut job.wait, Span::none());
                 if job.is_wanted() {
                     self.metrics.hash_waited(job.submitted.elapsed());
                     state.in_use[thread] += 1;
                     jobs.push(job);
                 } else {
+                    spans::fail(&wait, worker::ABANDONED);
                     self.metrics.hashes_abandoned(1);
                 }
             }

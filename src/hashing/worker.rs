@@ -17,6 +17,9 @@ use crate::platform::telemetry::spans;
 /// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
 const SLICE: u32 = 32;
 
+/// How the spans of passwords end that nobody waited for any more.
+pub const ABANDONED: &str = "abandoned";
+
 /// How a thread hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -52,7 +55,13 @@ pub fn work(shared: &Shared, thread: usize) {
     let mut running: Vec<Running> = Vec::with_capacity(shared.engine.lanes());
     loop {
         let begun = running.len();
-        running.retain(|running| running.job.is_wanted());
+        running.retain(|running| {
+            let is_wanted = running.job.is_wanted();
+            if !is_wanted {
+                spans::fail(&running.span, ABANDONED);
+            }
+            is_wanted
+        });
         shared.metrics.hashes_abandoned(begun - running.len());
         let Some(jobs) = shared.take(thread, running.len()) else {
             return;
@@ -108,6 +117,9 @@ fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running>) {
             span,
         } = done;
         let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &job, lane)));
+        if hash.is_err() {
+            spans::fail(&span, "panic");
+        }
         drop(span);
         shared.ended(thread, hash.is_ok().then(|| begun.elapsed()));
         reply(job, hash.map_err(|_| HashError::Failed));

@@ -5,11 +5,12 @@ use std::time::Instant;
 use actix_web::Error;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 
 use crate::lifecycle::Lifecycle;
 use crate::platform::context;
-use crate::platform::metrics::Metrics;
+use crate::platform::metrics::{ABANDONED, InFlight, Metrics};
 
 /// The route of a request that matched none.
 const NO_ROUTE: &str = "unmatched";
@@ -25,31 +26,62 @@ pub async fn observe<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let begun = Instant::now();
-    let in_flight = metrics.request_begins();
+    let mut observed = Observed {
+        begun: Instant::now(),
+        method: request.method().clone(),
+        status: ABANDONED,
+        bytes: 0,
+        in_flight: Some(metrics.request_begins()),
+        metrics,
+    };
     let mut response = next.call(request).await?;
-    drop(in_flight);
     if lifecycle.is_stopping() {
         response
             .response_mut()
             .head_mut()
             .set_connection_type(actix_web::http::ConnectionType::Close);
     }
-    let took = begun.elapsed();
-    let status = response.status().as_u16();
-    let route = context::with_current(|context| context.and_then(|c| c.route.get().copied()))
-        .unwrap_or(NO_ROUTE);
-    let method = response.request().method().as_str();
-    metrics.request_ended(method, route, status, took);
-    let bytes = match response.response().body().size() {
+    observed.status = response.status().as_u16();
+    observed.bytes = match response.response().body().size() {
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
     };
-    let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
-    if status >= 500 {
-        tracing::warn!(method, route, status, duration_ms, bytes, "request failed");
-    } else {
-        tracing::info!(method, route, status, duration_ms, bytes, "request");
-    }
     Ok(response)
+}
+
+/// What is known of a request. Dropped, it is logged and measured: also where the connection broke
+/// and nobody waits for the answer any more.
+struct Observed {
+    begun: Instant,
+    method: Method,
+    status: u16,
+    bytes: u64,
+    in_flight: Option<InFlight>,
+    metrics: Metrics,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        drop(self.in_flight.take());
+        let took = self.begun.elapsed();
+        let route = context::with_current(|context| context.and_then(|c| c.route.get().copied()))
+            .unwrap_or(NO_ROUTE);
+        let (method, status, bytes) = (self.method.as_str(), self.status, self.bytes);
+        self.metrics.request_ended(method, route, status, took);
+        let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+        if status >= 500 {
+            tracing::warn!(method, route, status, duration_ms, bytes, "request failed");
+        } else if status == ABANDONED {
+            tracing::info!(
+                method,
+                route,
+                status,
+                duration_ms,
+                bytes,
+                "request abandoned"
+            );
+        } else {
+            tracing::info!(method, route, status, duration_ms, bytes, "request");
+        }
+    }
 }

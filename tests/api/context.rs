@@ -1,9 +1,14 @@
 //! Request and correlation ids, on every answer and every log line.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
 use rstest::rstest;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody,
@@ -119,6 +124,93 @@ async fn a_wrong_method_is_told_which_are_right(#[values(Sqlite, Postgres)] back
         assert_eq!(response.headers()["allow"], allow, "{method} {path}");
         problem(response, 405, "method-not-allowed").await;
     }
+}
+
+/// An object whose names are each there once.
+struct Once(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Once;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+                let mut found = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if found.insert(name.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("{name} is there twice")));
+                    }
+                }
+                Ok(Once(found))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+#[tokio::test]
+async fn a_log_line_is_one_object_with_the_same_fields_first() {
+    let mut service = Service::start(Sqlite).await;
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    service.wait_for_line("request").await;
+    let text = service.log_text();
+    for line in text.lines() {
+        let Once(fields) = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        for name in [
+            "timestamp",
+            "level",
+            "message",
+            "target",
+            "service",
+            "version",
+        ] {
+            assert!(fields[name].is_string(), "{name}: {line}");
+        }
+        let timestamp = fields["timestamp"].as_str().expect("text");
+        assert!(
+            chrono::DateTime::parse_from_rfc3339(timestamp).is_ok(),
+            "{line}"
+        );
+        assert_eq!(fields["service"], "signup-service");
+        assert_eq!(fields["version"], env!("CARGO_PKG_VERSION"));
+    }
+    let created = service.wait_for_line("account created").await;
+    assert!(created["user_id"].is_string());
+    let request = service.wait_for_line("request").await;
+    for name in ["duration_ms", "bytes", "status"] {
+        assert!(request[name].is_number(), "{name}: {request}");
+    }
+    for name in ["request_id", "correlation_id", "trace_id", "span_id"] {
+        assert_eq!(request[name], created[name]);
+        assert!(request[name].is_string(), "{name}: {request}");
+    }
+}
+
+/// A client that resets its connection gets no answer, and is logged and counted all the same.
+#[tokio::test]
+async fn a_request_that_is_abandoned_is_logged_and_counted() {
+    let mut service = Service::start_with(Sqlite, &[("BCRYPT_COST", "14")]).await;
+    let body = somebody("ada@example.org").to_string();
+    let mut connection = service.connect();
+    connection.send(format!(
+        "GET /health HTTP/1.1\r\nHost: x\r\n\r\n\
+         POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    service.wait_for_in_flight(1).await;
+    // With an answer that it has not read, it does not take its leave: it resets.
+    drop(connection);
+    let line = service.wait_for_line("request abandoned").await;
+    assert_eq!(line["route"], "/signup");
+    assert!(line["request_id"].is_string());
+    let counted = "signup_requests_total{status=\"499\"} 1";
+    service.wait_for_metric(counted).await;
 }
 
 /// A log that nobody reads fills up, and costs lines; no request waits for it.

@@ -24,8 +24,14 @@ fn address(kind: &str) -> String {
     format!("{kind}.zephyr@example.org")
 }
 
+/// In the header of requests, and nowhere else.
+const KEYS: [&str; 2] = ["quokka-numbat", "bilby-potoroo"];
+
+/// In the tables with addresses only, too.
+const NAME: &str = "Wolpertinger";
+
 fn body(kind: &str) -> Value {
-    json!({ "name": "Ada", "email": address(kind), "password": password(kind) })
+    json!({ "name": NAME, "email": address(kind), "password": password(kind) })
 }
 
 async fn send(service: &Service, key: Option<&str>, body: String) -> u16 {
@@ -38,7 +44,7 @@ async fn send(service: &Service, key: Option<&str>, body: String) -> u16 {
 }
 
 /// All that clients do, well meant or not. Gives the kinds of its passwords and addresses.
-async fn be_busy(service: &Service) -> Vec<&'static str> {
+async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     let mut next = |kind| {
         kinds.push(kind);
@@ -50,12 +56,12 @@ async fn be_busy(service: &Service) -> Vec<&'static str> {
     );
     assert_eq!(send(service, None, body("plain").to_string()).await, 409);
     let keyed = body(next("keyed")).to_string();
-    assert_eq!(send(service, Some("k"), keyed.clone()).await, 201);
-    assert_eq!(send(service, Some("k"), keyed).await, 201);
+    assert_eq!(send(service, Some(KEYS[0]), keyed.clone()).await, 201);
+    assert_eq!(send(service, Some(KEYS[0]), keyed).await, 201);
     let other = body(next("other")).to_string();
-    assert_eq!(send(service, Some("k"), other).await, 422);
+    assert_eq!(send(service, Some(KEYS[0]), other).await, 422);
     let twice = body("plain").to_string();
-    assert_eq!(send(service, Some("taken"), twice).await, 409);
+    assert_eq!(send(service, Some(KEYS[1]), twice).await, 409);
     // A password in the wrong place: in a field's name, in a key, in what is no JSON.
     let cut = body(next("cut")).to_string();
     assert_eq!(
@@ -83,6 +89,19 @@ async fn be_busy(service: &Service) -> Vec<&'static str> {
     ] {
         service.get(&path).await;
     }
+    // A database that says what it was given.
+    if backend == Postgres {
+        let kind = next("refused");
+        let refuse = format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION '% %', NEW.email, NEW.name USING ERRCODE = '53100'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON users FOR EACH ROW \
+             WHEN (NEW.email = '{}') EXECUTE FUNCTION refuse()",
+            address(kind)
+        );
+        service.database.execute(&refuse).await.expect("set");
+        assert_eq!(send(service, None, body(kind).to_string()).await, 503);
+    }
     let mut connection = service.connect();
     let kind = next("wire");
     connection.send(format!("{} {}\r\n\r\n", password(kind), address(kind)));
@@ -95,6 +114,7 @@ fn forms(secret: &str) -> Vec<String> {
     let hash: [u8; 32] = Sha256::digest(secret).into();
     vec![
         secret.to_owned(),
+        secret.replace('@', "%40"),
         hex(secret.as_bytes()),
         STANDARD.encode(secret),
         hex(&hash),
@@ -143,7 +163,9 @@ async fn passwords_are_nowhere_and_addresses_where_they_belong(
         ("REDIS_URL", &*redis.url()),
     ];
     let mut service = Service::start_with(backend, &settings).await;
-    let kinds = be_busy(&service).await;
+    let breaker = "circuit_breaker_open{dependency=\"redis\"} 0";
+    service.wait_for_metric(breaker).await;
+    let kinds = be_busy(&service, backend).await;
     let metrics = service.get("/metrics").await.text().await.expect("text");
     let keys = redis.command(&["KEYS", "*"]);
     let mut shared = keys.clone();
@@ -178,6 +200,8 @@ async fn passwords_are_nowhere_and_addresses_where_they_belong(
             for form in forms(&password(kind)) {
                 assert!(!has(&form), "the password {kind} is in {place}: {form}");
             }
+            assert!(KEYS.iter().all(|key| !has(key)), "a key is in {place}");
+            assert!(is_for_addresses || !has(NAME), "a name is in {place}");
             if !is_for_addresses {
                 for form in forms(&address(kind)) {
                     assert!(!has(&form), "the address {kind} is in {place}: {form}");

@@ -573,6 +573,10 @@ async fn a_transaction_that_the_server_asks_to_run_again_is() {
         let body = somebody(&format!("bob{number}@example.org"));
         let answer = service.signup(&body).send().await.expect("an answer");
         problem(answer, 503, "unavailable").await;
+        // Each of the two was run again twice.
+        let reason = ["serialization", "deadlock"][number];
+        let retries = format!("database_transaction_retries_total{{reason=\"{reason}\"}} 4");
+        service.wait_for_metric(&retries).await;
     }
     assert_eq!(service.database.counts().await, [2; 3]);
 }

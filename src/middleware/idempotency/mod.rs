@@ -19,7 +19,7 @@ use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header as http_header};
 
 use crate::domain::{Answer, Claim, IdempotencyKey, Record, StoreError};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, why_ended};
 use crate::platform::clock::Clock;
 use crate::platform::context;
 use crate::platform::database::records::Records;
@@ -284,7 +284,7 @@ impl Idempotency {
         question: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, Problem> {
         let answer = self.lifecycle.spawn(question).await;
-        Ok(answer.map_err(StoreError::unavailable)??)
+        Ok(answer.map_err(|error| StoreError::unavailable(why_ended(&error)))??)
     }
 }
 

@@ -176,6 +176,9 @@ impl Drop for Lease {
         let value = std::mem::take(&mut self.value);
         // If Redis does not hear it, the lease ends by itself.
         let give_back = async move { redis.remove_if(&name, &value).await };
+        // As above: the request may have its answer by now.
+        let span = spans::child(&Span::current(), "give lease back");
+        let _entered = span.enter();
         drop(self.shared.lifecycle.spawn(give_back));
     }
 }

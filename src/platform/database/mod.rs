@@ -10,6 +10,7 @@ pub(crate) mod testing;
 mod transaction;
 mod user_view;
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::Kind;
 
-pub use pool::Connections;
+pub use pool::{Connections, wants_retry};
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
 pub use transaction::WriteTransaction;
@@ -133,7 +134,7 @@ impl Database {
             Self::Sqlite { read, .. } => sqlite::check_readable(read).await,
         };
         answer.map_err(|error| {
-            tracing::warn!(reason = error_chain(&error), "queries check failed");
+            tracing::warn!(reason = in_words(&error), "queries check failed");
             "queries get no answer".to_owned()
         })
     }
@@ -178,12 +179,32 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::BeginFailed => true,
             _ => false,
         };
+        let reason = in_words(&error);
         if temporary {
-            Self::unavailable(error)
+            Self::unavailable(reason)
         } else {
-            Self::broken(error)
+            Self::broken(reason)
         }
     }
+}
+
+/// What is logged of an error. Of what the database says it is the code and the names: its text may
+/// have values in it, as an address.
+#[must_use]
+pub fn in_words(error: &sqlx::Error) -> String {
+    let sqlx::Error::Database(database) = error else {
+        return error_chain(error);
+    };
+    let mut words = format!("the database says {}", error.kind());
+    for (what, name) in [
+        ("constraint", database.constraint()),
+        ("table", database.table()),
+    ] {
+        if let Some(name) = name {
+            let _ = write!(words, ", {what} {name}");
+        }
+    }
+    words
 }
 
 impl Kind for sqlx::Error {

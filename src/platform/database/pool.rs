@@ -1,12 +1,11 @@
 //! A pool that measures how long its connections are waited for.
 
-use std::time::Instant;
-
 use prometheus::Histogram;
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
 
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
+use crate::platform::telemetry::spans::within_fallibly;
 
 /// Connections of one kind, for commands or for queries. A copy is the same pool.
 pub struct Connections<DB: Database> {
@@ -39,18 +38,15 @@ impl<DB: Database> Connections<DB> {
     /// # Errors
     /// When there is none in time.
     pub async fn acquire(&self) -> Result<PoolConnection<DB>, sqlx::Error> {
-        let begun = Instant::now();
-        let connection = self.pool.acquire().await;
-        self.waits.observe(begun.elapsed().as_secs_f64());
-        connection
+        // Dropped, it observes: also where nobody waits any more.
+        let _waiting = self.waits.start_timer();
+        // Boxed: it is large, and within every other future.
+        within_fallibly("connection", Box::pin(self.pool.acquire())).await
     }
 
-    /// Whether the database asks to run a transaction again, which is counted.
-    #[must_use]
-    pub fn wants_retry(&self, error: &sqlx::Error) -> bool {
-        let reason = retry(error);
-        reason.inspect(|reason| self.metrics.transaction_retried(*reason));
-        reason.is_some()
+    /// Counts a transaction that is run again.
+    pub fn retried(&self, reason: Retry) {
+        self.metrics.transaction_retried(reason);
     }
 
     pub(super) fn size(&self) -> PoolSize {
@@ -70,7 +66,8 @@ impl<DB: Database> Connections<DB> {
 }
 
 /// Why PostgreSQL asks to run a transaction again (appendix A of its manual).
-fn retry(error: &sqlx::Error) -> Option<Retry> {
+#[must_use]
+pub fn wants_retry(error: &sqlx::Error) -> Option<Retry> {
     match error.as_database_error()?.code()?.as_ref() {
         "40001" => Some(Retry::Serialization),
         "40P01" => Some(Retry::Deadlock),

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection, Postgres};
 
 use super::transaction::ping_if_idle;
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections, Database, Unusable};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections, Database, Unusable, in_words};
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::problem::error_chain;
@@ -231,7 +231,7 @@ pub(super) async fn check_writable(pool: &Connections<Postgres>) -> Result<(), S
         Ok(false) => Ok(()),
         Ok(true) => Err("read-only".to_owned()),
         Err(error) => {
-            tracing::warn!(reason = error_chain(&error), "database check failed");
+            tracing::warn!(reason = in_words(&error), "database check failed");
             Err("no answer".to_owned())
         }
     }

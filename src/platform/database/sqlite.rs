@@ -9,7 +9,9 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, Sqlite};
 
-use super::{ACQUIRE_TIMEOUT, Connections, Database, SqliteWriter, Unusable, WriteTransaction};
+use super::{
+    ACQUIRE_TIMEOUT, Connections, Database, SqliteWriter, Unusable, WriteTransaction, in_words,
+};
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
@@ -120,7 +122,7 @@ pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> 
         transaction.rollback().await
     };
     attempt.await.map_err(|error: sqlx::Error| {
-        tracing::warn!(reason = error_chain(&error), "database check failed");
+        tracing::warn!(reason = in_words(&error), "database check failed");
         match error {
             sqlx::Error::PoolTimedOut => "no answer",
             _ => "does not take writes",

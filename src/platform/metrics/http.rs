@@ -7,6 +7,10 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge, Result};
 use super::make::Make;
 use super::{InFlight, Metrics};
 
+/// Stands for the status of a request whose connection broke before it was answered; nginx counts
+/// those so.
+pub const ABANDONED: u16 = 499;
+
 pub(super) struct Http {
     duration: HistogramVec,
     in_flight: IntGauge,
@@ -86,6 +90,7 @@ pub(super) fn status_text(status: u16) -> &'static str {
         422 => "422",
         429 => "429",
         431 => "431",
+        ABANDONED => "499",
         500 => "500",
         503 => "503",
         _ => "other",

@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Result};
 
-use super::http::status_text;
+use super::http::{ABANDONED, status_text};
 use super::make::Make;
 use super::{InFlight, Metrics};
 
 /// What a signup is answered with.
-const STATUSES: [u16; 10] = [201, 400, 408, 409, 413, 415, 422, 429, 500, 503];
+const STATUSES: [u16; 11] = [201, 400, 408, 409, 413, 415, 422, 429, ABANDONED, 500, 503];
 
 pub(super) struct Signups {
     requests: IntCounterVec,

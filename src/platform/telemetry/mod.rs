@@ -113,7 +113,8 @@ fn unbuffered_stdout() -> Box<dyn Write + Send> {
     }
 }
 
-/// A panic is one line of the log, with the request it belongs to.
+/// A panic is one line of the log, with its place; and with the request, on the threads that serve
+/// those.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic

@@ -116,6 +116,7 @@ impl Shared {
 
     fn write_until_closed(&self, mut output: impl Write) {
         let mut batch = Vec::new();
+        let mut cut = false;
         loop {
             let mut state = self.lock();
             while state.waiting.is_empty() && !state.closed {
@@ -136,10 +137,43 @@ impl Shared {
             }
             std::mem::swap(&mut batch, &mut state.waiting);
             drop(state);
-            // A sink that is gone, as a closed pipe, is no reason to stop serving.
-            let _ = output.write_all(&batch).and_then(|()| output.flush());
+            self.put(&mut output, &batch, &mut cut);
             batch.clear();
         }
+    }
+}
+
+impl Shared {
+    /// Writes lines out. A sink that takes no more, as a full disk or a closed pipe, is no reason to
+    /// stop serving: the lines are dropped and counted. `cut` says whether the sink has the
+    /// beginning of a line without its end.
+    fn put(&self, output: &mut impl Write, batch: &[u8], cut: &mut bool) {
+        let mut rest = batch;
+        if *cut {
+            // What comes now must not be read as part of it.
+            if output.write_all(b"\n").is_err() {
+                return self.count_dropped(rest);
+            }
+            *cut = false;
+        }
+        while !rest.is_empty() {
+            match output.write(rest) {
+                Ok(0) => break,
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let taken = &batch[..batch.len() - rest.len()];
+        *cut = !rest.is_empty() && taken.last().is_some_and(|byte| *byte != b'\n');
+        self.count_dropped(rest);
+        let _ = output.flush();
+    }
+
+    fn count_dropped(&self, lines: &[u8]) {
+        let count = lines.split(|byte| *byte == b'\n').skip(1).count();
+        self.dropped
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 
@@ -203,6 +237,47 @@ mod tests {
         let written: Vec<u8> = receiver.try_iter().flatten().collect();
         assert_eq!(String::from_utf8_lossy(&written), expected);
         assert_eq!(dropped.get(), 0);
+    }
+
+    /// Takes so many bytes, then is full for one write, and then takes all again.
+    struct Full {
+        room: usize,
+        taken: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                self.room = usize::MAX;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            let _ = self.taken.send(bytes[..count].to_vec());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_sink_does_not_take_is_counted_and_no_line_is_glued_to_another() {
+        let (taken, receiver) = mpsc::channel();
+        let dropped = counter();
+        let (_, flush) = start(io::sink(), dropped.clone()).expect("a thread");
+        let mut full = Full { room: 10, taken };
+        let mut cut = false;
+        for batch in ["first\nsecond\nthird\n", "fourth\n", "fifth\n"] {
+            flush.shared.put(&mut full, batch.as_bytes(), &mut cut);
+        }
+        let written: Vec<u8> = receiver.try_iter().flatten().collect();
+        assert_eq!(
+            String::from_utf8_lossy(&written),
+            "first\nseco\nfourth\nfifth\n"
+        );
+        assert_eq!(dropped.get(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! own empties. A collector that is dead or slow costs spans, which are counted, and nothing else.
 
 use std::fmt;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{ExporterBuildError, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, IdGenerator, RandomIdGenerator, Sampler,
@@ -27,6 +29,10 @@ use secrecy::ExposeSecret;
 use crate::config::{TraceProtocol, Traces as Settings};
 use crate::platform::context::{self, RequestTrace};
 use crate::platform::metrics::{Metrics, SpanDropped};
+
+/// What is taken of a `tracestate`, in bytes: what W3C Trace Context (section 3.3.1.5) asks to carry at
+/// least.
+const MAX_HEADER: usize = 512;
 
 /// How long the last spans may take to leave when the service ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -90,7 +96,9 @@ struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        let value = self.0.get(key)?.to_str().ok()?;
+        // Each span keeps a copy.
+        (value.len() <= MAX_HEADER).then_some(value)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -119,20 +127,13 @@ pub fn start(
     let Some(endpoint) = &settings.endpoint else {
         return Ok(None);
     };
-    let endpoint = endpoint.expose_secret();
-    let exporter = match settings.protocol {
-        TraceProtocol::Grpc => opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build(),
-        TraceProtocol::HttpProtobuf => opentelemetry_otlp::SpanExporter::builder()
-            .with_http()
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .build(),
-    };
-    // What the exporter says of its mistakes may repeat the URL.
-    let exporter = exporter.map_err(|_| {
-        "OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS or _TIMEOUT cannot be used".to_owned()
+    // The driver panics where the system has no certificates to trust.
+    let exporter = catch_unwind(|| exporter(endpoint.expose_secret(), settings.protocol));
+    // What it says of its mistakes may repeat headers, with their secrets.
+    let exporter = exporter.ok().and_then(Result::ok).ok_or_else(|| {
+        "OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS or _TIMEOUT cannot be used, or the system has no \
+         certificates to trust"
+            .to_owned()
     })?;
     let provider = SdkTracerProvider::builder()
         .with_span_processor(Counted::new(exporter, settings.queue, metrics.clone()))
@@ -145,19 +146,41 @@ pub fn start(
     Ok(Some((Traces(provider), tracer)))
 }
 
+fn exporter(
+    endpoint: &str,
+    protocol: TraceProtocol,
+) -> Result<opentelemetry_otlp::SpanExporter, ExporterBuildError> {
+    let builder = opentelemetry_otlp::SpanExporter::builder();
+    match protocol {
+        TraceProtocol::Grpc => {
+            let builder = builder.with_tonic().with_endpoint(endpoint);
+            if endpoint.starts_with("https://") {
+                let tls = ClientTlsConfig::new().with_enabled_roots();
+                builder.with_tls_config(tls).build()
+            } else {
+                builder.build()
+            }
+        }
+        TraceProtocol::HttpProtobuf => builder
+            .with_http()
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .build(),
+    }
+}
+
 /// What runs. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say more, or otherwise.
 fn resource() -> Resource {
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    let builder = Resource::builder().with_attribute(version);
-    let unnamed = Resource::builder()
-        .build()
-        .get(&"service.name".into())
-        .is_none_or(|name| name.as_str().starts_with("unknown_service"));
-    if unnamed {
-        builder.with_service_name(env!("CARGO_PKG_NAME")).build()
-    } else {
-        builder.build()
+    let told = Resource::builder().build();
+    let mut ours = Resource::builder();
+    if told.get(&"service.version".into()).is_none() {
+        ours = ours.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     }
+    // The SDK's own name for what has none.
+    let name = told.get(&"service.name".into());
+    if name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
+        ours = ours.with_service_name(env!("CARGO_PKG_NAME"));
+    }
+    ours.build()
 }
 
 /// Gives the span of a request the ids that its log lines have.
@@ -240,6 +263,15 @@ impl SpanProcessor for Counted {
     }
 }
 
+/// What is logged of a failure: its text may repeat headers or what the collector said.
+const fn kind(error: &OTelSdkError) -> &'static str {
+    match error {
+        OTelSdkError::AlreadyShutdown => "the exporter has ended",
+        OTelSdkError::Timeout(_) => "no answer in time",
+        OTelSdkError::InternalFailure(_) => "no connection, or an answer that is no success",
+    }
+}
+
 /// Counts what became of the spans.
 struct CountedExporter {
     inner: opentelemetry_otlp::SpanExporter,
@@ -265,9 +297,11 @@ impl SpanExporter for CountedExporter {
         } else {
             self.metrics.spans_exported(count);
         }
-        // The reason may repeat the URL, with its password.
         match (self.failing.swap(failed, Ordering::Relaxed), failed) {
-            (false, true) => tracing::warn!("the collector takes no spans: dropping them"),
+            (false, true) => tracing::warn!(
+                reason = result.as_ref().map_or_else(kind, |()| ""),
+                "the collector takes no spans: dropping them"
+            ),
             (true, false) => tracing::info!("the collector takes spans again"),
             _ => {}
         }

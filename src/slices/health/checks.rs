@@ -8,10 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::lifecycle::Lifecycle;
-use crate::platform::database::{Database, migrate};
+use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
-use crate::platform::problem::error_chain;
 use crate::platform::redis::Redis;
 use crate::slice::Platform;
 
@@ -221,7 +220,10 @@ impl Checks {
                     })
                 },
                 Err(error) => {
-                    tracing::warn!(reason = error_chain(&error), "migrations check failed");
+                    tracing::warn!(
+                        reason = database::in_words(&error),
+                        "migrations check failed"
+                    );
                     Check::failed("no answer")
                 }
             }

@@ -8,7 +8,7 @@ use crate::domain::{
     Answer, Claim, Email, Name, Password, Record, Recording, StoreError, UserId, UserView,
 };
 use crate::hashing::{HashError, PasswordHasher};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, why_ended};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 
 /// Make an account. It has no `Debug`: it carries a password.
@@ -135,7 +135,7 @@ impl SignUpHandler {
             .lifecycle
             .spawn(write)
             .await
-            .map_err(StoreError::unavailable)??;
+            .map_err(|error| StoreError::unavailable(why_ended(&error)))??;
 
         Ok(match written {
             Written::Account => Outcome::Created(user),

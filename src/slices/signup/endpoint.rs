@@ -358,7 +358,10 @@ impl From<SignUpError> for Problem {
                 "Too many signups are waiting. Nothing was done.",
             )
             .retry_after(retry_after),
-            SignUpError::Hash(HashError::Failed) => Self::internal(),
+            SignUpError::Hash(HashError::Failed) => {
+                tracing::error!("the password could not be hashed");
+                Self::internal()
+            }
             SignUpError::Hash(HashError::Stopped) => Self::unavailable(),
             SignUpError::Store(error) => error.into(),
         }

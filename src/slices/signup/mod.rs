@@ -18,7 +18,7 @@ use actix_web::{Error, web};
 use crate::middleware::rate_limit::RateLimit;
 use crate::middleware::resource::{Methods, resource};
 use crate::platform::body::BodyLimits;
-use crate::platform::metrics::Metrics;
+use crate::platform::metrics::{ABANDONED, Metrics};
 use crate::slice::{Platform, Routes};
 
 pub use endpoint::api;
@@ -60,16 +60,32 @@ pub fn routes(platform: &Platform) -> Routes {
     })
 }
 
-/// Counts the answer, whoever gave it.
+/// Counts the answer, whoever gave it; or that there was none.
 async fn counted<B: MessageBody>(
     metrics: Metrics,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let is_signup = request.method() == Method::POST;
-    let response = next.call(request).await?;
-    if is_signup {
-        metrics.signup(response.status().as_u16());
+    if request.method() != Method::POST {
+        return next.call(request).await;
     }
+    let mut signup = Counted {
+        metrics,
+        status: ABANDONED,
+    };
+    let response = next.call(request).await?;
+    signup.status = response.status().as_u16();
     Ok(response)
+}
+
+/// Counts a signup when it is dropped.
+struct Counted {
+    metrics: Metrics,
+    status: u16,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.signup(self.status);
+    }
 }

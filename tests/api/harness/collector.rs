@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,7 @@ impl Protocol {
 pub struct Collector {
     address: SocketAddr,
     requests: Requests,
+    refusing: Arc<AtomicBool>,
 }
 
 type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
@@ -49,11 +51,21 @@ type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
 impl Collector {
     pub fn start(protocol: Protocol) -> Self {
         let requests = Requests::default();
+        let refusing = Arc::new(AtomicBool::new(false));
         let address = match protocol {
             Protocol::Grpc => serve_grpc(Arc::clone(&requests)),
-            Protocol::Http => serve_http(Arc::clone(&requests)),
+            Protocol::Http => serve_http(Arc::clone(&requests), Arc::clone(&refusing)),
         };
-        Self { address, requests }
+        Self {
+            address,
+            requests,
+            refusing,
+        }
+    }
+
+    /// Takes nothing, or takes everything again. Over HTTP only.
+    pub fn refuse(&self, refusing: bool) {
+        self.refusing.store(refusing, Ordering::SeqCst);
     }
 
     pub fn url(&self) -> String {
@@ -148,10 +160,11 @@ fn serve_grpc(requests: Requests) -> SocketAddr {
     address
 }
 
-fn serve_http(requests: Requests) -> SocketAddr {
+fn serve_http(requests: Requests, refusing: Arc<AtomicBool>) -> SocketAddr {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(Arc::clone(&requests)))
+            .app_data(web::Data::from(Arc::clone(&refusing)))
             .route("/v1/traces", web::post().to(take))
     })
     .workers(1)
@@ -162,7 +175,14 @@ fn serve_http(requests: Requests) -> SocketAddr {
     address
 }
 
-async fn take(requests: web::Data<Requests>, body: web::Bytes) -> HttpResponse {
+async fn take(
+    requests: web::Data<Requests>,
+    refusing: web::Data<AtomicBool>,
+    body: web::Bytes,
+) -> HttpResponse {
+    if refusing.load(Ordering::SeqCst) {
+        return HttpResponse::ServiceUnavailable().finish();
+    }
     let request = ExportTraceServiceRequest::decode(body).expect("OTLP as protobuf");
     requests.lock().expect("no panic").push(request);
     HttpResponse::Ok()

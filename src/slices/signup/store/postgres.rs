@@ -8,7 +8,7 @@ use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
 use crate::platform::crash;
 use crate::platform::database::records::postgres as records;
-use crate::platform::database::{Connections, WriteTransaction, records as shared};
+use crate::platform::database::{Connections, WriteTransaction, records as shared, wants_retry};
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
@@ -128,9 +128,14 @@ impl SignupStore for Store {
         let recording = recording.filter(|_| !crash::planted("record-only-in-redis"));
         let mut tries = 1;
         loop {
-            match within_fallibly("transaction", self.attempt(account, recording)).await {
-                Err(error) if self.pool.wants_retry(&error) && tries < MAX_TRIES => tries += 1,
-                result => return Ok(result?),
+            let attempt = self.attempt(account, recording);
+            let result = within_fallibly("transaction", attempt).await;
+            match result.as_ref().err().and_then(wants_retry) {
+                Some(reason) if tries < MAX_TRIES => {
+                    self.pool.retried(reason);
+                    tries += 1;
+                }
+                _ => return Ok(result?),
             }
         }
     }
