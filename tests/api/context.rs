@@ -14,6 +14,8 @@ use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody,
 };
 
+use crate::signup::lock_out;
+
 const REQUEST_ID: &str = "x-request-id";
 const CORRELATION_ID: &str = "x-correlation-id";
 
@@ -194,16 +196,20 @@ async fn a_log_line_is_one_object_with_the_same_fields_first() {
 /// A client that resets its connection gets no answer, and is logged and counted all the same.
 #[tokio::test]
 async fn a_request_that_is_abandoned_is_logged_and_counted() {
-    let mut service = Service::start_with(Sqlite, &[("BCRYPT_COST", "14")]).await;
+    let mut service = Service::start(Sqlite).await;
+    // It can't be done before it is abandoned.
+    let lock = lock_out(&service, Sqlite).await;
     let body = somebody("ada@example.org").to_string();
     let mut connection = service.connect();
     connection.send(format!(
         "GET /health HTTP/1.1\r\nHost: x\r\n\r\n\
          POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
+         Idempotency-Key: k\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ));
-    service.wait_for_in_flight(1).await;
+    service
+        .wait_for_metric("idempotency_keys_in_flight 1")
+        .await;
     // With an answer that it has not read, it does not take its leave: it resets.
     drop(connection);
     let line = service.wait_for_line("request abandoned").await;
@@ -211,6 +217,7 @@ async fn a_request_that_is_abandoned_is_logged_and_counted() {
     assert!(line["request_id"].is_string());
     let counted = "signup_requests_total{status=\"499\"} 1";
     service.wait_for_metric(counted).await;
+    drop(lock);
 }
 
 /// A log that nobody reads fills up, and costs lines; no request waits for it.
