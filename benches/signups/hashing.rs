@@ -13,6 +13,9 @@ pub const COST: u32 = 12;
 
 const ROUNDS: usize = 7;
 
+/// How long threads hash to know their rate.
+const RATE_TIME: Duration = Duration::from_secs(2);
+
 /// As the service does it: a few milliseconds at a time.
 const SLICE: u32 = 32;
 
@@ -36,9 +39,24 @@ pub struct Hashing {
     john: Vec<f64>,
 }
 
-/// Hashes a second of a thread with eight lanes, at this moment.
-pub fn rate() -> f64 {
-    8.0 / seconds(|| lanes(8))
+/// Hashes a second of as many threads, with eight lanes each, at this moment: all of them at once,
+/// as the service's are.
+pub fn rate(threads: usize) -> f64 {
+    let begun = Instant::now();
+    let sets = std::thread::scope(|scope| {
+        let work = || {
+            let mut sets = 0_u32;
+            while begun.elapsed() < RATE_TIME {
+                lanes(8);
+                sets += 1;
+            }
+            f64::from(sets) / begun.elapsed().as_secs_f64()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let rates = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        rates.map(|rate| rate.expect("no panic")).sum::<f64>()
+    });
+    8.0 * sets
 }
 
 fn fastest(rounds: &[f64]) -> f64 {

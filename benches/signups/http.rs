@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Failure, Server, migrate, threads};
 use crate::hashing::{self, Hashing};
-use crate::{Figure, Wanted, median, millis};
+use crate::{Figure, Wanted, millis};
 
 /// Connections that saturate signups.
 const CONNECTIONS: usize = 64;
@@ -32,7 +32,6 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
     let postgres = throwaway_servers::postgres::server().database();
     let sqlite = format!("sqlite://{}", folder.path().join("bench.db").display());
     let mut capacity = 0.0;
-    let mut rates = Vec::new();
     let mut services = Vec::new();
     for (database, url, name) in [
         (
@@ -55,18 +54,23 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
             Vec::new(),
         ));
     }
-    // In turns, so that a slow moment of the machine meets both.
+    // In turns, so that a slow moment of the machine meets both; and what is possible is measured
+    // before each load and after it.
+    let mut before = hashing::rate(threads());
     for round in 1..=ROUNDS {
-        rates.push(hashing::rate());
         for (database, _, service, rounds) in &mut services {
             eprintln!("signups on {database}: round {round} of {ROUNDS}");
-            rounds.push(load(service, CONNECTIONS, 12)?.wait()?);
+            let outcome = load(service, CONNECTIONS, 12)?.wait()?;
+            let after = hashing::rate(threads());
+            rounds.push((outcome, f64::midpoint(before, after)));
+            before = after;
         }
     }
-    let possible = median(rates) * f64::from(u32::try_from(threads())?);
     for (_, name, _, mut rounds) in services {
-        rounds.sort_by(|one, other| one.rate().total_cmp(&other.rate()));
-        let outcome = rounds.swap_remove(ROUNDS / 2);
+        rounds.sort_by(|(one, possible), (other, also)| {
+            (one.rate() / possible).total_cmp(&(other.rate() / also))
+        });
+        let (outcome, possible) = rounds.swap_remove(ROUNDS / 2);
         capacity = outcome.rate();
         figures.push(Figure {
             name,
