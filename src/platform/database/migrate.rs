@@ -14,6 +14,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{Database, Unusable, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::problem::error_chain;
+use crate::platform::telemetry::spans::{System, statement};
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -27,6 +28,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_mins(5);
 const EXISTS_ON_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const EXISTS_ON_SQLITE: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+
+/// The table of applied migrations, which the driver keeps.
+const MIGRATIONS: &str = "_sqlx_migrations";
 
 pub(super) const APPLIED_ON_POSTGRES: &str =
     "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
@@ -183,11 +187,13 @@ pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
         Database::Postgres { write, .. } => {
             let mut connection = write.acquire().await?;
             let asked = sqlx::query_scalar(APPLIED_ON_POSTGRES).fetch_all(&mut *connection);
+            let asked = statement(System::Postgres, "SELECT", MIGRATIONS, asked);
             (Backend::Postgres, asked.await)
         }
         Database::Sqlite { read, .. } => {
             let mut connection = read.acquire().await?;
             let asked = sqlx::query_scalar(APPLIED_ON_SQLITE).fetch_all(&mut *connection);
+            let asked = statement(System::Sqlite, "SELECT", MIGRATIONS, asked);
             (Backend::Sqlite, asked.await)
         }
     };

@@ -15,6 +15,7 @@ use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections, Database, Unusable, i
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::problem::error_chain;
+use crate::platform::telemetry::spans::{System, statement};
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST: i32 = 15;
@@ -216,16 +217,16 @@ pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id I
 
 pub(super) async fn check_readable(reads: &PgReads) -> Result<(), sqlx::Error> {
     let mut connection = reads.acquire().await?;
-    sqlx::query(IS_READABLE).execute(&mut *connection).await?;
+    let asked = sqlx::query(IS_READABLE).execute(&mut *connection);
+    statement(System::Postgres, "SELECT", "users_read", asked).await?;
     Ok(())
 }
 
 pub(super) async fn check_writable(pool: &Connections<Postgres>) -> Result<(), String> {
     let asked = async {
         let mut connection = pool.acquire().await?;
-        sqlx::query_scalar::<_, bool>(IS_READ_ONLY)
-            .fetch_one(&mut *connection)
-            .await
+        let asked = sqlx::query_scalar::<_, bool>(IS_READ_ONLY).fetch_one(&mut *connection);
+        statement(System::Postgres, "SELECT", "", asked).await
     };
     match asked.await {
         Ok(false) => Ok(()),

@@ -15,6 +15,7 @@ use super::{
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
+use crate::platform::telemetry::spans::{System, statement};
 
 /// Changes no row, and yet asks for the right to.
 const WRITE_NOTHING: &str = "UPDATE users SET id = id WHERE id = x''";
@@ -107,7 +108,8 @@ pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id I
 
 pub(super) async fn check_readable(pool: &Connections<Sqlite>) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    sqlx::query(IS_READABLE).execute(&mut *connection).await?;
+    let asked = sqlx::query(IS_READABLE).execute(&mut *connection);
+    statement(System::Sqlite, "SELECT", "users_read", asked).await?;
     Ok(())
 }
 
@@ -118,7 +120,8 @@ pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> 
     let attempt = async {
         let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
         // Taking the write lock is not enough: on a read-only file only a write fails.
-        transaction.connection().execute(WRITE_NOTHING).await?;
+        let asked = transaction.connection().execute(WRITE_NOTHING);
+        statement(System::Sqlite, "UPDATE", "users", asked).await?;
         transaction.rollback().await
     };
     attempt.await.map_err(|error: sqlx::Error| {
