@@ -9,6 +9,7 @@ use tracing_actix_web::RootSpanBuilder;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::platform::context::{self, RequestContext};
+use crate::platform::metrics::known_method;
 use crate::platform::telemetry::spans::{TARGET, fail};
 
 /// Makes the span, for `tracing_actix_web`. It has the method and the pattern that matched, never
@@ -41,7 +42,8 @@ impl RootSpanBuilder for RequestSpan {
 
 /// Names are those of OpenTelemetry's semantic conventions for HTTP servers.
 fn begin(request: &ServiceRequest, context: &RequestContext) -> Span {
-    let method = method_name(request.method().as_str());
+    // The conventions' word for what is none of these.
+    let method = known_method(request.method().as_str()).unwrap_or("_OTHER");
     let route = request.match_pattern();
     let name = match &route {
         Some(route) => format!("{method} {route}"),
@@ -58,13 +60,4 @@ fn begin(request: &ServiceRequest, context: &RequestContext) -> Span {
         let _ = span.set_parent(parent.clone());
     }
     span
-}
-
-/// Methods are free text in HTTP; what is none of these is `_OTHER` by the conventions.
-fn method_name(method: &str) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN
-        .into_iter()
-        .find(|known| *known == method)
-        .unwrap_or("_OTHER")
 }

@@ -49,11 +49,7 @@ impl Metrics {
 
     /// Counts an answered request. `route` is the pattern that matched, never the path.
     pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
-        // Methods are free text in HTTP, and a label must be bounded.
-        let method = match method {
-            "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
-            _ => "other",
-        };
+        let method = known_method(method).unwrap_or("other");
         self.0
             .http
             .duration
@@ -72,6 +68,14 @@ impl Metrics {
         let status = status_text(status);
         self.0.http.unreadable.with_label_values(&[status]).inc();
     }
+}
+
+/// A method, if it is one of those that are told apart: they are free text in HTTP, and what figures
+/// and spans are known by must be bounded.
+#[must_use]
+pub fn known_method(method: &str) -> Option<&'static str> {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method)
 }
 
 /// Statuses as text without an allocation for those that are answered.

@@ -19,7 +19,7 @@ use make::Make;
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
 pub use hashing::HashRefused;
-pub use http::ABANDONED;
+pub use http::{ABANDONED, known_method};
 pub use signups::{IdempotencyResult, ReplayTier};
 pub use telemetry::SpanDropped;
 
