@@ -18,6 +18,7 @@ use tracing_actix_web::TracingLogger;
 use crate::config::{Backend, Settings};
 use crate::hashing::Pool;
 use crate::lifecycle::Lifecycle;
+use crate::middleware::client::TrustedProxies;
 use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::middleware::request_context::Ids;
 use crate::middleware::trace::RequestSpan;
@@ -293,6 +294,7 @@ fn start_server(
     );
     let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
     let sampling = Sampling::new(&platform.settings.traces);
+    let proxies = TrustedProxies::new(&http.trusted_proxies);
     let idempotency = web::Data::from(Arc::clone(&platform.idempotency));
     let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
     let keep_alive = http.keep_alive;
@@ -309,6 +311,7 @@ fn start_server(
                 idempotency.clone(),
                 ids.clone(),
                 sampling.clone(),
+                proxies.clone(),
                 metrics.clone(),
                 lifecycle.clone(),
                 request_timeout,
@@ -358,6 +361,7 @@ fn app(
     idempotency: web::Data<Idempotency>,
     ids: Ids,
     sampling: Sampling,
+    proxies: TrustedProxies,
     metrics: Metrics,
     lifecycle: Lifecycle,
     timeout: Duration,
@@ -388,6 +392,13 @@ fn app(
         }))
         .wrap(TracingLogger::<RequestSpan>::new())
         .wrap(from_fn(move |request, next| {
-            request_context::request_context(ids.clone(), sampling.clone(), timeout, request, next)
+            request_context::request_context(
+                ids.clone(),
+                sampling.clone(),
+                proxies.clone(),
+                timeout,
+                request,
+                next,
+            )
         }))
 }

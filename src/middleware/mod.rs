@@ -4,6 +4,7 @@
 //!
 //! [`wire`] answers what never becomes a request: bytes that HTTP can't be read from.
 
+pub mod client;
 pub mod idempotency;
 pub mod observe;
 pub mod rate_limit;

@@ -9,6 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 
+use super::client::TrustedProxies;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::context::{self, RequestContext};
 use crate::platform::telemetry::Sampling;
@@ -52,6 +53,7 @@ impl Ids {
 pub async fn request_context<B: MessageBody>(
     ids: Ids,
     sampling: Sampling,
+    proxies: TrustedProxies,
     timeout: Duration,
     request: ServiceRequest,
     next: Next<B>,
@@ -62,6 +64,9 @@ pub async fn request_context<B: MessageBody>(
     let context = Arc::new(RequestContext {
         request_id,
         correlation_id,
+        client: request
+            .peer_addr()
+            .map(|peer| proxies.client(peer, request.headers())),
         deadline: Instant::now() + timeout,
         route: OnceLock::new(),
         trace: sampling.begin(request.headers()),

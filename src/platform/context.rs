@@ -7,6 +7,8 @@ use std::time::Instant;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanId, TraceId};
 
+use super::client::Client;
+
 tokio::task_local! {
     static CURRENT: Arc<RequestContext>;
 }
@@ -18,6 +20,8 @@ pub struct RequestContext {
     pub request_id: String,
     /// `X-Correlation-ID`: the same form; the request id where the client sent none.
     pub correlation_id: String,
+    /// Who sent it; `None` where the connection does not tell, as in a test without one.
+    pub client: Option<Client>,
     /// When the answer must be out.
     pub deadline: Instant,
     /// The path pattern of the resource that took the request; unset where none did.

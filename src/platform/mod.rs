@@ -3,6 +3,7 @@
 //! Nothing here knows a slice. The database adapters of a slice live in the slice.
 
 pub mod body;
+pub mod client;
 pub mod clock;
 pub mod context;
 pub mod crash;

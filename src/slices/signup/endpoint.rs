@@ -141,11 +141,11 @@ pub async fn sign_up(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    if let Some(rate_limit) = &endpoint.rate_limit {
-        rate_limit.admit(&request)?;
+    let context = context::current().ok_or_else(Problem::internal)?;
+    if let (Some(rate_limit), Some(client)) = (&endpoint.rate_limit, context.client) {
+        rate_limit.admit(client)?;
     }
     let body: SignUpRequest = read_json(&request, payload, endpoint.limits).await?;
-    let context = context::current().ok_or_else(Problem::internal)?;
     // What will be refused is only read so far that an answer to its key is found.
     let admitted = endpoint.handler.admits(context.deadline);
     let parse_password = match admitted {

@@ -39,10 +39,7 @@ pub fn routes(platform: &Platform) -> Routes {
             write_reserve: platform.settings.http.request_timeout / 5,
         },
         idempotency: Arc::clone(&platform.idempotency),
-        rate_limit: platform
-            .settings
-            .signup_rate
-            .map(|rate| RateLimit::new(rate, platform.settings.http.trusted_proxies.clone())),
+        rate_limit: platform.settings.signup_rate.map(RateLimit::new),
         metrics: platform.metrics.clone(),
         limits: BodyLimits {
             bytes: MAX_BODY,
