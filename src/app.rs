@@ -1,37 +1,23 @@
 //! The composition root: settings, pools, stores, slices, server, in this order, and the same
 //! way back. Nothing here is global.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_http::{HttpService, Protocol};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
-use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, Server, ServerHandle, fn_service};
-use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, web};
-use tracing_actix_web::TracingLogger;
-
 use crate::config::{Backend, Settings};
 use crate::hashing::Pool;
+use crate::http::server::{Listener, Listening};
 use crate::lifecycle::Lifecycle;
-use crate::middleware::client::TrustedProxies;
 use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
-use crate::middleware::request_context::Ids;
-use crate::middleware::trace::RequestSpan;
-use crate::middleware::wire::Wire;
-use crate::middleware::{observe, request_context};
 use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
-use crate::platform::problem::{Problem, ProblemType, error_chain};
+use crate::platform::problem::error_chain;
 use crate::platform::redis::Redis;
-use crate::platform::telemetry::Sampling;
 use crate::slice::{Platform, Routes, Slice};
 
 /// Below this cost a stolen hash is too cheap to guess.
@@ -39,6 +25,12 @@ const LOW_COST: u32 = 10;
 
 /// How long the pools may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Connections of those who run the service: probes and a scrape are a few.
+const OPERATIONS_CONNECTIONS: usize = 64;
+
+/// Bytes that they may hold together.
+const OPERATIONS_BUDGET: usize = 4 * 1024 * 1024;
 
 /// The service did not start. The text is one line for the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +47,13 @@ impl From<database::Unusable> for StartError {
 pub struct Service {
     /// Where it listens.
     pub address: SocketAddr,
-    server: Server,
+    main: Listening,
+    operations: Option<Listening>,
     platform: Platform,
 }
 
 impl Service {
-    /// Starts the service with these slices. It takes connections from now on, and answers them
-    /// once [`Service::run`] is awaited.
+    /// Starts the service with these slices, and returns once it serves.
     ///
     /// # Errors
     /// One line that says what to mend.
@@ -120,22 +112,21 @@ impl Service {
             started: Instant::now(),
             settings,
         };
-        let routes = slices
-            .iter()
-            .map(|slice| (slice.routes)(&platform))
-            .collect();
-        let (server, address) = start_server(&platform, routes)?;
+        let operations = listen_for_operations(&platform, slices).await?;
+        let main = listen(&platform, slices, operations.is_some()).await?;
         Arc::clone(&platform.idempotency).purge_in_the_background();
         platform.metrics.readiness(true);
         tracing::info!(
-            address = %address,
-            docs = %format_args!("http://{address}/docs"),
+            address = %main.address,
+            operations = operations.as_ref().map(|own| tracing::field::display(own.address)),
+            docs = %format_args!("http://{}/docs", main.address),
             database = database::describe(&platform.settings.database.url),
             "ready: listening"
         );
         Ok(Self {
-            address,
-            server,
+            address: main.address,
+            main,
+            operations,
             platform,
         })
     }
@@ -146,28 +137,95 @@ impl Service {
     /// When the server itself fails.
     pub async fn run(self) -> std::io::Result<()> {
         let Self {
-            server, platform, ..
+            mut main,
+            operations,
+            platform,
+            ..
         } = self;
-        let handle = server.handle();
-        let serving = tokio::spawn(server);
-        platform.lifecycle.stopping().await;
-        shut_down(&handle, &platform).await;
-        serving.await.unwrap_or(Ok(()))
+        tokio::select! {
+            () = platform.lifecycle.stopping() => {}
+            error = main.failed() => {
+                tracing::error!(reason = %error, "serves no more");
+                return Err(error);
+            }
+        }
+        shut_down(main, operations, &platform).await;
+        Ok(())
     }
 }
 
-async fn shut_down(handle: &ServerHandle, platform: &Platform) {
+/// The listener for clients. Where those who run the service have one of their own, it has nothing
+/// for them.
+async fn listen(
+    platform: &Platform,
+    slices: &[Slice],
+    without_operations: bool,
+) -> Result<Listening, StartError> {
+    let http = &platform.settings.http;
+    let address = SocketAddr::new(http.host, http.port);
+    let served = |slice: &&Slice| !(without_operations && slice.for_operations);
+    let listener = Listener {
+        address,
+        workers: http.workers,
+        max_connections: http.max_connections,
+        budget: memory_budget(platform.machine.memory_limit()),
+        routes: routes(platform, slices.iter().filter(served)),
+    };
+    start(platform, listener).await
+}
+
+/// The listener for those who run the service, where it is wanted.
+async fn listen_for_operations(
+    platform: &Platform,
+    slices: &[Slice],
+) -> Result<Option<Listening>, StartError> {
+    let Some(address) = platform.settings.http.operations else {
+        return Ok(None);
+    };
+    let listener = Listener {
+        address,
+        workers: 1,
+        max_connections: OPERATIONS_CONNECTIONS,
+        budget: OPERATIONS_BUDGET,
+        routes: routes(platform, slices.iter().filter(|slice| slice.for_operations)),
+    };
+    start(platform, listener).await.map(Some)
+}
+
+async fn start(platform: &Platform, listener: Listener) -> Result<Listening, StartError> {
+    let address = listener.address;
+    Listening::start(platform, listener)
+        .await
+        .map_err(|error| StartError(format!("cannot listen on {address}: {error}")))
+}
+
+fn routes<'a>(platform: &Platform, slices: impl Iterator<Item = &'a Slice>) -> Vec<Routes> {
+    slices.map(|slice| (slice.routes)(platform)).collect()
+}
+
+/// What clients can make the service hold, in bytes: a quarter of the memory that there is, and
+/// no more than is of use.
+fn memory_budget(limit: Option<u64>) -> usize {
+    const MOST: u64 = 256 * 1024 * 1024;
+    let budget = limit.map_or(MOST, |limit| (limit / 4).min(MOST));
+    usize::try_from(budget).unwrap_or(usize::MAX)
+}
+
+async fn shut_down(main: Listening, operations: Option<Listening>, platform: &Platform) {
     let http = &platform.settings.http;
     // Not ready already; give the load balancer the time to notice.
     tokio::time::sleep(http.shutdown_delay).await;
     platform.lifecycle.close_connections();
     let begun = Instant::now();
-    let stopped = tokio::time::timeout(http.shutdown_grace, handle.stop(true)).await;
-    let rest = http.shutdown_grace.saturating_sub(begun.elapsed());
-    let drained = platform.lifecycle.drain(rest).await;
-    if stopped.is_err() || !drained {
+    let stopped = main.stop(http.shutdown_grace).await;
+    let rest = || http.shutdown_grace.saturating_sub(begun.elapsed());
+    let drained = platform.lifecycle.drain(rest()).await;
+    if !stopped || !drained {
         tracing::warn!("the grace period is over; requests in flight were cut");
-        handle.stop(false).await;
+    }
+    if let Some(operations) = operations {
+        // Whoever asks how it goes is told to the end.
+        operations.stop(rest()).await;
     }
     if tokio::time::timeout(CLOSE_LIMIT, platform.database.close())
         .await
@@ -275,130 +333,4 @@ fn data_folder(settings: &Settings) -> std::path::PathBuf {
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."))
         .to_path_buf()
-}
-
-fn start_server(
-    platform: &Platform,
-    routes: Vec<Routes>,
-) -> Result<(Server, SocketAddr), StartError> {
-    let http = &platform.settings.http;
-    let wanted = SocketAddr::new(http.host, http.port);
-    let cannot_listen =
-        |error: std::io::Error| StartError(format!("cannot listen on {wanted}: {error}"));
-    let listener = listen(wanted).map_err(cannot_listen)?;
-    let address = listener.local_addr().map_err(cannot_listen)?;
-
-    let ids = Ids::new(
-        Arc::clone(&platform.clock),
-        Arc::clone(&platform.randomness),
-    );
-    let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
-    let sampling = Sampling::new(&platform.settings.traces);
-    let proxies = TrustedProxies::new(&http.trusted_proxies);
-    let idempotency = web::Data::from(Arc::clone(&platform.idempotency));
-    let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
-    let keep_alive = http.keep_alive;
-    let between_answers = keep_alive + read_timeout + request_timeout;
-    let routes: Arc<[Routes]> = routes.into();
-    let server = Server::build()
-        .workers(http.workers)
-        .max_concurrent_connections(http.max_connections.div_ceil(http.workers))
-        .disable_signals()
-        .shutdown_timeout(http.shutdown_grace.as_secs() + 1)
-        .listen("http", listener, move || {
-            let app = app(
-                Arc::clone(&routes),
-                idempotency.clone(),
-                ids.clone(),
-                sampling.clone(),
-                proxies.clone(),
-                metrics.clone(),
-                lifecycle.clone(),
-                request_timeout,
-            );
-            let (ids, metrics) = (ids.clone(), metrics.clone());
-            let lifecycle = lifecycle.clone();
-            let service = HttpService::build()
-                .graceful_shutdown_signal(move || lifecycle.clone().closing())
-                .keep_alive(keep_alive)
-                .client_request_timeout(read_timeout)
-                .client_disconnect_timeout(Duration::from_secs(1))
-                .local_addr(address)
-                .finish(map_config(
-                    app.into_factory()
-                        .map_err(|error: actix_web::Error| error.error_response()),
-                    |()| AppConfig::default(),
-                ));
-            fn_service(move |stream: TcpStream| {
-                let peer = stream.peer_addr().ok();
-                let _ = stream.set_nodelay(true);
-                let wire = Wire::new(stream, ids.clone(), metrics.clone(), between_answers);
-                async move { Ok((wire, Protocol::Http1, peer)) }
-            })
-            .and_then(service)
-        })
-        .map_err(cannot_listen)?
-        .run();
-    Ok((server, address))
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        tokio::net::TcpSocket::new_v4()
-    } else {
-        tokio::net::TcpSocket::new_v6()
-    }?;
-    // A port that an ended process still has in TIME_WAIT is free to take; one in use is not.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)?.into_std()
-}
-
-/// The application of one of the server's threads. The middleware that is named last is met
-/// first.
-fn app(
-    routes: Arc<[Routes]>,
-    idempotency: web::Data<Idempotency>,
-    ids: Ids,
-    sampling: Sampling,
-    proxies: TrustedProxies,
-    metrics: Metrics,
-    lifecycle: Lifecycle,
-    timeout: Duration,
-) -> App<
-    impl actix_service::ServiceFactory<
-        actix_web::dev::ServiceRequest,
-        Config = (),
-        Response = actix_web::dev::ServiceResponse<impl MessageBody>,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-> {
-    App::new()
-        .app_data(idempotency)
-        .configure(move |config| {
-            for routes in routes.iter() {
-                routes(config);
-            }
-        })
-        .default_service(web::to(async || -> Result<&'static str, Problem> {
-            Err(Problem::new(
-                ProblemType::NotFound,
-                "No resource has this path.",
-            ))
-        }))
-        .wrap(from_fn(move |request, next| {
-            observe::observe(metrics.clone(), lifecycle.clone(), request, next)
-        }))
-        .wrap(TracingLogger::<RequestSpan>::new())
-        .wrap(from_fn(move |request, next| {
-            request_context::request_context(
-                ids.clone(),
-                sampling.clone(),
-                proxies.clone(),
-                timeout,
-                request,
-                next,
-            )
-        }))
 }

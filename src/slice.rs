@@ -24,6 +24,9 @@ pub struct Slice {
     pub api: fn() -> OpenApi,
     /// Its resources.
     pub routes: fn(&Platform) -> Routes,
+    /// Whether it is for those who run the service: it then moves to the listener for them, where
+    /// there is one.
+    pub for_operations: bool,
 }
 
 /// Registers the resources of a slice with one of the server's threads.

@@ -11,13 +11,16 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Exits well if the service says that it lives.
 pub fn ask(http: &Http) -> Result<(), Failure> {
+    let listener = http
+        .operations
+        .unwrap_or_else(|| SocketAddr::new(http.host, http.port));
     // A service that listens everywhere is asked on the loopback.
-    let host = match http.host {
+    let host = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let address = SocketAddr::new(host, http.port);
+    let address = SocketAddr::new(host, listener.port());
     let answer = request(address)
         .map_err(|error| Failure::new(&format!("no answer from {address}: {error}")))?;
     if answer.starts_with("HTTP/1.1 200 ") {

@@ -7,7 +7,7 @@ mod reader;
 mod table;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,6 +80,10 @@ pub struct Http {
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// Names that the service is known under.
+    pub hosts: Vec<String>,
+    /// Where probes and figures are served, if not with the rest.
+    pub operations: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long requests in flight may take after a signal to stop.
@@ -268,15 +272,12 @@ impl Settings {
     pub fn from_sources(mut sources: Sources, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let s = &mut sources;
+        let host = s.take("http.host", ip);
         let http = Http {
-            host: s.take("http.host", |text| {
-                text.parse()
-                    .map_err(|_| "must be an IP address such as 127.0.0.1".to_owned())
-            }),
-            port: s.take("http.port", |text| {
-                text.parse()
-                    .map_err(|_| "must be a port from 0 to 65535".to_owned())
-            }),
+            host,
+            hosts: s.take_or("http.hosts", Vec::new(), hosts),
+            operations: operations(s, host),
+            port: s.take("http.port", port),
             workers: s.take_or("http.workers", cores, |text| number(text, (1, 1024))),
             request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
@@ -441,6 +442,43 @@ fn rate(text: &str) -> Result<Option<Rate>, String> {
     let count: u64 = number(count, (1, 86_400)).map_err(|_| wrong())?;
     let window = Duration::from_secs(count * seconds);
     Ok(Some(Rate { requests, window }))
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| "must be an IP address such as 127.0.0.1".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "must be a port from 0 to 65535".to_owned())
+}
+
+/// The listener for probes and figures.
+fn operations(s: &mut Sources, host: IpAddr) -> Option<SocketAddr> {
+    let own_host = s.take_optional("operations.host", ip);
+    let port = s.take_optional("operations.port", port);
+    if own_host.is_some() && port.is_none() {
+        s.mistake("operations.host", "is of no use without OPERATIONS_PORT");
+    }
+    Some(SocketAddr::new(own_host.unwrap_or(host), port?))
+}
+
+/// Names of hosts, without ports, with commas between them.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim);
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.len() <= 253
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte))
+            && (!name.contains(':') || name.starts_with('['))
+    };
+    names
+        .map(|name| is_name(name).then(|| name.to_owned()))
+        .collect::<Option<_>>()
+        .ok_or_else(|| "must be names of hosts without ports, such as signup.example".to_owned())
 }
 
 /// Addresses and networks, with commas between them.

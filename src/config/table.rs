@@ -92,13 +92,34 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP_MAX_CONNECTIONS",
         "http.max_connections",
         "4096",
-        "Connections of clients at a time; more wait to be taken. Keep it below the process's limit of open files.",
+        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes the one that is idle for longest. Where the process may not open as many files, it is fewer, with a warning.",
     ),
     fixed(
         "HTTP_KEEP_ALIVE_MS",
         "http.keep_alive_ms",
         "75000",
         "How long an idle connection is kept.",
+    ),
+    worded(
+        "HTTP_HOSTS",
+        "http.hosts",
+        "on loopback its own names, elsewhere any",
+        "Names that the service is known under, with commas between them, as `signup.example`. \
+         Requests for others get 421. On loopback its own names are served as well.",
+    ),
+    worded(
+        "OPERATIONS_HOST",
+        "operations.host",
+        "that of `HOST`",
+        "The address of the listener for `/health`, `/ready` and `/metrics`, where it has one of \
+         its own.",
+    ),
+    worded(
+        "OPERATIONS_PORT",
+        "operations.port",
+        "none: they are on the main listener",
+        "The port of a listener of its own for `/health`, `/ready` and `/metrics`. The main one \
+         then has them no more. `0` takes a free one.",
     ),
     worded(
         "TRUSTED_PROXIES",

@@ -39,6 +39,12 @@ impl Ids {
         Self { clock, randomness }
     }
 
+    /// The time of the clock.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
+    }
+
     /// A new id.
     #[must_use]
     pub fn make(&self) -> String {

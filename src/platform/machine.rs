@@ -48,6 +48,17 @@ impl Machine {
         }
     }
 
+    /// The memory that the process may use, in bytes: the container's limit where there is one,
+    /// else all of the machine's. `None` where the system does not tell.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<u64> {
+        let mut system = System::new().ok()?;
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        let container = system.cgroup_limits().map(|limits| limits.total_memory);
+        let least = container.unwrap_or(u64::MAX).min(system.total_memory());
+        (least > 0).then_some(least)
+    }
+
     /// Takes a sample, or gives the last one if it is fresh; waits for one that is under way, for
     /// ever where the system hangs. `None` where the system does not tell.
     pub async fn sample(&self) -> Option<Sample> {

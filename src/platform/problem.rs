@@ -47,6 +47,8 @@ pub enum ProblemType {
     PayloadTooLarge,
     /// The body is not JSON by its `Content-Type`.
     UnsupportedMediaType,
+    /// The request is meant for another service.
+    MisdirectedRequest,
     /// Fields break their rules.
     ValidationFailed,
     /// The key was used with another request.
@@ -85,7 +87,7 @@ pub struct About {
 
 impl ProblemType {
     /// All of them, in the order of their status.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::IdempotencyKeyInvalid,
@@ -98,6 +100,7 @@ impl ProblemType {
         Self::RequestInProgress,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
+        Self::MisdirectedRequest,
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
         Self::IdempotencyKeyExhausted,
@@ -238,6 +241,17 @@ impl ProblemType {
                          application/json`.",
                 detail: "Send the body with the header Content-Type: application/json.",
             },
+            Self::MisdirectedRequest => About {
+                slug: "misdirected-request",
+                status: StatusCode::MISDIRECTED_REQUEST,
+                title: "Misdirected request",
+                meaning: "The header `Host` names a host that this service is not known under. \
+                          Nothing was done, and the connection closes.",
+                advice: "Use the name that the service is known under. Who runs it can add more by \
+                         the setting `HTTP_HOSTS`: on loopback, only names of loopback are served \
+                         by default, so that no web page can ask it under a name of its own.",
+                detail: "This service is not known under the name in Host.",
+            },
             Self::ValidationFailed => About {
                 slug: "validation-failed",
                 status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -283,7 +297,7 @@ impl ProblemType {
                 slug: "headers-too-large",
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 title: "The head of the request is too large",
-                meaning: "The request line and the headers together are over the limit of 128 \
+                meaning: "The request line and the headers together are over the limit of 32 \
                           KiB, or there are more than 96 headers. Nothing was done, and the \
                           connection closes.",
                 advice: "Send fewer or shorter headers; look for a cookie or a header that \

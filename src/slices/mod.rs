@@ -11,18 +11,26 @@ use crate::slice::Slice;
 /// Declares each slice's module and puts it on the list. A slice gives two functions: `api`, its
 /// part of the OpenAPI document, and `routes`, its resources over what the platform offers.
 macro_rules! slices {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+; for operations: $($operations:ident),+ $(,)?) => {
         $(pub mod $name;)+
+        $(pub mod $operations;)+
 
         /// Every slice.
         #[must_use]
         pub fn all() -> Vec<Slice> {
-            vec![$(Slice { api: $name::api, routes: $name::routes }),+]
+            vec![
+                $(Slice { api: $name::api, routes: $name::routes, for_operations: false },)+
+                $(Slice {
+                    api: $operations::api,
+                    routes: $operations::routes,
+                    for_operations: true,
+                },)+
+            ]
         }
     };
 }
 
-slices![signup, get_user, list_users, health, metrics, docs,];
+slices![signup, get_user, list_users, docs; for operations: health, metrics];
 
 /// The whole OpenAPI document.
 #[must_use]

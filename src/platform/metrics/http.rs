@@ -16,6 +16,30 @@ pub(super) struct Http {
     in_flight: IntGauge,
     connections: IntGauge,
     unreadable: IntCounterVec,
+    cut: IntCounterVec,
+}
+
+/// Why a connection was closed in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionCut {
+    /// Others wanted to connect, and it was idle for longest.
+    Crowded,
+    /// All connections together held too much, and it was the slowest.
+    Memory,
+    /// It took no byte of a response for a while.
+    Stalled,
+}
+
+impl ConnectionCut {
+    const ALL: [Self; 3] = [Self::Crowded, Self::Memory, Self::Stalled];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Crowded => "crowded",
+            Self::Memory => "memory",
+            Self::Stalled => "stalled",
+        }
+    }
 }
 
 impl Http {
@@ -36,11 +60,29 @@ impl Http {
                 "Answers to what was no readable request.",
                 &["status"],
             )?,
+            cut: make.counters(
+                "http_connections_cut_total",
+                "Connections that were closed in the middle, for the sake of others.",
+                &["reason"],
+            )?,
         })
     }
 }
 
+impl Http {
+    pub(super) fn begin(&self) {
+        for reason in ConnectionCut::ALL {
+            self.cut.with_label_values(&[reason.label()]);
+        }
+    }
+}
+
 impl Metrics {
+    /// Counts a connection that was closed in the middle.
+    pub fn connection_cut(&self, reason: ConnectionCut) {
+        self.0.http.cut.with_label_values(&[reason.label()]).inc();
+    }
+
     /// Counts a request as in flight until the guard is dropped.
     #[must_use]
     pub fn request_begins(&self) -> InFlight {

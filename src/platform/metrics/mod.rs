@@ -19,7 +19,7 @@ use make::Make;
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
 pub use hashing::HashRefused;
-pub use http::{ABANDONED, known_method};
+pub use http::{ABANDONED, ConnectionCut, known_method};
 pub use signups::{IdempotencyResult, ReplayTier};
 pub use telemetry::SpanDropped;
 
@@ -62,6 +62,7 @@ impl Metrics {
             telemetry: telemetry::Telemetry::new(&make)?,
             registry,
         };
+        families.http.begin();
         families.signups.begin();
         families.hashing.begin();
         families.dependencies.begin();

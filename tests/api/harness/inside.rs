@@ -45,6 +45,7 @@ impl Inside {
         slices.push(Slice {
             api: no_api,
             routes: misbehaving,
+            for_operations: false,
         });
         let metrics = Metrics::new().expect("names that differ");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());

@@ -87,6 +87,8 @@ impl Service {
             ("BCRYPT_COST", "4"),
             ("LOG_FORMAT", "json"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
+            // What the tests that write bytes put into `Host`.
+            ("HTTP_HOSTS", "x"),
         ];
         let mut process = command(&["serve"], &defaults)
             .envs(settings.iter().copied())
