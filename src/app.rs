@@ -14,6 +14,7 @@ use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
+use crate::platform::descriptors;
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::error_chain;
@@ -58,11 +59,12 @@ impl Service {
     /// # Errors
     /// One line that says what to mend.
     pub async fn start(
-        settings: Settings,
+        mut settings: Settings,
         slices: &[Slice],
         lifecycle: Lifecycle,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
+        fit_descriptors(&mut settings);
         if settings.hashing.cost < LOW_COST {
             tracing::warn!(
                 cost = settings.hashing.cost,
@@ -151,6 +153,26 @@ impl Service {
         }
         shut_down(main, operations, &platform).await;
         Ok(())
+    }
+}
+
+/// Takes no more threads and connections than the system gives open files for.
+fn fit_descriptors(settings: &mut Settings) {
+    let Some(limit) = descriptors::raise() else {
+        return;
+    };
+    let databases = settings.database.max_connections.saturating_mul(2);
+    let http = &mut settings.http;
+    let fitting = descriptors::fit(limit, http.workers, http.max_connections, databases);
+    if fitting != (http.workers, http.max_connections) {
+        (http.workers, http.max_connections) = fitting;
+        tracing::warn!(
+            open_files = limit,
+            workers = http.workers,
+            connections = http.max_connections,
+            "the limit of open files is low: fewer threads or connections than HTTP_WORKERS and \
+             HTTP_MAX_CONNECTIONS say"
+        );
     }
 }
 

@@ -77,6 +77,18 @@ const RULES: &[Rule] = &[
         because: "what every request goes through is the same for every slice",
     },
     Rule {
+        files: |path| path.starts_with("src/http/"),
+        modules: &["app", "cli", "slices"],
+        crates: STORAGE,
+        because: "the server is given what it serves",
+    },
+    Rule {
+        files: |path| !path.starts_with("src/http/"),
+        modules: &["http::connection", "http::exchange"],
+        crates: &["actix_http", "actix_service", "hyper", "hyper_util"],
+        because: "connections have one place",
+    },
+    Rule {
         files: |path| path.starts_with("src/config/") || path == "src/lifecycle.rs",
         modules: &["app", "cli", "middleware", "slice", "slices"],
         crates: HTTP,
@@ -305,7 +317,8 @@ fn slices() -> BTreeSet<String> {
 fn listed(code: &str) -> BTreeSet<String> {
     let (_, list) = code.split_once("\nslices![").expect("the list of slices");
     let (list, _) = list.split_once(']').expect("its end");
-    list.split(',')
+    list.replace("; for operations:", ",")
+        .split(',')
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .collect()
@@ -386,6 +399,9 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
 )]
 #[case("src/slices/signup/mod.rs", "use super::get_user;")]
 #[case("src/app.rs", "use crate::slices::all;")]
+#[case("src/app.rs", "use crate::http::connection::serve;")]
+#[case("src/middleware/observe.rs", "use hyper::Request;")]
+#[case("src/http/server.rs", "use crate::slices::all;")]
 #[case("src/cli.rs", "use crate::slices::{all, signup};")]
 fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
     let source = source::read(path, text);

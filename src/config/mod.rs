@@ -82,6 +82,8 @@ pub struct Http {
     pub keep_alive: Duration,
     /// Names that the service is known under.
     pub hosts: Vec<String>,
+    /// The origins whose pages may ask from a browser.
+    pub cors_allowed_origins: Vec<String>,
     /// Where probes and figures are served, if not with the rest.
     pub operations: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
@@ -276,6 +278,7 @@ impl Settings {
         let http = Http {
             host,
             hosts: s.take_or("http.hosts", Vec::new(), hosts),
+            cors_allowed_origins: s.take_or("http.cors_allowed_origins", Vec::new(), origins),
             operations: operations(s, host),
             port: s.take("http.port", port),
             workers: s.take_or("http.workers", cores, |text| number(text, (1, 1024))),
@@ -462,6 +465,26 @@ fn operations(s: &mut Sources, host: IpAddr) -> Option<SocketAddr> {
         s.mistake("operations.host", "is of no use without OPERATIONS_PORT");
     }
     Some(SocketAddr::new(own_host.unwrap_or(host), port?))
+}
+
+/// Origins as browsers send them (RFC 6454, section 6.2), with commas between them.
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    let is_origin = |origin: &str| {
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        host.is_some_and(|host| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte))
+        })
+    };
+    text.split(',')
+        .map(str::trim)
+        .map(|origin| is_origin(origin).then(|| origin.to_ascii_lowercase()))
+        .collect::<Option<_>>()
+        .ok_or_else(|| "must be origins without a path, such as https://app.example".to_owned())
 }
 
 /// Names of hosts, without ports, with commas between them.

@@ -108,6 +108,13 @@ pub const SETTINGS: &[Setting] = &[
          Requests for others get 421. On loopback its own names are served as well.",
     ),
     worded(
+        "CORS_ALLOWED_ORIGINS",
+        "http.cors_allowed_origins",
+        "none",
+        "Whose pages may ask this service from a browser: origins with commas between them, as \
+         `https://app.example`.",
+    ),
+    worded(
         "OPERATIONS_HOST",
         "operations.host",
         "that of `HOST`",

@@ -75,6 +75,7 @@ pub async fn serve<A: App>(stream: TcpStream, app: Rc<A>, terms: Rc<Terms>) {
     });
     let mut connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
+        .max_header_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .writev(false)
         .serve_connection(TokioIo::new(wire), service);

@@ -23,13 +23,10 @@ use hyper::{Request, Response, header};
 use pin_project_lite::pin_project;
 
 use super::connections::{Phase, Place};
+use crate::platform::static_content::Shared;
 
 /// How much of a response's body is handed on at a time.
 const PIECE: usize = 16 * 1024;
-
-/// Marks a response whose body is the same for all who ask: it costs no memory of its own.
-#[derive(Debug, Clone, Copy)]
-pub struct Shared;
 
 /// The application, on one of the server's threads.
 pub trait App:

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_cors::Cors;
 use actix_service::{IntoServiceFactory, ServiceFactory, fn_factory, fn_service};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
 use tokio::sync::watch;
@@ -179,6 +180,8 @@ struct Parts {
     metrics: Metrics,
     lifecycle: Lifecycle,
     timeout: Duration,
+    /// The origins whose pages may ask, if there are any.
+    cors: Option<Arc<[String]>>,
 }
 
 impl Parts {
@@ -199,8 +202,41 @@ impl Parts {
             metrics: platform.metrics.clone(),
             lifecycle: platform.lifecycle.clone(),
             timeout: http.request_timeout,
+            cors: (!http.cors_allowed_origins.is_empty())
+                .then(|| http.cors_allowed_origins.clone().into()),
         }
     }
+}
+
+/// Lets the pages of these origins ask from a browser (the Fetch standard's CORS protocol), and
+/// see what a client needs.
+fn cross_origin(origins: &[String]) -> Cors {
+    const PREFLIGHT_SECONDS: usize = 600;
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST"])
+        .allowed_headers([
+            "content-type",
+            "idempotency-key",
+            "x-request-id",
+            "x-correlation-id",
+            "traceparent",
+            "tracestate",
+        ])
+        .expose_headers([
+            "location",
+            "idempotent-replayed",
+            "retry-after",
+            "ratelimit",
+            "ratelimit-policy",
+            "x-request-id",
+            "x-correlation-id",
+            "traceresponse",
+            "etag",
+        ])
+        .max_age(PREFLIGHT_SECONDS);
+    origins
+        .iter()
+        .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// The application of one of the server's threads. The middleware that is named last is met
@@ -226,7 +262,9 @@ fn app(
         metrics,
         lifecycle,
         timeout,
+        cors,
     } = parts;
+    let cors = Condition::new(cors.is_some(), cross_origin(cors.as_deref().unwrap_or(&[])));
     App::new()
         .app_data(idempotency)
         .configure(move |config| {
@@ -243,6 +281,7 @@ fn app(
         .wrap(from_fn(move |request, next| {
             hosts::check(hosts.clone(), request, next)
         }))
+        .wrap(cors)
         .wrap(from_fn(headers::complete))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)

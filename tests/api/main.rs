@@ -1,6 +1,7 @@
 //! The service as its clients see it: the real binary, over HTTP, on every backend.
 
 mod command_line;
+mod connections;
 mod context;
 mod docs;
 mod harness;

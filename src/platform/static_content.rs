@@ -1,0 +1,189 @@
+//! Responses that are the same for all who ask: pages, scripts, pictures.
+//!
+//! Each is held once, and sent without a copy; compressed at the first request that wants it so.
+//! A client that has it asks by its `ETag`, and is told that it is still the same.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::time::Duration;
+
+use actix_web::http::header::{
+    AcceptEncoding, CacheControl, CacheDirective, ContentEncoding, ETag, Encoding, EntityTag,
+    Header, IfNoneMatch, VARY,
+};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+/// Marks a response whose body is the same for all who ask: it costs no memory of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared;
+
+/// Something that does not change as long as the service runs.
+pub struct StaticContent {
+    content_type: Cow<'static, str>,
+    bytes: Bytes,
+    compressed: OnceCell<Option<Bytes>>,
+    tag: String,
+    max_age: Duration,
+}
+
+impl StaticContent {
+    /// Takes the bytes. Clients may keep them for so long without asking again.
+    #[must_use]
+    pub fn new(
+        bytes: impl Into<Cow<'static, [u8]>>,
+        content_type: impl Into<Cow<'static, str>>,
+        max_age: Duration,
+    ) -> Self {
+        let bytes = match bytes.into() {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        };
+        let digest = Sha256::digest(&bytes);
+        Self {
+            content_type: content_type.into(),
+            tag: digest[..16]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            bytes,
+            compressed: OnceCell::new(),
+            max_age,
+        }
+    }
+
+    /// The response to a request: the content, or that it is still the same.
+    pub async fn respond(&self, request: &HttpRequest) -> HttpResponse {
+        let compressed = match accepts_gzip(request) {
+            true => self.compressed().await,
+            false => None,
+        };
+        // One tag for each form: a strong tag names bytes (RFC 9110, section 8.8.3).
+        let tag = match compressed {
+            Some(_) => EntityTag::new_strong(format!("{}-gzip", self.tag)),
+            None => EntityTag::new_strong(self.tag.clone()),
+        };
+        let is_known = IfNoneMatch::parse(request).is_ok_and(|known| match known {
+            IfNoneMatch::Any => true,
+            IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
+        });
+        let mut response = match is_known {
+            true => HttpResponse::NotModified(),
+            false => HttpResponse::Ok(),
+        };
+        let seconds = u32::try_from(self.max_age.as_secs()).unwrap_or(u32::MAX);
+        response
+            .insert_header(ETag(tag))
+            .insert_header((VARY, "accept-encoding"))
+            .insert_header(CacheControl(vec![
+                CacheDirective::Public,
+                CacheDirective::MaxAge(seconds),
+            ]));
+        if is_known {
+            return response.finish();
+        }
+        response.content_type(self.content_type.as_ref());
+        let body = match compressed {
+            Some(compressed) => {
+                response.insert_header(ContentEncoding::Gzip);
+                compressed.clone()
+            }
+            None => self.bytes.clone(),
+        };
+        let mut response = response.body(body);
+        response.extensions_mut().insert(Shared);
+        response
+    }
+
+    /// The content compressed, where that makes it smaller.
+    async fn compressed(&self) -> Option<&Bytes> {
+        let compress = || async {
+            let bytes = self.bytes.clone();
+            // Some milliseconds of a thread: not of one that serves.
+            let work = tokio::task::spawn_blocking(move || compress(&bytes));
+            work.await.ok().flatten()
+        };
+        self.compressed.get_or_init(compress).await.as_ref()
+    }
+}
+
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    let offered = [Encoding::identity(), Encoding::gzip()];
+    AcceptEncoding::parse(request)
+        .is_ok_and(|accepted| accepted.negotiate(offered.iter()) == Some(Encoding::gzip()))
+}
+
+fn compress(bytes: &Bytes) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).ok()?;
+    let compressed = encoder.finish().ok()?;
+    (compressed.len() < bytes.len()).then(|| compressed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use actix_web::body::to_bytes;
+    use actix_web::http::StatusCode;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const TEXT: &[u8] = &[b'a'; 10_000];
+
+    async fn ask(content: &StaticContent, headers: &[(&str, &str)]) -> HttpResponse {
+        let request = headers
+            .iter()
+            .fold(TestRequest::default(), |request, header| {
+                request.append_header(*header)
+            });
+        content.respond(&request.to_http_request()).await
+    }
+
+    fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
+        response.headers().get(name)?.to_str().ok()
+    }
+
+    #[actix_web::test]
+    async fn each_form_has_its_tag_and_is_known_by_it() {
+        let content = StaticContent::new(TEXT, "text/plain", Duration::from_mins(1));
+        let plain = ask(&content, &[]).await;
+        let gzip = ask(&content, &[("accept-encoding", "gzip, br")]).await;
+        assert_eq!(header(&plain, "cache-control"), Some("public, max-age=60"));
+        assert_eq!(header(&plain, "content-encoding"), None);
+        assert_eq!(header(&gzip, "content-encoding"), Some("gzip"));
+        assert_eq!(header(&gzip, "vary"), Some("accept-encoding"));
+        assert_ne!(header(&plain, "etag"), header(&gzip, "etag"));
+        let tag = header(&gzip, "etag").expect("a tag").to_owned();
+        let known = [("accept-encoding", "gzip"), ("if-none-match", tag.as_str())];
+        let again = ask(&content, &known).await;
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(header(&again, "etag"), Some(tag.as_str()));
+        let other = ask(&content, &[("if-none-match", tag.as_str())]).await;
+        assert_eq!(other.status(), StatusCode::OK);
+
+        assert_eq!(to_bytes(plain.into_body()).await.expect("bytes"), TEXT);
+        let body = to_bytes(gzip.into_body()).await.expect("bytes");
+        assert!(body.len() < TEXT.len());
+        let mut text = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(&body[..]);
+        decoder.read_to_end(&mut text).expect("gzip");
+        assert_eq!(text, TEXT);
+    }
+
+    #[actix_web::test]
+    async fn what_does_not_become_smaller_is_sent_as_it_is() {
+        let content = StaticContent::new(&b"ab"[..], "text/plain", Duration::ZERO);
+        let response = ask(&content, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(header(&response, "content-encoding"), None);
+        let refused = [("accept-encoding", "gzip;q=0")];
+        let content = StaticContent::new(TEXT, "text/plain", Duration::ZERO);
+        let response = ask(&content, &refused).await;
+        assert_eq!(header(&response, "content-encoding"), None);
+    }
+}
