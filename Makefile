@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python \
+.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python-locks \
   check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build
 
 # The environment of the servers that `bench-peers` compares with.
@@ -12,6 +12,8 @@ MONITORING_VENV := target/monitoring-venv
 DEPLOYMENT_VENV := target/deployment-venv
 # The environment of `check-openapi` and `check-docs-page`.
 OPENAPI_VENV := target/openapi-venv
+# The environment of `supply-chain`.
+SUPPLY_CHAIN_VENV := target/supply-chain-venv
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,13 +36,6 @@ check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Comp
 	cargo build --locked
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
-
-$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
-	@scripts/install.sh python3-venv
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
-	$(@D)/bin/pip check --disable-pip-version-check
-	touch $@
 
 check-openapi: servers debug-build $(OPENAPI_VENV)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
@@ -72,11 +67,14 @@ docs: ## Write the generated documents anew
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
+python-locks: ## Write each requirements.txt anew, of the requirements.in beside it
+	scripts/python-locks.sh
+
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 
-load: python ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
+load: ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
 	@scripts/load.sh
 
 bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
@@ -87,12 +85,12 @@ bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt
 $(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
+$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
+$(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 
-$(PEERS_VENV)/installed $(MONITORING_VENV)/installed $(OPENAPI_VENV)/installed:
-	@scripts/install.sh python3-venv
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+%/installed:
+	scripts/venv.sh $(@D) $<
 	touch $@
 
 servers:
@@ -110,5 +108,3 @@ debug-build:
 browser:
 	@scripts/install.sh chromium chromedriver
 
-python:
-	@scripts/install.sh python3-venv

@@ -56,16 +56,9 @@ trap 'interrupted=yes; exit 130' INT TERM HUP
 export no_proxy='*' NO_PROXY='*'
 
 mkdir -p "$out"
-python=$(command -v python3) || fail "there is no python3"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "it takes Python 3.11 or newer"
 if ! cmp -s locust/requirements.txt "$venv/installed.txt"; then
   say "installing Locust into $venv"
-  rm -rf "$venv"
-  "$python" -m venv "$venv" || fail "python3 has no venv (on Debian and Ubuntu: the package python3-venv)"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r locust/requirements.txt \
-    || fail "Locust could not be installed"
-  "$venv/bin/pip" check --disable-pip-version-check >/dev/null \
-    || fail "locust/requirements.txt lacks something"
+  scripts/venv.sh "$venv" locust/requirements.txt || fail "Locust could not be installed"
   cp locust/requirements.txt "$venv/installed.txt"
 fi
 
