@@ -21,10 +21,13 @@ help: ## Say what there is
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
 
-test: servers ## Install what the tests need, and run all of them
-	cargo test --workspace --locked
-	cargo test --locked --features crash-points --test chaos
-	@$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page
+test: ## Run all tests; asks before it installs what they need (YES=1: don't ask)
+	@# All of it now: nobody waits for a question after some minutes.
+	@scripts/install.sh postgres redis-server prometheus promtool haproxy chromium chromedriver python3-venv
+	@scripts/test.sh \
+	  'cargo test --workspace --locked' \
+	  'cargo test --locked --features crash-points --test chaos' \
+	  '$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page'
 
 check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
@@ -46,7 +49,9 @@ check-docs-page: browser debug-build $(OPENAPI_VENV)/installed ## A signup throu
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed ## The same, and writes docs/images/docs.png anew
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
+chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS is the length of each of two runs
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 3 of 10 s in which" \
+	  "a planted bug must be found: $$((2 * seconds + 30)) s, and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
 

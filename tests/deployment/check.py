@@ -12,19 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import scripts  # noqa: F401  its checks
 from compose import environment, make_secrets, services
 from image import dockerfile, image_health_check
 from manifests import both, pod, pod_environment, workloads
-from project import BINARY, CHECKS, TOOLS, Mistakes, check, files_below, run
-
-
-@check
-def the_scripts_are_clean() -> Mistakes:
-    """shellcheck has nothing to say."""
-    try:
-        run(TOOLS / "shellcheck", *files_below("scripts/*.sh"))
-    except RuntimeError as error:
-        yield str(error)
+from project import BINARY, CHECKS, Mistakes, check
 
 
 @check
