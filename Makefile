@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python-locks \
-  check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build
+  check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build \
+  supply-chain
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
@@ -54,6 +55,9 @@ chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS is the length
 	  "a planted bug must be found: $$((2 * seconds + 30)) s, and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+
+supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages and workflows; advisories too, where they can be had
+	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
