@@ -7,6 +7,7 @@ A new check is a function with `@check`: it yields a line for each mistake. The 
 deny.toml; planted mistakes show that they find something.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / (os.environ.get("CARGO_TARGET_DIR") or "target")
@@ -140,6 +143,48 @@ def planted_mistakes_are_found() -> Mistakes:
         found = deny("check", "advisories", config=config, **instead)
         if not found or "RUSTSEC-2026-9999" not in found:
             yield f"cargo-deny does not find a planted advisory: {found}"
+
+
+@check
+def the_image_says_what_it_is_made_of() -> Mistakes:
+    """The bill of materials is valid and whole, each crate has the text of its licence, and the image has both."""
+    with tempfile.TemporaryDirectory() as name:
+        made = run(sys.executable, "scripts/notices.py", name)
+        if made.returncode:
+            yield f"scripts/notices.py: {made.stderr}"
+            return
+        text = Path(name, "sbom.cdx.json").read_text()
+        texts = Path(name, "licences.txt").read_text()
+    if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+        yield f"sbom.cdx.json: {error}"
+    tree = run(
+        "cargo", "tree", "--locked", "--package", "signup-service", "--edges", "normal,build",
+        "--prefix", "none", "--format", "{p}",
+    )  # fmt: skip
+    needed = {tuple(line.split()[:2]) for line in tree.stdout.splitlines()} - {("", "")}
+    bill = json.loads(text)
+    listed = {(part["name"], f"v{part['version']}") for part in bill["components"]}
+    for crate, version in sorted(needed - listed - {("signup-service", f"v{cargo_version()}")}):
+        yield f"sbom.cdx.json lacks {crate} {version}"
+    if len(needed) < 200:
+        yield f"cargo tree names only {len(needed)} crates"
+    for part in bill["components"]:
+        sums = part.get("hashes")
+        if sums and f"\n{part['name']} {part['version']}, " not in texts:
+            yield f"licences.txt has no text for {part['name']} {part['version']}"
+        if not sums and not (ROOT / "crates" / part["name"]).is_dir():
+            yield f"sbom.cdx.json has no checksum of {part['name']}"
+    for inside in ("SQLite", "Swagger UI", "AWS-LC"):
+        if f'"name": "{inside}"' not in text:
+            yield f"sbom.cdx.json does not have {inside}, which is within a crate"
+    dockerfile = read("Dockerfile")
+    if "scripts/notices.py /out/notices" not in dockerfile or "/out/notices /usr/share/doc/" not in dockerfile:
+        yield "the image has neither a bill of materials nor the texts of licences"
+
+
+def cargo_version() -> str:
+    """The version of the service."""
+    return str(tomllib.loads(read("Cargo.toml"))["package"]["version"])
 
 
 @check
