@@ -39,6 +39,7 @@ check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Comp
 	@scripts/install.sh haproxy
 	cargo build --locked
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
 check-openapi: servers debug-build $(OPENAPI_VENV)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases

@@ -295,10 +295,32 @@ def signing_up_works(stack: Stack) -> None:
 
 
 def clients_are_not_believed(stack: Stack) -> None:
-    """The proxy says who the client is, whatever the client says."""
+    """The proxy says who the client is, and nobody what is traced, whatever the client says."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    traced = ask(stack.url("/health"), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    expect(
+        traced[0] == 200 and trace not in str(traced[1:]),
+        f"a client says which requests are traced: {traced}",
+    )
     name = "X-Forwarded-For"
     statuses = [ask(stack.url("/signup"), {}, **{name: f"203.0.113.{last}"})[0] for last in range(2 * RATE)]
     expect(429 in statuses, f"a client that makes addresses up is not limited: {statuses}")
+
+
+def what_is_refused_is_logged(stack: Stack) -> None:
+    """The proxy logs what never reaches a replica, by the network of the client; all else is in the service's log."""
+    with socket.create_connection(("127.0.0.1", stack.proxy)) as client:
+        client.sendall(b"GET /users?email=ada@example.org HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n")
+        expect(b" 400 " in client.recv(4096), "the proxy took a request that is none")
+    log = stack.folder / "proxy.log"
+    until("the log of the proxy", lambda: " 400 PR" in log.read_text())
+    lines = [line for line in log.read_text().splitlines() if " in " in line and "retries" in line]
+    expect(
+        all(line.startswith("127.0.0.0 ") and "users" not in line for line in lines),
+        f"the proxy logs addresses or paths: {lines}",
+    )
+    answered = [line for line in lines if re.search(r" (2\d\d|4(?!00)\d\d) --", line)]
+    expect(not answered, f"the proxy logs what the service logs: {answered[:3]}")
 
 
 def nobody_notices_a_stop(stack: Stack) -> None:
@@ -357,6 +379,7 @@ def main() -> int:
             signing_up_works(stack)
             nobody_notices_a_stop(stack)
             clients_are_not_believed(stack)
+            what_is_refused_is_logged(stack)
         except (Wrong, OSError, subprocess.SubprocessError) as error:
             print(f"live: {error}")
             for log in sorted(folder.glob("*.log")):

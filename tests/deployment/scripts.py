@@ -95,7 +95,7 @@ def install_asks_first() -> Mistakes:
             if installs != ("apt-get install" in done) or (code == 0) != installs:
                 yield f"install.sh, {where}: it ended with {code} and did this: {done}"
             made, removed = (done.find(f"{how} {env['POLICY_RC_D']}") for how in ("sh", "rm -f"))
-            if installs and not 0 <= made < done.find("apt-get install") < removed:
+            if installs and not ("exit 101" in done and 0 <= made < done.find("apt-get install") < removed):
                 yield f"install.sh, {where}: servers that are installed may start"
             if not installs and done:
                 yield f"install.sh, {where}: it did this unasked: {done}"
