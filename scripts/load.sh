@@ -68,10 +68,20 @@ tests=$("$venv/bin/python" -m unittest discover --quiet --start-directory locust
 PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.environ)' \
   || fail "there is no such run"
 
-# Whether the service at $url says that it is ready.
+# Whether the service at $url says that it is ready; where that is on a port of its own, whether it serves.
 ready() {
-  "$venv/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
-    "$url/ready" 2>/dev/null
+  for path in /ready "/users?limit=1"; do
+    status=$("$venv/bin/python" -c '
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=5).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    print(0)' "$url$path")
+    [ "$status" = 404 ] || break
+  done
+  [ "$status" = 200 ]
 }
 
 if [ -n "${LOAD_URL:-}" ]; then

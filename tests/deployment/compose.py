@@ -185,10 +185,15 @@ def compose_agrees_with_the_rest() -> Mistakes:
     scrapes = yaml.safe_load(read("prometheus.yml"))["scrape_configs"]
     found = [found for scrape in scrapes for found in scrape.get("dns_sd_configs", [])]
     port = int(settings()["PORT"])
+    given = environment(services()["app"])
+    operations = given.get("OPERATIONS_PORT", str(port))
+    if operations == str(port) or given.get("OPERATIONS_HOST") != "0.0.0.0":
+        yield "the probes and figures of app have no listener of their own"
     if not any(
-        entry["names"] == ["app"] and entry["port"] == port and entry["type"] == "A" for entry in found
+        entry["names"] == ["app"] and str(entry["port"]) == operations and entry["type"] == "A"
+        for entry in found
     ):
-        yield f"prometheus.yml does not look for app, port {port}"
+        yield f"prometheus.yml does not look for app, port {operations}"
     for a, b in (
         ("app", "prometheus"),
         ("app", "jaeger"),
@@ -221,7 +226,7 @@ def compose_agrees_with_the_rest() -> Mistakes:
         yield "load does not share the loopback of the proxy"
     proxy = read("deploy/compose/haproxy.cfg")
     if (
-        f"app:{port} " not in proxy
+        f"app:{port} check port {operations} " not in proxy
         or "uri /ready" not in proxy
         or "set-header X-Forwarded-For %[src]" not in proxy
     ):

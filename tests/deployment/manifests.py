@@ -184,12 +184,14 @@ def the_deployment_serves_in_order() -> Mistakes:
         env = pod_environment(documents, deployment)
         if ports.get("http") != int(env.get("PORT", settings()["PORT"])) or env.get("HOST") != "0.0.0.0":
             yield f"{where}: the service does not listen on the port of its container"
+        if str(ports.get("operations")) != env.get("OPERATIONS_PORT") or env.get("OPERATIONS_HOST") != "0.0.0.0":
+            yield f"{where}: the probes have no listener of their own"
         for probe, path in (
             ("startupProbe", "/health"),
             ("livenessProbe", "/health"),
             ("readinessProbe", "/ready"),
         ):
-            if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
+            if container.get(probe, {}).get("httpGet") != {"path": path, "port": "operations"}:
                 yield f"{where}: the {probe} does not ask {path}"
         if pod(deployment).get("terminationGracePeriodSeconds", 30) * 1000 < stop_ms(env):
             yield f"{where}: the pod is killed before it has stopped in order"
@@ -238,7 +240,7 @@ def selectors_match() -> Mistakes:
             yield f"{where}: the ServiceMonitor does not select the Service"
         ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
         for endpoint in monitor["spec"]["endpoints"]:
-            if endpoint["port"] not in ports or endpoint["path"] != "/metrics":
+            if endpoint["port"] != "operations" or "operations" not in ports or endpoint["path"] != "/metrics":
                 yield f"{where}: the ServiceMonitor asks a port or path that there is not"
         (container,) = pod(deployment)["containers"]
         if not set(ports.values()) <= {port["name"] for port in container["ports"]}:
@@ -246,8 +248,8 @@ def selectors_match() -> Mistakes:
         for rule in one(documents, "Ingress")["spec"]["rules"]:
             for path in rule["http"]["paths"]:
                 backend = path["backend"]["service"]
-                if backend["name"] != service["metadata"]["name"] or backend["port"]["name"] not in ports:
-                    yield f"{where}: the Ingress leads to a Service or port that there is not"
+                if backend["name"] != service["metadata"]["name"] or backend["port"]["name"] != "http":
+                    yield f"{where}: the Ingress leads to another Service or port than that for clients"
 
 
 def is_narrow(peer: Document) -> bool:
@@ -279,6 +281,9 @@ def the_network_is_closed() -> Mistakes:
             # The ingress controller and Prometheus.
             if len(inside) != (2 if workload["kind"] == "Deployment" else 0):
                 yield f"{where}: others than those two may talk to the {workload['kind']}"
+            doors = [port["port"] for rule in inside for port in rule["ports"]]
+            if doors != (["http", "operations"] if workload["kind"] == "Deployment" else []):
+                yield f"{where}: clients and Prometheus come to the {workload['kind']} by {doors}"
             peers = [peer for rule in inside for peer in rule["from"]]
             peers += [peer for rule in mine[0]["spec"]["egress"] for peer in rule["to"]]
             for peer in peers:
@@ -289,7 +294,7 @@ def the_network_is_closed() -> Mistakes:
             (path["path"], path["pathType"]) for rule in ingress["rules"] for path in rule["http"]["paths"]
         }
         if paths != {
-            ("/signup", "Exact"), ("/health", "Exact"), ("/openapi.json", "Exact"),
+            ("/signup", "Exact"), ("/openapi.json", "Exact"),
             ("/docs", "Prefix"), ("/problems", "Prefix"),
         }:  # fmt: skip
             yield f"{where}: the Ingress shows the paths {sorted(path for path, _ in paths)}"
