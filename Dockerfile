@@ -31,13 +31,15 @@ RUN mkdir src crates/bcrypt-lanes/benches \
  && cargo build --release --locked --bin signup-service \
  && cargo clean --release --locked --package signup-service --package bcrypt-lanes
 
-COPY build.rs ./
+COPY build.rs LICENSE-APACHE ./
+COPY scripts/notices.py scripts/
 COPY migrations migrations
 COPY crates crates
 COPY src src
 RUN cargo build --release --locked --bin signup-service \
  && mkdir --parents /out/data \
- && cp target/release/signup-service /out/
+ && cp target/release/signup-service /out/ \
+ && python3 scripts/notices.py /out/notices
 
 FROM ${RUN_IMAGE}
 ARG VERSION=0.1.0
@@ -49,6 +51,8 @@ LABEL org.opencontainers.image.title="signup-service" \
       org.opencontainers.image.revision="${REVISION}"
 
 COPY --from=build /out/signup-service /signup-service
+# What it is made of: sbom.cdx.json, a bill of materials, and licences.txt, the texts of the licences.
+COPY --from=build /out/notices /usr/share/doc/signup-service
 # The default database is data/signup.db, which is in this volume, as the service runs in /. With PostgreSQL
 # nothing is written here, nor anywhere else.
 COPY --from=build --chown=65532:65532 --chmod=0700 /out/data /data

@@ -1,8 +1,9 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python \
-  check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build
+.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python-locks \
+  check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build \
+  supply-chain
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
@@ -12,6 +13,8 @@ MONITORING_VENV := target/monitoring-venv
 DEPLOYMENT_VENV := target/deployment-venv
 # The environment of `check-openapi` and `check-docs-page`.
 OPENAPI_VENV := target/openapi-venv
+# The environment of `supply-chain`.
+SUPPLY_CHAIN_VENV := target/supply-chain-venv
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +22,13 @@ help: ## Say what there is
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
 
-test: servers ## Install what the tests need, and run all of them
-	cargo test --workspace --locked
-	cargo test --locked --features crash-points --test chaos
-	@$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page
+test: ## Run all tests; asks before it installs what they need (YES=1: don't ask)
+	@# All of it now: nobody waits for a question after some minutes.
+	@scripts/install.sh postgres redis-server prometheus promtool haproxy chromium chromedriver python3-venv
+	@scripts/test.sh \
+	  'cargo test --workspace --locked' \
+	  'cargo test --locked --features crash-points --test chaos' \
+	  '$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page'
 
 check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
@@ -33,14 +39,8 @@ check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Comp
 	@scripts/install.sh haproxy
 	cargo build --locked
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
+	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
-
-$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
-	@scripts/install.sh python3-venv
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
-	$(@D)/bin/pip check --disable-pip-version-check
-	touch $@
 
 check-openapi: servers debug-build $(OPENAPI_VENV)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
@@ -51,9 +51,14 @@ check-docs-page: browser debug-build $(OPENAPI_VENV)/installed ## A signup throu
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed ## The same, and writes docs/images/docs.png anew
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
+chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS is the length of each of two runs
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 3 of 10 s in which" \
+	  "a planted bug must be found: $$((2 * seconds + 30)) s, and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+
+supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages and workflows; advisories too, where they can be had
+	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
@@ -72,11 +77,14 @@ docs: ## Write the generated documents anew
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
+python-locks: ## Write each requirements.txt anew, of the requirements.in beside it
+	scripts/python-locks.sh
+
 bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 
-load: python ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
+load: ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
 	@scripts/load.sh
 
 bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
@@ -87,12 +95,12 @@ bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt
 $(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
+$(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
+$(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 
-$(PEERS_VENV)/installed $(MONITORING_VENV)/installed $(OPENAPI_VENV)/installed:
-	@scripts/install.sh python3-venv
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+%/installed:
+	scripts/venv.sh $(@D) $<
 	touch $@
 
 servers:
@@ -110,5 +118,3 @@ debug-build:
 browser:
 	@scripts/install.sh chromium chromedriver
 
-python:
-	@scripts/install.sh python3-venv

@@ -1,14 +1,40 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benchmarks use, where they are missing: on Debian and
-# Ubuntu by apt, elsewhere it says what to install.
+# Installs the programs that tests and benchmarks use, where they are missing: on Debian and Ubuntu by apt,
+# elsewhere it says what to install. It asks first, on a terminal; without one, it installs only if YES=1 or
+# CI=true says so. Of what it installs, no server is started.
 #
 #   scripts/install.sh postgres redis-server wrk python3-venv
+#   YES=1 scripts/install.sh prometheus
+#
+# It runs in Bash 3.2, which is what macOS has.
 set -euo pipefail
 
-# The package that has a program, on Debian and Ubuntu.
-declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
-  [python3-venv]=python3-venv [john]=john [prometheus]=prometheus [promtool]=prometheus
-  [haproxy]=haproxy [chromium]=chromium [chromedriver]=chromium-driver)
+# What a program is for.
+reason() {
+  case $1 in
+    postgres) echo "the tests start servers of their own, on free ports" ;;
+    redis-server) echo "the same" ;;
+    haproxy) echo "the proxy of docker-compose.yml, run as a process" ;;
+    prometheus | promtool) echo "checks the rules and alerts, on figures of the running service" ;;
+    chromium | chromedriver) echo "signs up through the page /docs, as a person does" ;;
+    python3-venv) echo "keeps Python packages of tests below target/" ;;
+    wrk) echo "loads the service in benchmarks" ;;
+    john) echo "a peer in the benchmark of hashing" ;;
+    *) return 1 ;;
+  esac
+}
+
+# The packages that have a program: the first one that the system knows is taken.
+packages_of() {
+  case $1 in
+    postgres) echo postgresql ;;
+    promtool) echo prometheus ;;
+    # Debian's name, then Ubuntu's.
+    chromium) echo chromium chromium-browser ;;
+    chromedriver) echo chromium-driver chromium-chromedriver ;;
+    *) echo "$1" ;;
+  esac
+}
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
@@ -32,28 +58,75 @@ has() {
   return 1
 }
 
-missing=()
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=
 for program in "$@"; do
-  [ -n "${package[$program]:-}" ] || { echo "install.sh: unknown program $program" >&2; exit 2; }
-  has "$program" || missing+=("$program")
+  reason "$program" >/dev/null || {
+    echo "install.sh: unknown program $program" >&2
+    exit 2
+  }
+  has "$program" || missing="$missing $program"
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+[ -n "$missing" ] || exit 0
+
+echo "These programs are missing:" >&2
+for program in $missing; do
+  printf '  %-14s %s\n' "$program" "$(reason "$program")" >&2
+done
 
 if ! command -v apt-get >/dev/null; then
-  echo "These programs are missing; please install them: ${missing[*]}" >&2
+  echo "Please install them." >&2
   exit 1
 fi
-sudo=()
-if [ "$(id -u)" -ne 0 ]; then
-  if ! command -v sudo >/dev/null; then
-    echo "These programs are missing, and there is no sudo to install them: ${missing[*]}" >&2
+if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+  echo "There is no sudo to install them with; please install them." >&2
+  exit 1
+fi
+
+if [ "${YES:-}" != 1 ] && [ "${CI:-}" != true ]; then
+  if ! [ -t 0 ] || ! [ -t 2 ]; then
+    echo "Please install them, or say YES=1 to have it done by apt." >&2
     exit 1
   fi
-  sudo=(sudo)
+  printf 'Install them by apt? No server is started. [y/N] ' >&2
+  read -r answer || answer=
+  case $answer in
+    y | Y | yes | Yes) ;;
+    *)
+      echo "Nothing was installed." >&2
+      exit 1
+      ;;
+  esac
 fi
-packages=()
-for program in "${missing[@]}"; do packages+=("${package[$program]}"); done
-echo "installing ${packages[*]}"
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+
+as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+packages=
+for program in $missing; do
+  known=
+  for package in $(packages_of "$program"); do
+    if [ -z "$known" ] && apt-cache show "$package" >/dev/null 2>&1; then known=$package; fi
+  done
+  [ -n "$known" ] || {
+    echo "This system has no package with $program; please install it." >&2
+    exit 1
+  }
+  case " $packages " in *" $known "*) ;; *) packages="$packages $known" ;; esac
+done
+echo "installing$packages" >&2
+
+# Debian starts what it installs, unless this file says no. One that is there already is somebody's choice.
+# POLICY_RC_D is another place, for the tests of this script.
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
+if ! [ -e "$policy" ]; then
+  trap 'as_root rm -f "$policy"' EXIT
+  trap 'exit 130' INT TERM HUP
+  # shellcheck disable=SC2016 # The inner shell fills in its own argument.
+  as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 0755 "$1"' sh "$policy"
+fi
+# The names have no spaces.
+# shellcheck disable=SC2086
+as_root env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -56,16 +56,9 @@ trap 'interrupted=yes; exit 130' INT TERM HUP
 export no_proxy='*' NO_PROXY='*'
 
 mkdir -p "$out"
-python=$(command -v python3) || fail "there is no python3"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "it takes Python 3.11 or newer"
 if ! cmp -s locust/requirements.txt "$venv/installed.txt"; then
   say "installing Locust into $venv"
-  rm -rf "$venv"
-  "$python" -m venv "$venv" || fail "python3 has no venv (on Debian and Ubuntu: the package python3-venv)"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r locust/requirements.txt \
-    || fail "Locust could not be installed"
-  "$venv/bin/pip" check --disable-pip-version-check >/dev/null \
-    || fail "locust/requirements.txt lacks something"
+  scripts/venv.sh "$venv" locust/requirements.txt || fail "Locust could not be installed"
   cp locust/requirements.txt "$venv/installed.txt"
 fi
 
@@ -75,10 +68,20 @@ tests=$("$venv/bin/python" -m unittest discover --quiet --start-directory locust
 PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.environ)' \
   || fail "there is no such run"
 
-# Whether the service at $url says that it is ready.
+# Whether the service at $url says that it is ready; where that is on a port of its own, whether it serves.
 ready() {
-  "$venv/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
-    "$url/ready" 2>/dev/null
+  for path in /ready "/users?limit=1"; do
+    status=$("$venv/bin/python" -c '
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=5).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    print(0)' "$url$path")
+    [ "$status" = 404 ] || break
+  done
+  [ "$status" = 200 ]
 }
 
 if [ -n "${LOAD_URL:-}" ]; then
@@ -89,10 +92,10 @@ if [ -n "${LOAD_URL:-}" ]; then
 else
   cargo build --release --locked
   folder=$(mktemp -d)
-  # Port 0 takes a free one; the log says which. What the surroundings say about other places is left out.
+  # All users of a run have one address, so that no rate may hold. Port 0 takes a free one; the log says which. What the surroundings say about other places is left out.
   env -u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL \
     HOST=127.0.0.1 PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
-    LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
+    RATE_LIMIT_SIGNUP=off LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
   service=$!
   url=
   deadline=$((SECONDS + patience))

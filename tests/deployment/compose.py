@@ -1,5 +1,6 @@
 """Checks of docker-compose.yml and of its secrets."""
 
+import ipaddress
 import json
 import os
 import re
@@ -90,6 +91,9 @@ def compose_services_are_bounded_and_healthy() -> Mistakes:
                 yield f"{name} runs once, and has a health check that nobody asks"
         elif len(health.get("test", [])) < 2 or health["test"][0] != "CMD" or health.get("disable"):
             yield f"{name} has no health check"
+        log = service.get("logging", {})
+        if log.get("driver") != "json-file" or not {"max-size", "max-file"} <= set(log.get("options", {})):
+            yield f"{name}: what it prints is kept without a limit"
         if "container_name" in service:
             yield f"{name} has a fixed name, so there can be only one of it"
         for other, how in (service.get("depends_on") or {}).items():
@@ -111,17 +115,42 @@ def compose_services_are_bounded_and_healthy() -> Mistakes:
 
 
 @check
+def compose_services_are_locked_in() -> Mistakes:
+    """No capabilities but those that are needed, no root to write to, and no way out for the service."""
+    # The image of PostgreSQL starts as root and becomes another user.
+    capabilities = {"postgres": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}}
+    # Locust leaves its report in its root.
+    writers = {"load"}
+    for name, service in services().items():
+        if service.get("cap_drop") != ["ALL"] or set(service.get("cap_add", [])) != capabilities.get(
+            name, set()
+        ):
+            yield f"{name} does not have just the capabilities that it needs"
+        if "no-new-privileges:true" not in service.get("security_opt", []) or service.get("privileged"):
+            yield f"{name} may gain privileges"
+        if not service.get("read_only") and name not in writers:
+            yield f"{name} may write to its root"
+    networks = compose("load")["networks"]
+    open_ones = {name for name, network in networks.items() if not network.get("internal")}
+    for name, service in services().items():
+        outside = open_ones & set(service.get("networks") or {})
+        if bool(outside) != bool(service.get("ports")):
+            yield f"{name} has a way to the world without a port on the machine, or the other way round"
+    front = {name for name, service in services().items() if "front" in (service.get("networks") or {})}
+    if front != {"app", "proxy"}:
+        yield f"the network of the proxy has {sorted(front)} on it"
+    (subnet,) = networks["front"]["ipam"]["config"]
+    trusted = environment(services()["app"])["TRUSTED_PROXIES"]
+    if trusted != subnet["subnet"] or ipaddress.ip_network(trusted).prefixlen < 24:
+        yield f"the service believes more addresses than those of the network of the proxy: {trusted}"
+
+
+@check
 def compose_runs_the_image() -> Mistakes:
-    """The service is locked in, can be scaled, and stops in order."""
+    """The service can be scaled, and stops in order."""
     for name in ("app", "migrate"):
         service = services()[name]
-        if not service.get("read_only"):
-            yield f"{name} may write to its root"
-        if service.get("cap_drop") != ["ALL"] or "cap_add" in service:
-            yield f"{name} keeps capabilities"
-        if "no-new-privileges:true" not in service.get("security_opt", []):
-            yield f"{name} may gain privileges"
-        if "user" in service or service.get("privileged"):
+        if "user" in service:
             yield f"{name} does not run as the user of the image"
         for variable in environment(service):
             if not is_known(variable):
@@ -156,10 +185,15 @@ def compose_agrees_with_the_rest() -> Mistakes:
     scrapes = yaml.safe_load(read("prometheus.yml"))["scrape_configs"]
     found = [found for scrape in scrapes for found in scrape.get("dns_sd_configs", [])]
     port = int(settings()["PORT"])
+    given = environment(services()["app"])
+    operations = given.get("OPERATIONS_PORT", str(port))
+    if operations == str(port) or given.get("OPERATIONS_HOST") != "0.0.0.0":
+        yield "the probes and figures of app have no listener of their own"
     if not any(
-        entry["names"] == ["app"] and entry["port"] == port and entry["type"] == "A" for entry in found
+        entry["names"] == ["app"] and str(entry["port"]) == operations and entry["type"] == "A"
+        for entry in found
     ):
-        yield f"prometheus.yml does not look for app, port {port}"
+        yield f"prometheus.yml does not look for app, port {operations}"
     for a, b in (
         ("app", "prometheus"),
         ("app", "jaeger"),
@@ -192,11 +226,20 @@ def compose_agrees_with_the_rest() -> Mistakes:
         yield "load does not share the loopback of the proxy"
     proxy = read("deploy/compose/haproxy.cfg")
     if (
-        f"app:{port} " not in proxy
+        f"app:{port} check port {operations} " not in proxy
         or "uri /ready" not in proxy
         or "set-header X-Forwarded-For %[src]" not in proxy
     ):
         yield "haproxy.cfg does not send to app what the service expects"
+    for header in ("traceparent", "tracestate"):
+        if f"http-request del-header {header}\n" not in proxy:
+            yield f"haproxy.cfg lets a client choose the {header}"
+    lines = re.findall(r"^\s*log-format (.*)", proxy, re.MULTILINE)
+    for line in lines:
+        if re.search(r"%(ci|HU|HP|HQ|hr|r\b)|%\[src\]|path|query|url", line):
+            yield f"haproxy.cfg logs an address, or what may have one in it: {line}"
+    if not lines or "option httplog" in proxy or "option dontlog-normal" not in proxy:
+        yield "haproxy.cfg does not log what it refused, without the address of the client"
     listens, path = re.search(r"frontend health\s+bind (\S+)", proxy), re.search(r"monitor-uri (\S+)", proxy)
     if (
         not listens

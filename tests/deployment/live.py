@@ -98,6 +98,8 @@ class Stack:
         self.ends = ends
         self.postgres, self.redis, self.proxy, self.proxy_health, nobody = (free_port() for _ in range(5))
         self.apps: dict[int, subprocess.Popen[bytes]] = {}
+        # The port for probes and figures, by that for clients.
+        self.operations: dict[int, int] = {}
         self.secrets = folder / "secrets"
         make_secrets(self.secrets)
         # Hosts of the network of Compose, and what stands for them here.
@@ -207,10 +209,12 @@ class Stack:
 
     def start_app(self) -> None:
         """One more replica."""
-        port = free_port()
+        port, operations = free_port(), free_port()
         environment = self.environment("app") | {
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "OPERATIONS_HOST": "127.0.0.1",
+            "OPERATIONS_PORT": str(operations),
             # The network in which the proxy is here.
             "TRUSTED_PROXIES": "127.0.0.0/8",
             "RATE_LIMIT_SIGNUP": f"{RATE}/1h",
@@ -227,6 +231,7 @@ class Stack:
         until("the health check of the service", healthy, process)
         expect(not any(nowhere.iterdir()), "the service wrote into its folder")
         self.apps[port] = process
+        self.operations[port] = operations
 
     def start_proxy(self) -> None:
         """By its own configuration, with the replicas by address instead of by name."""
@@ -237,10 +242,15 @@ class Stack:
             [program("haproxy"), "-c", "-f", str(original)], capture_output=True, text=True, check=False
         )
         expect(said.returncode == 0 and "WARNING" not in said.stderr, f"haproxy.cfg: {said.stderr.strip()}")
-        template = re.search(r"server-template app \d+ app:8000 (.*) resolvers docker init-addr none", text)
+        template = re.search(
+            r"server-template app \d+ app:8000 check port 9000 (.*) resolvers docker init-addr none", text
+        )
         expect(template is not None, "haproxy.cfg has no template for the replicas")
         assert template is not None
-        servers = [f"server app{port} 127.0.0.1:{port} {template[1]}" for port in self.apps]
+        servers = [
+            f"server app{port} 127.0.0.1:{port} check port {self.operations[port]} {template[1]}"
+            for port in self.apps
+        ]
         for there, here in {
             template[0]: "\n    ".join(servers),
             "bind :8000": f"bind 127.0.0.1:{self.proxy}",
@@ -281,9 +291,12 @@ def signing_up_works(stack: Stack) -> None:
     found = ask(stack.url(f"/users?email={address}"))
     expect(found[0] == 200 and address in found[2], f"the account was not found: {found}")
     expect(ask(stack.url("/signup"), values)[0] == 409, "a second account for an address was not refused")
-    for port in stack.apps:
+    for port in stack.operations.values():
         ready = json.loads(ask(f"http://127.0.0.1:{port}/ready")[2])
         expect(ready["checks"]["redis"]["status"] == "ok", f"Redis is of no use: {ready}")
+        expect(ask(f"http://127.0.0.1:{port}/users")[0] == 404, "clients are served where probes are")
+    for path in ("/health", "/ready", "/metrics"):
+        expect(ask(stack.url(path))[0] == 404, f"a client of the proxy is told {path}")
     for table in ("users", "users_read", "user_events"):
         refused = stack.sql("signup", "signup", f"DELETE FROM {table}")
         expect("permission denied" in refused.stderr, f"the user of the service may delete from {table}")
@@ -295,10 +308,32 @@ def signing_up_works(stack: Stack) -> None:
 
 
 def clients_are_not_believed(stack: Stack) -> None:
-    """The proxy says who the client is, whatever the client says."""
+    """The proxy says who the client is, and nobody what is traced, whatever the client says."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    traced = ask(stack.url("/users?limit=1"), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    expect(
+        traced[0] == 200 and trace not in str(traced[1:]),
+        f"a client says which requests are traced: {traced}",
+    )
     name = "X-Forwarded-For"
     statuses = [ask(stack.url("/signup"), {}, **{name: f"203.0.113.{last}"})[0] for last in range(2 * RATE)]
     expect(429 in statuses, f"a client that makes addresses up is not limited: {statuses}")
+
+
+def what_is_refused_is_logged(stack: Stack) -> None:
+    """The proxy logs what never reaches a replica, by the network of the client; all else is in the service's log."""
+    with socket.create_connection(("127.0.0.1", stack.proxy)) as client:
+        client.sendall(b"GET /users?email=ada@example.org HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n")
+        expect(b" 400 " in client.recv(4096), "the proxy took a request that is none")
+    log = stack.folder / "proxy.log"
+    until("the log of the proxy", lambda: " 400 PR" in log.read_text())
+    lines = [line for line in log.read_text().splitlines() if " in " in line and "retries" in line]
+    expect(
+        all(line.startswith("127.0.0.0 ") and "users" not in line for line in lines),
+        f"the proxy logs addresses or paths: {lines}",
+    )
+    answered = [line for line in lines if re.search(r" (2\d\d|4(?!00)\d\d) --", line)]
+    expect(not answered, f"the proxy logs what the service logs: {answered[:3]}")
 
 
 def nobody_notices_a_stop(stack: Stack) -> None:
@@ -357,6 +392,7 @@ def main() -> int:
             signing_up_works(stack)
             nobody_notices_a_stop(stack)
             clients_are_not_believed(stack)
+            what_is_refused_is_logged(stack)
         except (Wrong, OSError, subprocess.SubprocessError) as error:
             print(f"live: {error}")
             for log in sorted(folder.glob("*.log")):

@@ -1,6 +1,8 @@
 """Checks of deploy/kubernetes."""
 
+import ipaddress
 import json
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
@@ -147,11 +149,10 @@ def pods_are_locked_in() -> Mistakes:
                 yield f"{name} may write to its root"
             if inside.get("capabilities") != {"drop": ["ALL"]}:
                 yield f"{name} keeps capabilities"
-            if any(
-                spec.get(field)
-                for field in ("hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers")
-            ):
-                yield f"{name} has parts of the host, volumes or other containers, which are not checked"
+            if any(spec.get(field) for field in ("hostNetwork", "hostPID", "hostIPC", "initContainers")):
+                yield f"{name} has parts of the host or other containers, which are not checked"
+            if any(set(volume) != {"name", "secret"} for volume in spec.get("volumes", [])):
+                yield f"{name} has volumes that are no Secrets, which are not checked"
             if spec.get("automountServiceAccountToken") is not False:
                 yield f"{name} has a token of the cluster"
             accounts = {account["metadata"]["name"]: account for account in kind(documents, "ServiceAccount")}
@@ -183,12 +184,14 @@ def the_deployment_serves_in_order() -> Mistakes:
         env = pod_environment(documents, deployment)
         if ports.get("http") != int(env.get("PORT", settings()["PORT"])) or env.get("HOST") != "0.0.0.0":
             yield f"{where}: the service does not listen on the port of its container"
+        if str(ports.get("operations")) != env.get("OPERATIONS_PORT") or env.get("OPERATIONS_HOST") != "0.0.0.0":
+            yield f"{where}: the probes have no listener of their own"
         for probe, path in (
             ("startupProbe", "/health"),
             ("livenessProbe", "/health"),
             ("readinessProbe", "/ready"),
         ):
-            if container.get(probe, {}).get("httpGet") != {"path": path, "port": "http"}:
+            if container.get(probe, {}).get("httpGet") != {"path": path, "port": "operations"}:
                 yield f"{where}: the {probe} does not ask {path}"
         if pod(deployment).get("terminationGracePeriodSeconds", 30) * 1000 < stop_ms(env):
             yield f"{where}: the pod is killed before it has stopped in order"
@@ -237,7 +240,7 @@ def selectors_match() -> Mistakes:
             yield f"{where}: the ServiceMonitor does not select the Service"
         ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
         for endpoint in monitor["spec"]["endpoints"]:
-            if endpoint["port"] not in ports or endpoint["path"] != "/metrics":
+            if endpoint["port"] != "operations" or "operations" not in ports or endpoint["path"] != "/metrics":
                 yield f"{where}: the ServiceMonitor asks a port or path that there is not"
         (container,) = pod(deployment)["containers"]
         if not set(ports.values()) <= {port["name"] for port in container["ports"]}:
@@ -245,8 +248,17 @@ def selectors_match() -> Mistakes:
         for rule in one(documents, "Ingress")["spec"]["rules"]:
             for path in rule["http"]["paths"]:
                 backend = path["backend"]["service"]
-                if backend["name"] != service["metadata"]["name"] or backend["port"]["name"] not in ports:
-                    yield f"{where}: the Ingress leads to a Service or port that there is not"
+                if backend["name"] != service["metadata"]["name"] or backend["port"]["name"] != "http":
+                    yield f"{where}: the Ingress leads to another Service or port than that for clients"
+
+
+def is_narrow(peer: Document) -> bool:
+    """Whether it is pods by their name in a namespace by its name, or single addresses."""
+    if set(peer) == {"ipBlock"}:
+        return ipaddress.ip_network(peer["ipBlock"]["cidr"]).num_addresses == 1
+    return set(peer) == {"namespaceSelector", "podSelector"} and all(
+        selector.get("matchLabels") for selector in peer.values()
+    )
 
 
 @check
@@ -269,12 +281,20 @@ def the_network_is_closed() -> Mistakes:
             # The ingress controller and Prometheus.
             if len(inside) != (2 if workload["kind"] == "Deployment" else 0):
                 yield f"{where}: others than those two may talk to the {workload['kind']}"
+            doors = [port["port"] for rule in inside for port in rule["ports"]]
+            if doors != (["http", "operations"] if workload["kind"] == "Deployment" else []):
+                yield f"{where}: clients and Prometheus come to the {workload['kind']} by {doors}"
+            peers = [peer for rule in inside for peer in rule["from"]]
+            peers += [peer for rule in mine[0]["spec"]["egress"] for peer in rule["to"]]
+            for peer in peers:
+                if not is_narrow(peer):
+                    yield f"{where}: the {workload['kind']} may talk to, or be asked by, all of {peer}"
         ingress = one(documents, "Ingress")["spec"]
         paths = {
             (path["path"], path["pathType"]) for rule in ingress["rules"] for path in rule["http"]["paths"]
         }
         if paths != {
-            ("/signup", "Exact"), ("/health", "Exact"), ("/openapi.json", "Exact"),
+            ("/signup", "Exact"), ("/openapi.json", "Exact"),
             ("/docs", "Prefix"), ("/problems", "Prefix"),
         }:  # fmt: skip
             yield f"{where}: the Ingress shows the paths {sorted(path for path, _ in paths)}"
@@ -285,15 +305,40 @@ def the_network_is_closed() -> Mistakes:
             yield f"{where}: the Ingress shows all paths"
 
 
-@check
-def secrets_are_given_by_reference() -> Mistakes:
-    """No Secret is written here, and what is needed is in the instructions."""
+def mounted(workload: Document) -> dict[str, str]:
+    """The folders of its container that are Secrets, and the names of these."""
+    secrets = {
+        volume["name"]: volume["secret"]["secretName"]
+        for volume in pod(workload).get("volumes", [])
+        if "secret" in volume
+    }
+    (container,) = pod(workload)["containers"]
+    return {
+        mount["mountPath"]: secrets[mount["name"]]
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] in secrets
+    }
+
+
+def documented_keys(secret: str) -> set[str]:
+    """The keys of a Secret that the instructions make or name."""
     readme = read("deploy/kubernetes/README.md")
+    made = re.search(rf"create secret generic {secret} \\\n((?:  --from-literal=.*\n)+)", readme)
+    keys = set(re.findall(r"--from-literal=([a-z-]+)=", made[1] if made else ""))
+    if f"key of `{secret}`" in readme:
+        keys |= set(re.findall(r"^\| `([a-z-]+)` \| `[A-Z_]+_FILE`", readme, re.MULTILINE))
+    return keys
+
+
+@check
+def the_secrets_of_pods_are_files() -> Mistakes:
+    """No Secret is written here, none is in a variable, and what is needed is in the instructions."""
     for where, documents in both():
         if kind(documents, "Secret"):
             yield f"{where}: a Secret is written here"
         for workload in workloads(documents):
             name = f"{where}: {workload['kind']}"
+            folders = mounted(workload)
             (container,) = pod(workload)["containers"]
             for variable, value in pod_environment(documents, workload).items():
                 if variable in secret_settings():
@@ -302,18 +347,38 @@ def secrets_are_given_by_reference() -> Mistakes:
                     yield f"{name}: the service does not know {variable}"
                 if value == "":
                     yield f"{name}: {variable} is empty"
-            for entry in container.get("env", []):
-                reference = entry.get("valueFrom", {}).get("secretKeyRef")
-                if not reference or not is_known(entry["name"]):
-                    yield f"{name}: {entry['name']} is no setting by reference"
-                elif f"{reference['key']}=" not in readme or reference["name"] not in readme:
-                    yield f"{name}: the key {reference['key']} is not in deploy/kubernetes/README.md"
+                if variable.endswith("_FILE"):
+                    folder, _, key = value.rpartition("/")
+                    if key not in documented_keys(folders.get(folder, "")):
+                        yield f"{name}: {variable} names no key of a mounted Secret that README.md has: {value}"
+            if any("valueFrom" in entry for entry in container.get("env", [])):
+                yield f"{name}: a variable holds a secret"
+            if any("secretRef" in source for source in container.get("envFrom", [])):
+                yield f"{name}: variables hold a Secret"
+            if not folders:
+                yield f"{name}: no Secret is mounted"
+            for mount in container.get("volumeMounts", []):
+                if not mount.get("readOnly"):
+                    yield f"{name}: {mount['mountPath']} can be written"
+            for volume in pod(workload).get("volumes", []):
+                if volume.get("secret", {}).get("defaultMode") != 0o440:
+                    yield f"{name}: others than the service may read the volume {volume['name']}"
+            if pod(workload)["securityContext"].get("fsGroup") != image_user():
+                yield f"{name}: the service can't read its Secret"
     app, migrate = (
-        {
-            entry["valueFrom"]["secretKeyRef"]["name"]
-            for entry in pod(one(rendered(BASE), name))["containers"][0]["env"]
-        }
-        for name in ("Deployment", "Job")
+        set(mounted(one(rendered(BASE), name)).values()) for name in ("Deployment", "Job")
     )
     if app & migrate:
         yield "the pods of the service can read the password of the owner of the tables"
+
+
+@check
+def few_addresses_are_believed() -> Mistakes:
+    """Who may say which client it is: not all private networks. And how much one client may sign up is said."""
+    for where, documents in both():
+        env = pod_environment(documents, one(documents, "Deployment"))
+        for network in env.get("TRUSTED_PROXIES", "").split(","):
+            if network and ipaddress.ip_network(network).num_addresses > 65536:
+                yield f"{where}: all of {network} is believed to be a proxy"
+        if not re.fullmatch(r"\d+/\d+[smh]", env.get("RATE_LIMIT_SIGNUP", "")):
+            yield f"{where}: RATE_LIMIT_SIGNUP is not set"

@@ -64,6 +64,11 @@ def wrong_examples(document: dict[str, Any]) -> Iterator[str]:
 def live(backend: str) -> bool:
     """Whether the service on this database keeps the document, as far as schemathesis finds."""
     print(f"check-openapi: {backend}, seed {SEED}, {EXAMPLES} examples an operation", flush=True)
+    print(
+        "check-openapi: the last page of a list has no next one; schemathesis mentions each below as"
+        " «Failed to extract data from response», which is no failure",
+        flush=True,
+    )
     with service.service(backend) as address:
         result = subprocess.run(
             [
@@ -95,7 +100,8 @@ def main() -> None:
     failed = [backend for backend in ("sqlite", "postgres") if not live(backend)]
     if failed:
         raise SystemExit(f"check-openapi: FAILED on {' and '.join(failed)}, seed {SEED}")
-    print("check-openapi: passed")
+    # The document with its examples, and the service on each database.
+    print("check-openapi: 3 passed, 0 failed")
 
 
 if __name__ == "__main__":
