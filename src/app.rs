@@ -29,7 +29,7 @@ use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
-use crate::platform::problem::{Problem, ProblemType, error_chain};
+use crate::platform::problem::error_chain;
 use crate::platform::redis::Redis;
 use crate::platform::telemetry::Sampling;
 use crate::slice::{Platform, Routes, Slice};
@@ -381,12 +381,6 @@ fn app(
                 routes(config);
             }
         })
-        .default_service(web::to(async || -> Result<&'static str, Problem> {
-            Err(Problem::new(
-                ProblemType::NotFound,
-                "No resource has this path.",
-            ))
-        }))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))
