@@ -101,7 +101,7 @@ $(PEERS_VENV)/installed $(MONITORING_VENV)/installed $(OPENAPI_VENV)/installed:
 $(GENERATORS_VENV)/installed: tests/openapi/generators.txt
 	@scripts/install.sh python3-venv
 	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
 $(OPENAPI_NODE)/installed: tests/openapi/clients/package-lock.json $(GENERATORS_VENV)/installed
