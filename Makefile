@@ -15,6 +15,9 @@ DEPLOYMENT_VENV := target/deployment-venv
 OPENAPI_VENV := target/openapi-venv
 # The environment of `supply-chain`.
 SUPPLY_CHAIN_VENV := target/supply-chain-venv
+# The generators of clients that `check-openapi` tries, with node; and what node runs.
+GENERATORS_VENV := target/generators-venv
+OPENAPI_NODE := target/openapi-node
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,13 +45,13 @@ check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Comp
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
-check-openapi: servers debug-build $(OPENAPI_VENV)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
 
-check-docs-page: browser debug-build $(OPENAPI_VENV)/installed ## A signup through the page /docs, in a real browser
+check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## A signup through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
 
-docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed ## The same, and writes docs/images/docs.png anew
+docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and writes docs/images/docs.png anew
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
 chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS is the length of each of two runs
@@ -101,6 +104,18 @@ $(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 
 %/installed:
 	scripts/venv.sh $(@D) $<
+	touch $@
+
+$(GENERATORS_VENV)/installed: tests/openapi/generators.txt
+	@scripts/install.sh python3-venv
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
+$(OPENAPI_NODE)/installed: tests/openapi/clients/package-lock.json $(GENERATORS_VENV)/installed
+	mkdir -p $(@D)
+	cp tests/openapi/clients/package.json tests/openapi/clients/package-lock.json $(@D)
+	PATH="$$PWD/$(GENERATORS_VENV)/bin:$$PATH" npm ci --prefix $(@D) --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 servers:

@@ -334,6 +334,31 @@ fn dependencies_point_inwards() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// Clients are generated with an enum of the codes: one that is not on the list breaks them.
+#[test]
+fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
+    let sources = source::all();
+    let said = |openings: &[&str]| -> BTreeSet<String> {
+        let literals = sources.iter().flat_map(|source| &source.literals);
+        literals
+            .filter(|literal| {
+                openings
+                    .iter()
+                    .any(|opening| literal.before.ends_with(opening))
+            })
+            .map(|literal| literal.text.clone())
+            .collect()
+    };
+    let listed = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+    let codes: BTreeSet<String> = listed(signup_service::domain::CODES);
+    assert_eq!(said(&["BrokenRule::new(", "BrokenRule { code:"]), codes);
+    let pointers: BTreeSet<String> = listed(signup_service::platform::problem::POINTERS);
+    assert_eq!(
+        said(&["check( &mut errors,", "check(&mut errors,"]),
+        pointers
+    );
+}
+
 #[test]
 fn every_rule_has_files_that_it_is_for() {
     let sources = source::all();

@@ -19,6 +19,6 @@ pub use idempotency::{Answer, Claim, Fingerprint, Identity, KeyHash, Record, Rec
 pub use idempotency_key::{IdempotencyKey, InvalidKey};
 pub use name::Name;
 pub use password::{Password, PasswordHash};
-pub use rule::BrokenRule;
+pub use rule::{BrokenRule, CODES};
 pub use store_error::StoreError;
 pub use user::{UserId, UserView};

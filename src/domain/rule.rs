@@ -2,6 +2,18 @@
 
 use std::borrow::Cow;
 
+/// Every code of a [`BrokenRule`]. To add one, put it here; a test compares the list with the code.
+pub const CODES: &[&str] = &[
+    "required",
+    "too_long",
+    "control_character",
+    "invalid_email",
+    "too_short",
+    "nul_character",
+    "own_name_or_address",
+    "too_guessable",
+];
+
 /// A rule that a value broke.
 ///
 /// The code is for programs and is part of the HTTP contract; the detail is a sentence for
@@ -9,7 +21,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct BrokenRule {
-    /// A short word that does not change, such as `too_long`.
+    /// A short word that does not change, such as `too_long`: one of [`CODES`].
     pub code: &'static str,
     /// One sentence that says what to do.
     pub detail: Cow<'static, str>,

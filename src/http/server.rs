@@ -267,17 +267,17 @@ fn app(
     let cors = Condition::new(cors.is_some(), cross_origin(cors.as_deref().unwrap_or(&[])));
     App::new()
         .app_data(idempotency)
-        .configure(move |config| {
-            for routes in routes.iter() {
-                routes(config);
-            }
-        })
         .default_service(web::to(async || -> Result<&'static str, Problem> {
             Err(Problem::new(
                 ProblemType::NotFound,
                 "No resource has this path.",
             ))
         }))
+        .configure(move |config| {
+            for routes in routes.iter() {
+                routes(config);
+            }
+        })
         .wrap(from_fn(move |request, next| {
             hosts::check(hosts.clone(), request, next)
         }))

@@ -14,11 +14,11 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{Discriminator, ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{IntoResponses, OpenApi};
 
-use super::problem::{EXAMPLE_ID, FieldError, MEDIA_TYPE, ProblemBody, ProblemType};
+use super::problem::{EXAMPLE_ID, FieldError, MEDIA_TYPE, ProblemType};
 use super::representation::User;
 
 #[derive(OpenApi)]
@@ -28,13 +28,14 @@ use super::representation::User;
         description = "Makes an account exactly once, and reads accounts back.\n\n\
             Every error is a problem (RFC 9457) of the media type `application/problem+json`. Its `type` \
             is a page of this service, which says what has happened and what to do; `/problems` lists \
-            them.\n\n\
+            them. Each has a schema of its own, told from the others by `type`.\n\n\
             Every answer has `X-Request-ID` and `X-Correlation-ID`, taken from the request where it has \
             them. Every `GET` resource answers `HEAD` too. Paths have no slash at their end. Members may \
             be added to answers: ignore those that you do not know.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(User, ProblemBody, FieldError)),
+    servers((url = "./", description = "Where this document is served.")),
+    components(schemas(User, FieldError)),
     tags(
         (name = "signup", description = "Making accounts."),
         (name = "users", description = "Reading accounts. No login is asked for yet."),
@@ -88,7 +89,13 @@ pub fn base() -> openapi::OpenApi {
         ),
     ]
     .into();
+    components
+        .schemas
+        .insert("Problem".to_owned(), any_of(&ProblemType::ALL).into());
     for kind in ProblemType::ALL {
+        components
+            .schemas
+            .insert(kind.schema_name(), Schema::from(kind.schema()).into());
         let about = kind.about();
         let example = ExampleBuilder::new()
             .summary(about.title)
@@ -172,24 +179,6 @@ fn response(kinds: &[ProblemType]) -> Response {
         .iter()
         .map(|kind| format!("`{}`: {}", kind.about().slug, kind.about().meaning))
         .collect();
-    let status = kinds.first().map(|kind| kind.about().status.as_u16());
-    let these = ObjectBuilder::new()
-        .property(
-            "type",
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .enum_values(Some(kinds.iter().map(|kind| kind.path()))),
-        )
-        .property(
-            "status",
-            ObjectBuilder::new()
-                .schema_type(Type::Integer)
-                .enum_values(Some(status)),
-        );
-    let schema = AllOfBuilder::new()
-        .item(Ref::from_schema_name("Problem"))
-        .item(these)
-        .build();
     let examples = kinds.iter().map(|kind| {
         let slug = kind.about().slug;
         (
@@ -198,7 +187,7 @@ fn response(kinds: &[ProblemType]) -> Response {
         )
     });
     let content = ContentBuilder::new()
-        .schema(Some(Schema::from(schema)))
+        .schema(Some(any_of(kinds)))
         .examples_from_iter(examples)
         .build();
     let mut headers = OF_EVERY_ANSWER.to_vec();
@@ -216,6 +205,23 @@ fn response(kinds: &[ProblemType]) -> Response {
             response.header_ref(name, Ref::new(format!("#/components/headers/{name}")))
         })
         .build()
+}
+
+/// The schema of problems of these kinds.
+fn any_of(kinds: &[ProblemType]) -> RefOr<Schema> {
+    if let [kind] = kinds {
+        return Ref::from_schema_name(kind.schema_name()).into();
+    }
+    let reference = |kind: &ProblemType| Ref::from_schema_name(kind.schema_name());
+    let mapping = kinds
+        .iter()
+        .map(|kind| (kind.path(), reference(kind).ref_location));
+    kinds
+        .iter()
+        .map(reference)
+        .fold(OneOfBuilder::new(), OneOfBuilder::item)
+        .discriminator(Some(Discriminator::with_mapping("type", mapping)))
+        .into()
 }
 
 fn parameter(name: &'static str, description: &str, example: &str) -> (String, RefOr<Parameter>) {

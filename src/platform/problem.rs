@@ -12,10 +12,11 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::{Object, ObjectBuilder, Type};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::{ArrayBuilder, Object, ObjectBuilder, Ref, SchemaFormat, Type};
 
 use super::context;
-use crate::domain::{Answer, StoreError};
+use crate::domain::{Answer, CODES, StoreError};
 
 /// The media type of every error body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -358,6 +359,85 @@ impl ProblemType {
         format!("/problems/{}", self.about().slug)
     }
 
+    /// The name of its schema in the OpenAPI document, such as `UserNotFoundProblem`.
+    #[must_use]
+    pub fn schema_name(self) -> String {
+        let words = self.about().slug.split('-').map(|word| {
+            let (first, rest) = word.split_at(1);
+            first.to_uppercase() + rest
+        });
+        words.chain(["Problem".to_owned()]).collect()
+    }
+
+    /// The schema of its problems: `type` and `status` have one value each, so that a generated client has a
+    /// type of its own for each kind, and tells them apart.
+    #[must_use]
+    pub fn schema(self) -> Object {
+        let about = self.about();
+        let status = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("The HTTP status."));
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some(about.meaning))
+            .property(
+                "type",
+                constant(
+                    text()
+                        .format(Some(SchemaFormat::Custom("uri-reference".to_owned())))
+                        .description(Some(
+                            "Where this kind of problem is explained: a page of this service. It does not \
+                             change.",
+                        )),
+                    self.path(),
+                ),
+            )
+            .property(
+                "title",
+                text()
+                    .description(Some("The kind in a few words, for people."))
+                    .examples([about.title]),
+            )
+            .property("status", constant(status, about.status.as_u16()))
+            .property(
+                "detail",
+                text()
+                    .description(Some("What happened this time, for people."))
+                    .examples([about.detail]),
+            )
+            .property(
+                "request_id",
+                text()
+                    .description(Some(
+                        "The id under which the log has more: the `X-Request-ID` of the response; of the \
+                         first response where one is replayed.",
+                    ))
+                    .min_length(Some(1))
+                    .max_length(Some(128))
+                    .pattern(Some("^[!-~]+$"))
+                    .examples([EXAMPLE_ID]),
+            );
+        let schema = ["type", "title", "status", "detail", "request_id"]
+            .into_iter()
+            .fold(schema, ObjectBuilder::required);
+        match self {
+            Self::ValidationFailed => schema
+                .property(
+                    "errors",
+                    ArrayBuilder::new()
+                        .items(Ref::from_schema_name("FieldError"))
+                        .min_items(Some(1))
+                        .description(Some("Each field that breaks its rule.")),
+                )
+                .required("errors"),
+            Self::NotReady => schema
+                .property("checks", Ref::from_schema_name(REPORT))
+                .required("checks"),
+            _ => schema,
+        }
+        .build()
+    }
+
     /// Whether its answers have `Retry-After`.
     #[must_use]
     pub const fn has_retry_after(self) -> bool {
@@ -401,10 +481,10 @@ impl ProblemType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) to the field.
-    #[schema(format = "json-pointer", example = "/email")]
+    #[schema(schema_with = pointer_schema)]
     pub pointer: &'static str,
     /// A short word for programs; does not change.
-    #[schema(pattern = "^[a-z_]+$", example = "invalid_email")]
+    #[schema(schema_with = code_schema)]
     pub code: &'static str,
     /// One sentence for people.
     #[schema(example = "Must be an e-mail address such as ada@example.org.")]
@@ -423,54 +503,57 @@ pub struct Problem {
     close: bool,
 }
 
-/// The body of every error.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Problem)]
+/// The body of every error. [`ProblemType::schema`] describes it to clients.
+#[derive(Serialize)]
 pub struct ProblemBody<'a> {
-    /// Where this kind of problem is explained: `/problems/<slug>`, a page of this service. It does not
-    /// change.
     #[serde(rename = "type")]
-    #[schema(schema_with = type_schema)]
     kind: String,
-    /// The kind in a few words.
-    #[schema(example = "Fields break their rules")]
     title: &'a str,
-    /// The HTTP status.
-    #[schema(example = 422, minimum = 400, maximum = 599)]
     status: u16,
-    /// What happened this time.
-    #[schema(example = "1 field breaks its rule.")]
     detail: &'a str,
-    /// The id under which the log has more: the `X-Request-ID` of the answer; of the first answer where
-    /// one is replayed.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = json!(EXAMPLE_ID))]
     request_id: &'a str,
-    /// Each field that breaks its rule; only with `validation-failed`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schema(min_items = 1)]
     errors: &'a [FieldError],
-    /// Each check of readiness; only with `not-ready`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Object)]
     checks: Option<&'a serde_json::Value>,
 }
 
 /// A request id, for examples.
 pub const EXAMPLE_ID: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
 
-/// Every `type` there is.
-fn type_schema() -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(utoipa::openapi::SchemaFormat::Custom(
-            "uri-reference".to_owned(),
-        )))
-        .description(Some(
-            "Where this kind of problem is explained: `/problems/<slug>`, a page of this service. It \
-             does not change.",
-        ))
-        .enum_values(Some(ProblemType::ALL.map(ProblemType::path)))
+/// The schema of the report of readiness, which the slice that makes the report declares.
+const REPORT: &str = "Report";
+
+/// Every member of a request body that has a rule. To add one, put its pointer here.
+pub const POINTERS: &[&str] = &["/name", "/email", "/password", "/display_name"];
+
+fn pointer_schema() -> Object {
+    text()
+        .format(Some(SchemaFormat::Custom("json-pointer".to_owned())))
+        .description(Some("A JSON pointer (RFC 6901) to the field."))
+        .enum_values(Some(POINTERS.iter().copied()))
+        .examples(["/email"])
         .build()
+}
+
+fn code_schema() -> Object {
+    text()
+        .description(Some(
+            "A short word for programs. A code does not change; others may be added.",
+        ))
+        .enum_values(Some(CODES.iter().copied()))
+        .examples(["invalid_email"])
+        .build()
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// Adds the one value that there is, by which a generated client tells a kind of problem from others.
+fn constant(schema: ObjectBuilder, value: impl Into<serde_json::Value>) -> ObjectBuilder {
+    // utoipa has no place of its own for this keyword.
+    schema.extensions(Some(Extensions::from_iter([("const", value.into())])))
 }
 
 impl Problem {

@@ -1,4 +1,4 @@
-//! What the service says of itself: `/openapi.json`, `/docs` and `/problems`.
+//! What the service says of itself: `/`, `/openapi.json`, `/docs` and `/problems`; and where nothing is.
 //!
 //! `tests/openapi` asks more of the document and of the page, with the tools that others have for it.
 
@@ -79,13 +79,10 @@ fn every_operation_has_its_name() {
         })
         .collect();
     let expected = [
-        "GET /docs docs",
-        "GET /docs/{file} docs_file",
+        "GET / index",
         "GET /health health",
         "GET /metrics get_metrics",
         "GET /openapi.json openapi",
-        "GET /problems problems",
-        "GET /problems/{slug} problem",
         "GET /ready ready",
         "GET /users list_users",
         "GET /users/{id} get_user",
@@ -94,8 +91,17 @@ fn every_operation_has_its_name() {
     assert_eq!(found, expected.map(str::to_owned).into());
 }
 
+/// Resources for people, for which no client is generated.
+const PAGES: [&str; 5] = [
+    "/docs",
+    "/docs/licence",
+    "/docs/{file}",
+    "/problems",
+    "/problems/{slug}",
+];
+
 #[test]
-fn every_resource_is_in_the_document() {
+fn every_resource_is_in_the_document_or_a_page() {
     let document = document();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
     let mut registered = BTreeSet::new();
@@ -112,7 +118,8 @@ fn every_resource_is_in_the_document() {
             registered.extend(path.map(str::to_owned));
         }
     }
-    let documented: BTreeSet<String> = members(&document["paths"]).keys().cloned().collect();
+    let mut documented: BTreeSet<String> = members(&document["paths"]).keys().cloned().collect();
+    documented.extend(PAGES.map(str::to_owned));
     assert_eq!(registered, documented);
 }
 
@@ -192,14 +199,11 @@ fn an_answer_to_a_signup_tells_of_its_headers(#[case] status: &str, #[case] head
 #[test]
 fn every_problem_is_the_answer_of_an_operation() {
     let document = document();
-    let of_the_schema = &document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"];
-    let of_the_schema: Vec<&str> = of_the_schema
-        .as_array()
-        .expect("the slugs")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    assert_eq!(of_the_schema, ProblemType::ALL.map(ProblemType::path));
+    let of_the_schema =
+        members(&document["components"]["schemas"]["Problem"]["discriminator"]["mapping"]);
+    let of_the_schema: BTreeSet<&str> = of_the_schema.keys().map(String::as_str).collect();
+    let paths = ProblemType::ALL.map(ProblemType::path);
+    assert_eq!(of_the_schema, paths.iter().map(String::as_str).collect());
 
     let mut of_operations = BTreeSet::new();
     for Operation { name, is } in operations(&document) {
@@ -209,17 +213,63 @@ fn every_problem_is_the_answer_of_an_operation() {
                 let example = &resolved(&document, example)["value"];
                 assert_eq!(example["type"], format!("/problems/{slug}"));
                 assert_eq!(example["status"].to_string(), *status, "{name}: {slug}");
-                let types = content["schema"]["allOf"][1]["properties"]["type"]["enum"].as_array();
-                assert!(
-                    types.expect("types").contains(&example["type"]),
-                    "{name}: {slug}"
-                );
+                let schemas = match content["schema"]["oneOf"].as_array() {
+                    Some(kinds) => kinds.iter().collect(),
+                    None => vec![&content["schema"]],
+                };
+                let is_told = schemas.iter().any(|schema| {
+                    let schema = resolved(&document, schema);
+                    schema["properties"]["type"]["const"] == example["type"]
+                });
+                assert!(is_told, "{name}: {slug}");
                 of_operations.insert(slug.clone());
             }
         }
     }
+    // What is no resource has no operation.
+    of_operations.insert("not-found".to_owned());
     let all = ProblemType::ALL.map(|kind| kind.about().slug.to_owned());
     assert_eq!(of_operations, all.into());
+}
+
+/// Generators leave out what they can't tell apart, or make it text.
+#[test]
+fn every_problem_has_a_schema_of_its_own() {
+    let document = document();
+    let schemas = members(&document["components"]["schemas"]);
+    let mut names = BTreeSet::new();
+    for kind in ProblemType::ALL {
+        let schema = &schemas[&kind.schema_name()];
+        let members = &schema["properties"];
+        assert_eq!(members["type"]["const"], kind.path());
+        assert_eq!(members["status"]["const"], kind.about().status.as_u16());
+        let example = &document["components"]["examples"][kind.about().slug]["value"];
+        let required: BTreeSet<&str> = schema["required"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let said = example.as_object().expect("an object").keys();
+        assert_eq!(required, said.map(String::as_str).collect(), "{kind:?}");
+        names.insert(kind.schema_name());
+    }
+    assert_eq!(names.len(), ProblemType::ALL.len());
+    let checks = &schemas["NotReadyProblem"]["properties"]["checks"];
+    assert!(resolved(&document, checks)["properties"]["database"].is_object());
+}
+
+/// A member that is optional and may be null besides is two ways to say one thing.
+#[test]
+fn a_page_always_has_its_cursor_and_a_look_up_never() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(
+        schemas["UserPage"]["required"],
+        serde_json::json!(["users", "next_cursor"])
+    );
+    let found = members(&schemas["FoundUsers"]["properties"]);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["users"]);
 }
 
 #[tokio::test]
@@ -231,7 +281,7 @@ async fn every_problem_has_a_page_that_says_what_to_do() {
     for kind in ProblemType::ALL {
         let about = kind.about();
         assert!(
-            list.contains(&format!("href=\"{}\"", kind.path())),
+            list.contains(&format!("href=\"problems/{}\"", about.slug)),
             "{list}"
         );
         let response = service.get(&kind.path()).await;
@@ -245,8 +295,8 @@ async fn every_problem_has_a_page_that_says_what_to_do() {
         for part in [
             "<h2>What has happened</h2>",
             "<h2>What to do</h2>",
-            "href=\"/problems\"",
-            "href=\"/docs\"",
+            "href=\"../problems\"",
+            "href=\"../docs\"",
             about.status.as_str(),
         ] {
             assert!(page.contains(part), "{part} in {page}");
@@ -267,33 +317,111 @@ async fn every_problem_has_a_page_that_says_what_to_do() {
     problem(service.get("/problems/no-such").await, 404, "not-found").await;
 }
 
+/// What a page loads and links to, as paths: a browser's way to read a relative address.
+fn addresses(base: &str, page: &str) -> BTreeSet<String> {
+    let base = reqwest::Url::parse("http://x").and_then(|host| host.join(base));
+    let base = base.expect("a path");
+    ["href=\"", "src=\""]
+        .iter()
+        .flat_map(|attribute| page.split(attribute).skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .map(|address| {
+            assert!(!address.starts_with('/'), "{address} knows no path prefix");
+            base.join(address).expect("an address").path().to_owned()
+        })
+        .collect()
+}
+
 #[rstest]
 #[tokio::test]
 async fn pages_load_nothing_from_elsewhere(
-    #[values("/docs", "/problems", "/problems/overloaded")] path: &str,
+    #[values(
+        "/",
+        "/docs",
+        "/docs/licence",
+        "/problems",
+        "/problems/overloaded",
+        "/no/such/page"
+    )]
+    path: &str,
 ) {
     let service = Service::start(Sqlite).await;
-    let response = service.get(path).await;
+    let response = browse(&service, path).await;
     let policy = response.headers()["content-security-policy"].to_str();
     let policy = policy.expect("ASCII").to_owned();
     assert!(policy.starts_with("default-src 'self';"), "{policy}");
     assert!(!policy.contains("http"), "{policy}");
     let page = response.text().await.expect("text");
+    let addresses = addresses(path, &page);
+    // A licence names addresses, and an example that of a service on this machine; neither is loaded.
+    for part in ["href=\"http", "src=\"http", "url(http", "@import"] {
+        assert!(!page.contains(part), "{page}");
+    }
+    assert!(addresses.contains("/") && addresses.contains("/problems"));
+    let assets = addresses.iter().filter(|path| path.starts_with("/docs/"));
     assert!(
-        !page.contains("http://") && !page.contains("https://"),
+        assets.count() >= if path == "/docs" { 5 } else { 2 },
         "{page}"
     );
-    let mut assets = 0;
-    for asset in page.split('"').filter(|part| part.starts_with("/docs/")) {
-        let response = service.get(asset).await;
-        assert_eq!(response.status(), 200, "{asset}");
+    for address in addresses {
+        let response = service.get(&address).await;
+        assert_eq!(response.status(), 200, "{address}");
         assert!(
             !response.bytes().await.expect("a body").is_empty(),
-            "{asset}"
+            "{address}"
         );
-        assets += 1;
     }
-    assert!(assets >= if path == "/docs" { 5 } else { 1 }, "{page}");
+}
+
+/// What a browser asks.
+async fn browse(service: &Service, path: &str) -> reqwest::Response {
+    let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    reqwest::Client::new()
+        .get(service.url(path))
+        .header("accept", accept)
+        .send()
+        .await
+        .expect("a response")
+}
+
+#[tokio::test]
+async fn the_root_is_a_page_for_browsers_and_json_for_programs() {
+    let service = Service::start(Sqlite).await;
+    let page = browse(&service, "/").await;
+    assert_eq!(page.status(), 200);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(page.headers()["vary"], "Accept");
+    for accept in [None, Some("*/*"), Some("application/json")] {
+        let request = reqwest::Client::new().get(service.url("/"));
+        let request = accept
+            .into_iter()
+            .fold(request, |request, accept| request.header("accept", accept));
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["vary"], "Accept");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let index: Value = response.json().await.expect("JSON");
+        assert_eq!(index["service"], "signup-service");
+        for link in ["openapi", "docs", "problems"] {
+            let path = format!("/{}", index[link].as_str().expect("an address"));
+            assert_eq!(service.get(&path).await.status(), 200, "{path}");
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn where_nothing_is_a_browser_gets_a_page(
+    #[values("/docs/", "/problem", "/problems/no-such", "/a/b/c", "/%75nknown")] path: &str,
+) {
+    let service = Service::start(Sqlite).await;
+    let page = browse(&service, path).await;
+    assert_eq!(page.status(), 404);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(page.headers()["vary"], "Accept");
+    assert!(page.headers().contains_key("x-request-id"));
+    let problem = problem(service.get(path).await, 404, "not-found").await;
+    assert!(problem["request_id"].is_string());
 }
 
 #[tokio::test]
@@ -301,7 +429,21 @@ async fn the_page_to_try_the_service_asks_no_validator() {
     let service = Service::start(Sqlite).await;
     let start = service.get("/docs/swagger-initializer.js").await;
     let start = start.text().await.expect("text");
-    assert!(start.contains("\"/openapi.json\""), "{start}");
-    assert!(start.contains("\"validatorUrl\": \"none\""), "{start}");
-    problem(service.get("/docs/no-such").await, 404, "not-found").await;
+    assert!(start.contains("\"openapi.json\""), "{start}");
+    assert!(start.contains("validatorUrl: null"), "{start}");
+    // Of Swagger UI only what the page uses is served.
+    for file in [
+        "no-such",
+        "index.html",
+        "oauth2-redirect.html",
+        "swagger-ui-es-bundle.js",
+        "swagger-ui-standalone-preset.js",
+    ] {
+        problem(
+            service.get(&format!("/docs/{file}")).await,
+            404,
+            "not-found",
+        )
+        .await;
+    }
 }

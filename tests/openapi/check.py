@@ -1,5 +1,5 @@
-"""Checks docs/openapi.json: that it is OpenAPI 3.1, that its examples keep its schemas, and that the running
-service keeps it, on SQLite and on PostgreSQL.
+"""Checks docs/openapi.json: that it is OpenAPI 3.1, that its examples keep its schemas, that the clients that are
+generated from it work, and that the running service keeps it, on SQLite and on PostgreSQL.
 
     make check-openapi
     OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    another run, and a longer one
@@ -18,6 +18,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+import generated
 import service
 
 DOCUMENT = service.ROOT / "docs" / "openapi.json"
@@ -97,6 +98,7 @@ def main() -> None:
     wrong = list(wrong_examples(document))
     if wrong:
         raise SystemExit("check-openapi: examples break their schemas:\n" + "\n".join(wrong))
+    generated.check(DOCUMENT)
     failed = [backend for backend in ("sqlite", "postgres") if not live(backend)]
     if failed:
         raise SystemExit(f"check-openapi: FAILED on {' and '.join(failed)}, seed {SEED}")

@@ -1,5 +1,6 @@
-"""Opens /docs in a real browser and signs up through "Try it out"; opens the pages about problems on a screen as
-narrow as a phone's. Nothing may come from elsewhere, and no page may complain.
+"""Opens /docs in a real browser and signs up twice through "Try it out", with one key; opens the pages about problems
+on a screen as narrow as a phone's; asks axe about every page, in light and in dark. Nothing may come from elsewhere,
+and no page may complain.
 
     make check-docs-page
     make docs-screenshot      the same, and writes docs/images/docs.png anew
@@ -29,6 +30,7 @@ SCREENSHOT = service.TARGET / "docs-page" / "docs.png"
 HOST = "docs.test"
 ADDRESS = "ada.lovelace@example.org"
 PATIENCE = 60
+AXE = service.TARGET / "openapi-node" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def found(*names: str) -> str:
@@ -125,6 +127,50 @@ def sign_up(page: Page) -> None:
     page.the(f"{operation} .live-responses-table", ADDRESS)
 
 
+def sign_up_again(page: Page) -> None:
+    """Presses "Execute" once more: the key is the same, and the response says so."""
+    operation = "#operations-signup-sign_up"
+    page.click(f"{operation} .execute")
+    page.the(f"{operation} .live-responses-table", "idempotent-replayed: true")
+
+
+def barriers(page: Page, state: str) -> list[str]:
+    """What axe finds wrong for people who see or hear the page otherwise."""
+    page.driver.execute_script(AXE.read_text())
+    violations = page.driver.execute_async_script(
+        "const done = arguments[0]; axe.run(document).then((result) => done(result.violations))"
+    )
+    return [
+        f"axe, {state}: {violation['id']} at {node['target']}" for violation in violations for node in violation["nodes"]
+    ]
+
+
+def without_barriers(page: Page) -> list[str]:
+    """Every page in both colour schemes; /docs closed, and with all of its operations open."""
+    wrong: list[str] = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        # The page comes by its type, as an address that is typed in asks for HTML.
+        for path in ("", "docs/licence", "problems", "problems/validation-failed"):
+            page.driver.get(f"{page.origin}/{path}")
+            page.the("main h1")
+            wrong += barriers(page, f"/{path}, {scheme}")
+            name = path.replace("/", "-") or "root"
+            page.driver.save_screenshot(str(SCREENSHOT.with_name(f"{name}-{scheme}.png")))
+        page.driver.get(f"{page.origin}/docs")
+        page.the("#operations-signup-sign_up .opblock-summary-control")
+        wrong += barriers(page, f"/docs, {scheme}")
+        page.driver.save_screenshot(str(SCREENSHOT.with_name(f"docs-{scheme}.png")))
+        page.driver.execute_script(
+            "for (const button of document.querySelectorAll('.opblock:not(.is-open) .opblock-summary-control')) "
+            "button.click()"
+        )
+        page.the("#operations-operations-ready .responses-table")
+        wrong += barriers(page, f"/docs with all open, {scheme}")
+    return wrong
+
+
 def screenshot(page: Page) -> None:
     """What was sent, and what came back."""
     sent = page.the("#operations-signup-sign_up .opblock-section-request-body")
@@ -141,7 +187,7 @@ def read_about_problems(page: Page) -> list[str]:
     )
     page.driver.get(f"{page.origin}/problems")
     wrong = too_wide(page)
-    page.click("a[href='/problems/validation-failed']")
+    page.click("a[href='problems/validation-failed']")
     page.the("h2", "What to do")
     assert page.driver.save_screenshot(str(SCREENSHOT.with_name("problem.png")))
     return wrong + too_wide(page)
@@ -162,7 +208,10 @@ def main() -> None:
         try:
             sign_up(page)
             screenshot(page)
+            sign_up_again(page)
             wrong = page.complaints()
+            wrong += without_barriers(page)
+            wrong += page.complaints()
             wrong += read_about_problems(page)
             wrong += page.complaints()
         finally:

@@ -1,37 +1,19 @@
-//! HTTP out: the document, the page with its assets, a page for each problem.
+//! HTTP out: where to begin, the document, the page with its assets, a page for each problem.
+//!
+//! Pages for people are no operations of the OpenAPI document: no client is generated for them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use actix_web::http::header::{self, ContentEncoding, ContentType};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType};
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
-use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
-use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
-use utoipa_swagger_ui::Config;
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
+use super::accept::prefers_html;
+use super::assets::{self, Asset};
 use super::pages;
-use crate::platform::openapi::{OfEveryRequest, problems};
+use crate::platform::openapi::OfEveryRequest;
 use crate::platform::problem::{Problem, ProblemType};
-
-/// Swagger UI with its assets from here: the page loads nothing from elsewhere.
-const PAGE: &str = r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>signup-service</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" href="/docs/favicon-32x32.png">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/swagger-ui-standalone-preset.js"></script>
-<script src="/docs/swagger-initializer.js"></script>
-</body>
-</html>
-"#;
 
 /// What the pages may load: this service's own files, and nothing from elsewhere. Swagger UI puts styles
 /// on elements, and has pictures in its style sheet.
@@ -42,17 +24,74 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:;
 /// What the endpoints serve.
 pub struct Endpoint {
     document: String,
-    swagger_ui: Arc<Config<'static>>,
+    assets: Vec<Asset>,
 }
 
 impl Endpoint {
     pub fn new() -> Self {
         Self {
             document: crate::slices::openapi_text(),
-            // Else the page asks a validator on the internet about the document.
-            swagger_ui: Arc::new(Config::from("/openapi.json").validator_url("none")),
+            assets: assets::all(),
         }
     }
+}
+
+/// What this is, and where to go.
+#[derive(Serialize, ToSchema)]
+pub struct Index {
+    /// The name of the service.
+    #[schema(example = "signup-service")]
+    service: &'static str,
+    /// Its version.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Where the OpenAPI document is, from here.
+    #[schema(example = "openapi.json")]
+    openapi: &'static str,
+    /// A page to read and try the service.
+    #[schema(example = "docs")]
+    docs: &'static str,
+    /// Every kind of problem, on a page.
+    #[schema(example = "problems")]
+    problems: &'static str,
+}
+
+const INDEX: Index = Index {
+    service: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    openapi: "openapi.json",
+    docs: "docs",
+    problems: "problems",
+};
+
+/// What this is, and where to go.
+///
+/// JSON, or a page where `Accept` prefers `text/html`. The addresses in it are relative.
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "index",
+    tag = "documentation",
+    responses(
+        (
+            status = 200,
+            description = "What this is, and where to go.",
+            content(
+                (Index = "application/json", example = json!(INDEX)),
+                (String = "text/html", example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")),
+            )
+        ),
+        OfEveryRequest,
+    )
+)]
+pub async fn index(request: HttpRequest) -> HttpResponse {
+    let mut response = if prefers_html(request.headers()) {
+        html(pages::front())
+    } else {
+        HttpResponse::Ok().json(INDEX)
+    };
+    vary(&mut response);
+    response
 }
 
 /// This document.
@@ -82,124 +121,71 @@ pub async fn openapi(endpoint: Data<Endpoint>) -> HttpResponse {
         .body(endpoint.document.clone())
 }
 
-/// A page to read and try the service.
-///
-/// It loads nothing from elsewhere.
-#[utoipa::path(
-    get,
-    path = "/docs",
-    operation_id = "docs",
-    tag = "documentation",
-    responses(
-        (
-            status = 200,
-            description = "The page.",
-            content_type = "text/html",
-            body = String,
-            example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")
-        ),
-        OfEveryRequest,
-    )
-)]
+/// A page to read and try the service. It loads nothing from elsewhere.
 pub async fn page() -> HttpResponse {
-    html(PAGE.to_owned())
+    html(assets::PAGE.to_owned())
 }
 
 /// A file of the page.
-#[utoipa::path(
-    get,
-    path = "/docs/{file}",
-    operation_id = "docs_file",
-    tag = "documentation",
-    params((
-        "file" = String,
-        Path,
-        description = "The name of the file, as the page has it.",
-        example = "swagger-initializer.js"
-    )),
-    responses(
-        (
-            status = 200,
-            description = "The file.",
-            content(
-                (String = "text/javascript", example = json!("window.ui = SwaggerUIBundle({});")),
-                (String = "text/css", example = json!(".swagger-ui { color: #3b4151 }")),
-                (String = "text/html", example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")),
-                ("image/png"),
-                (Object = "application/json", example = json!({})),
-            )
-        ),
-        ProblemsOfFiles,
-    )
-)]
 pub async fn asset(
     endpoint: Data<Endpoint>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let not_found = || Problem::new(ProblemType::NotFound, "The page has no such file.");
-    let file = request.match_info().query("file");
-    let file = utoipa_swagger_ui::serve(file, Arc::clone(&endpoint.swagger_ui))
-        .map_err(|_| Problem::internal())?
-        .ok_or_else(not_found)?;
-    let mut response = HttpResponse::Ok();
-    response.content_type(file.content_type);
-    if file.gzpipped {
-        response.insert_header(ContentEncoding::Gzip);
-    }
-    Ok(response.body(file.bytes.into_owned()))
+    let name = request.match_info().query("file");
+    let asset = endpoint
+        .assets
+        .iter()
+        .find(|asset| asset.name == name)
+        .ok_or_else(|| Problem::new(ProblemType::NotFound, "The page has no such file."))?;
+    Ok(HttpResponse::Ok()
+        .content_type(asset.content_type.as_str())
+        .body(asset.bytes.clone()))
+}
+
+/// The licence, on a page for people.
+pub async fn licence() -> HttpResponse {
+    html(pages::licence())
 }
 
 /// Every kind of problem, on a page for people.
-#[utoipa::path(
-    get,
-    path = "/problems",
-    operation_id = "problems",
-    tag = "documentation",
-    responses(
-        (
-            status = 200,
-            description = "The page.",
-            content_type = "text/html",
-            body = String,
-            example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")
-        ),
-        OfEveryRequest,
-    )
-)]
 pub async fn problem_list() -> HttpResponse {
     html(pages::problems())
 }
 
 /// What a kind of problem means and what to do, on a page for people.
-#[utoipa::path(
-    get,
-    path = "/problems/{slug}",
-    operation_id = "problem",
-    tag = "documentation",
-    params((
-        "slug" = inline(Slug),
-        Path,
-        description = "The last part of a problem's `type`.",
-        example = "validation-failed"
-    )),
-    responses(
-        (
-            status = 200,
-            description = "The page.",
-            content_type = "text/html",
-            body = String,
-            example = json!("<!doctype html>\n<html lang=\"en\">…</html>\n")
-        ),
-        ProblemsOfFiles,
-    )
-)]
-pub async fn problem(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn problem(request: HttpRequest) -> HttpResponse {
     let slug = request.match_info().query("slug");
     let kind = ProblemType::ALL
         .into_iter()
-        .find(|kind| kind.about().slug == slug)
-        .ok_or_else(|| Problem::new(ProblemType::NotFound, "There is no such problem."))?;
-    Ok(html(pages::problem(kind)))
+        .find(|kind| kind.about().slug == slug);
+    match kind {
+        Some(kind) => html(pages::problem(kind)),
+        None => nothing(&request, "There is no such problem."),
+    }
+}
+
+/// No resource has this path.
+pub async fn not_found(request: HttpRequest) -> HttpResponse {
+    nothing(&request, "No resource has this path.")
+}
+
+/// 404: a page for those who would rather have one, else the problem.
+fn nothing(request: &HttpRequest, detail: &'static str) -> HttpResponse {
+    let mut response = if prefers_html(request.headers()) {
+        let mut page = html(pages::not_found(request.path()));
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        page
+    } else {
+        Problem::new(ProblemType::NotFound, detail).error_response()
+    };
+    vary(&mut response);
+    response
+}
+
+/// Tells caches that the response is by the `Accept` of the request.
+fn vary(response: &mut HttpResponse) {
+    let accept = header::HeaderValue::from_static("Accept");
+    response.headers_mut().insert(header::VARY, accept);
 }
 
 fn html(page: String) -> HttpResponse {
@@ -209,31 +195,8 @@ fn html(page: String) -> HttpResponse {
         .body(page)
 }
 
-/// The schema of a problem's slug.
-struct Slug;
-
-impl PartialSchema for Slug {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(ProblemType::ALL.map(|kind| kind.about().slug)))
-            .into()
-    }
-}
-
-impl ToSchema for Slug {}
-
-/// What a request for a file or a page may be refused with.
-struct ProblemsOfFiles;
-
-impl IntoResponses for ProblemsOfFiles {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems(&[ProblemType::NotFound])
-    }
-}
-
 #[derive(OpenApi)]
-#[openapi(paths(openapi, page, asset, problem_list, problem))]
+#[openapi(paths(index, openapi), components(schemas(Index)))]
 struct Api;
 
 /// The slice's part of the OpenAPI document.

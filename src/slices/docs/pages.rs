@@ -1,28 +1,102 @@
-//! Pages for people about the kinds of problems: one for each, and a list of all.
+//! Pages for people: where to begin, what is not here, the licence, and the kinds of problems, one for each and
+//! a list of all.
 //!
-//! What they say is in the table of [`ProblemType`].
+//! What they say about problems is in the table of [`ProblemType`]. Every address in them is relative, so that
+//! they work behind a path prefix: a page is told the way from its own address to the root, such as `../`.
+
+use std::borrow::Cow;
 
 use crate::platform::problem::{EXAMPLE_ID, MEDIA_TYPE, Problem, ProblemType};
 
-/// Both colour schemes are the browser's own; a phone need not zoom.
-const STYLE: &str = "\
-    :root { color-scheme: light dark; }\n\
-    body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 0 auto; padding: 1rem; }\n\
-    h1 { font-size: 1.5rem; line-height: 1.2; }\n\
-    h2 { font-size: 1.15rem; margin-top: 2rem; }\n\
-    code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; }\n\
-    pre { border: 1px solid; border-radius: 4px; padding: 0.75rem; white-space: pre-wrap; \
-    overflow-wrap: anywhere; }\n\
-    table { border-collapse: collapse; }\n\
-    th, td { text-align: left; vertical-align: top; padding: 0.3rem 1rem 0.3rem 0; }\n";
+/// The licences, of which the one who takes the service chooses.
+const LICENCES: [(&str, &str); 2] = [
+    (
+        "MIT",
+        include_str!("../../../crates/bcrypt-lanes/LICENSE-MIT"),
+    ),
+    (
+        "Apache-2.0",
+        include_str!("../../../crates/bcrypt-lanes/LICENSE-APACHE"),
+    ),
+];
+
+/// The page at `/`.
+pub fn front() -> String {
+    let body = format!(
+        "<h1>signup-service {version}</h1>\n\
+         <p>Makes an account for a name, an address and a password exactly once, and reads accounts back. \
+         This address serves programs; these pages are for people:</p>\n\
+         <dl>\n\
+         <dt><a href=\"docs\">The API</a></dt>\n\
+         <dd>Every operation, to read and to try.</dd>\n\
+         <dt><a href=\"problems\">Problems</a></dt>\n\
+         <dd>Every error, with what has happened and what to do.</dd>\n\
+         <dt><a href=\"openapi.json\">openapi.json</a></dt>\n\
+         <dd>The OpenAPI document, for those who generate a client.</dd>\n\
+         </dl>\n\
+         <h2>A first signup</h2>\n\
+         <pre><code>{example}</code></pre>\n\
+         <p>Programs that ask for <code>{url}</code> without <code>Accept: text/html</code> get JSON.</p>\n",
+        version = env!("CARGO_PKG_VERSION"),
+        example = escaped(
+            "curl -i http://127.0.0.1:8000/signup -H 'Content-Type: application/json' \\\n  \
+             -H \"Idempotency-Key: $(uuidgen)\" \\\n  \
+             -d '{\"name\":\"Ada Lovelace\",\"email\":\"ada@example.org\",\"password\":\"correct horse battery \
+             staple\"}'"
+        ),
+        url = "/",
+    );
+    page("./", "Start", &body)
+}
+
+/// The page of an address at which nothing is.
+pub fn not_found(path: &str) -> String {
+    let root = way_to_root(path);
+    let body = format!(
+        "<h1>Nothing is here</h1>\n\
+         <p>No page and no resource has this address. Paths have no slash at their end, and upper case \
+         counts.</p>\n\
+         <ul>\n\
+         <li><a href=\"{root}\">Start</a></li>\n\
+         <li><a href=\"{root}docs\">The API</a></li>\n\
+         <li><a href=\"{root}problems\">Problems</a></li>\n\
+         </ul>\n"
+    );
+    page(&root, "Nothing is here", &body)
+}
+
+/// The page of the licence.
+pub fn licence() -> String {
+    let texts = LICENCES.map(|(name, text)| {
+        format!(
+            "<h2>{name}</h2>\n<pre><code>{text}</code></pre>\n",
+            text = escaped(text)
+        )
+    });
+    let body = format!(
+        "<h1>Licence</h1>\n\
+         <p>MIT or Apache 2.0, as you like.</p>\n{texts}",
+        texts = texts.concat(),
+    );
+    page("../", "Licence", &body)
+}
+
+/// The way from a path to the root, such as `../../`.
+fn way_to_root(path: &str) -> Cow<'static, str> {
+    /// The deepest path that is told its way: what a client sends must not be an amount of work.
+    const MAX_DEPTH: usize = 16;
+    match path.bytes().skip(1).filter(|byte| *byte == b'/').count() {
+        0 => "./".into(),
+        depth if depth <= MAX_DEPTH => "../".repeat(depth).into(),
+        _ => "/".into(),
+    }
+}
 
 /// The page of a kind of problem.
 pub fn problem(kind: ProblemType) -> String {
     let about = kind.about();
     let body = format!(
-        "<nav><a href=\"/problems\">All problems</a> · <a href=\"/docs\">The API</a></nav>\n\
-         <main>\n\
-         <h1>{title}</h1>\n\
+        "<h1>{title}</h1>\n\
          <p><code>{path}</code>, HTTP status <strong>{status}</strong></p>\n\
          <h2>What has happened</h2>\n\
          <p>{meaning}</p>\n\
@@ -33,7 +107,7 @@ pub fn problem(kind: ProblemType) -> String {
          <p>Programs should look at <code>type</code> and <code>status</code>, which do not change. \
          <code>title</code> and <code>detail</code> are for people. <code>request_id</code> is what to \
          tell those who run the service.</p>\n\
-         </main>\n",
+         <p><a href=\"../problems\">All problems</a></p>\n",
         title = escaped(about.title),
         path = kind.path(),
         status = about.status,
@@ -41,7 +115,7 @@ pub fn problem(kind: ProblemType) -> String {
         advice = marked_up(about.advice),
         example = escaped(&example(kind)),
     );
-    page(about.title, &body)
+    page("../", about.title, &body)
 }
 
 /// The list of all kinds.
@@ -50,19 +124,16 @@ pub fn problems() -> String {
         .map(|kind| {
             let about = kind.about();
             format!(
-                "<tr><td>{status}</td><td><a href=\"{path}\"><code>{slug}</code></a></td>\
+                "<tr><td>{status}</td><td><a href=\"problems/{slug}\"><code>{slug}</code></a></td>\
                  <td>{title}</td></tr>\n",
                 status = about.status.as_u16(),
-                path = kind.path(),
                 slug = about.slug,
                 title = escaped(about.title),
             )
         })
         .concat();
     let body = format!(
-        "<nav><a href=\"/docs\">The API</a></nav>\n\
-         <main>\n\
-         <h1>Problems</h1>\n\
+        "<h1>Problems</h1>\n\
          <p>Every error of this service has a body of the media type <code>{MEDIA_TYPE}</code> \
          (RFC 9457). Its <code>type</code> is one of these pages, each of which says what has happened \
          and what to do.</p>\n\
@@ -70,19 +141,24 @@ pub fn problems() -> String {
          <thead><tr><th scope=\"col\">Status</th><th scope=\"col\">Slug</th>\
          <th scope=\"col\">Title</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n\
-         </table>\n\
-         </main>\n"
+         </table>\n"
     );
-    page("Problems", &body)
+    page("./", "Problems", &body)
 }
 
-fn page(title: &str, body: &str) -> String {
+/// A page in the frame that all of them have. `root` is the way to `/` from the page's own address.
+fn page(root: &str, title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title} - signup-service</title>\n\
-         <link rel=\"icon\" href=\"/docs/favicon-32x32.png\">\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+         <link rel=\"icon\" href=\"{root}docs/icon.svg\">\n\
+         <link rel=\"stylesheet\" href=\"{root}docs/style.css\">\n</head>\n<body>\n\
+         <header class=\"frame\">\n<nav aria-label=\"Pages\">\n\
+         <a class=\"home\" href=\"{root}\">signup-service</a>\n\
+         <a href=\"{root}docs\">The API</a>\n\
+         <a href=\"{root}problems\">Problems</a>\n\
+         </nav>\n</header>\n<main class=\"text\">\n{body}</main>\n</body>\n</html>\n",
         title = escaped(title),
     )
 }
@@ -115,4 +191,32 @@ fn marked_up(text: &str) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_to_the_root_is_as_long_as_the_path_is_deep() {
+        for (path, way) in [
+            ("/", "./"),
+            ("/users", "./"),
+            ("/docs/", "../"),
+            ("/a/b/c", "../../"),
+            ("//", "../"),
+        ] {
+            assert_eq!(way_to_root(path), way, "{path}");
+        }
+        assert_eq!(way_to_root(&"/".repeat(60_000)), "/");
+    }
+
+    #[test]
+    fn the_licences_are_those_of_the_repository() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for ((_, text), file) in LICENCES.iter().zip(["LICENSE-MIT", "LICENSE-APACHE"]) {
+            let written = std::fs::read_to_string(root.join(file)).expect(file);
+            assert_eq!(*text, written, "{file}");
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Response, Schema, Type};
 use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::cursor;
@@ -26,25 +27,45 @@ pub struct Endpoint {
     pub store: Arc<dyn UserDirectory>,
 }
 
-/// A page of users, or the one that a look-up found.
+/// A page of users.
 #[derive(Serialize, ToSchema)]
-pub struct Users<'a> {
-    /// Newest first; of a look-up by address one user or none.
+pub struct UserPage<'a> {
+    /// Newest first.
     #[schema(max_items = 100)]
     users: Vec<User<'a>>,
-    /// Where the next page begins; null on the last page. A look-up by address does not have it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_")]
-    next_cursor: Option<NextCursor>,
+    /// Where the next page begins; null on the last page.
+    #[schema(
+        required = true,
+        example = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_"
+    )]
+    next_cursor: Option<String>,
 }
 
-/// What comes behind a page.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum NextCursor {
-    Page(String),
-    Nothing,
+/// What a look-up by address found: one user or none.
+#[derive(Serialize, ToSchema)]
+pub struct FoundUsers<'a> {
+    /// The user with the address.
+    #[schema(max_items = 1)]
+    users: Vec<User<'a>>,
 }
+
+/// The schema of either. One path and method are one operation, whatever the parameters.
+pub struct Users;
+
+impl PartialSchema for Users {
+    fn schema() -> RefOr<Schema> {
+        // The page first: generated clients take the first that fits, and a page fits the look-up too.
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name("UserPage"))
+            .item(Ref::from_schema_name("FoundUsers"))
+            .description(Some(
+                "A page, which has `next_cursor`; or what a look-up by address found, which has not.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Users {}
 
 /// Users, newest first, or the one with an address.
 ///
@@ -116,9 +137,8 @@ pub async fn list_users(
     match Parameters::parse(request.query_string())? {
         Parameters::ByEmail(email) => {
             let user = endpoint.store.by_email(&email).await?;
-            Ok(HttpResponse::Ok().json(Users {
+            Ok(HttpResponse::Ok().json(FoundUsers {
                 users: user.iter().map(User::from).collect(),
-                next_cursor: None,
             }))
         }
         Parameters::Page { limit, after } => {
@@ -127,12 +147,10 @@ pub async fn list_users(
                 .users
                 .last()
                 .filter(|_| page.has_more)
-                .map_or(NextCursor::Nothing, |user| {
-                    NextCursor::Page(cursor::after(user))
-                });
-            Ok(HttpResponse::Ok().json(Users {
+                .map(cursor::after);
+            Ok(HttpResponse::Ok().json(UserPage {
                 users: page.users.iter().map(User::from).collect(),
-                next_cursor: Some(next_cursor),
+                next_cursor,
             }))
         }
     }
@@ -225,7 +243,10 @@ fn invalid(detail: &'static str) -> Problem {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(list_users), components(schemas(Users, EmailAddress)))]
+#[openapi(
+    paths(list_users),
+    components(schemas(Users, UserPage, FoundUsers, EmailAddress))
+)]
 struct Api;
 
 /// The slice's part of the OpenAPI document.

@@ -1,0 +1,57 @@
+// A client by `openapi-typescript` and `openapi-fetch`: a signup with a key, its retry, pages, and problems by their
+// type. `tsc` checks its types, and node runs it: node example.ts http://127.0.0.1:8000
+
+import assert from "node:assert/strict";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema.d.ts";
+
+type Problem = components["schemas"]["Problem"];
+
+const client = createClient<paths>({ baseUrl: process.argv[2] ?? "" });
+const name = crypto.randomUUID();
+const signUp = (number: number, key?: string) =>
+  client.POST("/signup", {
+    params: { header: key ? { "Idempotency-Key": key } : {} },
+    body: { name: "Ada", email: `${name}-${number}@example.org`, password: "correct horse battery staple" },
+  });
+
+// What a client would tell its user. The compiler knows the members of each kind.
+const told = (problem: Problem): string => {
+  switch (problem.type) {
+    case "/problems/validation-failed":
+      return problem.errors.map((error) => `${error.pointer} ${error.code}`).join(", ");
+    case "/problems/not-ready":
+      return problem.checks.database.status;
+    default:
+      return problem.title;
+  }
+};
+
+// A key for each signup; the same one for each try of it.
+const key = crypto.randomUUID();
+const first = await signUp(0, key);
+const again = await signUp(0, key);
+assert(first.data);
+assert.deepEqual(again.data, first.data);
+assert.equal(again.response.headers.get("idempotent-replayed"), "true");
+
+// Problems are told apart by their type.
+const taken = await signUp(0);
+assert.equal(taken.error?.type, "/problems/email-already-registered");
+const wrong = await client.POST("/signup", { body: { name: "Ada", email: "no", password: "short" } });
+assert(wrong.error);
+assert.equal(told(wrong.error), "/email invalid_email, /password too_short");
+
+// Pages, until there is no next one.
+await signUp(1);
+await signUp(2);
+const emails: string[] = [];
+let cursor: string | undefined;
+do {
+  const query = cursor === undefined ? { limit: 1 } : { limit: 1, cursor };
+  const { data } = await client.GET("/users", { params: { query } });
+  assert(data && "next_cursor" in data);
+  emails.push(...data.users.map((user) => user.email));
+  cursor = data.next_cursor ?? undefined;
+} while (cursor !== undefined);
+for (const number of [0, 1, 2]) assert(emails.includes(`${name}-${number}@example.org`));

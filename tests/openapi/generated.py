@@ -1,0 +1,66 @@
+"""Generates clients from docs/openapi.json and lets them talk to the service: Python by openapi-python-client, which must
+warn of nothing, and TypeScript by openapi-typescript, whose types the compiler checks.
+
+To add a generator, pin it in generators.txt or clients/package.json, and write its example beside the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import service
+
+CLIENTS = Path(__file__).with_name("clients")
+# Their environment; node is in it.
+GENERATORS = service.TARGET / "generators-venv" / "bin"
+# What `npm ci` installs, with what it was installed from.
+NODE = service.TARGET / "openapi-node"
+
+
+def run(*command: object, **options: object) -> str:
+    """What the program printed."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{GENERATORS}:{os.environ['PATH']}", "no_proxy": "*", "NO_PROXY": "*"}
+        | options.pop("env", {}),  # type: ignore[operator]
+        **options,  # type: ignore[call-overload]
+    )
+    if result.returncode != 0:
+        raise SystemExit(f"check-openapi: {command[0]} failed:\n{result.stdout}")
+    return result.stdout
+
+
+def python(document: Path, folder: Path, address: str) -> None:
+    said = run(
+        GENERATORS / "openapi-python-client", "generate", "--path", document, "--output-path", folder / "python",
+        "--fail-on-warning",
+    )  # fmt: skip
+    if "WARNING" in said:
+        raise SystemExit(f"check-openapi: openapi-python-client warns:\n{said}")
+    run(GENERATORS / "python", CLIENTS / "example.py", address, env={"PYTHONPATH": str(folder / "python")})
+
+
+def typescript(document: Path, folder: Path, address: str) -> None:
+    here = folder / "typescript"
+    shutil.copytree(CLIENTS, here)
+    (here / "node_modules").symlink_to(NODE / "node_modules")
+    programs = NODE / "node_modules" / ".bin"
+    run(programs / "openapi-typescript", document, "--output", here / "schema.d.ts")
+    run(programs / "tsc", "--project", here)
+    run(GENERATORS / "node", "example.ts", address, cwd=here)
+
+
+def check(document: Path) -> None:
+    """Whether each generator makes a client that works."""
+    with service.service("sqlite") as address, tempfile.TemporaryDirectory() as folder:
+        for generate in (python, typescript):
+            print(f"check-openapi: a client in {generate.__name__}", flush=True)
+            generate(document, Path(folder), f"http://{address}")
