@@ -4,7 +4,8 @@
 //! A client that has it asks by its `ETag`, and is told that it is still the same.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use actix_web::http::header::{
@@ -26,9 +27,17 @@ pub struct Shared;
 pub struct StaticContent {
     content_type: Cow<'static, str>,
     bytes: Bytes,
-    compressed: OnceCell<Option<Bytes>>,
-    tag: String,
+    prepared: OnceCell<Prepared>,
     max_age: Duration,
+}
+
+/// What is made of the content at the first request for it.
+#[derive(Default)]
+struct Prepared {
+    /// Names the bytes.
+    tag: String,
+    /// The same compressed, where that makes it smaller.
+    compressed: Option<Bytes>,
 }
 
 impl StaticContent {
@@ -43,29 +52,22 @@ impl StaticContent {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => Bytes::from(bytes),
         };
-        let digest = Sha256::digest(&bytes);
         Self {
             content_type: content_type.into(),
-            tag: digest[..16]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
             bytes,
-            compressed: OnceCell::new(),
+            prepared: OnceCell::new(),
             max_age,
         }
     }
 
     /// The response to a request: the content, or that it is still the same.
     pub async fn respond(&self, request: &HttpRequest) -> HttpResponse {
-        let compressed = match accepts_gzip(request) {
-            true => self.compressed().await,
-            false => None,
-        };
+        let Prepared { tag, compressed } = self.prepared().await;
+        let compressed = compressed.as_ref().filter(|_| accepts_gzip(request));
         // One tag for each form: a strong tag names bytes (RFC 9110, section 8.8.3).
         let tag = match compressed {
-            Some(_) => EntityTag::new_strong(format!("{}-gzip", self.tag)),
-            None => EntityTag::new_strong(self.tag.clone()),
+            Some(_) => EntityTag::new_strong(format!("{tag}-gzip")),
+            None => EntityTag::new_strong(tag.clone()),
         };
         let is_known = IfNoneMatch::parse(request).is_ok_and(|known| match known {
             IfNoneMatch::Any => true,
@@ -99,16 +101,26 @@ impl StaticContent {
         response
     }
 
-    /// The content compressed, where that makes it smaller.
-    async fn compressed(&self) -> Option<&Bytes> {
-        let compress = || async {
+    async fn prepared(&self) -> &Prepared {
+        let prepare = || async {
             let bytes = self.bytes.clone();
             // Some milliseconds of a thread: not of one that serves.
-            let work = tokio::task::spawn_blocking(move || compress(&bytes));
-            work.await.ok().flatten()
+            let work = tokio::task::spawn_blocking(move || Prepared {
+                tag: tag(&bytes),
+                compressed: compress(&bytes),
+            });
+            work.await.unwrap_or_default()
         };
-        self.compressed.get_or_init(compress).await.as_ref()
+        self.prepared.get_or_init(prepare).await
     }
+}
+
+fn tag(bytes: &Bytes) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..16].iter().fold(String::new(), |mut tag, byte| {
+        let _ = write!(tag, "{byte:02x}");
+        tag
+    })
 }
 
 fn accepts_gzip(request: &HttpRequest) -> bool {

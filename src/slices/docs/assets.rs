@@ -1,9 +1,14 @@
 //! The files of the page `/docs`: this service's own, and those of Swagger UI that the page uses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::web::Bytes;
 use utoipa_swagger_ui::Config;
+
+use crate::platform::static_content::StaticContent;
+
+/// How long a browser need not ask again.
+pub const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// The page itself.
 pub const PAGE: &str = include_str!("page/docs.html");
@@ -34,10 +39,8 @@ const OF_SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 pub struct Asset {
     /// Its name, below `/docs/`.
     pub name: &'static str,
-    /// Its `Content-Type`.
-    pub content_type: String,
-    /// What is in it; not copied for a response.
-    pub bytes: Bytes,
+    /// What is in it.
+    pub content: StaticContent,
 }
 
 /// Every file of the page.
@@ -47,8 +50,7 @@ pub struct Asset {
 pub fn all() -> Vec<Asset> {
     let own = OWN.map(|(name, content_type, text)| Asset {
         name,
-        content_type: content_type.to_owned(),
-        bytes: Bytes::from_static(text.as_bytes()),
+        content: StaticContent::new(text.as_bytes(), content_type, MAX_AGE),
     });
     let of_swagger_ui = OF_SWAGGER_UI.map(|name| {
         let file = utoipa_swagger_ui::serve(name, Arc::new(Config::default()))
@@ -57,8 +59,7 @@ pub fn all() -> Vec<Asset> {
             .expect("Swagger UI has the file");
         Asset {
             name,
-            content_type: file.content_type,
-            bytes: file.bytes.into_owned().into(),
+            content: StaticContent::new(file.bytes, file.content_type, MAX_AGE),
         }
     });
     own.into_iter().chain(of_swagger_ui).collect()

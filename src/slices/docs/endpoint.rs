@@ -14,6 +14,7 @@ use super::assets::{self, Asset};
 use super::pages;
 use crate::platform::openapi::OfEveryRequest;
 use crate::platform::problem::{Problem, ProblemType};
+use crate::platform::static_content::StaticContent;
 
 /// What the pages may load: this service's own files, and nothing from elsewhere. Swagger UI puts styles
 /// on elements, and has pictures in its style sheet.
@@ -23,14 +24,18 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:;
 
 /// What the endpoints serve.
 pub struct Endpoint {
-    document: String,
+    document: StaticContent,
     assets: Vec<Asset>,
 }
 
 impl Endpoint {
     pub fn new() -> Self {
         Self {
-            document: crate::slices::openapi_text(),
+            document: StaticContent::new(
+                crate::slices::openapi_text().into_bytes(),
+                "application/json",
+                assets::MAX_AGE,
+            ),
             assets: assets::all(),
         }
     }
@@ -115,10 +120,8 @@ pub async fn index(request: HttpRequest) -> HttpResponse {
         OfEveryRequest,
     )
 )]
-pub async fn openapi(endpoint: Data<Endpoint>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(endpoint.document.clone())
+pub async fn openapi(endpoint: Data<Endpoint>, request: HttpRequest) -> HttpResponse {
+    endpoint.document.respond(&request).await
 }
 
 /// A page to read and try the service. It loads nothing from elsewhere.
@@ -137,9 +140,7 @@ pub async fn asset(
         .iter()
         .find(|asset| asset.name == name)
         .ok_or_else(|| Problem::new(ProblemType::NotFound, "The page has no such file."))?;
-    Ok(HttpResponse::Ok()
-        .content_type(asset.content_type.as_str())
-        .body(asset.bytes.clone()))
+    Ok(asset.content.respond(&request).await)
 }
 
 /// The licence, on a page for people.
