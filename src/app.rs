@@ -23,7 +23,7 @@ use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::middleware::request_context::Ids;
 use crate::middleware::trace::RequestSpan;
 use crate::middleware::wire::Wire;
-use crate::middleware::{observe, request_context};
+use crate::middleware::{head, observe, request_context};
 use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
@@ -294,7 +294,7 @@ fn start_server(
     );
     let (metrics, lifecycle) = (platform.metrics.clone(), platform.lifecycle.clone());
     let sampling = Sampling::new(&platform.settings.traces);
-    let proxies = TrustedProxies::new(&http.trusted_proxies);
+    let proxies = TrustedProxies::new(&http.trusted_proxies, http.trusted_proxy_hops);
     let idempotency = web::Data::from(Arc::clone(&platform.idempotency));
     let (read_timeout, request_timeout) = (http.read_timeout, http.request_timeout);
     let keep_alive = http.keep_alive;
@@ -387,6 +387,7 @@ fn app(
                 "No resource has this path.",
             ))
         }))
+        .wrap(from_fn(head::head))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))
