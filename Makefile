@@ -51,9 +51,11 @@ check-docs-page: browser debug-build $(OPENAPI_VENV)/installed ## A signup throu
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed ## The same, and writes docs/images/docs.png anew
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS and CHAOS_SEED say more
+chaos: servers ## Some minutes of kills and crashes, and of fuzzing; CHAOS_SECONDS, CHAOS_SEED, FUZZ_SECONDS, FUZZ_SEED say more
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-10} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
+	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
 
 lint: ## Check formatting, lints and documentation
 	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
@@ -73,6 +75,7 @@ docs: ## Write the generated documents anew
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
 bench: servers load-programs ## Measure, and print a table
+	cargo bench --locked --bench hostile
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 

@@ -65,7 +65,8 @@ fn length(target: &Uri) -> usize {
 /// Whether this is the name or the address of a host, or that and a port (RFC 9110, section 7.2).
 /// It must not be empty, as that of an `http` address must not. Signs that RFC 3986 lets a name have
 /// and DNS does not are refused: a list of two names is none.
-fn is_host(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else {
         return false;
     };

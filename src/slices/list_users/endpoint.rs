@@ -182,13 +182,24 @@ impl IntoResponses for Problems {
 }
 
 /// What the query string asks for.
-enum Parameters {
+pub enum Parameters {
+    /// The user with this address.
     ByEmail(Email),
-    Page { limit: u32, after: Option<Position> },
+    /// So many users, 1 to 100, behind this one.
+    Page {
+        /// How many.
+        limit: u32,
+        /// Behind which; from the first where there is none.
+        after: Option<Position>,
+    },
 }
 
 impl Parameters {
-    fn parse(query: &str) -> Result<Self, Problem> {
+    /// Reads a query string, without its question mark.
+    ///
+    /// # Errors
+    /// 400 for the parameter that breaks its rule.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
         // Before a text is made of each of them.
         if query.split('&').nth(MAX_PARAMETERS).is_some() {
             return Err(invalid("There are more than 16 parameters."));
