@@ -49,11 +49,12 @@ impl IdempotencyKey {
         if lines.next().is_some() {
             return Err(InvalidKey::Repeated);
         }
-        let line = std::str::from_utf8(line).map_err(|_| InvalidKey::Malformed)?;
-        let line = line.trim_matches([' ', '\t']);
+        // Before anything looks at each of its bytes.
         if line.len() > MAX_LINE {
             return Err(InvalidKey::TooLong);
         }
+        let line = std::str::from_utf8(line).map_err(|_| InvalidKey::Malformed)?;
+        let line = line.trim_matches([' ', '\t']);
         if !line.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(InvalidKey::Malformed);
         }

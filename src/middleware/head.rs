@@ -15,6 +15,9 @@ use crate::platform::problem::{Problem, ProblemType};
 /// what this service serves needs some hundred.
 const MAX_TARGET: usize = 8192;
 
+/// The longest host, in bytes: a name of DNS with its last dot, and a port.
+const MAX_HOST: usize = 254 + 6;
+
 /// Refuses a request whose head is none that can be answered.
 ///
 /// # Errors
@@ -67,6 +70,9 @@ fn length(target: &Uri) -> usize {
 /// and DNS does not are refused: a list of two names is none.
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
+    if value.len() > MAX_HOST {
+        return false;
+    }
     let Ok(value) = std::str::from_utf8(value) else {
         return false;
     };

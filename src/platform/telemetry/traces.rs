@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -33,7 +33,7 @@ use crate::platform::metrics::{Metrics, SpanDropped};
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// What is taken of a `tracestate`, in bytes: what W3C Trace Context (section 3.3.1.5) asks to carry at
+/// What is taken of a `tracestate`, in bytes, and of a `traceparent` of a later version: what W3C Trace Context (section 3.3.1.5) asks to carry at
 /// least.
 const MAX_HEADER: usize = 512;
 
@@ -93,7 +93,7 @@ impl Sampling {
             return None;
         };
         let caller = Caller {
-            parent: well_formed(parent.to_str().ok()?)?,
+            parent: well_formed(short(parent)?)?,
             state: state(headers),
         };
         let parent = self
@@ -120,12 +120,17 @@ fn well_formed(parent: &str) -> Option<&str> {
     (fits && is_whole).then_some(read)
 }
 
+/// The text of a line, if it is no longer than what is taken.
+fn short(line: &HeaderValue) -> Option<&str> {
+    (line.len() <= MAX_HEADER).then(|| line.to_str().ok())?
+}
+
 /// The `tracestate` of a request, whose lines are one list (W3C Trace Context, section 3.3.1.1);
 /// `None` where there is none, or it is no text or too long, as each span keeps a copy.
 fn state(headers: &HeaderMap) -> Option<String> {
     let mut state = String::new();
     for line in headers.get_all(TRACESTATE) {
-        let line = line.to_str().ok()?;
+        let line = short(line)?;
         let comma = if state.is_empty() { "" } else { "," };
         if state.len() + comma.len() + line.len() > MAX_HEADER {
             return None;
