@@ -76,16 +76,15 @@ pub fn is_host(value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else {
         return false;
     };
-    let (is_name, port) = match value.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((ip, port)) => (ip.parse::<Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
-            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            (!name.is_empty() && name.bytes().all(is_part), port)
-        }
+    let (is_name, port) = if let Some(rest) = value.strip_prefix('[') {
+        let Some((ip, port)) = rest.split_once(']') else {
+            return false;
+        };
+        (ip.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        (!name.is_empty() && name.bytes().all(is_part), port)
     };
     let is_port = match port.strip_prefix(':') {
         Some("") => true,
