@@ -54,11 +54,15 @@ check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/i
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and writes docs/images/docs.png anew
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Some minutes of kills and crashes; CHAOS_SECONDS is the length of each of two runs
+chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients that want all memory, fuzzing
 	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 3 of 10 s in which" \
-	  "a planted bug must be found: $$((2 * seconds + 30)) s, and the time to build and to start servers"
+	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of clients that want all memory, and" \
+	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-10} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
+	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
 
 supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages and workflows; advisories too, where they can be had
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
@@ -84,6 +88,7 @@ python-locks: ## Write each requirements.txt anew, of the requirements.in beside
 	scripts/python-locks.sh
 
 bench: servers load-programs ## Measure, and print a table
+	cargo bench --locked --bench hostile
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 

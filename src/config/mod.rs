@@ -88,6 +88,8 @@ pub struct Http {
     pub operations: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many of them a request passes through at most.
+    pub trusted_proxy_hops: usize,
     /// How long requests in flight may take after a signal to stop.
     pub shutdown_grace: Duration,
     /// How long to go on serving, not ready, before the listener closes.
@@ -287,6 +289,7 @@ impl Settings {
             max_connections: s.take("http.max_connections", |text| number(text, (1, 1_000_000))),
             keep_alive: s.take("http.keep_alive_ms", |text| millis(text, 100)),
             trusted_proxies: s.take_or("http.trusted_proxies", Vec::new(), networks),
+            trusted_proxy_hops: s.take("http.trusted_proxy_hops", |text| number(text, (1, 16))),
             shutdown_grace: s.take("http.shutdown_grace_ms", |text| millis(text, 0)),
             shutdown_delay: s.take("http.shutdown_delay_ms", |text| millis(text, 0)),
         };
@@ -588,6 +591,7 @@ mod tests {
             ("LOG_FORMAT", "xml"),
             ("RATE_LIMIT_SIGNUP", "20 a minute"),
             ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+            ("TRUSTED_PROXY_HOPS", "0"),
         ];
         let text = settings(&env, file).expect_err("mistakes").to_string();
         for expected in [
@@ -598,6 +602,7 @@ mod tests {
             "LOG_FORMAT is \"xml\"",
             "RATE_LIMIT_SIGNUP is \"20 a minute\"",
             "TRUSTED_PROXIES is \"10.0.0.0/8,proxy\"",
+            "TRUSTED_PROXY_HOPS is \"0\"",
             "http.workers is \"0\"",
             "hashing.cost is \"high\"",
             "http.prot is no setting",

@@ -132,7 +132,15 @@ pub const SETTINGS: &[Setting] = &[
         "TRUSTED_PROXIES",
         "http.trusted_proxies",
         "none",
-        "Whose `X-Forwarded-For` is believed: addresses and networks, such as `10.0.0.0/8,::1`.",
+        "Whose `X-Forwarded-For` and `traceparent` flags are believed: addresses and networks, such as `10.0.0.0/8,::1`.",
+    ),
+    fixed(
+        "TRUSTED_PROXY_HOPS",
+        "http.trusted_proxy_hops",
+        "1",
+        "How many trusted proxies stand one behind the other, 1 to 16. The client is the last address of \
+         `X-Forwarded-For`; of two proxies, the last but one, if the last is a trusted proxy. More than there are \
+         would let a client within `TRUSTED_PROXIES` choose its address.",
     ),
     fixed(
         "SHUTDOWN_GRACE_MS",

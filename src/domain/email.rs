@@ -5,7 +5,7 @@ use std::fmt;
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use validator::ValidateEmail;
 
-use super::BrokenRule;
+use super::{BrokenRule, unicode};
 
 /// The longest address, in octets (RFC 5321, section 4.5.3.1.3, less the angle brackets).
 pub const MAX_OCTETS: usize = 254;
@@ -55,6 +55,13 @@ impl Email {
         }
         // Before lower case: some letters beyond ASCII have an ASCII one for their lower case.
         if !local.is_ascii() || domain.starts_with('[') {
+            return Err(NOT_AN_ADDRESS);
+        }
+        // They would be left out of the A-label, and shown, or rather not, with what was typed.
+        if domain
+            .chars()
+            .any(|c| unicode::is_ignorable(c) && !unicode::is_joiner(c))
+        {
             return Err(NOT_AN_ADDRESS);
         }
         let domain = Uts46::new()
@@ -125,6 +132,13 @@ mod tests {
             "ada@xn--bcher-kva.example"
         );
         assert_eq!(canonical("ada@例え。テスト"), "ada@xn--r8jz45g.xn--zckzah");
+        // Here the joiner makes another domain.
+        assert_eq!(
+            canonical("ada@ශ\u{dca}\u{200d}රී.org")
+                .matches("xn--")
+                .count(),
+            1
+        );
     }
 
     #[test]
@@ -183,6 +197,16 @@ mod tests {
             // Its lower case is an ASCII k.
             "\u{212a}urt@example.org",
             "ada@exam\u{0}ple.org",
+            // Two addresses that look alike, as the A-label is without them.
+            "ada@exam\u{ad}ple.org",
+            "ada@exam\u{200b}ple.org",
+            "ada@exam\u{2060}ple.org",
+            "ada@exam\u{feff}ple.org",
+            "ada@exam\u{fe0f}ple.org",
+            "ada@exam\u{e0100}ple.org",
+            "ada@exam\u{34f}ple.org",
+            "ada@exam\u{202e}ple.org",
+            "ada@exam\u{200d}ple.org",
         ] {
             let rule = Email::parse(text).expect_err(text);
             assert_eq!(rule.code, "invalid_email", "{text:?}");

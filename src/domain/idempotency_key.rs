@@ -1,9 +1,16 @@
 //! The key by which a client names one signup, however often it is sent.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use sfv::visitor::Ignored;
+use sfv::{Parser, StringRef};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
+/// The longest line, in bytes: a key whose characters are all escaped, and as much again for
+/// parameters, which are read to the end to be ignored.
+const MAX_LINE: usize = 1024;
 
 /// A key of the client's. Its text is never stored or logged: whoever has it can replay answers.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,11 +25,11 @@ pub enum InvalidKey {
     /// No character.
     #[error("The Idempotency-Key is empty.")]
     Empty,
-    /// Over 255 characters.
-    #[error("The Idempotency-Key is over 255 characters.")]
+    /// Over 255 characters, or over 1024 bytes with its parameters.
+    #[error("The Idempotency-Key is over 255 characters, or over 1024 bytes with its parameters.")]
     TooLong,
     /// Neither a quoted string nor bare visible ASCII.
-    #[error("The Idempotency-Key must be visible ASCII, bare or in double quotes.")]
+    #[error("The Idempotency-Key must be visible ASCII, bare or a string in double quotes.")]
     Malformed,
 }
 
@@ -30,7 +37,8 @@ impl IdempotencyKey {
     /// Reads the lines of the header, as they came.
     ///
     /// A key is a string of structured fields (RFC 9651, section 3.3.3), whose parameters are
-    /// ignored, or the same text without its quotes, as many clients send it.
+    /// ignored, though they must be some, or the same text without its quotes, as many clients
+    /// send it.
     ///
     /// # Errors
     /// See [`InvalidKey`].
@@ -41,18 +49,23 @@ impl IdempotencyKey {
         if lines.next().is_some() {
             return Err(InvalidKey::Repeated);
         }
+        // Before anything looks at each of its bytes.
+        if line.len() > MAX_LINE {
+            return Err(InvalidKey::TooLong);
+        }
         let line = std::str::from_utf8(line).map_err(|_| InvalidKey::Malformed)?;
         let line = line.trim_matches([' ', '\t']);
         if !line.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(InvalidKey::Malformed);
         }
-        let key = match line.strip_prefix('"') {
-            Some(rest) => quoted(rest)?,
-            None => bare(line)?.to_owned(),
+        let key = if line.starts_with('"') {
+            quoted(line)?
+        } else {
+            bare(line)?.into()
         };
         match key.len() {
             0 => Err(InvalidKey::Empty),
-            1..=MAX_LENGTH => Ok(Some(Self(key))),
+            1..=MAX_LENGTH => Ok(Some(Self(key.into_owned()))),
             _ => Err(InvalidKey::TooLong),
         }
     }
@@ -75,26 +88,18 @@ fn bare(line: &str) -> Result<&str, InvalidKey> {
     Ok(line)
 }
 
-/// Reads what stands behind the opening quote.
-fn quoted(rest: &str) -> Result<String, InvalidKey> {
-    let mut key = String::new();
-    let mut characters = rest.chars();
-    loop {
-        match characters.next().ok_or(InvalidKey::Malformed)? {
-            '"' => break,
-            '\\' => match characters.next() {
-                Some(escaped @ ('"' | '\\')) => key.push(escaped),
-                _ => return Err(InvalidKey::Malformed),
-            },
-            character => key.push(character),
-        }
+fn quoted(line: &str) -> Result<Cow<'_, str>, InvalidKey> {
+    match Parser::new(line).parse_item::<Cow<'_, StringRef>>() {
+        Ok(Cow::Borrowed(key)) => Ok(key.as_str().into()),
+        Ok(Cow::Owned(key)) => Ok(String::from(key).into()),
+        // A proxy joins two lines by a comma.
+        Err(_) if is_list(line) => Err(InvalidKey::Repeated),
+        Err(_) => Err(InvalidKey::Malformed),
     }
-    let behind = characters.as_str().trim_start_matches([' ', '\t']);
-    match behind.chars().next() {
-        None | Some(';') => Ok(key),
-        Some(',') => Err(InvalidKey::Repeated),
-        Some(_) => Err(InvalidKey::Malformed),
-    }
+}
+
+fn is_list(line: &str) -> bool {
+    Parser::new(line).parse_list_with_visitor(Ignored).is_ok()
 }
 
 impl fmt::Debug for IdempotencyKey {
@@ -105,6 +110,8 @@ impl fmt::Debug for IdempotencyKey {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(lines: &[&str]) -> Result<Option<String>, InvalidKey> {
@@ -119,7 +126,18 @@ mod tests {
             ("\"abc-123\"", "abc-123"),
             ("  \"abc-123\"  ", "abc-123"),
             ("\"k\";a=1", "k"),
-            ("\"k\" ;a;b=\"c\"", "k"),
+            ("\"k\";a;b=\"c;d=\\\"\";  c-d_e.*;*f", "k"),
+            (
+                "\"k\";a=1;a=-999999999999999;a=1.25;a=-123456789012.125",
+                "k",
+            ),
+            (
+                "\"k\";a=tok/en:x;b=*;c=?0;d=?1;e=:aGFsbG8=:;f=@1659578233;g=::",
+                "k",
+            ),
+            ("\"k\";a=%\"f%c3%bc\"", "k"),
+            ("\"k;a\"", "k;a"),
+            ("k;a=1", "k;a=1"),
             ("\"a b, c\"", "a b, c"),
             (r#""a\"b\\c""#, r#"a"b\c"#),
             (
@@ -153,10 +171,67 @@ mod tests {
             ("a\"", InvalidKey::Malformed),
             ("\"a\"b", InvalidKey::Malformed),
             (r#""a\n""#, InvalidKey::Malformed),
+            ("\"k\";a=\"x", InvalidKey::Malformed),
+            ("\"k\";", InvalidKey::Malformed),
+            ("\"k\";;a", InvalidKey::Malformed),
+            ("\"k\" ;a", InvalidKey::Malformed),
+            ("\"k\";a ;b", InvalidKey::Malformed),
+            ("\"k\";a=", InvalidKey::Malformed),
+            ("\"k\";a =1", InvalidKey::Malformed),
+            ("\"k\";a= 1", InvalidKey::Malformed),
+            ("\"k\";A=1", InvalidKey::Malformed),
+            ("\"k\";1=1", InvalidKey::Malformed),
+            ("\"k\";a=1.", InvalidKey::Malformed),
+            ("\"k\";a=.1", InvalidKey::Malformed),
+            ("\"k\";a=1.1234", InvalidKey::Malformed),
+            ("\"k\";a=1234567890123.1", InvalidKey::Malformed),
+            ("\"k\";a=1234567890123456", InvalidKey::Malformed),
+            ("\"k\";a=?2", InvalidKey::Malformed),
+            ("\"k\";a=:a", InvalidKey::Malformed),
+            ("\"k\";a=:!:", InvalidKey::Malformed),
+            ("\"k\";a=@x", InvalidKey::Malformed),
+            ("\"k\";a=%\"%c3\"", InvalidKey::Malformed),
+            ("\"k\";a=(b)", InvalidKey::Malformed),
+            ("\"k\";a=\"b\"c", InvalidKey::Malformed),
+            ("\"k\"; \t a", InvalidKey::Malformed),
+            ("\"k\"x;a", InvalidKey::Malformed),
+            ("\"k\";a,", InvalidKey::Malformed),
+            ("\"k\";a, \"k\"", InvalidKey::Repeated),
+            ("\"k\";a=\"x, \"k\"", InvalidKey::Malformed),
+            ("\"a\",\"b\";c=1", InvalidKey::Repeated),
         ] {
             assert_eq!(read(&[line]), Err(error), "{line}");
         }
         assert_eq!(read(&["a", "a"]), Err(InvalidKey::Repeated));
         assert_eq!(read(&[&"k".repeat(255)]), Ok(Some("k".repeat(255))));
+    }
+
+    #[test]
+    fn a_key_may_be_all_escapes_and_its_parameters_have_a_limit() {
+        let escaped = format!("\"{}\"", "\\\"".repeat(255));
+        assert_eq!(read(&[&escaped]), Ok(Some("\"".repeat(255))));
+        let fits = format!("\"k\"{}", ";a=1".repeat(255));
+        assert_eq!(read(&[&fits]), Ok(Some("k".to_owned())));
+        let long = format!("\"k\"{}", ";a=1".repeat(256));
+        assert_eq!(read(&[&long]), Err(InvalidKey::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_key_is_the_bare_one(key in "[!#-+\\--~]{1,255}") {
+            let escaped = key.replace('\\', "\\\\");
+            let bare = read(&[&key]);
+            prop_assert_eq!(&bare, &Ok(Some(key)));
+            prop_assert_eq!(read(&[&format!("\"{escaped}\"")]), bare.clone());
+            prop_assert_eq!(read(&[&format!("\"{escaped}\";p=1; q")]), bare);
+        }
+
+        #[test]
+        fn nothing_that_is_taken_is_over_the_limits(line in "[ -~]{0,40}|\"[ -~]{0,40}|\"k\"[;= a-z0-9\"\\\\:?@%.]{0,12}") {
+            if let Ok(Some(key)) = read(&[&line]) {
+                prop_assert!((1..=MAX_LENGTH).contains(&key.len()));
+                prop_assert!(key.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ mod name;
 mod password;
 mod rule;
 mod store_error;
+mod unicode;
 mod user;
 
 pub use email::Email;

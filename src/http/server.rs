@@ -24,7 +24,7 @@ use crate::middleware::client::TrustedProxies;
 use crate::middleware::idempotency::Idempotency;
 use crate::middleware::request_context::{self, Ids};
 use crate::middleware::trace::RequestSpan;
-use crate::middleware::{headers, hosts, observe};
+use crate::middleware::{head, headers, hosts, observe};
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::telemetry::Sampling;
@@ -197,7 +197,7 @@ impl Parts {
             idempotency: web::Data::from(Arc::clone(&platform.idempotency)),
             ids,
             sampling: Sampling::new(&platform.settings.traces),
-            proxies: TrustedProxies::new(&http.trusted_proxies),
+            proxies: TrustedProxies::new(&http.trusted_proxies, http.trusted_proxy_hops),
             hosts: hosts::Hosts::new(address, &http.hosts),
             metrics: platform.metrics.clone(),
             lifecycle: platform.lifecycle.clone(),
@@ -282,6 +282,7 @@ fn app(
             hosts::check(hosts.clone(), request, next)
         }))
         .wrap(cors)
+        .wrap(from_fn(head::head))
         .wrap(from_fn(headers::complete))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)

@@ -10,54 +10,71 @@ use crate::platform::client::Client;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// The longest address that is read, in bytes: an IPv6 address with its port, and white space.
+const LONGEST: usize = 64;
+
 /// The proxies whose `X-Forwarded-For` is believed. A copy shares them.
 #[derive(Clone)]
-pub struct TrustedProxies(Arc<[IpNet]>);
+pub struct TrustedProxies {
+    networks: Arc<[IpNet]>,
+    hops: usize,
+}
 
 impl TrustedProxies {
-    /// The proxies in these networks.
+    /// The proxies in these networks, of which a request passes through so many at most.
     #[must_use]
-    pub fn new(networks: &[IpNet]) -> Self {
-        Self(networks.into())
+    pub fn new(networks: &[IpNet], hops: usize) -> Self {
+        Self {
+            networks: networks.into(),
+            hops,
+        }
     }
 
     fn has(&self, ip: IpAddr) -> bool {
-        self.0.iter().any(|net| net.contains(&ip))
+        self.networks.iter().any(|net| net.contains(&ip))
     }
 
-    /// The client: the peer or, where the peer is a trusted proxy, the last address of
-    /// `X-Forwarded-For` that is no trusted proxy. What stands before it can be made up.
+    /// The client: the peer or, where the peer is a trusted proxy, the one that it names, the last
+    /// of `X-Forwarded-For`; and so on, where that is a trusted proxy too, for as many hops as
+    /// there are proxies. What stands before can be made up, also by a client whose own address
+    /// is one of a trusted network.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
-        let peer = peer.ip().to_canonical();
-        let through_trusted_proxy = self.has(peer);
-        let mut address = peer;
+        let mut address = peer.ip().to_canonical();
+        let through_trusted_proxy = self.has(address);
         if through_trusted_proxy {
-            let lines: Vec<_> = headers.get_all(FORWARDED_FOR).collect();
-            for part in lines.into_iter().flat_map(addresses).rev() {
-                let Some(ip) = part else {
+            let lines = headers.get_all(FORWARDED_FOR).rev();
+            for named in lines.flat_map(from_the_end).take(self.hops) {
+                let Some(named) = named else {
                     break;
                 };
-                address = ip;
+                address = named;
                 if !self.has(address) {
                     break;
                 }
             }
         }
-        Client {
-            address,
-            through_trusted_proxy,
-        }
+        Client::new(address, through_trusted_proxy)
     }
 }
 
-/// The addresses of a line; `None` for each part that is none.
-fn addresses(line: &HeaderValue) -> Vec<Option<IpAddr>> {
+/// The addresses of a line, the last one first; `None` for what is none. A line may have the whole
+/// length of a head, and no more of it is looked at than is taken.
+fn from_the_end(line: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
     // As bytes: a client's own part of a line need not be text.
-    line.as_bytes()
-        .split(|byte| *byte == b',')
-        .map(address)
-        .collect()
+    let mut rest = Some(line.as_bytes());
+    std::iter::from_fn(move || {
+        let line = rest.take()?;
+        let (begun, end) = line.split_at(line.len().saturating_sub(LONGEST));
+        match end.iter().rposition(|byte| *byte == b',') {
+            Some(comma) => {
+                rest = Some(&line[..begun.len() + comma]);
+                Some(address(&end[comma + 1..]))
+            }
+            None if begun.is_empty() => Some(address(end)),
+            None => Some(None),
+        }
+    })
 }
 
 /// Reads an address of `X-Forwarded-For`, which some proxies write with a port.
@@ -85,12 +102,20 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn client(peer: &str, request: TestRequest) -> IpAddr {
-        let trusted = TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")]);
+    fn client(hops: usize, peer: &str, request: TestRequest) -> IpAddr {
+        let trusted = TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")], hops);
         let request = request.to_http_request();
         trusted
             .client((ip(peer), 1).into(), request.headers())
             .address
+    }
+
+    fn forwarded(lines: &[&str]) -> TestRequest {
+        let mut request = TestRequest::default();
+        for line in lines {
+            request = request.append_header((FORWARDED_FOR, *line));
+        }
+        request
     }
 
     #[rstest]
@@ -98,32 +123,57 @@ mod tests {
     #[case::proxy("10.0.0.1", &["198.51.100.9"], "198.51.100.9")]
     #[case::made_up("10.0.0.1", &["1.1.1.1, 198.51.100.9"], "198.51.100.9")]
     #[case::two_lines("10.0.0.1", &["1.1.1.1", "198.51.100.9"], "198.51.100.9")]
-    #[case::two_proxies("10.0.0.1", &["198.51.100.9, 10.0.0.2"], "198.51.100.9")]
+    #[case::trusted_client("10.0.0.1", &["1.1.1.1, 10.0.0.2"], "10.0.0.2")]
     #[case::no_header("10.0.0.1", &[], "10.0.0.1")]
     #[case::nonsense("10.0.0.1", &["unknown"], "10.0.0.1")]
+    #[case::nothing("10.0.0.1", &[""], "10.0.0.1")]
+    #[case::nothing_behind("10.0.0.1", &["198.51.100.9,"], "10.0.0.1")]
+    #[case::nat64("10.0.0.1", &["64:ff9b::198.51.100.9"], "198.51.100.9")]
     #[case::nonsense_before("10.0.0.1", &["unknown, 10.0.0.2"], "10.0.0.2")]
     #[case::port("10.0.0.1", &["198.51.100.9:4711"], "198.51.100.9")]
     #[case::six("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1")]
     #[case::brackets("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1")]
     #[case::four_in_six("::ffff:10.0.0.1", &["::ffff:198.51.100.9"], "198.51.100.9")]
+    // NAT64 leads to a proxy, and is none.
+    #[case::no_proxy_by_nat64("64:ff9b::10.0.0.1", &["198.51.100.9"], "10.0.0.1")]
     fn the_client_is_whom_a_trusted_proxy_names(
         #[case] peer: &str,
-        #[case] forwarded: &[&str],
+        #[case] lines: &[&str],
         #[case] named: &str,
     ) {
-        let mut request = TestRequest::default();
-        for line in forwarded {
-            request = request.append_header((FORWARDED_FOR, *line));
-        }
-        assert_eq!(client(peer, request), ip(named));
+        assert_eq!(client(1, peer, forwarded(lines)), ip(named));
+    }
+
+    #[rstest]
+    #[case::one_of_two(2, &["1.1.1.1, 198.51.100.9"], "198.51.100.9")]
+    #[case::two(2, &["1.1.1.1, 198.51.100.9, 10.0.0.2"], "198.51.100.9")]
+    #[case::two_in_two_lines(2, &["1.1.1.1, 198.51.100.9", "10.0.0.2"], "198.51.100.9")]
+    #[case::trusted_client_of_two(2, &["1.1.1.1, 10.0.0.3, 10.0.0.2"], "10.0.0.3")]
+    #[case::three(3, &["198.51.100.9, 10.0.0.3, 10.0.0.2"], "198.51.100.9")]
+    #[case::fewer_named(3, &["10.0.0.2"], "10.0.0.2")]
+    #[case::nonsense_between(3, &["198.51.100.9, unknown, 10.0.0.2"], "10.0.0.2")]
+    fn as_many_proxies_are_believed_as_there_are(
+        #[case] hops: usize,
+        #[case] lines: &[&str],
+        #[case] named: &str,
+    ) {
+        assert_eq!(client(hops, "10.0.0.1", forwarded(lines)), ip(named));
     }
 
     #[test]
     fn what_is_no_text_hides_no_address() {
         let value = HeaderValue::from_bytes(b"\xff, 198.51.100.9").expect("a value");
-        let request = TestRequest::default()
-            .append_header((FORWARDED_FOR, "6.6.6.6"))
-            .append_header((FORWARDED_FOR, value));
-        assert_eq!(client("10.0.0.1", request), ip("198.51.100.9"));
+        let request = forwarded(&["6.6.6.6"]).append_header((FORWARDED_FOR, value));
+        assert_eq!(client(1, "10.0.0.1", request), ip("198.51.100.9"));
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_taken() {
+        let long = format!("{}, 10.0.0.2", "10.0.0.3,".repeat(10_000));
+        assert_eq!(client(1, "10.0.0.1", forwarded(&[&long])), ip("10.0.0.2"));
+        let line = HeaderValue::from_str(&long).expect("a value");
+        assert_eq!(from_the_end(&line).count(), 10_002);
+        let padded = format!("198.51.100.9{}", " ".repeat(100));
+        assert_eq!(client(1, "10.0.0.1", forwarded(&[&padded])), ip("10.0.0.1"));
     }
 }

@@ -1,10 +1,11 @@
 //! What every request passes through, outermost first: the request context, the span, the log
-//! line and figures; and then, around each [`resource`], the guard against panics and the deadline. A
+//! line and figures, the check of its [`head`]; and then, around each [`resource`], the guard against panics and the deadline. A
 //! slice that asks for them has [`rate_limit`] and [`idempotency`] before its command.
 
 pub mod client;
 pub mod headers;
 pub mod hosts;
+pub mod head;
 pub mod idempotency;
 pub mod observe;
 pub mod rate_limit;

@@ -11,12 +11,17 @@ use actix_web::middleware::Next;
 use crate::lifecycle::Lifecycle;
 use crate::platform::context;
 use crate::platform::metrics::{ABANDONED, InFlight, Metrics};
+use crate::platform::problem::ProblemType;
 
 /// The route of a request that matched none.
 const NO_ROUTE: &str = "unmatched";
 
+/// What machines ask all the time. That all is well is logged at debug.
+const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
+
 /// Logs and measures a request by its method, the pattern that matched, its status, duration and
-/// bytes: never its path, query or body, which may have an address in them.
+/// bytes, and the slug of its problem: never its path, query or body, which may have an address in
+/// them.
 ///
 /// # Errors
 /// Those of what it wraps.
@@ -30,6 +35,7 @@ pub async fn observe<B: MessageBody>(
         begun: Instant::now(),
         method: request.method().clone(),
         status: ABANDONED,
+        problem: None,
         bytes: 0,
         in_flight: Some(metrics.request_begins()),
         metrics,
@@ -42,6 +48,8 @@ pub async fn observe<B: MessageBody>(
             .set_connection_type(actix_web::http::ConnectionType::Close);
     }
     observed.status = response.status().as_u16();
+    let problem = response.response().extensions().get().copied();
+    observed.problem = problem.map(|kind: ProblemType| kind.about().slug);
     observed.bytes = match response.response().body().size() {
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
@@ -55,6 +63,7 @@ struct Observed {
     begun: Instant,
     method: Method,
     status: u16,
+    problem: Option<&'static str>,
     bytes: u64,
     in_flight: Option<InFlight>,
     metrics: Metrics,
@@ -69,8 +78,17 @@ impl Drop for Observed {
         let (method, status, bytes) = (self.method.as_str(), self.status, self.bytes);
         self.metrics.request_ended(method, route, status, took);
         let duration_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
+        let problem = self.problem;
         if status >= 500 {
-            tracing::warn!(method, route, status, duration_ms, bytes, "request failed");
+            tracing::warn!(
+                method,
+                route,
+                status,
+                problem,
+                duration_ms,
+                bytes,
+                "request failed"
+            );
         } else if status == ABANDONED {
             tracing::info!(
                 method,
@@ -80,8 +98,18 @@ impl Drop for Observed {
                 bytes,
                 "request abandoned"
             );
+        } else if status < 400 && PROBES.contains(&route) {
+            tracing::debug!(method, route, status, duration_ms, bytes, "request");
         } else {
-            tracing::info!(method, route, status, duration_ms, bytes, "request");
+            tracing::info!(
+                method,
+                route,
+                status,
+                problem,
+                duration_ms,
+                bytes,
+                "request"
+            );
         }
     }
 }

@@ -43,25 +43,49 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request, unless its client has had its share.
+    /// Counts a request, unless its client has had its share, or all the clients in a network that
+    /// it is in have had theirs.
     ///
     /// # Errors
     /// The problem to answer with. The request is not counted then.
     pub fn admit(&self, client: Client) -> Result<(), Problem> {
-        self.count(client.network(), Instant::now())
-            .map_err(|retry_after| {
-                Problem::new(
-                    ProblemType::RateLimited,
-                    "Too many requests came from this address. Nothing was done.",
-                )
-                .retry_after(retry_after)
-                .closing()
-            })
+        self.count(client, Instant::now()).map_err(|retry_after| {
+            Problem::new(
+                ProblemType::RateLimited,
+                "Too many requests came from this address. Nothing was done.",
+            )
+            .retry_after(retry_after)
+            .closing()
+        })
     }
 
     /// Counts a request of a client at this moment; or says when there is room again.
-    fn count(&self, client: Network, now: Instant) -> Result<(), Duration> {
-        let window = self.clients.get_with(client, || {
+    fn count(&self, client: Client, now: Instant) -> Result<(), Duration> {
+        for (done, (network, clients)) in client.networks().enumerate() {
+            let requests = self.rate.requests.saturating_mul(clients);
+            let rate = Rate {
+                requests,
+                ..self.rate
+            };
+            let counted = self.with_window(network, now, |window| window.count(rate, now));
+            if let Err(wait) = counted {
+                // It is refused: the networks within this one have not had it.
+                for (network, _) in client.networks().take(done) {
+                    self.with_window(network, now, Window::uncount);
+                }
+                return Err(wait);
+            }
+        }
+        Ok(())
+    }
+
+    fn with_window<T>(
+        &self,
+        network: Network,
+        now: Instant,
+        then: impl FnOnce(&mut Window) -> T,
+    ) -> T {
+        let window = self.clients.get_with(network, || {
             Arc::new(Mutex::new(Window {
                 begun: now,
                 before: 0.0,
@@ -70,7 +94,7 @@ impl RateLimit {
         });
         // Nothing that can panic runs under the lock.
         let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.count(self.rate, now)
+        then(&mut window)
     }
 }
 
@@ -98,6 +122,11 @@ impl Window {
         };
         Err(Duration::from_secs_f64((share_at - into).max(0.0) * length))
     }
+
+    /// Takes back what was counted last.
+    fn uncount(&mut self) {
+        self.now = (self.now - 1.0).max(0.0);
+    }
 }
 
 #[cfg(test)]
@@ -111,12 +140,8 @@ mod tests {
         RateLimit::new(Rate { requests, window })
     }
 
-    fn ip(text: &str) -> Network {
-        let client = Client {
-            address: text.parse().expect("an address"),
-            through_trusted_proxy: false,
-        };
-        client.network()
+    fn ip(text: &str) -> Client {
+        Client::new(text.parse().expect("an address"), false)
     }
 
     #[test]
@@ -178,5 +203,50 @@ mod tests {
             assert!(limit.count(ip(client), now).is_err());
         }
         assert!(limit.count(ip("2001:db8:0:1:ffff::2"), now).is_err());
+    }
+
+    /// How many of these clients are admitted, each of them as often as it is.
+    fn admitted(limit: &RateLimit, now: Instant, clients: impl Iterator<Item = Client>) -> usize {
+        let each = |client| {
+            (0..100)
+                .take_while(|_| limit.count(client, now).is_ok())
+                .count()
+        };
+        clients.map(each).sum()
+    }
+
+    #[test]
+    fn who_has_a_whole_network_is_not_as_many_clients() {
+        let now = Instant::now();
+        let site =
+            |site: u16| (0..=u16::MAX).map(move |n| ip(&format!("2001:db8:{site:x}:{n:x}::1")));
+        // Of 256 networks of 64 bits, in one of 56.
+        let limit = limit(3);
+        assert_eq!(admitted(&limit, now, site(0).take(256)), 3 * 4);
+        // Of all of a site, which are 256 of 56 bits.
+        assert_eq!(admitted(&limit, now, site(0).step_by(64)), 3 * (16 - 4));
+        assert_eq!(admitted(&limit, now, site(1).step_by(64)), 3 * 16);
+    }
+
+    /// What a neighbour is refused is not taken from those it shares a network with.
+    #[test]
+    fn refusals_count_nowhere() {
+        let limit = limit(2);
+        let now = Instant::now();
+        let (greedy, other) = (ip("2001:db8:0:1::1"), ip("2001:db8:0:2::1"));
+        for _ in 0..1_000 {
+            let _ = limit.count(greedy, now);
+        }
+        assert_eq!(admitted(&limit, now, [other].into_iter()), 2);
+        // Nor, where the wider network has had its share, from the narrower one.
+        let more = (3..5).map(|n| ip(&format!("2001:db8:0:{n}::1")));
+        assert_eq!(admitted(&limit, now, more), 4);
+        let late = ip("2001:db8:0:5::1");
+        for _ in 0..1_000 {
+            assert!(limit.count(late, now).is_err());
+        }
+        let window = limit.clients.get(&late.network()).expect("kept");
+        let now = window.lock().expect("no panic").now;
+        assert!(now.abs() < f64::EPSILON, "{now}");
     }
 }

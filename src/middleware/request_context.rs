@@ -67,15 +67,17 @@ pub async fn request_context<B: MessageBody>(
     let request_id = taken(request.headers(), &REQUEST_ID).unwrap_or_else(|| ids.make());
     let correlation_id =
         taken(request.headers(), &CORRELATION_ID).unwrap_or_else(|| request_id.clone());
+    let client = request
+        .peer_addr()
+        .map(|peer| proxies.client(peer, request.headers()));
+    let is_trusted = client.is_some_and(|client| client.through_trusted_proxy);
     let context = Arc::new(RequestContext {
         request_id,
         correlation_id,
-        client: request
-            .peer_addr()
-            .map(|peer| proxies.client(peer, request.headers())),
+        client,
         deadline: Instant::now() + timeout,
         route: OnceLock::new(),
-        trace: sampling.begin(request.headers()),
+        trace: sampling.begin(request.headers(), is_trusted),
     });
     // What is within begins inside the context, too.
     let served = async { next.call(request).await };

@@ -110,7 +110,11 @@ async fn read_body(
     }
 }
 
-fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Reads a JSON object from a whole body, as [`read_json`] does.
+///
+/// # Errors
+/// 400 when it is not the JSON that `T` wants. The text never repeats a value.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let malformed = |detail: String| Problem::new(ProblemType::MalformedRequest, detail);
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("The body is not UTF-8.".to_owned()));

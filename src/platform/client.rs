@@ -1,10 +1,20 @@
-//! Who calls: the client's address, and the network that limits and fair shares count by.
+//! Who calls: the client's address, and the networks that limits and fair shares count by.
 //!
 //! The address is reckoned once, where a request arrives, and is part of its context. An address
 //! is personal data: logs and figures get a [`Network`] or [`Client::in_log`], never more.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// The IPv6 networks that a client can be given whole, narrowest first, by the bits that they have
+/// in common; and how many clients each counts as. One who has a network of 48 bits, as is usual
+/// for a site, has 65,536 of 64 bits, and is not as many clients.
+const IPV6_NETWORKS: [(u8, u32); 3] = [(64, 1), (56, 4), (48, 16)];
+
+/// What an address behind NAT64 begins with (RFC 6052, section 2.1); its IPv4 address ends it.
+const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// The one who sent a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,18 +25,55 @@ pub struct Client {
     pub through_trusted_proxy: bool,
 }
 
-/// The addresses that count as one client: an IPv4 address, or the first 64 bits of an IPv6
-/// address, as whoever has one address of those has all of them.
+/// Addresses that count as one client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Network(IpAddr);
+pub struct Network(IpNet);
 
 impl Client {
-    /// What limits and fair shares count by.
+    /// The client at an address. One that NAT64 made of an IPv4 address is the IPv4 client: all of
+    /// them have the first 96 bits in common.
+    #[must_use]
+    pub fn new(address: IpAddr, through_trusted_proxy: bool) -> Self {
+        let address = match address.to_canonical() {
+            IpAddr::V6(ip) if NAT64.contains(&ip) => {
+                let [.., a, b, c, d] = ip.octets();
+                Ipv4Addr::new(a, b, c, d).into()
+            }
+            address => address,
+        };
+        Self {
+            address,
+            through_trusted_proxy,
+        }
+    }
+
+    /// What fair shares count by: an IPv4 address, or the first 64 bits of an IPv6 address, as
+    /// whoever has one address of those has all of them.
+    ///
+    /// # Panics
+    /// Never: an address has 32 bits, or 128.
     #[must_use]
     pub fn network(&self) -> Network {
-        Network(match self.address {
-            IpAddr::V4(_) => self.address,
-            IpAddr::V6(ip) => masked(ip, 64).into(),
+        self.networks()
+            .next()
+            .map(|(network, _)| network)
+            .expect("each address has a network")
+    }
+
+    /// The networks that limits count by, narrowest first, each with how many clients it counts
+    /// as.
+    pub fn networks(&self) -> impl Iterator<Item = (Network, u32)> {
+        let address = self.address;
+        let wanted: &[(u8, u32)] = match address {
+            IpAddr::V4(_) => &[(32, 1)],
+            IpAddr::V6(_) => &IPV6_NETWORKS,
+        };
+        wanted.iter().map(move |(bits, clients)| {
+            let network = match address {
+                IpAddr::V4(ip) => Ipv4Net::new_assert(ip, *bits).into(),
+                IpAddr::V6(ip) => Ipv6Net::new_assert(ip, *bits).trunc().into(),
+            };
+            (Network(network), *clients)
         })
     }
 
@@ -38,11 +85,8 @@ impl Client {
         impl fmt::Display for Cut {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.0 {
-                    IpAddr::V4(ip) => {
-                        let [a, b, c, _] = ip.octets();
-                        write!(f, "{}/24", Ipv4Addr::new(a, b, c, 0))
-                    }
-                    IpAddr::V6(ip) => write!(f, "{}/48", masked(ip, 48)),
+                    IpAddr::V4(ip) => write!(f, "{}", Ipv4Net::new_assert(ip, 24).trunc()),
+                    IpAddr::V6(ip) => write!(f, "{}", Ipv6Net::new_assert(ip, 48).trunc()),
                 }
             }
         }
@@ -62,10 +106,6 @@ impl fmt::Debug for Network {
     }
 }
 
-fn masked(ip: Ipv6Addr, bits: u32) -> Ipv6Addr {
-    Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - bits)))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -73,15 +113,16 @@ mod tests {
     use super::*;
 
     fn client(text: &str) -> Client {
-        Client {
-            address: text.parse().expect("an address"),
-            through_trusted_proxy: false,
-        }
+        Client::new(text.parse().expect("an address"), false)
     }
 
     #[rstest]
     #[case("198.51.100.9", "198.51.100.0/24")]
     #[case("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48")]
+    #[case("::ffff:198.51.100.9", "198.51.100.0/24")]
+    #[case("64:ff9b::198.51.100.9", "198.51.100.0/24")]
+    // Not by the prefix that everybody knows: it can't be told where the IPv4 address is.
+    #[case("64:ff9b:1::198.51.100.9", "64:ff9b:1::/48")]
     fn a_log_line_gets_less_than_the_address(#[case] address: &str, #[case] shown: &str) {
         assert_eq!(client(address).in_log().to_string(), shown);
         assert_eq!(format!("{:?}", client(address)), format!("Client({shown})"));
@@ -93,5 +134,35 @@ mod tests {
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
+    fn who_is_behind_nat64_is_its_ipv4_client() {
+        assert_eq!(client("64:ff9b::192.0.2.1"), client("192.0.2.1"));
+        assert_ne!(
+            client("64:ff9b::192.0.2.1").network(),
+            client("64:ff9b::192.0.2.2").network()
+        );
+    }
+
+    #[test]
+    fn wider_networks_count_as_more_clients() {
+        let networks = |text: &str| -> Vec<_> { client(text).networks().collect() };
+        assert_eq!(networks("192.0.2.1").len(), 1);
+        let one = networks("2001:db8:0:100::1");
+        let clients: Vec<u32> = one.iter().map(|(_, clients)| *clients).collect();
+        assert_eq!(clients, [1, 4, 16]);
+        assert_eq!(one[0].0, client("2001:db8:0:100::1").network());
+        // Each is another network, also where all its bits beyond the widest are 0.
+        let same = |other: &str| {
+            let other = networks(other);
+            one.iter().zip(&other).filter(|(a, b)| a.0 == b.0).count()
+        };
+        assert_eq!(same("2001:db8:0:100:ffff::2"), 3);
+        assert_eq!(same("2001:db8:0:1ff::1"), 2);
+        assert_eq!(same("2001:db8:0:200::1"), 1);
+        assert_eq!(same("2001:db8:1:100::1"), 0);
+        let all: std::collections::HashSet<_> = networks("2001:db8::").into_iter().collect();
+        assert_eq!(all.len(), 3);
     }
 }

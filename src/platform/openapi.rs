@@ -46,10 +46,11 @@ use super::representation::User;
 struct Base;
 
 /// What any request may meet, whatever it asks for.
-const OF_EVERY_REQUEST: [ProblemType; 5] = [
+const OF_EVERY_REQUEST: [ProblemType; 6] = [
     ProblemType::MalformedRequest,
     ProblemType::MethodNotAllowed,
     ProblemType::RequestTimeout,
+    ProblemType::UriTooLong,
     ProblemType::HeadersTooLarge,
     ProblemType::Internal,
 ];

@@ -46,6 +46,8 @@ pub enum ProblemType {
     RequestInProgress,
     /// The body is too large.
     PayloadTooLarge,
+    /// The target of the request is too long.
+    UriTooLong,
     /// The body is not JSON by its `Content-Type`.
     UnsupportedMediaType,
     /// The request is meant for another service.
@@ -88,7 +90,7 @@ pub struct About {
 
 impl ProblemType {
     /// All of them, in the order of their status.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
         Self::InvalidParameter,
         Self::IdempotencyKeyInvalid,
@@ -100,6 +102,7 @@ impl ProblemType {
         Self::EmailAlreadyRegistered,
         Self::RequestInProgress,
         Self::PayloadTooLarge,
+        Self::UriTooLong,
         Self::UnsupportedMediaType,
         Self::MisdirectedRequest,
         Self::ValidationFailed,
@@ -123,6 +126,7 @@ impl ProblemType {
                 status: StatusCode::BAD_REQUEST,
                 title: "The request could not be read",
                 meaning: "The request line, a header or the JSON body is not well-formed; or \
+                          the header `Host` is missing, stands twice or names no host; or \
                           the body is no object, or has a field twice, of a wrong type, or \
                           that is not known. Nothing was done.",
                 advice: "Correct the request. The detail says what could not be read and, for \
@@ -134,7 +138,8 @@ impl ProblemType {
                 slug: "invalid-parameter",
                 status: StatusCode::BAD_REQUEST,
                 title: "A query parameter is not valid",
-                meaning: "A parameter in the query string breaks its rule, or stands twice.",
+                meaning: "A parameter in the query string breaks its rule, or stands twice; or \
+                          there are more than 16 of them.",
                 advice: "Correct the parameter that the detail names. `limit` is a whole \
                          number from 1 to 100. A cursor is valid only as `next_cursor` gave \
                          it: do not make or change one. Send a plus sign in an address as \
@@ -230,6 +235,15 @@ impl ProblemType {
                 advice: "Send a smaller body. No signup that keeps the rules of its fields \
                          needs as much.",
                 detail: "The body is over 16384 bytes.",
+            },
+            Self::UriTooLong => About {
+                slug: "uri-too-long",
+                status: StatusCode::URI_TOO_LONG,
+                title: "The target of the request is too long",
+                meaning: "The path and the query together are over the limit of 8 KiB (8,192 \
+                          bytes). Nothing was done, and the connection closes.",
+                advice: "Send a shorter one. No path or query of this service needs as much.",
+                detail: "The target of the request is over 8192 bytes.",
             },
             Self::UnsupportedMediaType => About {
                 slug: "unsupported-media-type",
@@ -436,6 +450,17 @@ impl ProblemType {
             _ => schema,
         }
         .build()
+    }
+
+    /// The kind of the problem that an answer is.
+    #[must_use]
+    pub fn of(answer: &Answer) -> Option<Self> {
+        let begins_with = |kind: &Self| {
+            let beginning = format!(r#"{{"type":"{}","#, kind.path());
+            answer.body.starts_with(beginning.as_bytes())
+        };
+        let is_problem = answer.content_type == MEDIA_TYPE;
+        is_problem.then(|| Self::ALL.into_iter().find(begins_with))?
     }
 
     /// Whether its answers have `Retry-After`.
@@ -726,6 +751,8 @@ impl ResponseError for Problem {
         });
         let mut response = HttpResponse::build(self.status_code());
         response.content_type(MEDIA_TYPE);
+        // For the log.
+        response.extensions_mut().insert(self.kind);
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs_f64().ceil().max(1.0);
             response.insert_header((header::RETRY_AFTER, format!("{seconds:.0}")));
@@ -755,6 +782,16 @@ mod tests {
         }
         let statuses = ProblemType::ALL.map(|kind| kind.about().status);
         assert!(statuses.is_sorted(), "{statuses:?}");
+    }
+
+    #[test]
+    fn an_answer_tells_its_kind() {
+        for kind in ProblemType::ALL {
+            assert_eq!(ProblemType::of(&kind.example().into()), Some(kind));
+        }
+        let mut other = Answer::from(Problem::internal());
+        other.content_type = "application/json".to_owned();
+        assert_eq!(ProblemType::of(&other), None);
     }
 
     #[test]

@@ -108,15 +108,22 @@ impl PartialSchema for PersonName {
         // they take for either.
         const SPACE: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
         const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
-        let end = format!("[^{SPACE}{CONTROL}]");
+        // Those of the first plane that nothing needs. Not all expressions know the other planes.
+        const HIDDEN: &str = concat!(
+            r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f",
+            r"\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+        );
+        let end = format!("[^{SPACE}{CONTROL}{HIDDEN}]");
         ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
             .pattern(Some(format!(
-                "^[{SPACE}]*{end}([^{CONTROL}]{{0,253}}{end})?[{SPACE}]*$"
+                "^[{SPACE}]*{end}([^{CONTROL}{HIDDEN}]{{0,253}}{end})?[{SPACE}]*$"
             )))
             .description(Some(
-                "1 to 255 characters after white space at both ends is cut off; no control characters.",
+                "1 to 255 characters after white space at both ends is cut off, one of which can be seen at \
+                 least; no control characters, nothing that changes the direction of the text, and nothing \
+                 invisible but what emoji and scripts need.",
             ))
             .examples([EXAMPLE.1])
             .into()

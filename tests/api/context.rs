@@ -193,6 +193,146 @@ async fn a_log_line_is_one_object_with_the_same_fields_first() {
     }
 }
 
+/// Whoever reads the log can tell one client from another, and one refusal from another, whatever
+/// ids they send.
+#[rstest]
+#[tokio::test]
+async fn a_log_line_says_whose_request_it_was_and_why_it_was_refused(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [("TRUSTED_PROXIES", "127.0.0.1")];
+    let mut service = Service::start_with(backend, &settings).await;
+    let signup = somebody("ada@example.org").to_string();
+    let other = somebody("bob@example.org").to_string();
+    let cases = [
+        ("127.0.0.0/24", None, "/signup", &*signup, 201, None),
+        (
+            "198.51.100.0/24",
+            Some("6.6.6.6, 198.51.100.9"),
+            "/signup",
+            &*signup,
+            201,
+            None,
+        ),
+        (
+            "198.51.100.0/24",
+            Some("64:ff9b::198.51.100.9"),
+            "/signup",
+            &*other,
+            422,
+            Some("idempotency-key-reused"),
+        ),
+        (
+            "2001:db8:1::/48",
+            Some("2001:db8:1:2::3"),
+            "/signup",
+            "{}",
+            422,
+            Some("validation-failed"),
+        ),
+        (
+            "2001:db8:1::/48",
+            Some("2001:db8:1:2::3"),
+            "/signup",
+            "{",
+            400,
+            Some("malformed-request"),
+        ),
+        (
+            "127.0.0.0/24",
+            None,
+            "/users",
+            "",
+            405,
+            Some("method-not-allowed"),
+        ),
+        ("127.0.0.0/24", None, "/nowhere", "", 404, Some("not-found")),
+    ];
+    for (number, (client, forwarded, path, body, status, problem)) in cases.into_iter().enumerate()
+    {
+        let id = format!("request-{number}");
+        let mut request = service.client.post(service.url(path));
+        if let Some(forwarded) = forwarded {
+            request = request.header("X-Forwarded-For", forwarded);
+        }
+        let request = request
+            .header(REQUEST_ID, &id)
+            .header("Idempotency-Key", "k")
+            .header("Content-Type", "application/json")
+            .body(body.to_owned());
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{id}");
+        let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == *id;
+        service.wait_for(|lines| lines.iter().any(is_it)).await;
+        let lines = service.log_lines();
+        let line = lines.iter().find(|line| is_it(line)).expect("just seen");
+        assert_eq!(line["client"], client, "{line}");
+        assert_eq!(line["problem"].as_str(), problem, "{line}");
+        // Every line of the request has it, and its place in a trace, which no client chooses whole.
+        for line in lines.iter().filter(|line| line["request_id"] == *id) {
+            assert_eq!(line["client"], client, "{line}");
+            assert_eq!(line["span_id"].as_str().map(str::len), Some(16), "{line}");
+        }
+    }
+    for address in ["198.51.100.9", "6.6.6.6", "2001:db8:1:2", "127.0.0.1\""] {
+        let text = service.log_text();
+        let said = text
+            .lines()
+            .find(|line| line.contains("request") && line.contains(address));
+        assert_eq!(said, None, "a whole address");
+    }
+}
+
+/// A refusal that is replayed is logged as what it is.
+#[tokio::test]
+async fn a_replayed_refusal_has_its_slug_in_the_log() {
+    let mut service = Service::start(Sqlite).await;
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    for id in ["first", "again"] {
+        let request = service.signup(&somebody("ada@example.org"));
+        let request = request
+            .header("Idempotency-Key", "k")
+            .header(REQUEST_ID, id);
+        assert_eq!(request.send().await.expect("an answer").status(), 409);
+        let slug = "email-already-registered";
+        let is_it = |line: &Value| line["request_id"] == id && line["problem"] == slug;
+        service.wait_for(|lines| lines.iter().any(is_it)).await;
+    }
+}
+
+/// What machines ask every few seconds is logged where it is of interest.
+#[tokio::test]
+async fn probes_are_logged_when_they_fail() {
+    let paths = ["/health", "/ready", "/metrics"];
+    for (level, logged) in [("info", false), ("debug", true)] {
+        let mut service = Service::start_with(Sqlite, &[("RUST_LOG", level)]).await;
+        for path in paths {
+            assert_eq!(service.get(path).await.status(), 200, "{path}");
+        }
+        let refused = service.client.post(service.url("/health")).send().await;
+        assert_eq!(refused.expect("an answer").status(), 405);
+        service
+            .wait_for(|lines| lines.iter().any(|line| line["status"] == 405))
+            .await;
+        let lines = service.log_lines();
+        for path in paths {
+            let is_it = |line: &&Value| line["route"] == path && line["status"] == 200;
+            let line = lines.iter().find(is_it);
+            assert_eq!(line.is_some(), logged, "{path}");
+            assert!(line.is_none_or(|line| line["level"] == "DEBUG"), "{line:?}");
+        }
+        let refused = lines.iter().find(|line| line["status"] == 405);
+        assert_eq!(refused.expect("just seen")["level"], "INFO");
+    }
+    let settings = [("SHUTDOWN_DELAY_MS", "20000")];
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    service.signal("TERM");
+    service.wait_for_ready(503).await;
+    let line = service.wait_for_line("request failed").await;
+    assert_eq!(line["route"], "/ready");
+    assert_eq!(line["problem"], "not-ready");
+}
+
 /// A client that resets its connection gets no answer, and is logged and counted all the same.
 #[tokio::test]
 async fn a_request_that_is_abandoned_is_logged_and_counted() {

@@ -124,3 +124,47 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
     let guessable = send("a", &guessable).await.expect("an answer");
     problem(guessable, 422, "validation-failed").await;
 }
+
+/// Where a proxy appends to `X-Forwarded-For`, a client in its network is no proxy.
+#[tokio::test]
+async fn a_client_among_the_trusted_proxies_does_not_choose_its_address() {
+    let limit = ("RATE_LIMIT_SIGNUP", "3/1m");
+    let proxies = ("TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8");
+    for (hops, named, admitted) in [
+        ("1", "10.0.0.9", 3),
+        ("2", "10.0.0.9, 10.0.0.2", 3),
+        // Behind two proxies it is whom the first of them names.
+        ("2", "10.0.0.2", 6),
+    ] {
+        let settings = [limit, proxies, ("TRUSTED_PROXY_HOPS", hops)];
+        let service = Service::start_with(Backend::Sqlite, &settings).await;
+        let mut taken = 0;
+        for number in 0..6 {
+            let request = service.signup(&somebody(&format!("u{number}@example.org")));
+            let request = request.header("X-Forwarded-For", format!("192.0.2.{number}, {named}"));
+            let answer = request.send().await.expect("an answer");
+            taken += usize::from(answer.status() == 201);
+        }
+        assert_eq!(taken, admitted, "{hops} {named}");
+    }
+}
+
+/// All that a site has of IPv6 is not as many clients as it has networks.
+#[tokio::test]
+async fn an_ipv6_site_has_a_limit_of_its_own() {
+    let settings = [
+        ("RATE_LIMIT_SIGNUP", "1/1m"),
+        ("TRUSTED_PROXIES", "127.0.0.0/8"),
+    ];
+    let service = Service::start_with(Backend::Sqlite, &settings).await;
+    let mut taken = 0;
+    for number in 0..40 {
+        let request = service.signup(&somebody(&format!("u{number}@example.org")));
+        // A network of 56 bits each.
+        let client = format!("2001:db8:1:{number:x}00::1");
+        let request = request.header("X-Forwarded-For", client);
+        let answer = request.send().await.expect("an answer");
+        taken += usize::from(answer.status() == 201);
+    }
+    assert_eq!(taken, 16);
+}

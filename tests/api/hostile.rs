@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Connection, Service};
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem};
 
 const QUICK: [(&str, &str); 1] = [("HTTP_READ_TIMEOUT_MS", "1000")];
 const HEAD: &str = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -364,4 +364,89 @@ async fn requests_in_one_packet_are_answered_in_their_order(
         .answer()
         .expect("an answer")
         .problem(400, "malformed-request");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_host_that_is_none_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    for head in [
+        "GET /health HTTP/1.1\r\n",
+        "GET /health HTTP/1.1\r\nHost:\r\n",
+        "GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
+        "GET /health HTTP/1.1\r\nHost: a\r\nX: y\r\nhost: b\r\n",
+        "GET /health HTTP/1.1\r\nHost: a b\r\n",
+        "GET /health HTTP/1.1\r\nHost: a, b\r\n",
+        "GET /health HTTP/1.1\r\nHost: a/b\r\n",
+        "GET /health HTTP/1.1\r\nHost: user@a\r\n",
+        "GET /health HTTP/1.1\r\nHost: a:port\r\n",
+        "GET /health HTTP/1.1\r\nHost: a:65536\r\n",
+        "GET /health HTTP/1.1\r\nHost: http://a\r\n",
+        "GET /health HTTP/1.1\r\nHost: \u{e9}\r\n",
+        "GET /health HTTP/1.0\r\nHost: a b\r\n",
+        "GET /nowhere HTTP/1.1\r\n",
+        "POST /signup HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n",
+    ] {
+        let mut connection = service.connect();
+        connection.send(format!("{head}\r\n"));
+        let answer = connection
+            .answer()
+            .unwrap_or_else(|| panic!("no answer: {head:?}"));
+        assert_eq!(answer.status, 400, "{head:?}: {answer:?}");
+        answer.problem(400, "malformed-request");
+        assert!(connection.is_closed(), "{head:?}");
+    }
+    for head in [
+        "GET /health HTTP/1.0\r\n",
+        "GET /health HTTP/1.1\r\nHost: LOCALHOST\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost:8000\r\n",
+        "GET /health HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n",
+        "GET /health HTTP/1.1\r\nhost: [::1]:8000\r\n",
+    ] {
+        let mut connection = service.connect();
+        connection.send(format!("{head}\r\n"));
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.status, 200, "{head:?}: {answer:?}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_target_without_bounds_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    for (path, fits) in [("/users?x=", 200), ("/", 404), ("http://localhost/", 404)] {
+        for (length, status) in [(8_192, fits), (8_193, 414), (30_000, 414)] {
+            // Of an absolute target, the scheme does not count.
+            let counted = path.trim_start_matches("http://").len();
+            let target = format!("{path}{}", "a".repeat(length - counted));
+            let mut connection = service.connect();
+            connection.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+            let answer = connection.answer().expect("an answer");
+            assert_eq!(answer.status, status, "{path} {length}: {answer:?}");
+            if status == 414 {
+                answer.problem(414, "uri-too-long");
+                assert!(connection.is_closed());
+            }
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn more_than_sixteen_parameters_are_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    for (parameter, count, status) in [
+        ("a=1", 16, 200),
+        ("a=1", 17, 400),
+        ("a=1", 2_000, 400),
+        ("", 17, 400),
+        ("", 8_000, 400),
+    ] {
+        let query = vec![parameter; count].join("&");
+        let answer = service.get(&format!("/users?{query}")).await;
+        assert_eq!(answer.status(), status, "{count} times {parameter}");
+        if status == 400 {
+            problem(answer, 400, "invalid-parameter").await;
+        }
+    }
 }

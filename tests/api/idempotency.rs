@@ -303,6 +303,12 @@ async fn c7_c10_c11_c12_what_is_no_key(
         &["käse"],
         &["\"open"],
         &["open\""],
+        &["\"k\";a=\"x"],
+        &["\"k\";"],
+        &["\"k\" ;a"],
+        &["\"k\";a=1."],
+        &["\"k\"; A=1"],
+        &["\"k\", \"l\""],
     ] {
         let answer = service.send(keys, &body).await;
         assert_eq!(answer.status(), 400, "{keys:?}");
@@ -321,7 +327,13 @@ async fn c8_c9_c13_c14_one_key_in_its_forms(
     let body = somebody("ada@example.org");
     let first = whole(service.send(&["\"abc-123\""], &body).await).await;
     assert_eq!(first.status, 201);
-    for same in ["abc-123", "\"abc-123\"", "\"abc-123\";a=1", " abc-123 "] {
+    for same in [
+        "abc-123",
+        "\"abc-123\"",
+        "\"abc-123\";a=1",
+        "\"abc-123\"; a;b=\"c\"",
+        " abc-123 ",
+    ] {
         let again = service.send(&[same], &body).await;
         assert!(is_replay(&again), "{same}");
         assert_eq!(whole(again).await, first, "{same}");

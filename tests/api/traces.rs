@@ -20,6 +20,9 @@ use Protocol::{Grpc, Http};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
+/// The tests call as a proxy that is believed does.
+const TRUSTED: (&str, &str) = ("TRUSTED_PROXIES", "127.0.0.1");
+
 /// Spans leave soon, so that tests need not wait.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
@@ -73,6 +76,7 @@ async fn the_tree_of_a_signup(
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url()),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
             ("REDIS_URL", &redis.url()),
+            TRUSTED,
             SOON,
         ],
     )
@@ -144,7 +148,7 @@ async fn the_tree_of_a_signup(
 async fn a_read_is_its_statement(#[values(Sqlite, Postgres)] backend: Backend) {
     let collector = Collector::start(Http);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
-    let service = Service::start_with(backend, &[endpoint, SOON]).await;
+    let service = Service::start_with(backend, &[endpoint, TRUSTED, SOON]).await;
     let path = format!("/users/{}", uuid::Uuid::nil());
     let request = service.client.get(service.url(&path));
     let request = request.header("traceparent", traceparent(true));
@@ -166,6 +170,7 @@ async fn errors_are_recorded_where_they_happen() {
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        TRUSTED,
         SOON,
     ];
     let mut service = Service::start_with(Postgres, &settings).await;
@@ -217,6 +222,7 @@ async fn which_requests_are_traced(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_TRACES_SAMPLER", sampler),
         ("OTEL_TRACES_SAMPLER_ARG", argument),
+        TRUSTED,
         SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
@@ -243,12 +249,75 @@ async fn which_requests_are_traced(
     assert_eq!(of_the_request, usize::from(traced), "{names:?}");
 }
 
+/// Whoever is no trusted proxy joins a trace, and has no say in what is traced.
+#[rstest]
+#[case::wanted("parentbased_traceidratio", "0", true, false)]
+#[case::wanted_with_a_chosen_trace("traceidratio", "0.000000001", true, false)]
+#[case::hidden("parentbased_always_on", "1", false, true)]
+#[tokio::test]
+async fn a_stranger_does_not_decide_what_is_traced(
+    #[case] sampler: &str,
+    #[case] argument: &str,
+    #[case] flag: bool,
+    #[case] traced: bool,
+    #[values("", "192.0.2.0/24")] proxies: &str,
+) {
+    let collector = Collector::start(Http);
+    let url = collector.url();
+    let mut settings = vec![
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
+        ("OTEL_TRACES_SAMPLER", sampler),
+        ("OTEL_TRACES_SAMPLER_ARG", argument),
+        SOON,
+    ];
+    if !proxies.is_empty() {
+        settings.push(("TRUSTED_PROXIES", proxies));
+    }
+    let mut service = Service::start_with(Sqlite, &settings).await;
+    // Low enough for any share but none.
+    let trace = format!("{:032x}", 1);
+    let parent = format!("00-{trace}-{CALLER}-{:02x}", u8::from(flag));
+    let request = service.client.get(service.url("/users"));
+    // It is no trusted proxy by what it says of others, either.
+    let request = request.header("X-Forwarded-For", "192.0.2.1");
+    let request = request.header("traceparent", parent);
+    let answer = request.send().await.expect("an answer");
+    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    assert!(place.starts_with(&format!("00-{trace}-")), "{place}");
+    assert!(
+        place.ends_with(if traced { "-01" } else { "-00" }),
+        "{place}"
+    );
+    let line = service.wait_for_line("request").await;
+    assert_eq!(line["trace_id"], *trace);
+    service.signal("TERM");
+    assert!(service.wait().await.success());
+    let spans = collector.spans();
+    let made = spans.iter().any(|span| span.name == "GET /users");
+    assert_eq!(made, traced);
+}
+
+#[tokio::test]
+async fn two_callers_begin_a_new_trace() {
+    let service = Service::start_with(Sqlite, &[TRUSTED]).await;
+    let mut connection = service.connect();
+    let other = traceparent(true).replace(TRACE, &"c".repeat(32));
+    connection.send(format!(
+        "GET /health HTTP/1.1\r\nHost: x\r\ntraceparent: {}\r\ntraceparent: {other}\r\n\r\n",
+        traceparent(true),
+    ));
+    let answer = connection.answer().expect("an answer");
+    let place = answer.header("traceresponse").expect("a place in a trace");
+    let trace_id = place.split('-').nth(1).expect("four parts");
+    assert!(trace_id != TRACE && trace_id != "c".repeat(32), "{place}");
+}
+
 /// A header that is too long would be kept by every span: it is not taken at all.
 #[tokio::test]
 async fn a_tracestate_is_bounded_and_nonsense_begins_a_new_trace() {
     let collector = Collector::start(Http);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
-    let mut service = Service::start_with(Sqlite, &[endpoint, SOON]).await;
+    let mut service = Service::start_with(Sqlite, &[endpoint, TRUSTED, SOON]).await;
     let get = |traceparent: &str, tracestate: &str| {
         let request = service.client.get(service.url("/health"));
         let request = request.header("traceparent", traceparent);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 import uuid
 from typing import Any
 
@@ -25,6 +26,18 @@ def _unlikely(password: str) -> str:
     bytes. As long as the given one, with the same end."""
     password = uuid.uuid4().hex[: len(password)][:16] + password[16:]
     return password.encode()[:MAX_PASSWORD_BYTES].decode(errors="ignore")
+
+
+def _visible(name: str) -> str:
+    """A name without characters that must not be in one, or only at some places: those of other planes than the
+    first stand in no pattern, nor does where a joiner or a selector is needed."""
+    needed_somewhere = re.compile("[\\u180b-\\u180f\\ufe00-\\ufe0f\\U000e0000-\\U000e0fff]")
+    shown = (
+        character
+        for character in needed_somewhere.sub("", name)
+        if unicodedata.category(character) not in ("Cf", "Co") and ord(character) & 0xFFFE != 0xFFFE
+    )
+    return "".join(shown).strip() or "Ada"
 
 
 def _named(key: str) -> str:
@@ -48,6 +61,9 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         return
     if isinstance(case.body, dict):
         case.body["password"] = _unlikely(str(case.body["password"]))
+        for field in ("name", "display_name"):
+            if isinstance(case.body.get(field), str):
+                case.body[field] = _visible(case.body[field])
         # Generated addresses are all ASCII.
         if next(_signups) % 4 == 0:
             local = str(case.body["email"]).split("@")[0]

@@ -293,6 +293,10 @@ impl Idempotency {
 pub fn respond(answer: Answer, replayed: bool) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
+    if let Some(kind) = ProblemType::of(&answer) {
+        // For the log.
+        response.extensions_mut().insert(kind);
+    }
     response.content_type(answer.content_type);
     if let Some(location) = answer.location {
         response.insert_header((http_header::LOCATION, location));

@@ -13,7 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::platform::clock::{Clock, System};
 use crate::platform::context;
 
-/// Formats an event with its fields, what runs, and the ids of the request.
+/// Formats an event with its fields, what runs, and the ids and the client's network of the request.
 pub struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -55,6 +55,9 @@ where
                 write_json(&mut writer, &context.request_id)?;
                 writer.write_str(r#","correlation_id":"#)?;
                 write_json(&mut writer, &context.correlation_id)?;
+                if let Some(client) = context.client {
+                    write!(writer, r#","client":"{}""#, client.in_log())?;
+                }
                 // That of the innermost span, where the request has spans.
                 let span_id = Context::map_current(|current| {
                     let span = current.has_active_span().then(|| current.span());

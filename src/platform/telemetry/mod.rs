@@ -136,7 +136,8 @@ impl<'writer> FormatFields<'writer> for NoSpanFields {
     }
 }
 
-/// A line for people: time, level, message, the event's fields, the ids of the request.
+/// A line for people: time, level, message, the event's fields, the ids of the request and its
+/// client's network.
 struct Pretty;
 
 impl<S, N> FormatEvent<S, N> for Pretty
@@ -155,11 +156,17 @@ where
         write!(writer, "{time} {level:>5} ")?;
         DefaultFields::new().format_fields(writer.by_ref(), event)?;
         context::with_current(|context| match context {
-            Some(context) => write!(
-                writer,
-                " request_id={} correlation_id={}",
-                context.request_id, context.correlation_id
-            ),
+            Some(context) => {
+                write!(
+                    writer,
+                    " request_id={} correlation_id={} trace_id={}",
+                    context.request_id, context.correlation_id, context.trace.trace_id
+                )?;
+                match context.client {
+                    Some(client) => write!(writer, " client={}", client.in_log()),
+                    None => Ok(()),
+                }
+            }
             None => Ok(()),
         })?;
         writer.write_char('\n')

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -30,7 +30,10 @@ use crate::config::{TraceProtocol, Traces as Settings};
 use crate::platform::context::{self, RequestTrace};
 use crate::platform::metrics::{Metrics, SpanDropped};
 
-/// What is taken of a `tracestate`, in bytes: what W3C Trace Context (section 3.3.1.5) asks to carry at
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// What is taken of a `tracestate`, in bytes, and of a `traceparent` of a later version: what W3C Trace Context (section 3.3.1.5) asks to carry at
 /// least.
 const MAX_HEADER: usize = 512;
 
@@ -55,22 +58,24 @@ impl Sampling {
     }
 
     /// The place of a request in a trace: that of the caller by its `traceparent`, or a new one.
+    ///
+    /// Whether it is traced is the caller's say only where that caller is trusted (`is_trusted`).
+    /// Else it is as for a request without a caller: neither the flag nor a chosen trace id, which
+    /// a share is reckoned from, makes spans or keeps them from being made.
     #[must_use]
-    pub fn begin(&self, headers: &HeaderMap) -> RequestTrace {
-        // Nearly no request has one, and looking is cheaper than reading.
-        let parent = headers.contains_key("traceparent").then(|| {
-            let headers = Headers(headers);
-            self.propagator
-                .extract_with_context(&Context::new(), &headers)
-        });
-        let parent = parent.filter(TraceContextExt::has_active_span);
-        let trace_id = match &parent {
-            Some(parent) => parent.span().span_context().trace_id(),
-            None => RandomIdGenerator::default().new_trace_id(),
+    pub fn begin(&self, headers: &HeaderMap, is_trusted: bool) -> RequestTrace {
+        let parent = self.parent(headers);
+        let new_id = || RandomIdGenerator::default().new_trace_id();
+        let trace_id = parent
+            .as_ref()
+            .map_or_else(new_id, |parent| parent.span().span_context().trace_id());
+        let (asked, coin) = match &parent {
+            Some(_) if !is_trusted => (None, new_id()),
+            parent => (parent.as_ref(), trace_id),
         };
-        let verdict =
-            self.sampler
-                .should_sample(parent.as_ref(), trace_id, "", &SpanKind::Server, &[], &[]);
+        let verdict = self
+            .sampler
+            .should_sample(asked, coin, "", &SpanKind::Server, &[], &[]);
         RequestTrace::new(
             trace_id,
             RandomIdGenerator::default().new_span_id(),
@@ -78,6 +83,62 @@ impl Sampling {
             verdict.decision == SamplingDecision::RecordAndSample,
         )
     }
+
+    /// The caller's span. Where more than one is named, none of them is (W3C Trace Context, section
+    /// 3.2.2.5: a `traceparent` that cannot be read begins a new trace).
+    fn parent(&self, headers: &HeaderMap) -> Option<Context> {
+        let mut lines = headers.get_all(TRACEPARENT);
+        // Nearly no request has one, and looking is cheaper than reading.
+        let (Some(parent), None) = (lines.next(), lines.next()) else {
+            return None;
+        };
+        let caller = Caller {
+            parent: well_formed(short(parent)?)?,
+            state: state(headers),
+        };
+        let parent = self
+            .propagator
+            .extract_with_context(&Context::new(), &caller);
+        parent.has_active_span().then_some(parent)
+    }
+}
+
+/// The part of a `traceparent` that is read, if it has its form to the letter (W3C Trace Context,
+/// section 3.2.2): the SDK also takes shorter numbers, and numbers with a sign.
+fn well_formed(parent: &str) -> Option<&str> {
+    const LENGTHS: [usize; 4] = [2, 32, 16, 2];
+    let (read, rest) = parent.split_at_checked(LENGTHS.iter().sum::<usize>() + 3)?;
+    let mut parts = read.split('-');
+    let fits = LENGTHS.iter().all(|length| {
+        parts.next().is_some_and(|part| {
+            let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            part.len() == *length && part.bytes().all(is_digit)
+        })
+    });
+    // What a later version adds comes behind another hyphen.
+    let is_whole = rest.is_empty() || (rest.starts_with('-') && !read.starts_with("00-"));
+    (fits && is_whole).then_some(read)
+}
+
+/// The text of a line, if it is no longer than what is taken.
+fn short(line: &HeaderValue) -> Option<&str> {
+    (line.len() <= MAX_HEADER).then(|| line.to_str().ok())?
+}
+
+/// The `tracestate` of a request, whose lines are one list (W3C Trace Context, section 3.3.1.1);
+/// `None` where there is none, or it is no text or too long, as each span keeps a copy.
+fn state(headers: &HeaderMap) -> Option<String> {
+    let mut state = String::new();
+    for line in headers.get_all(TRACESTATE) {
+        let line = short(line)?;
+        let comma = if state.is_empty() { "" } else { "," };
+        if state.len() + comma.len() + line.len() > MAX_HEADER {
+            return None;
+        }
+        state.push_str(comma);
+        state.push_str(line);
+    }
+    (!state.is_empty()).then_some(state)
 }
 
 fn sampler(settings: &Settings) -> Sampler {
@@ -92,17 +153,23 @@ fn sampler(settings: &Settings) -> Sampler {
     }
 }
 
-struct Headers<'a>(&'a HeaderMap);
+/// What a request says of its caller.
+struct Caller<'a> {
+    parent: &'a str,
+    state: Option<String>,
+}
 
-impl Extractor for Headers<'_> {
+impl Extractor for Caller<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        let value = self.0.get(key)?.to_str().ok()?;
-        // Each span keeps a copy.
-        (value.len() <= MAX_HEADER).then_some(value)
+        match key {
+            TRACEPARENT => Some(self.parent),
+            TRACESTATE => self.state.as_deref(),
+            _ => None,
+        }
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+        vec![TRACEPARENT, TRACESTATE]
     }
 }
 
@@ -314,5 +381,134 @@ impl SpanExporter for CountedExporter {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use rstest::rstest;
+
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    fn begin(sampler: Sampler, is_trusted: bool, lines: &[(&str, &str)]) -> RequestTrace {
+        let sampling = Sampling {
+            sampler,
+            propagator: Arc::default(),
+        };
+        let mut request = TestRequest::default();
+        for line in lines {
+            request = request.append_header(*line);
+        }
+        sampling.begin(request.to_http_request().headers(), is_trusted)
+    }
+
+    fn joins(lines: &[(&str, &str)]) -> bool {
+        let trace = begin(Sampler::AlwaysOff, true, lines);
+        assert_eq!(trace.parent.is_some(), trace.trace_id.to_string() == TRACE);
+        trace.parent.is_some()
+    }
+
+    fn parent(flags: &str) -> String {
+        format!("00-{TRACE}-{SPAN}-{flags}")
+    }
+
+    #[rstest]
+    #[case::sampled(format!("00-{TRACE}-{SPAN}-01"), true)]
+    #[case::not_sampled(format!("00-{TRACE}-{SPAN}-00"), true)]
+    #[case::flags_of_another_level(format!("00-{TRACE}-{SPAN}-ff"), true)]
+    #[case::later_version(format!("cc-{TRACE}-{SPAN}-01"), true)]
+    #[case::later_version_with_more(format!("cc-{TRACE}-{SPAN}-01-what-it-adds"), true)]
+    #[case::later_version_run_on(format!("cc-{TRACE}-{SPAN}-01.what"), false)]
+    #[case::more_than_the_version_has(format!("00-{TRACE}-{SPAN}-01-what"), false)]
+    #[case::hyphen_behind(format!("00-{TRACE}-{SPAN}-01-"), false)]
+    #[case::no_version(format!("ff-{TRACE}-{SPAN}-01"), false)]
+    #[case::short_version(format!("0-{TRACE}-{SPAN}-01"), false)]
+    #[case::upper_case(format!("00-{}-{SPAN}-01", TRACE.to_uppercase()), false)]
+    #[case::short_trace(format!("00-{}-{SPAN}-01", &TRACE[1..]), false)]
+    #[case::short_span(format!("00-{TRACE}-{}-01", &SPAN[1..]), false)]
+    #[case::sign(format!("00-+{}-{SPAN}-01", &TRACE[1..]), false)]
+    #[case::no_trace(format!("00-{}-{SPAN}-01", "0".repeat(32)), false)]
+    #[case::no_span(format!("00-{TRACE}-{}-01", "0".repeat(16)), false)]
+    #[case::no_flags(format!("00-{TRACE}-{SPAN}"), false)]
+    #[case::short_flags(format!("00-{TRACE}-{SPAN}-1"), false)]
+    #[case::two_in_a_line(format!("00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01"), false)]
+    #[case::tiny("0-1-1-1".to_owned(), false)]
+    #[case::empty(String::new(), false)]
+    fn a_traceparent_is_read_to_the_letter(#[case] line: String, #[case] is_one: bool) {
+        assert_eq!(joins(&[(TRACEPARENT, &line)]), is_one, "{line}");
+    }
+
+    #[test]
+    fn two_callers_are_none() {
+        let (one, other) = (parent("01"), parent("00"));
+        assert!(joins(&[(TRACEPARENT, &one)]));
+        assert!(!joins(&[(TRACEPARENT, &one), (TRACEPARENT, &other)]));
+        assert!(!joins(&[(TRACEPARENT, &one), (TRACEPARENT, &one)]));
+        assert!(!joins(&[(TRACEPARENT, "nonsense"), (TRACEPARENT, &one)]));
+    }
+
+    #[rstest]
+    #[case::one(&["a=1"], "a=1")]
+    #[case::lines_are_one_list(&["a=1,b=2", "c=3"], "a=1,b=2,c=3")]
+    #[case::no_list(&["nonsense"], "")]
+    fn the_state_of_the_caller_is_kept(#[case] lines: &[&str], #[case] kept: &str) {
+        let one = parent("01");
+        let mut all = vec![(TRACEPARENT, &*one)];
+        all.extend(lines.iter().map(|line| (TRACESTATE, *line)));
+        let trace = begin(Sampler::AlwaysOff, true, &all);
+        let parent = trace.parent.expect("a caller");
+        assert_eq!(parent.span().span_context().trace_state().header(), kept);
+    }
+
+    #[test]
+    fn the_state_of_the_caller_is_bounded_over_all_lines() {
+        let one = parent("01");
+        for (length, is_kept) in [(256, true), (257, false)] {
+            let first = format!("a={}", "1".repeat(253));
+            let second = format!("b={}", "2".repeat(length - 2));
+            let lines = [
+                (TRACEPARENT, &*one),
+                (TRACESTATE, &first),
+                (TRACESTATE, &second),
+            ];
+            let trace = begin(Sampler::AlwaysOff, true, &lines);
+            let parent = trace.parent.expect("a caller");
+            let state = parent.span().span_context().trace_state().header();
+            assert_eq!(!state.is_empty(), is_kept, "{length}");
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_caller_says_what_is_traced() {
+        let by_parent = |root: Sampler| Sampler::ParentBased(Box::new(root));
+        for (flags, sampled) in [("01", true), ("00", false)] {
+            let line = parent(flags);
+            let lines = [(TRACEPARENT, &*line)];
+            for root in [Sampler::AlwaysOn, Sampler::AlwaysOff] {
+                let of_root = matches!(root, Sampler::AlwaysOn);
+                let trusted = begin(by_parent(root.clone()), true, &lines);
+                assert_eq!(trusted.is_sampled, sampled);
+                let stranger = begin(by_parent(root), false, &lines);
+                assert_eq!(stranger.is_sampled, of_root);
+                assert_eq!(stranger.trace_id.to_string(), TRACE, "it is joined");
+                assert!(stranger.parent.is_some());
+            }
+        }
+    }
+
+    /// The share is reckoned from the trace id, and a stranger could choose one.
+    #[test]
+    fn a_chosen_trace_id_does_not_buy_a_stranger_spans() {
+        let line = format!("00-{:032x}-{SPAN}-01", 1);
+        let lines = [(TRACEPARENT, &*line)];
+        let share = || Sampler::TraceIdRatioBased(1e-9);
+        assert!(begin(share(), true, &lines).is_sampled);
+        for sampler in [share(), Sampler::ParentBased(Box::new(share()))] {
+            assert!(!begin(sampler, false, &lines).is_sampled);
+        }
     }
 }

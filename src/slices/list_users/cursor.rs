@@ -15,11 +15,21 @@ const CHECK: usize = 8;
 const LENGTH: usize = 1 + 8 + 16 + CHECK;
 
 /// The cursor behind this user.
+#[must_use]
 pub fn after(user: &UserView) -> String {
+    write(&Position {
+        created_at: user.created_at,
+        id: user.id,
+    })
+}
+
+/// The cursor behind this position.
+#[must_use]
+pub fn write(position: &Position) -> String {
     let mut bytes = Vec::with_capacity(LENGTH);
     bytes.push(VERSION);
-    bytes.extend(user.created_at.timestamp_micros().to_be_bytes());
-    bytes.extend(user.id.as_uuid().as_bytes());
+    bytes.extend(position.created_at.timestamp_micros().to_be_bytes());
+    bytes.extend(position.id.as_uuid().as_bytes());
     let check = check(&bytes);
     bytes.extend(check);
     URL_SAFE_NO_PAD.encode(bytes)
@@ -29,6 +39,7 @@ pub fn after(user: &UserView) -> String {
 ///
 /// The check finds mistakes and guesses. It is no secret, and need be none: a cursor grants
 /// nothing, it only says where to go on.
+#[must_use]
 pub fn read(text: &str) -> Option<Position> {
     let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
     let (body, found) = bytes.split_at(LENGTH - CHECK);

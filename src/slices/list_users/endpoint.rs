@@ -22,6 +22,9 @@ const DEFAULT_LIMIT: u32 = 20;
 /// The most users on a page.
 const MAX_LIMIT: u32 = 100;
 
+/// The most parameters in a query, known or not.
+const MAX_PARAMETERS: usize = 16;
+
 /// What the endpoint needs.
 pub struct Endpoint {
     pub store: Arc<dyn UserDirectory>,
@@ -71,7 +74,7 @@ impl ToSchema for Users {}
 ///
 /// Without `email` it is a page of all users: go on with `next_cursor` until it is null. With `email` it is
 /// the user whose address this is, or nobody; `limit` and `cursor` must then be valid, and have no effect.
-/// Parameters that are not known are ignored; one that stands twice is refused.
+/// Parameters that are not known are ignored; one that stands twice is refused, and so are more than 16.
 #[utoipa::path(
     get,
     path = "/users",
@@ -197,13 +200,28 @@ impl IntoResponses for Problems {
 }
 
 /// What the query string asks for.
-enum Parameters {
+pub enum Parameters {
+    /// The user with this address.
     ByEmail(Email),
-    Page { limit: u32, after: Option<Position> },
+    /// So many users, 1 to 100, behind this one.
+    Page {
+        /// How many.
+        limit: u32,
+        /// Behind which; from the first where there is none.
+        after: Option<Position>,
+    },
 }
 
 impl Parameters {
-    fn parse(query: &str) -> Result<Self, Problem> {
+    /// Reads a query string, without its question mark.
+    ///
+    /// # Errors
+    /// 400 for the parameter that breaks its rule.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
+        // Before a text is made of each of them.
+        if query.split('&').nth(MAX_PARAMETERS).is_some() {
+            return Err(invalid("There are more than 16 parameters."));
+        }
         let pairs = Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|_| invalid("The query string can't be read."))?
             .into_inner();

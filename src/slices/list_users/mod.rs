@@ -1,6 +1,6 @@
 //! `GET /users`: look-up by address, and the list of users, newest first.
 
-mod cursor;
+pub mod cursor;
 mod endpoint;
 pub mod store;
 
@@ -11,7 +11,7 @@ use actix_web::web;
 use crate::middleware::resource::{Methods, resource};
 use crate::slice::{Platform, Routes};
 
-pub use endpoint::api;
+pub use endpoint::{Parameters, api};
 
 /// The slice's resource.
 pub fn routes(platform: &Platform) -> Routes {

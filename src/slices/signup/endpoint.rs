@@ -214,7 +214,7 @@ impl PartialSchema for Key {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some(
-                r#"^([!#-+\--~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}" *(;[ -~]*)?)$"#,
+                r#"^([!#-+\--~]{1,255}|"([ !#-\[\]-~]|\\["\\]){1,255}"(; *[a-z][a-z0-9_]*(=[A-Za-z][A-Za-z0-9_]*)?){0,9})$"#,
             ))
             .examples(["5b0f3c1e-7d0a-4f5e-9a55-0c1d1f7a2b90"])
             .into()

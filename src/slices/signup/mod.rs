@@ -21,7 +21,7 @@ use crate::platform::body::BodyLimits;
 use crate::platform::metrics::{ABANDONED, Metrics};
 use crate::slice::{Platform, Routes};
 
-pub use endpoint::api;
+pub use endpoint::{SignUpRequest, api};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;

@@ -1,0 +1,598 @@
+//! The parsers of what a client sends, each with the worst that is known for it.
+//!
+//! To add one, put a row into [`targets`]: what it parses, what must hold of the result, pieces
+//! that its grammar knows, and what is slow to parse. The benchmark `hostile` times the same.
+
+use std::net::SocketAddr;
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use signup_service::config::{Settings, Sources};
+use signup_service::domain::{Email, IdempotencyKey, Name, Password};
+use signup_service::middleware::client::TrustedProxies;
+use signup_service::middleware::head::is_host;
+use signup_service::platform::body::parse_object;
+use signup_service::platform::telemetry::Sampling;
+use signup_service::slices::list_users::{Parameters, cursor};
+use signup_service::slices::signup::SignUpRequest;
+
+/// The largest body, and the largest head, in bytes.
+const BODY: usize = 16 * 1024;
+const HEAD: usize = 128 * 1024;
+/// The longest target of a request.
+const TARGET: usize = 8 * 1024;
+
+/// What came of parsing: a word, and a size. Another one than before is of interest.
+pub type Outcome = (&'static str, usize);
+
+/// A parser.
+pub struct Target {
+    pub name: &'static str,
+    /// The work that a request costs.
+    pub parse: fn(&[u8]) -> Outcome,
+    /// Panics where something does not hold that must.
+    pub check: fn(&[u8]),
+    /// Pieces of its grammar.
+    pub words: &'static [&'static str],
+    /// What is known to be slow.
+    pub worst: fn() -> Vec<Vec<u8>>,
+    /// The longest input that can reach it, in bytes.
+    pub longest: usize,
+}
+
+/// All of them.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
+pub fn targets() -> Vec<Target> {
+    vec![
+        Target {
+            name: "name",
+            parse: |bytes| match Name::parse(&text(bytes)) {
+                Ok(name) => ("ok", name.as_str().len() / 64),
+                Err(rule) => (rule.code, 0),
+            },
+            check: |bytes| {
+                if let Ok(name) = Name::parse(&text(bytes)) {
+                    let again = Name::parse(name.as_str()).expect("it was valid");
+                    assert_eq!(again.as_str(), name.as_str());
+                    assert!((1..=255).contains(&name.as_str().chars().count()));
+                }
+            },
+            words: &[
+                "\u{200d}",
+                "\u{200c}",
+                "\u{fe0f}",
+                "\u{e0100}",
+                "\u{e0067}",
+                "\u{e007f}",
+                "🏴",
+                "👨",
+                "🏽",
+                "क",
+                "\u{94d}",
+                "ی",
+                "\u{301}",
+                "\u{202e}",
+                "\u{2028}",
+                "\u{3164}",
+                "\u{2800}",
+                " ",
+                "\u{1f1eb}",
+            ],
+            worst: || {
+                let mut worst = many(
+                    BODY,
+                    &[
+                        "a", " ", "\u{3000}", "\u{202f}", "\u{200b}", "\0", "🚀", "a\u{301}",
+                    ],
+                );
+                for unit in [
+                    "a",
+                    "é",
+                    "क",
+                    "葛\u{e0100}",
+                    "👨\u{200d}",
+                    "क\u{94d}\u{200d}",
+                    "ی\u{200c}",
+                    "a\u{301}",
+                    "🏴\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+                    "\u{378}",
+                ] {
+                    worst.push(
+                        unit.chars()
+                            .cycle()
+                            .take(255)
+                            .collect::<String>()
+                            .into_bytes(),
+                    );
+                }
+                let joined = format!("ی{}\u{200c}", "\u{301}".repeat(252));
+                worst.push(format!("{joined}ر").into_bytes());
+                worst
+            },
+            longest: BODY,
+        },
+        Target {
+            name: "email",
+            parse: |bytes| match Email::parse(&text(bytes)) {
+                Ok(email) => ("ok", email.canonical().len() / 32),
+                Err(rule) => (rule.code, 0),
+            },
+            check: |bytes| {
+                if let Ok(email) = Email::parse(&text(bytes)) {
+                    let canonical = email.canonical();
+                    assert!(canonical.is_ascii() && canonical.len() <= 254);
+                    let again = Email::parse(canonical).expect("it was valid");
+                    assert_eq!(again.canonical(), canonical);
+                    assert_eq!(email.as_typed(), text(bytes));
+                }
+            },
+            words: &[
+                "@",
+                ".",
+                "a@",
+                "xn--",
+                "xn--bcher-kva",
+                "ä",
+                "。",
+                "ﷺ",
+                "ß",
+                "\u{200d}",
+                "\u{ad}",
+                "א",
+                "١",
+                "\u{301}",
+                "ශ\u{dca}",
+                "㋿",
+                "-",
+                "[",
+                "\u{130}",
+            ],
+            worst: || {
+                let domain = |unit: &str| format!("a@{}", filled(unit, 252)).into_bytes();
+                let mut worst: Vec<_> = [
+                    "a",
+                    "a.",
+                    ".",
+                    "ä",
+                    "ä.",
+                    "ﷺ",
+                    "ﷺ.",
+                    "א",
+                    "\u{301}",
+                    "a\u{301}\u{323}",
+                    "가",
+                    "\u{1100}",
+                    "\u{ac00}\u{11a8}",
+                    "\u{1d15e}",
+                    "㍿",
+                    "\u{fb2c}",
+                    "xn--",
+                    "xn--a-",
+                    "xn--4gbrim.",
+                    "ශ\u{dca}\u{200d}",
+                    "。",
+                    "ß",
+                ]
+                .into_iter()
+                .map(domain)
+                .collect();
+                // Each character another one, in the order that costs Punycode most.
+                let all: String = ('\u{4e00}'..'\u{4e54}').rev().collect();
+                worst.push(domain(&all));
+                worst.push(format!("a@xn--{}", filled("9z8y7x6w5v4u3t2s1r", 245)).into_bytes());
+                worst.push(format!("{}@a.org", "a".repeat(64)).into_bytes());
+                worst.push(filled("ﷺ", BODY).into_bytes());
+                worst
+            },
+            longest: BODY,
+        },
+        Target {
+            // But for the guess estimate, which has lanes of its own.
+            name: "password",
+            parse: |bytes| {
+                let (password, known) = halves(bytes);
+                match Password::parse_unguessed(password.into(), &[&known]) {
+                    Ok(_) => ("ok", 0),
+                    Err(rule) => (rule.code, 0),
+                }
+            },
+            check: |bytes| {
+                let (password, known) = halves(bytes);
+                if let Ok(parsed) = Password::parse_unguessed(password.clone().into(), &[&known]) {
+                    assert_eq!(parsed.expose_bytes(), password.as_bytes());
+                    assert!((8..=1024).contains(&password.len()) && !password.contains('\0'));
+                    assert_ne!(password, known);
+                }
+            },
+            words: &[
+                "\n",
+                "a",
+                "4",
+                "@",
+                "İ",
+                "ß",
+                "\0",
+                " ",
+                "\u{3000}",
+                "correct horse",
+            ],
+            worst: || {
+                let line =
+                    |password: &str, known: &str| format!("{password}\n{known}").into_bytes();
+                vec![
+                    line(&"a".repeat(1024), &"a".repeat(15_000)),
+                    line(&"a".repeat(1024), &" ".repeat(15_000)),
+                    line(&"4@İ".repeat(200), &"aai̇".repeat(200)),
+                    line(&" ".repeat(1024), &" ".repeat(15_000)),
+                    line(&"\u{3000}".repeat(341), &"\u{3000}".repeat(5_000)),
+                    line(&"a".repeat(15_000), "a"),
+                ]
+            },
+            longest: BODY,
+        },
+        Target {
+            name: "json",
+            parse: |bytes| match parse_object::<SignUpRequest>(bytes) {
+                Ok(_) => ("ok", 0),
+                Err(problem) => ("refused", problem.to_string().len()),
+            },
+            check: |bytes| {
+                if parse_object::<SignUpRequest>(bytes).is_ok() {
+                    // Whoever takes it, a reader of any JSON does.
+                    assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+                } else if let Err(problem) = parse_object::<SignUpRequest>(bytes) {
+                    assert!(!problem.to_string().contains("hunter2"));
+                }
+            },
+            words: &[
+                "{",
+                "}",
+                "[",
+                "\"name\":",
+                "\"email\":",
+                "\"password\":",
+                "\"display_name\":",
+                "\"",
+                "\\u0041",
+                "\\ud83d\\ude00",
+                "\\",
+                "null",
+                "1e999",
+                ",",
+                ":",
+                "hunter2",
+                "\u{feff}",
+            ],
+            worst: || {
+                let wrapped = |before: &str, unit: &str, behind: &str| {
+                    let room = BODY - before.len() - behind.len();
+                    format!("{before}{}{behind}", filled(unit, room)).into_bytes()
+                };
+                vec![
+                    wrapped("{\"name\":", "[", ""),
+                    wrapped("{", "{\"a\":", ""),
+                    wrapped("{\"name\":\"", "\\ud83d\\ude00", "\"}"),
+                    wrapped("{\"name\":\"", "\\u0041", "\"}"),
+                    wrapped("{\"name\":\"", "é", "\"}"),
+                    wrapped("{\"name\":\"", "a", "\"}"),
+                    wrapped("{\"password\":\"", "\\n", "\"}"),
+                    wrapped("{\"name\":", "1", "}"),
+                    wrapped("{\"name\":1e", "9", "}"),
+                    wrapped("{\"name\":0.", "9", "}"),
+                    wrapped("", " ", "{}"),
+                    wrapped("{}", " ", ""),
+                    wrapped("", "\n", "x"),
+                    wrapped("{\"", "a", "\":1}"),
+                    wrapped("", "a", "\u{e9}"),
+                ]
+            },
+            longest: BODY,
+        },
+        Target {
+            name: "query",
+            parse: |bytes| match Parameters::parse(&text(bytes)) {
+                Ok(Parameters::ByEmail(_)) => ("email", 0),
+                Ok(Parameters::Page { limit, after }) => {
+                    ("page", usize::from(after.is_some()) * 100 + limit as usize)
+                }
+                Err(problem) => ("refused", problem.to_string().len()),
+            },
+            check: |bytes| {
+                if let Ok(Parameters::Page { limit, .. }) = Parameters::parse(&text(bytes)) {
+                    assert!((1..=100).contains(&limit));
+                }
+            },
+            words: &[
+                "limit=",
+                "cursor=",
+                "email=",
+                "&",
+                "=",
+                "%",
+                "+",
+                "%40",
+                "%zz",
+                "20",
+                "a@b.org",
+                "%ff",
+                "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_",
+            ],
+            worst: || {
+                let mut worst = many(
+                    TARGET,
+                    &["&", "a=1&", "%41", "+", "=", "%", "%ff", "a", "é"],
+                );
+                for begun in ["limit=0", "cursor=A", "email=a@", "limit=1&cursor=%41"] {
+                    let room = TARGET - begun.len();
+                    for unit in ["0", "A", "%41", "%C3%A4", "+"] {
+                        worst.push(format!("{begun}{}", filled(unit, room)).into_bytes());
+                    }
+                }
+                let sixteen = format!("{}=%EF%B7%BA", filled("%41", TARGET / 16 - 12));
+                worst.push(vec![sixteen; 16].join("&").into_bytes());
+                worst.push(format!("email=a@{}", filled("%EF%B7%BA", 750)).into_bytes());
+                worst
+            },
+            longest: TARGET,
+        },
+        Target {
+            name: "cursor",
+            parse: |bytes| match cursor::read(&text(bytes)) {
+                Some(_) => ("ok", 0),
+                None => ("refused", 0),
+            },
+            check: |bytes| {
+                if let Some(position) = cursor::read(&text(bytes)) {
+                    assert_eq!(cursor::write(&position), text(bytes));
+                }
+            },
+            words: &[
+                "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_",
+                "=",
+                "-",
+                "_",
+                "AQ",
+            ],
+            worst: || {
+                many(
+                    TARGET,
+                    &[
+                        "A",
+                        "=",
+                        "-",
+                        "é",
+                        "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_",
+                    ],
+                )
+            },
+            longest: TARGET,
+        },
+        Target {
+            name: "key",
+            parse: |bytes| match IdempotencyKey::read(lines(bytes)) {
+                Ok(None) => ("none", 0),
+                Ok(Some(key)) => ("ok", key.expose().len() / 32),
+                Err(error) => ("refused", error as usize),
+            },
+            check: |bytes| {
+                let Ok(Some(key)) = IdempotencyKey::read(lines(bytes)) else {
+                    return;
+                };
+                let key = key.expose();
+                assert!(
+                    (1..=255).contains(&key.len()) && key.bytes().all(|b| matches!(b, b' '..=b'~'))
+                );
+                // In its other form it is the same key.
+                let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+                let again = IdempotencyKey::read([quoted.as_bytes()].into_iter());
+                assert_eq!(again.expect("a key").expect("one").expose(), key);
+            },
+            words: &[
+                "\"", "\\\"", "\\\\", ";", "; ", "=", "a=1", "?1", ":YQ==:", "@1", "%\"", "1.5",
+                "-", ",", "\n", "(", ")", "*",
+            ],
+            worst: || {
+                let mut worst = many(HEAD, &["k", "\"", "a,", "\\", " ", "\n", "é"]);
+                for unit in [
+                    ";a",
+                    ";a=1",
+                    ";a=\"\\\\\"",
+                    ";a=:YQ==:",
+                    ";a=1.5",
+                    ";a=%\"%c3%a4\"",
+                    ", \"k\"",
+                    ",(a b)",
+                ] {
+                    worst.push(format!("\"k\"{}", filled(unit, 1_021)).into_bytes());
+                    worst.push(format!("\"k\"{}", filled(unit, HEAD - 3)).into_bytes());
+                }
+                worst.push(format!("\"{}\"", "\\\"".repeat(511)).into_bytes());
+                worst
+            },
+            longest: HEAD,
+        },
+        Target {
+            name: "trace",
+            parse: |bytes| {
+                let (headers, sampling) = (trace_headers(bytes), sampling());
+                let trace = sampling.begin(&headers, true);
+                (
+                    "ok",
+                    usize::from(trace.parent.is_some()) * 2 + usize::from(trace.is_sampled),
+                )
+            },
+            check: |bytes| {
+                let (headers, sampling) = (trace_headers(bytes), sampling());
+                let place = sampling.begin(&headers, false).as_header();
+                assert!(
+                    place.len() == 55 && !place.contains(&"0".repeat(32)),
+                    "{place}"
+                );
+            },
+            words: &[
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                "\n",
+                "-",
+                "00",
+                "ff",
+                "a=1",
+                ",",
+                "=",
+                "+",
+            ],
+            worst: || {
+                let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n";
+                let mut worst = many(HEAD, &["-", "0", "\n", "a=,"]);
+                for unit in ["a=,", "a=1,", "=", ",", "a", "a=1\n", "\n"] {
+                    worst.push(format!("{parent}{}", filled(unit, 512)).into_bytes());
+                    worst.push(format!("{parent}{}", filled(unit, HEAD - 56)).into_bytes());
+                }
+                worst
+            },
+            longest: HEAD,
+        },
+        Target {
+            name: "forwarded",
+            parse: |bytes| {
+                let client = proxies().client(peer(), &forwarded_headers(bytes));
+                ("ok", usize::from(client.address == peer().ip()))
+            },
+            check: |bytes| {
+                let client = proxies().client(peer(), &forwarded_headers(bytes));
+                assert!(client.through_trusted_proxy);
+                // What is logged can be read back, and is less than the address.
+                let logged = client.in_log().to_string();
+                assert!(
+                    logged.ends_with("/24") || logged.ends_with("/48"),
+                    "{logged}"
+                );
+            },
+            words: &[
+                "127.0.0.1",
+                "198.51.100.9",
+                "[::1]:80",
+                "2001:db8::1",
+                "64:ff9b::1.2.3.4",
+                ",",
+                ", ",
+                ":80",
+                "\n",
+                " ",
+            ],
+            worst: || {
+                many(
+                    HEAD,
+                    &[
+                        "127.0.0.1,",
+                        "127.0.0.1",
+                        ",",
+                        " ",
+                        "a",
+                        "::1,",
+                        "127.0.0.1\n",
+                        "[::1]:80 ,",
+                        ":",
+                        "\n",
+                    ],
+                )
+            },
+            longest: HEAD,
+        },
+        Target {
+            name: "host",
+            parse: |bytes| (if is_host(bytes) { "ok" } else { "refused" }, 0),
+            check: |bytes| {
+                if is_host(bytes) {
+                    assert!(bytes.is_ascii() && !bytes.is_empty());
+                }
+            },
+            words: &["localhost", "[::1]", ":", "80", "65536", ".", "-", "@", "/"],
+            worst: || many(HEAD, &["a", ".", ":", "[", "a:0", "[::1]:0", "0", "é"]),
+            longest: HEAD,
+        },
+    ]
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The text over and over, to at most so many bytes.
+fn filled(unit: &str, bytes: usize) -> String {
+    unit.repeat(bytes / unit.len().max(1))
+}
+
+fn many(bytes: usize, units: &[&str]) -> Vec<Vec<u8>> {
+    units
+        .iter()
+        .map(|unit| filled(unit, bytes).into_bytes())
+        .collect()
+}
+
+fn halves(bytes: &[u8]) -> (String, String) {
+    let text = text(bytes);
+    let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
+    (first.to_owned(), second.to_owned())
+}
+
+/// The lines of a header. As a server takes no more of them, there are at most 96.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').take(96)
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, line: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(line) {
+        headers.append(HeaderName::from_static(name), value);
+    }
+}
+
+/// The first line is a `traceparent`, the others are the `tracestate`; an empty one is another
+/// `traceparent`.
+fn trace_headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (number, line) in lines(bytes).enumerate() {
+        let is_parent = number == 0 || line.is_empty();
+        put(
+            &mut headers,
+            if is_parent {
+                "traceparent"
+            } else {
+                "tracestate"
+            },
+            line,
+        );
+    }
+    headers
+}
+
+fn forwarded_headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines(bytes) {
+        put(&mut headers, "x-forwarded-for", line);
+    }
+    headers
+}
+
+fn sampling() -> Sampling {
+    static SAMPLING: std::sync::LazyLock<Sampling> = std::sync::LazyLock::new(|| {
+        let told = [
+            ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ];
+        let sources = Sources::given(&told, "").expect("an empty file");
+        let settings = Settings::from_sources(sources, false).expect("valid settings");
+        Sampling::new(&settings.traces)
+    });
+    SAMPLING.clone()
+}
+
+fn peer() -> SocketAddr {
+    ([127, 0, 0, 1], 1).into()
+}
+
+/// As many as a setting can ask for.
+fn proxies() -> TrustedProxies {
+    let networks = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"];
+    TrustedProxies::new(&networks.map(|net| net.parse().expect("a network")), 16)
+}
