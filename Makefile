@@ -96,7 +96,7 @@ $(PEERS_VENV)/installed $(MONITORING_VENV)/installed $(OPENAPI_VENV)/installed:
 	touch $@
 
 servers:
-	@scripts/install.sh postgres redis-server
+	@scripts/install.sh postgres redis-server pgbouncer
 
 load-programs:
 	@scripts/install.sh wrk

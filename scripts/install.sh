@@ -8,7 +8,7 @@ set -euo pipefail
 # The package that has a program, on Debian and Ubuntu.
 declare -A package=([postgres]=postgresql [redis-server]=redis-server [wrk]=wrk
   [python3-venv]=python3-venv [john]=john [prometheus]=prometheus [promtool]=prometheus
-  [haproxy]=haproxy [chromium]=chromium [chromedriver]=chromium-driver)
+  [haproxy]=haproxy [pgbouncer]=pgbouncer [chromium]=chromium [chromedriver]=chromium-driver)
 
 has() {
   # Debian keeps what makes virtual environments away from python3.
@@ -23,7 +23,7 @@ has() {
     command -v google-chrome >/dev/null && return 0
   fi
   # Where Debian puts it is not on everybody's path.
-  case $1 in john | haproxy) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
+  case $1 in john | haproxy | pgbouncer) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
   [ "$1" = postgres ] || return 1
   # Debian keeps the server's programs away from the path; PG_BIN names another place.
   for folder in "${PG_BIN:-/nowhere}" /usr/lib/postgresql/*/bin; do
