@@ -238,7 +238,7 @@ mod tests {
         let test = TestDatabase::new(backend).await;
         fill(&test).await;
         let records = Records::new(test.database.clone());
-        let margin = Duration::from_secs(20_001 * 86_400);
+        let margin = Duration::from_hours(20_001 * 24);
         let purged = records.purge(now(), margin, BATCH).await;
         assert_eq!(purged.expect("asked"), 0);
     }
