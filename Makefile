@@ -124,7 +124,7 @@ $(OPENAPI_NODE)/installed: tests/openapi/clients/package-lock.json $(GENERATORS_
 	touch $@
 
 servers:
-	@scripts/install.sh postgres redis-server
+	@scripts/install.sh postgres redis-server pgbouncer
 
 load-programs:
 	@scripts/install.sh wrk

@@ -14,6 +14,7 @@ reason() {
   case $1 in
     postgres) echo "the tests start servers of their own, on free ports" ;;
     redis-server) echo "the same" ;;
+    pgbouncer) echo "a pooler before PostgreSQL, as many have one" ;;
     haproxy) echo "the proxy of docker-compose.yml, run as a process" ;;
     prometheus | promtool) echo "checks the rules and alerts, on figures of the running service" ;;
     chromium | chromedriver) echo "signs up through the page /docs, as a person does" ;;
@@ -49,7 +50,7 @@ has() {
     command -v google-chrome >/dev/null && return 0
   fi
   # Where Debian puts it is not on everybody's path.
-  case $1 in john | haproxy) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
+  case $1 in john | haproxy | pgbouncer) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
   [ "$1" = postgres ] || return 1
   # Debian keeps the server's programs away from the path; PG_BIN names another place.
   for folder in "${PG_BIN:-/nowhere}" /usr/lib/postgresql/*/bin; do

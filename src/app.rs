@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Backend, Settings};
+use secrecy::ExposeSecret;
+
+use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::hashing::Pool;
 use crate::http::server::{Listener, Listening};
 use crate::lifecycle::Lifecycle;
@@ -71,8 +73,15 @@ impl Service {
                 "BCRYPT_COST is low: a stolen hash would be cheap to guess"
             );
         }
-        let database = open_database(&settings, &metrics).await?;
         let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
+        if settings.idempotency.secret.is_none()
+            && settings.database.url.backend == Backend::Postgres
+        {
+            // Before anything is asked of the server: one mistake at a time is no help.
+            return Err(StartError(SecretError::Missing.to_string()));
+        }
+        warn_of_risks(&settings);
+        let database = open_database(&settings, &metrics).await?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         if hasher.one_hash() > settings.http.request_timeout / 2 {
@@ -256,6 +265,29 @@ async fn shut_down(main: Listening, operations: Option<Listening>, platform: &Pl
         tracing::warn!("the database did not take its leave in time");
     }
     tracing::info!("stopped");
+}
+
+/// Says what is allowed, and better left.
+fn warn_of_risks(settings: &Settings) {
+    let redis = settings.redis.as_ref().map(RedisUrl::expose);
+    if redis.is_some_and(is_in_clear) {
+        tracing::warn!(
+            "Redis is on another host, by redis://: its password may travel in clear; use rediss://"
+        );
+    }
+    let collector = settings.traces.endpoint.as_ref();
+    if collector.is_some_and(|endpoint| is_in_clear(endpoint.expose_secret())) {
+        tracing::warn!(
+            "traces go to another host, by http://: who makes requests can be read on the way; use \
+             https://"
+        );
+    }
+    if settings.idempotency.ttl < settings.http.request_timeout {
+        tracing::warn!(
+            "IDEMPOTENCY_TTL_SECONDS is shorter than REQUEST_TIMEOUT_MS: a slow signup's key may be \
+             over before it is retried"
+        );
+    }
 }
 
 async fn open_database(settings: &Settings, metrics: &Metrics) -> Result<Database, StartError> {

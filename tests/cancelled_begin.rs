@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use signup_service::platform::database::WriteTransaction;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use throwaway_servers::postgres::Database;
@@ -34,7 +35,7 @@ enum Cut {
     Late,
 }
 
-async fn begin(pool: &PgPool) -> Result<WriteTransaction<Postgres>, sqlx::Error> {
+async fn begin(pool: &PgPool) -> Result<WriteTransaction<PoolConnection<Postgres>>, sqlx::Error> {
     WriteTransaction::begin(pool.acquire().await?).await
 }
 

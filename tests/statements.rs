@@ -40,6 +40,9 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ("COMMIT", "a word of the protocol, without names"),
     ("ROLLBACK", "a word of the protocol, without names"),
     ("SET", "a command of Redis"),
+    ("PRAGMA", "the word for its span"),
+    ("PRAGMA user_version = 1", "without names"),
+    ("PRAGMA application_id", "without names"),
     (
         "SET lock_timeout = '300s'",
         "PostgreSQL does not check it before it runs, and every migration runs it",

@@ -5,6 +5,7 @@
 
 mod reader;
 mod table;
+mod urls;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +13,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 pub use reader::{Mistakes, Sources};
 pub use table::{Setting, reference};
+pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -109,91 +111,6 @@ pub struct Database {
     pub migrate: bool,
     /// Whether a PostgreSQL that acknowledges commits before they are on disk is accepted.
     pub allow_async_commit: bool,
-}
-
-/// Where a database is. Its password never leaves by `Debug` or `Display`.
-#[derive(Clone)]
-pub struct DatabaseUrl {
-    url: SecretString,
-    /// Which backend it names.
-    pub backend: Backend,
-}
-
-/// The databases that the service runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// For production.
-    Postgres,
-    /// Embedded.
-    Sqlite,
-}
-
-impl DatabaseUrl {
-    /// Takes a URL of either backend.
-    ///
-    /// # Errors
-    /// What is wrong, without the URL: it can have a password.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let backend = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Backend::Postgres
-        } else if let Some(path) = url.strip_prefix("sqlite://") {
-            if path.is_empty()
-                || path.starts_with('?')
-                || path.contains(":memory:")
-                || path.contains("mode=memory")
-            {
-                return Err("must name a file: sqlite://data/signup.db".to_owned());
-            }
-            Backend::Sqlite
-        } else {
-            return Err("must begin with postgres:// or sqlite://".to_owned());
-        };
-        Ok(Self {
-            url: SecretString::from(url),
-            backend,
-        })
-    }
-
-    /// The URL, for the driver.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.url.expose_secret()
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DatabaseUrl({:?}, ..)", self.backend)
-    }
-}
-
-/// Where a Redis is. Its password never leaves by `Debug`.
-#[derive(Clone)]
-pub struct RedisUrl(SecretString);
-
-impl RedisUrl {
-    /// Takes a URL with TLS or without.
-    ///
-    /// # Errors
-    /// What is wrong, without the URL: it can have a password.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err("must begin with redis:// or rediss://".to_owned());
-        }
-        Ok(Self(SecretString::from(url)))
-    }
-
-    /// The URL, for the driver.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisUrl(..)")
-    }
 }
 
 /// Settings of password hashing.

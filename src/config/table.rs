@@ -159,7 +159,8 @@ pub const SETTINGS: &[Setting] = &[
         "DATABASE_URL",
         "database.url",
         "sqlite://data/signup.db",
-        "`postgres://…` or `sqlite://…`. The folder of a SQLite file is made.",
+        "`postgres://…` or `sqlite://…`. The folder of a SQLite file is made. Parameters that the service does not \
+         know are refused. PgBouncer must be in session mode.",
     )),
     secret(worded(
         "DATABASE_READ_URL",
@@ -172,7 +173,8 @@ pub const SETTINGS: &[Setting] = &[
         "DATABASE_MAX_CONNECTIONS",
         "database.max_connections",
         "10",
-        "The most connections of each pool. There are two, one for commands and one for queries.",
+        "The most connections of each pool. There are two, one for commands and one for queries, each over all threads. \
+         Queries are fastest with two for each of `HTTP_WORKERS`.",
     ),
     worded(
         "DATABASE_MIGRATE",
@@ -249,7 +251,8 @@ pub const SETTINGS: &[Setting] = &[
         "IDEMPOTENCY_TTL_SECONDS",
         "idempotency.ttl_seconds",
         "86400",
-        "How long the answer to a key is kept.",
+        "How long the answer to a key is kept, from the answer on. At least `REQUEST_TIMEOUT_MS`, or a retry may \
+         come too late.",
     ),
     fixed(
         "RATE_LIMIT_SIGNUP",

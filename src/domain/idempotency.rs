@@ -1,8 +1,7 @@
 //! What makes a request that is sent again the same request, and what was answered to it.
 
 use std::fmt;
-
-use chrono::{DateTime, Utc};
+use std::time::Duration;
 
 /// The keyed hash of an idempotency key and what it is used on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,8 +28,9 @@ pub struct Claim {
     /// One for each secret that is in use, in the order of their key hashes: whoever claims takes
     /// them all, in that order.
     pub identities: Vec<Identity>,
-    /// From when on the key may be used anew.
-    pub expires_at: DateTime<Utc>,
+    /// How long the key is taken once it is answered: counted from the write, as a request may take
+    /// longer than a short life.
+    pub life: Duration,
 }
 
 /// What was answered: the status, the headers that are kept, and the body.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sysinfo::{Disks, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
+use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
 use tokio::sync::Mutex;
 
 /// Samples the machine. One sample at a time: a disk that hangs holds up one thread, not more.
@@ -111,19 +111,13 @@ fn memory_percent(system: &System) -> f64 {
     container.unwrap_or(machine)
 }
 
+/// Of the file system that the folder is on, whatever its kind: as `df` reckons it, so without what
+/// only root may use.
 fn disk_percent(folder: &Path) -> Option<f64> {
-    let folder = folder.canonicalize().ok()?;
-    let disks = Disks::new_with_refreshed_list().ok()?;
-    disks
-        .iter()
-        .filter(|disk| disk.total_space() > 0 && folder.starts_with(disk.mount_point()))
-        .max_by_key(|disk| disk.mount_point().as_os_str().len())
-        .map(|disk| {
-            percent(
-                disk.total_space().saturating_sub(disk.available_space()),
-                disk.total_space(),
-            )
-        })
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    let usable = used.saturating_add(disk.f_bavail);
+    (usable > 0).then(|| percent(used, usable))
 }
 
 fn percent(part: u64, whole: u64) -> f64 {

@@ -640,3 +640,55 @@ async fn postgresql_wants_a_secret() {
         "{output:?}"
     );
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_key_that_is_worn_out_is_refused_without_a_write(
+    #[values(Sqlite, Postgres)] setup: Setup,
+) {
+    let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
+    let first = service.send(&["k"], &somebody("ada@example.org")).await;
+    assert_eq!(first.status(), 201);
+    let other = somebody("eve@example.org");
+    let mut refusals = 0;
+    while service.send(&["k"], &other).await.status() == 422 {
+        refusals += 1;
+    }
+    assert_eq!(refusals, 10);
+    // Whatever would write now waits in vain.
+    let _lock = match setup {
+        Sqlite => lock_out(&service.services[0], Backend::Sqlite).await,
+        _ => {
+            use sqlx::{Connection, Executor};
+            let connection = sqlx::PgConnection::connect(&service.database().url()).await;
+            let mut connection = connection.expect("connects");
+            let lock = "BEGIN; LOCK TABLE idempotency_records IN SHARE MODE";
+            connection.execute(lock).await.expect("locked");
+            Box::new(connection)
+        }
+    };
+    for _ in 0..20 {
+        let refused = service.send(&["k"], &other).await;
+        problem(refused, 429, "idempotency-key-exhausted").await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_lives_from_its_response_and_not_from_its_request(
+    #[values(Sqlite, Postgres)] setup: Setup,
+) {
+    // One hash takes longer than a key lives.
+    let settings = [
+        ("IDEMPOTENCY_TTL_SECONDS", "1"),
+        ("BCRYPT_COST", "15"),
+        ("REQUEST_TIMEOUT_MS", "120000"),
+    ];
+    let service = Instances::start(setup, &settings).await;
+    let body = somebody("ada@example.org");
+    let begun = std::time::Instant::now();
+    let first = whole(service.send(&["k"], &body).await).await;
+    assert_eq!(first.status, 201);
+    assert!(begun.elapsed().as_secs() >= 1, "the hash was too fast");
+    assert_eq!(whole(service.send(&["k"], &body).await).await, first);
+}

@@ -15,5 +15,7 @@ mod model;
 mod operations;
 mod read;
 mod redis;
+mod sharing;
 mod signup;
+mod store_state;
 mod traces;

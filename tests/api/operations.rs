@@ -72,7 +72,7 @@ async fn a_migration_taken_back_is_noticed(#[values(Sqlite, Postgres)] backend: 
     assert_eq!(body["checks"]["migrations"]["pending"], 1);
     let up = run(&["migrate"], &[("DATABASE_URL", &url)]);
     assert!(up.status.success(), "{up:?}");
-    assert_eq!(service.get("/ready").await.status(), 200);
+    service.wait_for_ready(200).await;
 }
 
 #[tokio::test]
@@ -140,6 +140,7 @@ async fn a_replica_is_read_from_and_checked() {
         .execute("DROP TABLE users_read")
         .await
         .expect("dropped");
+    service.wait_for_ready(503).await;
     let body = not_ready(&service, "database").await;
     assert_eq!(
         body["checks"]["database"]["detail"],

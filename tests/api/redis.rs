@@ -486,3 +486,33 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
     let keys = server.command(&["KEYS", "signup:idempotency:*"]);
     assert!(!keys.is_empty());
 }
+
+#[tokio::test]
+async fn a_forged_lease_delays_no_key_that_was_answered() {
+    let redis = redis::server().database();
+    let url = redis.url();
+    let settings = [("REDIS_URL", url.as_str())];
+    let service = Service::start_with(Backend::Postgres, &settings).await;
+    let body = somebody("ada@example.org");
+    let send = async || {
+        let request = service.signup(&body).header("Idempotency-Key", "k");
+        request.send().await.expect("an answer")
+    };
+    let first = whole(send().await).await;
+    assert_eq!(first.status, 201);
+    // It says that the key is running for some seconds yet.
+    let forge = "local now = redis.call('TIME') \
+                 local value = 'L' .. struct.pack('>I8', (now[1] + 8) * 1000000) .. 'nobody' \
+                 local names = redis.call('KEYS', 'signup:idempotency:*') \
+                 for _, name in ipairs(names) do redis.call('SET', name, value) end \
+                 return #names";
+    while redis.command(&["EVAL", forge, "0"]) != "1" {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let again = send().await;
+    assert!(is_replay(&again));
+    assert_eq!(whole(again).await, first);
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_millis(1500), "it waited {waited:?}");
+}

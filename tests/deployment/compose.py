@@ -325,11 +325,11 @@ def no_secret_is_committed() -> Mistakes:
 def grants_are_those_of_the_documents() -> Mistakes:
     """SECURITY.md says what the users of the service may do."""
 
-    def grants(text: str) -> list[str]:
-        return re.findall(r"GRANT [^;]+;", text)
-
-    if grants(read("deploy/postgres/grants.sql")) != grants(read("SECURITY.md")):
-        yield "deploy/postgres/grants.sql does not grant what SECURITY.md says"
+    # What the statements need, and that no hash can be read, is tried by tests/api/store_state.rs.
+    if "(deploy/postgres/grants.sql)" not in read("SECURITY.md"):
+        yield "SECURITY.md does not lead to deploy/postgres/grants.sql"
+    if re.search(r"(SELECT|INSERT|UPDATE)\b(?! \()", re.sub(r"(?m)^--.*|^SELECT 'CREATE.*|^WHERE.*", "", read("deploy/postgres/grants.sql"))):
+        yield "deploy/postgres/grants.sql grants whole tables"
     documented = re.search(r"ACL SETUSER signup on >\S+ (.*)", read("SECURITY.md"))
     with tempfile.TemporaryDirectory() as name:
         made = re.search(r"user signup on >\S+ (.*)", make_secrets(Path(name, "s"))["redis_users"])

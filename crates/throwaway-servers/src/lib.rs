@@ -3,6 +3,7 @@
 //! Each listens on a free port of the loopback device, in a folder of its own. A watchdog outside
 //! the process stops it and removes the folder when the process ends, however it ends.
 
+pub mod pgbouncer;
 pub mod postgres;
 mod process;
 pub mod redis;

@@ -67,7 +67,7 @@ impl Server {
 
     fn start_on_a_free_port() -> io::Result<Self> {
         let bin = find_programs().ok_or_else(|| io::Error::other(MISSING))?;
-        let owner = owner()?;
+        let owner = account()?;
         let folder = tempfile::Builder::new()
             .prefix("throwaway-postgres-")
             .tempdir()?
@@ -296,7 +296,12 @@ fn find_programs() -> Option<PathBuf> {
     })
 }
 
-fn owner() -> io::Result<Option<Owner>> {
+/// The user and group that servers run as which refuse root; `None` where this is not root.
+pub(crate) fn owner() -> io::Result<Option<(u32, u32)>> {
+    Ok(account()?.map(|owner| (owner.uid, owner.gid)))
+}
+
+fn account() -> io::Result<Option<Owner>> {
     use std::os::unix::fs::MetadataExt;
     let own_uid = std::fs::metadata("/proc/self").map_or(1, |metadata| metadata.uid());
     if own_uid != 0 {

@@ -45,6 +45,9 @@ const MAX_MISMATCHES: u32 = 10;
 /// How long to wait between two rounds of removing what has expired.
 const PURGE_EVERY: Duration = Duration::from_secs(30);
 
+/// How long a record is kept beyond its end, at most: the clocks of two instances may differ.
+const PURGE_MARGIN: Duration = Duration::from_mins(1);
+
 /// Records that are removed in one transaction.
 const PURGE_BATCH: u32 = 500;
 
@@ -98,7 +101,7 @@ impl First {
     pub fn answered(self, answer: &Answer) {
         self.metrics.idempotency(IdempotencyResult::First);
         if let Some(lease) = self.lease {
-            lease.answer(answer, self.claim.expires_at);
+            lease.answer(answer, self.claim.life);
         }
     }
 }
@@ -123,7 +126,7 @@ impl Idempotency {
         let claim = Claim {
             current: self.secrets.current(scope, &key, fields),
             identities: self.secrets.identities(scope, &key, fields),
-            expires_at: self.clock.now() + self.ttl,
+            life: self.ttl,
         };
         let end = Instant::now() + WAIT;
         let deadline = context::with_current(|context| context.map(|context| context.deadline));
@@ -153,10 +156,17 @@ impl Idempotency {
         deadline: Instant,
     ) -> Result<Begun, Problem> {
         let counted = self.metrics.key_begins();
-        let seen = match &self.shared {
-            Some(shared) => shared.look(&claim, end, deadline).await,
+        let mut seen = match &self.shared {
+            Some(shared) => shared.look(&claim, deadline).await,
             None => Seen::Nothing,
         };
+        if let (Seen::Running, Some(shared)) = (&seen, &self.shared) {
+            // It may have been answered all the same: a lease can be left behind, or forged.
+            if let Some(record) = self.find(&claim).await? {
+                return Ok(Begun::Replay(self.settle(&claim, record).await?));
+            }
+            seen = shared.wait(&claim, end, deadline).await;
+        }
         let is_running = matches!(seen, Seen::Running);
         let lease = match seen {
             Seen::Answered(answer) => {
@@ -199,10 +209,11 @@ impl Idempotency {
             identity.key == record.key && identity.fingerprint == record.fingerprint
         });
         let mut mismatches = record.mismatches;
-        if !is_same {
+        // A key that is worn out stays so: nothing is written for it any more.
+        if !is_same && mismatches <= MAX_MISMATCHES {
             let (records, identities) = (self.records.clone(), claim.identities.clone());
             mismatches = self
-                .run(async move { records.count_mismatch(&identities).await })
+                .run(async move { records.count_mismatch(&identities, MAX_MISMATCHES).await })
                 .await?;
             if let Some(shared) = &self.shared {
                 shared.withdraw(claim).await;
@@ -252,10 +263,9 @@ impl Idempotency {
     async fn purge(&self) {
         while !self.lifecycle.is_stopping() {
             let now = self.clock.now();
-            match self.records.purge(now, PURGE_BATCH).await {
-                // Another instance is at it, and will say so.
-                Ok(None) => return,
-                Ok(Some(purged)) => {
+            let margin = PURGE_MARGIN.min(self.ttl);
+            match self.records.purge(now, margin, PURGE_BATCH).await {
+                Ok(purged) => {
                     self.metrics.records_purged(purged);
                     if purged < u64::from(PURGE_BATCH) {
                         self.metrics.purge_completed(now);

@@ -84,6 +84,8 @@ impl Secrets {
             .map(|secret| identity(secret, scope, key, fields))
             .collect();
         identities.sort_by_key(|identity| identity.key);
+        // One value in both places is one secret: a second claim of it would lose to the first.
+        identities.dedup_by_key(|identity| identity.key);
         identities
     }
 }
@@ -200,6 +202,14 @@ mod tests {
             both == swapped.identities("s", &key("k"), &[]),
             "one order for all"
         );
+    }
+
+    #[test]
+    fn one_value_in_both_places_is_one_secret() {
+        let both = Secrets::new(SecretString::from("s"), Some(SecretString::from("s")));
+        let one = Secrets::new(SecretString::from("s"), None);
+        let identities = both.identities("s", &key("k"), &[]);
+        assert!(identities == one.identities("s", &key("k"), &[]));
     }
 
     #[test]

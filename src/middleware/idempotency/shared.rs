@@ -70,24 +70,28 @@ pub struct Lease {
 }
 
 impl Shared {
-    /// Asks for a claim's key, and leases it until the deadline if nobody has. While another
-    /// instance runs it, it asks again and again until the end.
-    pub async fn look(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
-        let identity = claim.current;
+    /// Asks for a claim's key, and leases it until the deadline if nobody has.
+    pub async fn look(&self, claim: &Claim, deadline: Instant) -> Seen {
+        let (shared, identity) = (self.clone(), claim.current);
+        let life = deadline.saturating_duration_since(Instant::now());
+        let question = async move { shared.lease(identity, life).await };
+        // The lease comes to be within the task: given back even if nobody waits any more.
+        let seen = self.lifecycle.spawn(question).await;
+        seen.unwrap_or(Seen::Nothing)
+    }
+
+    /// Asks for a key that another instance runs, again and again until it is not, or until the end.
+    pub async fn wait(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
         let mut pause = POLL;
-        loop {
-            let shared = self.clone();
-            let life = deadline.saturating_duration_since(Instant::now());
-            let question = async move { shared.lease(identity, life).await };
-            // The lease comes to be within the task: given back even if nobody waits any more.
-            let seen = self.lifecycle.spawn(question).await;
-            let seen = seen.unwrap_or(Seen::Nothing);
-            if !matches!(seen, Seen::Running) || Instant::now() + pause >= end {
-                return seen;
-            }
+        while Instant::now() + pause < end {
             tokio::time::sleep(pause).await;
             pause = MAX_POLL.min(pause * 2);
+            let seen = self.look(claim, deadline).await;
+            if !matches!(seen, Seen::Running) {
+                return seen;
+            }
         }
+        Seen::Running
     }
 
     async fn lease(self, identity: Identity, life: Duration) -> Seen {
@@ -145,10 +149,9 @@ impl Shared {
 
 impl Lease {
     /// Gives the answer in place of the lease to all instances, without waiting for it.
-    pub fn answer(self, answer: &Answer, expires_at: DateTime<Utc>) {
-        let now = self.shared.clock.now();
-        let until = expires_at.min(now + ANSWER_LIFE);
-        let life = (until - now).to_std().unwrap_or_default();
+    pub fn answer(self, answer: &Answer, life: Duration) {
+        let life = life.min(ANSWER_LIFE);
+        let until = self.shared.clock.now() + life;
         let Some(sealed) = sealed::seal(&self.identity, answer, until) else {
             return;
         };

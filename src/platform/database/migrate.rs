@@ -183,16 +183,14 @@ pub async fn down(
 /// # Errors
 /// When the database can't be asked.
 pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
-    let (backend, applied): (_, Result<Vec<i64>, _>) = match database {
+    let (backend, applied): (_, Result<Vec<(i64,)>, _>) = match database {
         Database::Postgres { write, .. } => {
-            let mut connection = write.acquire().await?;
-            let asked = sqlx::query_scalar(APPLIED_ON_POSTGRES).fetch_all(&mut *connection);
-            let asked = statement(System::Postgres, "SELECT", MIGRATIONS, asked);
+            let asked = write.fetch_all(MIGRATIONS, || sqlx::query_as(APPLIED_ON_POSTGRES));
             (Backend::Postgres, asked.await)
         }
         Database::Sqlite { read, .. } => {
             let mut connection = read.acquire().await?;
-            let asked = sqlx::query_scalar(APPLIED_ON_SQLITE).fetch_all(&mut *connection);
+            let asked = sqlx::query_as(APPLIED_ON_SQLITE).fetch_all(&mut *connection);
             let asked = statement(System::Sqlite, "SELECT", MIGRATIONS, asked);
             (Backend::Sqlite, asked.await)
         }
@@ -204,7 +202,7 @@ pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
     };
     Ok(known_versions(backend)
         .into_iter()
-        .filter(|version| !applied.contains(version))
+        .filter(|version| !applied.contains(&(*version,)))
         .collect())
 }
 

@@ -1,6 +1,7 @@
 //! The pools: one for commands, one for queries, on either backend.
 
 pub mod migrate;
+mod pg_pool;
 mod pool;
 mod postgres;
 pub mod records;
@@ -14,7 +15,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Postgres, Sqlite};
+use sqlx::Sqlite;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
@@ -23,6 +24,7 @@ use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::Kind;
 
+pub use pg_pool::{PgLease, PgPool};
 pub use pool::{Connections, wants_retry};
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
@@ -37,13 +39,17 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Commands that may wait for SQLite's one writer.
 const SQLITE_WRITERS_WAITING: usize = 64;
 
+/// Of these, those that cost their caller nothing. The other places are for what was paid for, as by
+/// a password that was hashed.
+const SQLITE_UNPAID_WAITING: usize = 32;
+
 /// The database that was chosen by `DATABASE_URL`.
 #[derive(Clone)]
 pub enum Database {
     /// For production.
     Postgres {
         /// For commands. Its connections live on the runtime that outlives the HTTP server.
-        write: Connections<Postgres>,
+        write: PgPool,
         /// For queries; on the replica where there is one.
         read: PgReads,
     },
@@ -61,27 +67,58 @@ pub enum Database {
 pub struct SqliteWriter {
     pool: Connections<Sqlite>,
     waiting: Arc<Semaphore>,
+    unpaid: Arc<Semaphore>,
+    files: Arc<sqlite::Files>,
+}
+
+/// A place in the line before SQLite's writer.
+pub struct Place<'a> {
+    _place: SemaphorePermit<'a>,
+    _unpaid: Option<SemaphorePermit<'a>>,
 }
 
 impl SqliteWriter {
-    fn new(pool: Connections<Sqlite>) -> Self {
+    fn new(pool: Connections<Sqlite>, files: sqlite::Files) -> Self {
         Self {
             pool,
             waiting: Arc::new(Semaphore::new(SQLITE_WRITERS_WAITING)),
+            unpaid: Arc::new(Semaphore::new(SQLITE_UNPAID_WAITING)),
+            files: Arc::new(files),
         }
     }
 
-    /// Takes a place in the line. Keep the permit for as long as the pool is used.
+    /// Takes a place in the line. Keep it for as long as the pool is used.
     ///
     /// # Errors
     /// When the line is full.
-    pub fn enter(&self) -> Result<(SemaphorePermit<'_>, &Connections<Sqlite>), StoreError> {
-        let permit = self
-            .waiting
-            .try_acquire()
-            .map_err(|_| StoreError::unavailable("the line for SQLite's writer is full"))?;
-        Ok((permit, &self.pool))
+    pub fn enter(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
+        self.enter_as(None)
     }
+
+    /// The same for work that cost its caller nothing: half of the line is closed to it.
+    ///
+    /// # Errors
+    /// When its half of the line is full.
+    pub fn enter_unpaid(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
+        let unpaid = self.unpaid.try_acquire().map_err(|_| line_is_full())?;
+        self.enter_as(Some(unpaid))
+    }
+
+    fn enter_as<'a>(
+        &'a self,
+        unpaid: Option<SemaphorePermit<'a>>,
+    ) -> Result<(Place<'a>, &'a Connections<Sqlite>), StoreError> {
+        let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
+        let place = Place {
+            _place: place,
+            _unpaid: unpaid,
+        };
+        Ok((place, &self.pool))
+    }
+}
+
+fn line_is_full() -> StoreError {
+    StoreError::unavailable("the line for SQLite's writer is full")
 }
 
 /// The database can't be used. The text is for the terminal and has no secret.
@@ -104,7 +141,7 @@ impl Database {
     /// Notes how many connections there are.
     pub fn measure(&self, metrics: &Metrics) {
         let (write, read) = match self {
-            Self::Postgres { write, read } => (write.size(), read.size()),
+            Self::Postgres { write, read } => (write.size(), read.size(write)),
             Self::Sqlite { write, read } => (write.pool.size(), read.size()),
         };
         metrics.pool_size(DatabasePool::Write, write);
@@ -120,6 +157,7 @@ impl Database {
             Self::Sqlite { write, read } => {
                 read.close().await;
                 write.pool.close().await;
+                write.files.close().await;
             }
         }
     }
@@ -226,19 +264,44 @@ impl Kind for sqlx::Error {
 
 /// Whether a database's error code speaks of its state, not of the statement.
 ///
-/// PostgreSQL (appendix A of its manual): 08 connection, 25006 read-only, 40 rolled back,
-/// 53 resources, 55P03 lock not available, 57 operator intervention. SQLite's primary codes
-/// (sqlite.org/rescode.html): 5 busy, 6 locked, 8 read-only, 10 I/O, 13 full, 14 can't open.
+/// PostgreSQL (appendix A of its manual): 08 connection, 25006 read-only, 25P03 and 25P04 a
+/// transaction that took too long, 28 and 3D the role or the database is not let in (any more),
+/// 40 rolled back, 53 resources, 55000, 55006 and 55P03 not available now, 57 operator
+/// intervention, 58 the system. What is void although it was prepared again is one of these, too.
+/// SQLite's primary codes (sqlite.org/rescode.html): 5 busy, 6 locked, 7 no memory, 8 read-only,
+/// 9 interrupted, 10 I/O, 13 full, 14 can't open, 15 locking protocol, 17 schema changed.
 fn is_temporary(code: &str) -> bool {
     if code.len() == 5 {
-        return ["08", "40", "53", "57"]
+        return ["08", "28", "3D", "40", "53", "57", "58"]
             .iter()
             .any(|class| code.starts_with(class))
-            || code == "25006"
-            || code == "55P03";
+            || [
+                "0A000", "25006", "25P03", "25P04", "26000", "42P05", "55000", "55006", "55P03",
+            ]
+            .contains(&code);
     }
     code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+        .is_ok_and(|code| matches!(code & 0xff, 5..=10 | 13..=15 | 17))
+}
+
+/// Whether PostgreSQL says that what was prepared on this connection is void: the result has
+/// another type (0A000), the statement is not there (26000), or there twice (42P05), or what its
+/// plan refers to is gone (XX000).
+fn is_stale_plan(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return false;
+    };
+    // Two of the codes have other meanings, too, and their texts are in the server's language. What
+    // is wrongly taken for a stale plan is only tried once more.
+    let code = error.code().unwrap_or_default();
+    ["0A000", "26000", "42P05", "XX000"].contains(&code.as_ref())
+}
+
+/// Whether PostgreSQL has no connection to spare: for anybody, for the role, or for the database.
+fn is_out_of_connections(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().is_some_and(|code| code == "53300"))
 }
 
 #[cfg(test)]
@@ -248,15 +311,33 @@ mod tests {
     #[test]
     fn codes_of_state_are_told_from_codes_of_statements() {
         for code in [
-            "08006", "25006", "40001", "40P01", "53300", "57P01", "55P03",
+            "08006", "25006", "25P03", "26000", "28000", "28P01", "3D000", "40001", "40P01",
+            "53100", "53300", "55000", "55P03", "57P01", "58030",
         ] {
             assert!(is_temporary(code), "{code}");
         }
-        for code in ["5", "517", "8", "1032", "10", "13", "14"] {
+        for code in [
+            "5", "262", "517", "7", "8", "1032", "10", "13", "14", "15", "17",
+        ] {
             assert!(is_temporary(code), "{code}");
         }
-        for code in ["23505", "42P01", "22001", "1", "19", "2067"] {
+        for code in ["23505", "42P01", "22001", "XX001", "1", "11", "19", "2067"] {
             assert!(!is_temporary(code), "{code}");
         }
+    }
+
+    #[tokio::test]
+    async fn half_of_the_line_is_kept_for_what_was_paid_for() {
+        let test = testing::TestDatabase::new(Backend::Sqlite).await;
+        let Database::Sqlite { write, .. } = &test.database else {
+            unreachable!("just made");
+        };
+        let unpaid: Vec<_> = std::iter::from_fn(|| write.enter_unpaid().ok()).collect();
+        assert_eq!(unpaid.len(), SQLITE_UNPAID_WAITING);
+        let paid: Vec<_> = std::iter::from_fn(|| write.enter().ok()).collect();
+        assert_eq!(paid.len(), SQLITE_WRITERS_WAITING - SQLITE_UNPAID_WAITING);
+        drop(unpaid);
+        let more: Vec<_> = std::iter::from_fn(|| write.enter().ok()).collect();
+        assert_eq!(more.len(), SQLITE_UNPAID_WAITING, "all of it, if need be");
     }
 }

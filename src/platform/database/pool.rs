@@ -4,14 +4,14 @@ use prometheus::Histogram;
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
 
+use super::is_stale_plan;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
 use crate::platform::telemetry::spans::within_fallibly;
 
-/// Connections of one kind, for commands or for queries. A copy is the same pool.
+/// Connections to SQLite of one kind, for commands or for queries. A copy is the same pool.
 pub struct Connections<DB: Database> {
     pool: Pool<DB>,
     waits: Histogram,
-    metrics: Metrics,
 }
 
 impl<DB: Database> Clone for Connections<DB> {
@@ -19,7 +19,6 @@ impl<DB: Database> Clone for Connections<DB> {
         Self {
             pool: self.pool.clone(),
             waits: self.waits.clone(),
-            metrics: self.metrics.clone(),
         }
     }
 }
@@ -29,7 +28,6 @@ impl<DB: Database> Connections<DB> {
         Self {
             pool,
             waits: metrics.pool_waits(kind),
-            metrics: metrics.clone(),
         }
     }
 
@@ -42,11 +40,6 @@ impl<DB: Database> Connections<DB> {
         let _waiting = self.waits.start_timer();
         // Boxed: it is large, and within every other future.
         within_fallibly("connection", Box::pin(self.pool.acquire())).await
-    }
-
-    /// Counts a transaction that is run again.
-    pub fn retried(&self, reason: Retry) {
-        self.metrics.transaction_retried(reason);
     }
 
     pub(super) fn size(&self) -> PoolSize {
@@ -65,12 +58,13 @@ impl<DB: Database> Connections<DB> {
     }
 }
 
-/// Why PostgreSQL asks to run a transaction again (appendix A of its manual).
+/// Why a transaction on PostgreSQL is worth another try (appendix A of its manual).
 #[must_use]
 pub fn wants_retry(error: &sqlx::Error) -> Option<Retry> {
     match error.as_database_error()?.code()?.as_ref() {
         "40001" => Some(Retry::Serialization),
         "40P01" => Some(Retry::Deadlock),
+        _ if is_stale_plan(error) => Some(Retry::StalePlan),
         _ => None,
     }
 }

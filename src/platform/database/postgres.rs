@@ -1,30 +1,45 @@
 //! PostgreSQL: options, start-up checks, readiness.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::query::QueryAs;
+use sqlx::{Connection, FromRow, Postgres};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::transaction::ping_if_idle;
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Connections, Database, Unusable, in_words};
+use super::pg_pool::{Make, Neighbours, PgPool, SessionLimits};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Database, Unusable, in_words};
 use crate::config::{DatabaseUrl, Settings};
+use crate::domain::UserView;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::problem::error_chain;
-use crate::platform::telemetry::spans::{System, statement};
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST: i32 = 15;
 
-pub(super) const SERVER_FACTS: &str = "SELECT current_setting('server_version_num')::int, \
-     current_setting('synchronous_commit')";
+/// The one encoding that holds every name.
+const ENCODING: &str = "UTF8";
 
-pub(super) const IS_READ_ONLY: &str =
-    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+pub(super) const SERVER_FACTS: &str = "SELECT current_setting('server_version_num')::int, \
+     current_setting('synchronous_commit'), current_setting('server_encoding'), \
+     current_setting('client_encoding')";
+
+pub(super) const STATE: &str = "SELECT pg_is_in_recovery() \
+     OR current_setting('transaction_read_only')::boolean, current_setting('server_encoding')";
+
+/// In a session, and not at its start: a pooler such as `PgBouncer` takes no `options` there.
+pub(super) const LIMIT_SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
+     set_config('lock_timeout', $2, false), \
+     set_config('idle_in_transaction_session_timeout', $3, false)";
+
+pub(super) const MARK_SESSION: &str = "SELECT set_config('signup.session', $1, false)";
+
+pub(super) const SESSION_MARK: &str = "SELECT current_setting('signup.session', true)";
 
 /// The driver's options for a URL.
 ///
@@ -32,9 +47,30 @@ pub(super) const IS_READ_ONLY: &str =
 /// When the URL can't be read; the text has no secret.
 pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, Unusable> {
     PgConnectOptions::from_str(url.expose())
-        .map(|options| options.application_name("signup-service"))
+        .map(|options| {
+            let options = options.extra_float_digits(None);
+            if url.names_application() {
+                options
+            } else {
+                options.application_name("signup-service")
+            }
+        })
         // The driver's text may repeat the URL.
         .map_err(|_| Unusable("DATABASE_URL is not a valid postgres:// URL".to_owned()))
+}
+
+/// Whether what is sent to the server can be read on the way.
+pub(super) fn is_in_clear(options: &PgConnectOptions) -> bool {
+    let encrypts = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull
+    );
+    let host = options.get_host();
+    let is_here = options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+    !encrypts && !is_here
 }
 
 /// Where the server is, without user or password.
@@ -56,10 +92,7 @@ pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, Unu
     let place = describe(options);
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Unusable(format!(
-            "cannot reach {place}: {}",
-            error_chain(&error)
-        ))),
+        Ok(Err(error)) => Err(Unusable(why_refused(options, &error))),
         Err(_) => Err(Unusable(format!(
             "cannot reach {place}: no answer within {} s",
             CONNECT_TIMEOUT.as_secs()
@@ -67,143 +100,310 @@ pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, Unu
     }
 }
 
-/// Time limits nest: a lock wait ends before its statement, a statement before its request.
-fn with_time_limits(options: PgConnectOptions, request: Duration) -> PgConnectOptions {
-    let statement = request.as_millis() * 8 / 10;
-    let lock = request.as_millis() / 2;
-    options.options([
-        ("statement_timeout", statement.to_string()),
-        ("lock_timeout", lock.to_string()),
-        (
-            "idle_in_transaction_session_timeout",
-            request.as_millis().to_string(),
+/// Why a server did not take a connection, with the command that mends it where there is one.
+fn why_refused(options: &PgConnectOptions, error: &sqlx::Error) -> String {
+    let place = describe(options);
+    let user = options.get_username();
+    let sqlx::Error::Database(refusal) = error else {
+        return format!("cannot reach {place}: {}", error_chain(error));
+    };
+    let code = refusal.code().unwrap_or_default();
+    let database = options.get_database().unwrap_or(user);
+    match code.as_ref() {
+        // Where a role must not say whether it is there, a missing one is a wrong password.
+        "28P01" => format!(
+            "{place} refuses the password of the role {user}; if there is no such role, make it: \
+             createuser --pwprompt {user}"
         ),
-    ])
+        "28000" => format!(
+            "{place} does not let the role {user} in: there is no such role (createuser \
+             --pwprompt {user}), it may not log in, or pg_hba.conf has no line for it"
+        ),
+        "3D000" => {
+            format!("{place}: no such database; make it: createdb --owner={user} {database}")
+        }
+        "42501" => format!(
+            "{place} does not let the role {user} connect: GRANT CONNECT ON DATABASE {database} \
+             TO {user}"
+        ),
+        "53300" => format!("{place} has no connection to spare (53300)"),
+        "57P03" => format!("{place} is starting up or going down (57P03)"),
+        "08P01" => format!(
+            "{place} refuses how the session begins (08P01); is it a pooler that wants \
+             ignore_startup_parameters?"
+        ),
+        _ => format!("{place} refuses the connection ({code})"),
+    }
+}
+
+/// Opens a connection and limits its session.
+///
+/// # Errors
+/// The driver's.
+pub(super) async fn connect_limited(
+    options: PgConnectOptions,
+    limits: Option<SessionLimits>,
+) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(&options).await?;
+    if let Some(limits) = limits {
+        sqlx::query(LIMIT_SESSION)
+            .bind(limits.statement)
+            .bind(limits.lock)
+            .bind(limits.idle_in_transaction)
+            .execute(&mut connection)
+            .await?;
+    }
+    Ok(connection)
+}
+
+/// Time limits nest: a lock wait ends before its statement, a statement before its request.
+fn session_limits(request: Duration) -> SessionLimits {
+    let request = request.as_millis();
+    SessionLimits {
+        statement: (request * 8 / 10).to_string(),
+        lock: (request / 2).to_string(),
+        idle_in_transaction: request.to_string(),
+    }
 }
 
 pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Database, Unusable> {
     let database = &settings.database;
     let request = settings.http.request_timeout;
     let write = options(&database.url)?;
-    let mut connection = connect_one(&write).await?;
-    check_server(&mut connection, database.allow_async_commit)
-        .await
-        .map_err(|reason| Unusable(format!("{} {reason}", describe(&write))))?;
-    let _ = connection.close().await;
-
-    let read = options(database.read_url.as_ref().unwrap_or(&database.url))?;
-    if database.read_url.is_some() {
-        let _ = connect_one(&read).await?.close().await;
+    first_contact(&write, Some(database.allow_async_commit)).await?;
+    let replica = database.read_url.as_ref().map(options).transpose()?;
+    if let Some(replica) = &replica {
+        first_contact(replica, None).await?;
     }
-    let pool = PgPoolOptions::new()
-        .acquire_timeout(ACQUIRE_TIMEOUT.min(request / 2))
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| Box::pin(ping_if_idle(connection, meta.idle_for)));
+    for options in [Some(&write), replica.as_ref()].into_iter().flatten() {
+        if is_in_clear(options) {
+            tracing::warn!(
+                "PostgreSQL is on another host and sslmode does not ask for encryption: passwords \
+                 and addresses may travel in clear; add sslmode=verify-full to its URL"
+            );
+        }
+    }
+
+    let make = |options: &PgConnectOptions, most: u32, kind, home| Make {
+        options: options.clone(),
+        limits: Some(session_limits(request)),
+        most: usize::try_from(most).unwrap_or(usize::MAX),
+        kept: match kind {
+            DatabasePool::Write => usize::try_from(most / 2).unwrap_or(usize::MAX),
+            DatabasePool::Read => 0,
+        },
+        patience: ACQUIRE_TIMEOUT.min(request / 2),
+        kind,
+        home,
+    };
+    let most = database.max_connections;
+    let home = || Some(Handle::current());
+    let neighbours = Neighbours::new();
+    let writes = PgPool::new(
+        make(&write, most, DatabasePool::Write, home()),
+        &neighbours,
+        metrics,
+    );
     let threads = u32::try_from(settings.http.workers).unwrap_or(u32::MAX);
-    let writes = pool
-        .clone()
-        .max_connections(database.max_connections)
-        .connect_lazy_with(with_time_limits(write, request));
+    // With one connection for a thread, a slow query would hold up all the others of it.
+    let threads_have_their_own = most / 2 >= threads;
+    let read = replica.as_ref().unwrap_or(&write);
+    let near = if replica.is_some() {
+        Neighbours::new()
+    } else {
+        neighbours
+    };
+    let shared = if replica.is_some() || !threads_have_their_own {
+        let make = make(read, most, DatabasePool::Read, home());
+        PgPool::new(make, &near, metrics)
+    } else {
+        writes.clone()
+    };
+    let when_tight = if replica.is_some() {
+        shared.clone()
+    } else {
+        writes.clone()
+    };
+    let of_threads = if threads_have_their_own {
+        (0..threads)
+            .map(|thread| most / threads + u32::from(thread < most % threads))
+            .map(|share| make(read, share, DatabasePool::Read, None))
+            .collect()
+    } else {
+        Vec::new()
+    };
     Ok(Database::Postgres {
-        write: Connections::new(writes, DatabasePool::Write, metrics),
+        write: writes,
         read: PgReads(Arc::new(Reads {
-            settings: pool.max_connections(database.max_connections.div_ceil(threads)),
-            options: with_time_limits(read, request),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            shared,
+            when_tight,
+            near,
             metrics: metrics.clone(),
-            pools: RwLock::default(),
+            threads: RwLock::new(Threads {
+                pools: HashMap::new(),
+                shares: of_threads,
+                closed: false,
+            }),
         })),
     })
 }
 
-/// The connections for queries: a pool for each of the server's threads.
+/// The connections for queries: a pool for each of the server's threads, as long as the server has
+/// connections for all of them.
 ///
 /// A connection belongs to the runtime of the thread that opened it, and each thread ends by
 /// itself when the service stops. So a thread's requests use its own connections: they are there
-/// as long as it is, and no query waits for two threads to wake each other.
+/// as long as it is, and no query waits for two threads to wake each other. Where there are too
+/// few connections for that, threads share some that live on the process's own runtime.
 #[derive(Clone)]
 pub struct PgReads(Arc<Reads>);
 
 struct Reads {
-    settings: PgPoolOptions,
-    options: PgConnectOptions,
+    most: usize,
+    /// Where no thread has connections of its own.
+    shared: PgPool,
+    /// While the server has none to spare: that of the commands, where it is the same server.
+    when_tight: PgPool,
+    near: Arc<Neighbours>,
     metrics: Metrics,
-    pools: RwLock<Pools>,
+    threads: RwLock<Threads>,
 }
 
-#[derive(Default)]
-struct Pools {
-    by_thread: HashMap<ThreadId, Connections<Postgres>>,
+struct Threads {
+    pools: HashMap<ThreadId, PgPool>,
+    /// Of the threads that have none yet.
+    shares: Vec<Make>,
     closed: bool,
 }
 
 impl PgReads {
-    /// Waits for a connection of this thread.
+    /// Has the rows of a query; see [`PgPool::fetch_all`].
     ///
     /// # Errors
-    /// When there is none in time.
-    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.here().acquire().await
+    /// The driver's.
+    pub async fn fetch_all<'q, T>(
+        &self,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.here().fetch_all(collection, query).await
     }
 
-    /// The pool of this thread.
-    fn here(&self) -> Connections<Postgres> {
+    /// The pool for this thread.
+    fn here(&self) -> PgPool {
+        if self.0.near.is_tight() {
+            return self.0.when_tight.clone();
+        }
         let thread = std::thread::current().id();
-        let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.by_thread.get(&thread) {
+        let threads = self
+            .0
+            .threads
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = threads.pools.get(&thread) {
             return pool.clone();
         }
-        drop(pools);
-        let settings = self.0.settings.clone();
-        let pool = settings.connect_lazy_with(self.0.options.clone());
-        let pool = Connections::new(pool, DatabasePool::Read, &self.0.metrics);
-        let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
-        if pools.closed {
-            // To begin to close is enough: the pool gives no connection any more.
-            let closing = pool.clone();
-            drop(closing.close());
+        let has_share = !threads.shares.is_empty();
+        drop(threads);
+        let is_of_the_server = Handle::try_current()
+            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread);
+        if !has_share || !is_of_the_server {
+            return self.0.shared.clone();
         }
-        pools.by_thread.insert(thread, pool.clone());
+        let mut threads = self
+            .0
+            .threads
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(share) = threads.shares.pop() else {
+            return self.0.shared.clone();
+        };
+        let pool = PgPool::new(share, &self.0.near, &self.0.metrics);
+        if threads.closed {
+            pool.shut();
+        }
+        threads.pools.insert(thread, pool.clone());
         pool
     }
 
-    /// Over all threads that have asked.
-    pub(super) fn size(&self) -> PoolSize {
-        let pools = self.0.pools.read().unwrap_or_else(PoisonError::into_inner);
-        let sizes = pools.by_thread.values().map(Connections::size);
-        sizes.fold(PoolSize::default(), |all, one| PoolSize {
+    /// Over all threads.
+    pub(super) fn size(&self, write: &PgPool) -> PoolSize {
+        let threads = self
+            .0
+            .threads
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let shared = (!self.0.shared.is(write)).then(|| self.0.shared.size());
+        let sizes = threads.pools.values().map(PgPool::size).chain(shared);
+        let none = PoolSize {
+            most: self.0.most,
+            ..PoolSize::default()
+        };
+        sizes.fold(none, |all, one| PoolSize {
             idle: all.idle + one.idle,
             in_use: all.in_use + one.in_use,
-            most: all.most + one.most,
+            most: all.most,
         })
     }
 
     pub(super) async fn close(&self) {
-        let pools: Vec<Connections<Postgres>> = {
-            let mut pools = self.0.pools.write().unwrap_or_else(PoisonError::into_inner);
-            pools.closed = true;
-            pools.by_thread.values().cloned().collect()
+        let pools: Vec<PgPool> = {
+            let mut threads = self
+                .0
+                .threads
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            threads.closed = true;
+            threads.pools.values().cloned().collect()
         };
-        for pool in pools {
+        for pool in &pools {
             pool.close().await;
         }
+        self.0.shared.close().await;
     }
+}
+
+/// Opens a connection to each server once, and checks that it is fit. `allow_async_commit` is of
+/// no concern where nothing is written.
+async fn first_contact(
+    options: &PgConnectOptions,
+    allow_async_commit: Option<bool>,
+) -> Result<(), Unusable> {
+    let mut connection = connect_one(options).await?;
+    let checked = check_server(&mut connection, allow_async_commit).await;
+    let unfit = match checked {
+        Ok(()) => check_session(&mut connection, options).await,
+        Err(reason) => Err(reason),
+    };
+    let _ = connection.close().await;
+    unfit.map_err(|reason| Unusable(format!("{} {reason}", describe(options))))
 }
 
 async fn check_server(
     connection: &mut PgConnection,
-    allow_async_commit: bool,
+    allow_async_commit: Option<bool>,
 ) -> Result<(), String> {
-    let (version, synchronous_commit): (i32, String) = sqlx::query_as(SERVER_FACTS)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| format!("does not answer: {}", error_chain(&error)))?;
+    let facts: Result<(i32, String, String, String), _> =
+        sqlx::query_as(SERVER_FACTS).fetch_one(connection).await;
+    let (version, synchronous_commit, encoding, client_encoding) =
+        facts.map_err(|error| format!("does not answer: {}", in_words(&error)))?;
     if version / 10_000 < OLDEST {
         return Err(format!(
             "is version {}; {OLDEST} or newer is needed",
             version / 10_000
         ));
     }
-    if synchronous_commit == "off" && !allow_async_commit {
+    if encoding != ENCODING || client_encoding != ENCODING {
+        return Err(format!(
+            "is encoded as {encoding} (session: {client_encoding}), which cannot hold every name; \
+             make one with createdb --encoding=UTF8 --template=template0"
+        ));
+    }
+    if synchronous_commit == "off" && allow_async_commit == Some(false) {
         return Err(
             "has synchronous_commit=off and would lose acknowledged signups in a crash; set it \
              to on, or DATABASE_ALLOW_ASYNC_COMMIT=true to accept that"
@@ -213,26 +413,53 @@ async fn check_server(
     Ok(())
 }
 
-pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
-
-pub(super) async fn check_readable(reads: &PgReads) -> Result<(), sqlx::Error> {
-    let mut connection = reads.acquire().await?;
-    let asked = sqlx::query(IS_READABLE).execute(&mut *connection);
-    statement(System::Postgres, "SELECT", "users_read", asked).await?;
+/// Finds a pooler that gives a session to another client after each transaction: the mark of one
+/// session then shows in another. Prepared statements and time limits belong to a session.
+async fn check_session(
+    connection: &mut PgConnection,
+    options: &PgConnectOptions,
+) -> Result<(), String> {
+    let mark = std::process::id().to_string();
+    // Unnamed statements: named ones would get in each other's way before the mark is seen.
+    let marked = sqlx::query(MARK_SESSION).bind(&mark).persistent(false);
+    let marked = marked.execute(connection).await;
+    marked.map_err(|error| format!("does not answer: {}", in_words(&error)))?;
+    // It may be that the server has no second connection to spare.
+    let Ok(mut other) = connect_one(options).await else {
+        return Ok(());
+    };
+    let found = sqlx::query_scalar(SESSION_MARK).persistent(false);
+    let found: Result<Option<String>, _> = found.fetch_one(&mut other).await;
+    let _ = other.close().await;
+    if found.is_ok_and(|found| found == Some(mark)) {
+        return Err(
+            "is behind a pooler that shares sessions between clients (PgBouncer's transaction \
+             mode); use its session mode, or connect to the server itself"
+                .to_owned(),
+        );
+    }
     Ok(())
 }
 
-pub(super) async fn check_writable(pool: &Connections<Postgres>) -> Result<(), String> {
-    let asked = async {
-        let mut connection = pool.acquire().await?;
-        let asked = sqlx::query_scalar::<_, bool>(IS_READ_ONLY).fetch_one(&mut *connection);
-        statement(System::Postgres, "SELECT", "", asked).await
-    };
-    match asked.await {
-        Ok(false) => Ok(()),
-        Ok(true) => Err("read-only".to_owned()),
+pub(super) const IS_READABLE: &str = "SELECT id, name, email, email_canonical, display_name, \
+     created_at FROM users_read WHERE id IS NULL";
+
+pub(super) async fn check_readable(reads: &PgReads) -> Result<(), sqlx::Error> {
+    reads
+        .fetch_all::<UserView>("users_read", || sqlx::query_as(IS_READABLE))
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
+    let asked: Result<Vec<(bool, String)>, _> = pool.fetch_all("", || sqlx::query_as(STATE)).await;
+    match asked.as_deref() {
+        Ok([(false, encoding)]) if encoding == ENCODING => Ok(()),
+        Ok([(false, _)]) => Err("not encoded as UTF8".to_owned()),
+        Ok([(true, _)]) => Err("read-only".to_owned()),
+        Ok(_) => Err("no answer".to_owned()),
         Err(error) => {
-            tracing::warn!(reason = in_words(&error), "database check failed");
+            tracing::warn!(reason = in_words(error), "database check failed");
             Err("no answer".to_owned())
         }
     }

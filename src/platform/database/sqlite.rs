@@ -1,13 +1,17 @@
 //! SQLite: options, the data folder, readiness.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Executor, Sqlite};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
+use tokio::sync::Mutex;
 
 use super::{
     ACQUIRE_TIMEOUT, Connections, Database, SqliteWriter, Unusable, WriteTransaction, in_words,
@@ -17,8 +21,8 @@ use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::{System, statement};
 
-/// Changes no row, and yet asks for the right to.
-const WRITE_NOTHING: &str = "UPDATE users SET id = id WHERE id = x''";
+/// Writes a page of the file, and nothing that anybody reads.
+const WRITE_A_PAGE: &str = "PRAGMA user_version = 1";
 
 /// The driver's options for a URL.
 ///
@@ -91,20 +95,83 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Da
         .connect_with(options.clone())
         .await
         .map_err(cannot_open)?;
+    let options = options.create_if_missing(false).read_only(true);
+    let files = Files::open(&options).await.map_err(cannot_open)?;
     let read = SqlitePoolOptions::new()
         .max_connections(settings.database.max_connections)
         .acquire_timeout(acquire_timeout)
         .test_before_acquire(false)
-        .connect_with(options.create_if_missing(false).read_only(true))
+        .connect_with(options)
         .await
         .map_err(cannot_open)?;
     Ok(Database::Sqlite {
-        write: SqliteWriter::new(Connections::new(write, DatabasePool::Write, metrics)),
+        write: SqliteWriter::new(Connections::new(write, DatabasePool::Write, metrics), files),
         read: Connections::new(read, DatabasePool::Read, metrics),
     })
 }
 
-pub(super) const IS_READABLE: &str = "SELECT count(*) FROM users_read WHERE id IS NULL";
+/// The files of the database, as they were at the start. Removed or replaced, they would be written
+/// to by nobody's name, and lost.
+pub struct Files {
+    files: Vec<(PathBuf, Identity)>,
+    /// The last connection to close removes the log. This one stays open, so that it is one file for
+    /// as long as the service runs.
+    anchor: Mutex<Option<SqliteConnection>>,
+}
+
+/// A file, whatever it is called: its device and its number there.
+type Identity = (u64, u64);
+
+fn identity(file: &Path) -> std::io::Result<Identity> {
+    let metadata = std::fs::metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+impl Files {
+    async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let mut anchor = SqliteConnection::connect_with(options).await?;
+        // The log is opened by the first that reads.
+        anchor.execute(APPLICATION_ID).await?;
+        let file = options.get_filename().as_os_str();
+        let files = ["", "-wal", "-shm"].into_iter().filter_map(|suffix| {
+            let mut path = file.to_owned();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            let found = identity(&path).ok()?;
+            Some((path, found))
+        });
+        Ok(Self {
+            files: files.collect(),
+            anchor: Mutex::new(Some(anchor)),
+        })
+    }
+
+    /// Whether they are what they were.
+    ///
+    /// # Errors
+    /// What is wrong with them, without their names.
+    pub fn check(&self) -> Result<(), &'static str> {
+        for (path, known) in &self.files {
+            match identity(path) {
+                Ok(found) if found == *known => {}
+                Ok(_) => return Err("its files were replaced; restart the service"),
+                Err(_) => return Err("its files were removed; restart the service"),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) {
+        if let Some(anchor) = self.anchor.lock().await.take() {
+            let _ = anchor.close().await;
+        }
+    }
+}
+
+const APPLICATION_ID: &str = "PRAGMA application_id";
+
+pub(super) const IS_READABLE: &str = "SELECT id, name, email, email_canonical, display_name, \
+     created_at FROM users_read WHERE id IS NULL";
 
 pub(super) async fn check_readable(pool: &Connections<Sqlite>) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
@@ -114,15 +181,19 @@ pub(super) async fn check_readable(pool: &Connections<Sqlite>) -> Result<(), sql
 }
 
 pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> {
-    let Ok((_place, pool)) = writer.enter() else {
+    let files = Arc::clone(&writer.files);
+    // A file system that hangs holds up a thread that serves nobody.
+    let checked = tokio::task::spawn_blocking(move || files.check()).await;
+    checked.map_err(|_| "the check broke")??;
+    let Ok((_place, pool)) = writer.enter_unpaid() else {
         return Err("too many writers are waiting".to_owned());
     };
     let attempt = async {
         let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
-        // Taking the write lock is not enough: on a read-only file only a write fails.
-        let asked = transaction.connection().execute(WRITE_NOTHING);
-        statement(System::Sqlite, "UPDATE", "users", asked).await?;
-        transaction.rollback().await
+        // Taking the write lock is not enough: only what is written shows that there is room.
+        let asked = transaction.connection().execute(WRITE_A_PAGE);
+        statement(System::Sqlite, "PRAGMA", "", asked).await?;
+        transaction.commit().await
     };
     attempt.await.map_err(|error: sqlx::Error| {
         tracing::warn!(reason = in_words(&error), "database check failed");

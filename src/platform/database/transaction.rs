@@ -1,7 +1,10 @@
 //! A write transaction that can't leave its connection half-way.
 
+use std::ops::DerefMut;
+use std::time::Duration;
+
 use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Executor, Postgres, Sqlite};
+use sqlx::{Executor, Postgres, Sqlite};
 
 use crate::platform::telemetry::spans::{System, statement};
 
@@ -25,6 +28,30 @@ impl WriteBackend for Sqlite {
     const SYSTEM: System = System::Sqlite;
 }
 
+/// A connection that a pool wants back.
+pub trait Pooled: DerefMut<Target = <Self::Backend as sqlx::Database>::Connection> + Send {
+    /// What it leads to.
+    type Backend: WriteBackend;
+
+    /// Gives it back, with nothing under way on it.
+    fn give_back(self);
+
+    /// Closes it.
+    fn discard(self);
+}
+
+impl<DB: WriteBackend> Pooled for PoolConnection<DB> {
+    type Backend = DB;
+
+    fn give_back(self) {
+        drop(self);
+    }
+
+    fn discard(self) {
+        drop(self.detach());
+    }
+}
+
 /// A transaction whose connection goes back to the pool only after a COMMIT or ROLLBACK that the
 /// database has confirmed. Dropped in any other state, by an error or a cancelled future, the
 /// connection is closed, and the database rolls back.
@@ -33,27 +60,27 @@ impl WriteBackend for Sqlite {
 /// returns the connection inside an open transaction, and the next write on it is acknowledged
 /// and lost (<https://github.com/launchbadge/sqlx/issues/4385>). `tests/cancelled_begin.rs`
 /// shows both.
-pub struct WriteTransaction<DB: WriteBackend> {
-    connection: Option<PoolConnection<DB>>,
+pub struct WriteTransaction<C: Pooled> {
+    connection: Option<C>,
 }
 
-impl<DB: WriteBackend> WriteTransaction<DB>
+impl<C: Pooled> WriteTransaction<C>
 where
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c mut C::Target: Executor<'c, Database = C::Backend>,
 {
     /// Begins on a connection of a pool.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn begin(connection: PoolConnection<DB>) -> Result<Self, sqlx::Error> {
+    pub async fn begin(connection: C) -> Result<Self, sqlx::Error> {
         let mut transaction = Self {
             connection: Some(connection),
         };
         statement(
-            DB::SYSTEM,
+            C::Backend::SYSTEM,
             "BEGIN",
             "",
-            transaction.connection().execute(DB::BEGIN),
+            transaction.connection().execute(C::Backend::BEGIN),
         )
         .await?;
         Ok(transaction)
@@ -63,7 +90,7 @@ where
     ///
     /// # Panics
     /// Never: the connection is there until the transaction ends, and ending consumes it.
-    pub fn connection(&mut self) -> &mut DB::Connection {
+    pub fn connection(&mut self) -> &mut C::Target {
         self.connection.as_mut().expect("there until the end")
     }
 
@@ -84,30 +111,23 @@ where
     }
 
     async fn end(mut self, how: &'static str) -> Result<(), sqlx::Error> {
-        statement(DB::SYSTEM, how, "", self.connection().execute(how)).await?;
+        statement(C::Backend::SYSTEM, how, "", self.connection().execute(how)).await?;
         // Confirmed: from here on the connection is clean and may go back.
-        drop(self.connection.take());
+        if let Some(connection) = self.connection.take() {
+            connection.give_back();
+        }
         Ok(())
     }
 }
 
-impl<DB: WriteBackend> Drop for WriteTransaction<DB> {
+impl<C: Pooled> Drop for WriteTransaction<C> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            drop(connection.detach());
+            connection.discard();
         }
     }
 }
 
-/// Pings a pooled connection that has been idle, so that one that the server has closed is
-/// replaced and does not cost a request its answer.
-pub async fn ping_if_idle<C: Connection>(
-    connection: &mut C,
-    idle_for: std::time::Duration,
-) -> Result<bool, sqlx::Error> {
-    const TRUSTED: std::time::Duration = std::time::Duration::from_secs(1);
-    if idle_for < TRUSTED {
-        return Ok(true);
-    }
-    Ok(connection.ping().await.is_ok())
-}
+/// How long an idle connection is taken to be open without a look. One that the server has closed
+/// meanwhile must not cost a request its response.
+pub const TRUSTED: Duration = Duration::from_secs(1);

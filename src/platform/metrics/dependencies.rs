@@ -43,15 +43,18 @@ pub enum Retry {
     Deadlock,
     /// It could not be put in an order with another.
     Serialization,
+    /// What was prepared for it is void: the schema has changed.
+    StalePlan,
 }
 
 impl Retry {
-    const ALL: [Self; 2] = [Self::Deadlock, Self::Serialization];
+    const ALL: [Self; 3] = [Self::Deadlock, Self::Serialization, Self::StalePlan];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Deadlock => "deadlock",
             Self::Serialization => "serialization",
+            Self::StalePlan => "stale_plan",
         }
     }
 }

@@ -96,12 +96,14 @@ pub fn start(log: &Log, traces: &TraceSettings, metrics: &Metrics) -> Result<Tel
 /// What the server's own crates say is for their developers, unless somebody asks for it: the
 /// one announces its threads, the other calls it an error when a client sends no HTTP.
 fn filter(wanted: &str) -> String {
-    [("actix_server", "warn"), ("actix_http", "off")]
+    let wanted = [("actix_server", "warn"), ("actix_http", "off")]
         .iter()
         .filter(|(target, _)| !wanted.contains(target))
         .fold(wanted.to_owned(), |filter, (target, level)| {
             format!("{target}={level},{filter}")
-        })
+        });
+    // Whoever asks: it prints the lines of a password file that it can't read.
+    format!("{wanted},sqlx_postgres::options::pgpass=off")
 }
 
 /// Standard output without the line buffering of [`std::io::stdout`]: the sink writes whole

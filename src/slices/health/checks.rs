@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::lifecycle::Lifecycle;
@@ -17,6 +18,9 @@ use crate::slice::Platform;
 /// How long one check may take. They run side by side.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a report counts.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Memory and disk above this many percent make the service not ready.
 const FULL_PERCENT: f64 = 95.0;
 
@@ -26,7 +30,13 @@ pub struct Checks {
     redis: Option<Redis>,
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
+    metrics: Metrics,
+    /// The last report. Locked while one is made.
+    last: Arc<Mutex<Last>>,
 }
+
+/// A report and when it was made; none at first.
+type Last = Option<(Instant, Arc<Report>)>;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -105,8 +115,12 @@ impl Report {
         self.needed().iter().all(|(_, check)| check.holds())
     }
 
+    fn is_stopping(&self) -> bool {
+        self.running.status == Status::Failed
+    }
+
     /// Notes how the checks went.
-    pub fn measure(&self, metrics: &Metrics) {
+    fn measure(&self, metrics: &Metrics) {
         let redis = self.redis.iter().map(|check| ("redis", check));
         for (name, check) in self.needed().into_iter().chain(redis) {
             metrics.readiness_check(name, check.holds());
@@ -158,11 +172,37 @@ impl Checks {
             redis: platform.redis.clone(),
             machine: Arc::clone(&platform.machine),
             lifecycle: platform.lifecycle.clone(),
+            metrics: platform.metrics.clone(),
+            last: Arc::default(),
+        }
+    }
+
+    /// What the checks came to, at most a second ago. One round of them is under way at a time,
+    /// whoever asks, and whether or not somebody still waits for it: so asking costs nothing.
+    pub async fn report(self: &Arc<Self>) -> Arc<Report> {
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        if let Some((at, report)) = last.as_ref()
+            && at.elapsed() < FRESH
+            && self.lifecycle.is_stopping() == report.is_stopping()
+        {
+            return Arc::clone(report);
+        }
+        let checks = Arc::clone(self);
+        // On this thread, whose connections the check of the queries uses.
+        let round = tokio::task::spawn_local(async move {
+            let report = Arc::new(checks.run().await);
+            report.measure(&checks.metrics);
+            *last = Some((Instant::now(), Arc::clone(&report)));
+            report
+        });
+        match round.await {
+            Ok(report) => report,
+            Err(_) => Arc::new(self.broken()),
         }
     }
 
     /// Runs every check.
-    pub async fn run(&self) -> Report {
+    async fn run(&self) -> Report {
         let running = if self.lifecycle.is_stopping() {
             Check::failed("the service is going down")
         } else {
@@ -178,6 +218,20 @@ impl Checks {
             cpu,
             memory,
             disk,
+        }
+    }
+
+    /// The report where the checks themselves came to nothing.
+    fn broken(&self) -> Report {
+        let broken = || Check::failed("the check broke");
+        Report {
+            running: broken(),
+            database: broken(),
+            migrations: broken(),
+            redis: self.redis.as_ref().map(of_redis),
+            cpu: broken(),
+            memory: broken(),
+            disk: broken(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! HTTP out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::HttpResponse;
@@ -10,15 +11,13 @@ use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::checks::{Check, Checks, Report, Status};
-use crate::platform::metrics::Metrics;
 use crate::platform::openapi::{OfEveryRequest, problems};
 use crate::platform::problem::{Problem, ProblemType};
 
 /// What the endpoints need.
 pub struct Endpoint {
     pub started: Instant,
-    pub checks: Checks,
-    pub metrics: Metrics,
+    pub checks: Arc<Checks>,
 }
 
 /// The process lives.
@@ -44,7 +43,8 @@ pub struct Ready {
     #[schema(example = "ready")]
     status: &'static str,
     /// What was checked.
-    checks: Report,
+    #[schema(value_type = Report)]
+    checks: Arc<Report>,
 }
 
 /// Liveness: the process only, no dependency.
@@ -109,15 +109,14 @@ pub async fn health(endpoint: Data<Endpoint>) -> HttpResponse {
     )
 )]
 pub async fn ready(endpoint: Data<Endpoint>) -> Result<HttpResponse, Problem> {
-    let report = endpoint.checks.run().await;
-    report.measure(&endpoint.metrics);
+    let report = endpoint.checks.report().await;
     if report.is_ready() {
         return Ok(HttpResponse::Ok().json(Ready {
             status: "ready",
             checks: report,
         }));
     }
-    let checks = serde_json::to_value(&report).map_err(|_| Problem::internal())?;
+    let checks = serde_json::to_value(report.as_ref()).map_err(|_| Problem::internal())?;
     Err(
         Problem::new(ProblemType::NotReady, "A check does not hold; see checks.")
             .with_checks(checks),

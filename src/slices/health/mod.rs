@@ -16,8 +16,7 @@ pub use endpoint::api;
 pub fn routes(platform: &Platform) -> Routes {
     let endpoint = web::Data::new(endpoint::Endpoint {
         started: platform.started,
-        checks: checks::Checks::new(platform),
-        metrics: platform.metrics.clone(),
+        checks: Arc::new(checks::Checks::new(platform)),
     });
     Arc::new(move |config| {
         config

@@ -7,6 +7,8 @@
 pub mod postgres;
 pub mod sqlite;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::Database;
@@ -73,45 +75,59 @@ impl Records {
         now: DateTime<Utc>,
     ) -> Result<Option<Record>, StoreError> {
         match &self.database {
-            Database::Postgres { write, .. } => {
-                Ok(postgres::find(&mut *write.acquire().await?, identities, now).await?)
-            }
+            Database::Postgres { write, .. } => Ok(postgres::find(write, identities, now).await?),
             Database::Sqlite { read, .. } => {
                 Ok(sqlite::find(&mut *read.acquire().await?, identities, now).await?)
             }
         }
     }
 
-    /// Notes that a key came with another request, and says how often that was.
+    /// Notes that a key came with another request, and says how often that was. Where it was more than
+    /// `most` times, nothing is written any more.
     ///
     /// # Errors
     /// When the store can't tell.
-    pub async fn count_mismatch(&self, identities: &[Identity]) -> Result<u32, StoreError> {
-        let mut most = 0;
+    pub async fn count_mismatch(
+        &self,
+        identities: &[Identity],
+        most: u32,
+    ) -> Result<u32, StoreError> {
+        let mut found = None;
         for Identity { key, .. } in identities {
             let count = match &self.database {
-                Database::Postgres { write, .. } => postgres::count_mismatch(write, *key).await?,
+                Database::Postgres { write, .. } => {
+                    postgres::count_mismatch(write, *key, most).await?
+                }
                 Database::Sqlite { write, .. } => {
-                    let (_place, pool) = write.enter()?;
-                    sqlite::count_mismatch(pool, *key).await?
+                    let (_place, pool) = write.enter_unpaid()?;
+                    sqlite::count_mismatch(pool, *key, most).await?
                 }
             };
-            most = most.max(count);
+            found = found.max(count);
         }
-        Ok(u32::try_from(most).unwrap_or(u32::MAX))
+        // None is left to count: another request has worn the key out meanwhile.
+        let worn_out = most.saturating_add(1);
+        Ok(found.map_or(worn_out, |count| u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
-    /// Removes up to so many records that have expired, and says how many; nothing where another
-    /// instance is at it.
+    /// Removes up to so many records that expired longer than the margin ago, and says how many. On
+    /// PostgreSQL the database's clock must say so, too.
     ///
     /// # Errors
     /// When the store can't tell.
-    pub async fn purge(&self, now: DateTime<Utc>, most: u32) -> Result<Option<u64>, StoreError> {
+    pub async fn purge(
+        &self,
+        now: DateTime<Utc>,
+        margin: Duration,
+        most: u32,
+    ) -> Result<u64, StoreError> {
         match &self.database {
-            Database::Postgres { write, .. } => Ok(postgres::purge(write, now, most).await?),
+            Database::Postgres { write, .. } => {
+                Ok(postgres::purge(write, now, margin, most).await?)
+            }
             Database::Sqlite { write, .. } => {
-                let (_place, pool) = write.enter()?;
-                Ok(sqlite::purge(pool, now, most).await?)
+                let (_place, pool) = write.enter_unpaid()?;
+                Ok(sqlite::purge(pool, now - margin, most).await?)
             }
         }
     }
@@ -129,6 +145,11 @@ mod tests {
 
     const EXPIRED: u64 = 100_000;
     const BATCH: u32 = 500;
+    const NO_MARGIN: Duration = Duration::ZERO;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
+    }
 
     /// Puts in expired records, and ten that are not.
     async fn fill(test: &TestDatabase) {
@@ -160,11 +181,10 @@ mod tests {
         let test = TestDatabase::new(backend).await;
         fill(&test).await;
         let records = Records::new(test.database.clone());
-        let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        let now = now();
         let mut purged = 0;
         loop {
-            let batch = records.purge(now, BATCH).await.expect("purged");
-            let batch = batch.expect("nobody else is at it");
+            let batch = records.purge(now, NO_MARGIN, BATCH).await.expect("purged");
             assert!(batch <= u64::from(BATCH));
             purged += batch;
             if batch < u64::from(BATCH) {
@@ -179,22 +199,83 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_instance_purges_at_a_time() {
+    async fn instances_that_purge_at_once_take_different_records() {
         let test = TestDatabase::new(Postgres).await;
         fill(&test).await;
         let Database::Postgres { write, .. } = &test.database else {
             unreachable!("just made");
         };
+        // Another instance is about to remove the first batch, and a stranger has a lock of his own.
         let mut other = WriteTransaction::begin(write.acquire().await.expect("a connection"))
             .await
             .expect("begins");
-        let lock = sqlx::query(postgres::TRY_PURGE_LOCK);
-        lock.execute(other.connection()).await.expect("locked");
+        sqlx::query(postgres::PURGE)
+            .bind(now())
+            .bind(0.0)
+            .bind(i64::from(BATCH))
+            .execute(other.connection())
+            .await
+            .expect("removed");
+        sqlx::query("SELECT pg_advisory_xact_lock(7163428501)")
+            .execute(other.connection())
+            .await
+            .expect("locked");
         let records = Records::new(test.database.clone());
-        let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
-        assert_eq!(records.purge(now, BATCH).await.expect("asked"), None);
-        other.rollback().await.expect("unlocked");
-        let purged = records.purge(now, BATCH).await.expect("purged");
-        assert_eq!(purged, Some(u64::from(BATCH)));
+        let purged = records.purge(now(), NO_MARGIN, BATCH).await;
+        assert_eq!(purged.expect("purged"), u64::from(BATCH));
+        other.commit().await.expect("committed");
+        let left = test
+            .sql("SELECT CAST(count(*) AS TEXT) FROM idempotency_records")
+            .await;
+        assert_eq!(left, [(EXPIRED + 10 - 2 * u64::from(BATCH)).to_string()]);
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_record_is_kept_for_a_margin_after_its_end(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = TestDatabase::new(backend).await;
+        fill(&test).await;
+        let records = Records::new(test.database.clone());
+        let margin = Duration::from_hours(20_001 * 24);
+        let purged = records.purge(now(), margin, BATCH).await;
+        assert_eq!(purged.expect("asked"), 0);
+    }
+
+    #[tokio::test]
+    async fn an_instance_whose_clock_is_fast_removes_nothing_that_lives() {
+        let test = TestDatabase::new(Postgres).await;
+        fill(&test).await;
+        let records = Records::new(test.database.clone());
+        let far = DateTime::UNIX_EPOCH + TimeDelta::days(100_000);
+        while records.purge(far, NO_MARGIN, 50_000).await.expect("purged") > 0 {}
+        let left = test
+            .sql("SELECT CAST(count(*) AS TEXT) FROM idempotency_records")
+            .await;
+        assert_eq!(left, ["10"]);
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_key_that_is_worn_out_is_not_written_to(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = TestDatabase::new(backend).await;
+        fill(&test).await;
+        let records = Records::new(test.database.clone());
+        let key = KeyHash(*b"00000000000000000000000000100001");
+        let identities = [Identity {
+            key,
+            fingerprint: Fingerprint([0; 32]),
+        }];
+        for count in [1, 2, 3, 4, 4, 4] {
+            let counted = records.count_mismatch(&identities, 3).await;
+            assert_eq!(counted.expect("counted"), count);
+        }
+        let most = test
+            .sql("SELECT CAST(max(mismatches) AS TEXT) FROM idempotency_records")
+            .await;
+        assert_eq!(most, ["4"]);
     }
 }

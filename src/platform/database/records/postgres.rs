@@ -1,9 +1,11 @@
 //! Records on PostgreSQL.
 
-use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Postgres};
+use std::time::Duration;
 
-use super::super::{Connections, WriteTransaction};
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::super::{PgPool, WriteTransaction, wants_retry};
 use super::{Found, merge, record};
 use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
 use crate::platform::telemetry::spans::{System, statement};
@@ -27,16 +29,17 @@ pub(crate) const FIND: &str = "SELECT fingerprint, CAST(status AS bigint), locat
      CAST(mismatches AS bigint) \
      FROM idempotency_records WHERE key_hash = $1 AND expires_at > $2";
 
+// A key that is worn out is not written to any more.
 pub(crate) const COUNT_MISMATCH: &str = "UPDATE idempotency_records \
-     SET mismatches = mismatches + 1 WHERE key_hash = $1 RETURNING CAST(mismatches AS bigint)";
+     SET mismatches = mismatches + 1 WHERE key_hash = $1 AND mismatches <= $2 \
+     RETURNING CAST(mismatches AS bigint)";
 
-// A record that is being claimed anew is left alone: it is locked, or fresh by then.
+// By the clock of the database, too, as those of the instances may differ. What is locked is left
+// alone: another instance removes it, or a signup claims it anew.
 pub(crate) const PURGE: &str = "DELETE FROM idempotency_records \
-     WHERE expires_at <= $1 AND key_hash IN \
-     (SELECT key_hash FROM idempotency_records WHERE expires_at <= $1 \
-     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
-
-pub(crate) const TRY_PURGE_LOCK: &str = "SELECT pg_try_advisory_xact_lock(7163428501)";
+     WHERE key_hash = ANY (ARRAY(SELECT key_hash FROM idempotency_records \
+     WHERE expires_at <= least($1, now()) - $2 * interval '1 second' \
+     ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED))";
 
 /// Takes every identity of a claim, with this answer; says whether nobody had one of them.
 ///
@@ -57,7 +60,7 @@ pub async fn claim(
             .bind(answer.content_type.as_str())
             .bind(answer.body.as_slice())
             .bind(now)
-            .bind(claim.expires_at)
+            .bind(now + claim.life)
             .execute(&mut *connection);
         let taken = statement(SYSTEM, "INSERT", "idempotency_records", claimed).await?;
         if taken.rows_affected() == 0 {
@@ -94,54 +97,63 @@ pub async fn answer(
 /// # Errors
 /// The driver's.
 pub async fn find(
-    connection: &mut PgConnection,
+    pool: &PgPool,
     identities: &[Identity],
     now: DateTime<Utc>,
 ) -> Result<Option<Record>, sqlx::Error> {
     let mut first = None;
     for identity in identities {
-        let looked = sqlx::query_as(FIND)
-            .bind(identity.key.0.as_slice())
-            .bind(now)
-            .fetch_optional(&mut *connection);
-        let found: Option<Found> =
-            statement(SYSTEM, "SELECT", "idempotency_records", looked).await?;
-        if let Some(found) = found {
+        let query = || {
+            sqlx::query_as(FIND)
+                .bind(identity.key.0.as_slice())
+                .bind(now)
+        };
+        let found: Vec<Found> = pool.fetch_all("idempotency_records", query).await?;
+        for found in found {
             merge(&mut first, record(identity.key, found)?);
         }
     }
     Ok(first)
 }
 
+/// Counts a mismatch, and says how many there are; `None` where there are more than `most` already,
+/// or there is no record.
 pub(super) async fn count_mismatch(
-    pool: &Connections<Postgres>,
+    pool: &PgPool,
     key: KeyHash,
-) -> Result<i64, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let count = sqlx::query_scalar(COUNT_MISMATCH).bind(key.0.as_slice());
-    let counted = count.fetch_optional(&mut *connection);
-    let count = statement(SYSTEM, "UPDATE", "idempotency_records", counted).await?;
-    Ok(count.unwrap_or(1))
+    most: u32,
+) -> Result<Option<i64>, sqlx::Error> {
+    let query = || {
+        sqlx::query_as(COUNT_MISMATCH)
+            .bind(key.0.as_slice())
+            .bind(i64::from(most))
+    };
+    let counts: Vec<(i64,)> = pool.update("idempotency_records", query).await?;
+    Ok(counts.first().map(|(count,)| *count))
 }
 
 pub(super) async fn purge(
-    pool: &Connections<Postgres>,
+    pool: &PgPool,
     now: DateTime<Utc>,
+    margin: Duration,
     most: u32,
-) -> Result<Option<u64>, sqlx::Error> {
-    let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
-    let alone: bool = sqlx::query_scalar(TRY_PURGE_LOCK)
-        .fetch_one(transaction.connection())
-        .await?;
-    if !alone {
-        transaction.rollback().await?;
-        return Ok(None);
+) -> Result<u64, sqlx::Error> {
+    let attempt = async || {
+        let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
+        let purged = sqlx::query(PURGE)
+            .bind(now)
+            .bind(margin.as_secs_f64())
+            .bind(i64::from(most))
+            .execute(transaction.connection())
+            .await?;
+        transaction.commit().await?;
+        Ok(purged.rows_affected())
+    };
+    match attempt().await {
+        Err(error) if wants_retry(&error).is_some() => {
+            pool.forget_plans();
+            attempt().await
+        }
+        result => result,
     }
-    let purged = sqlx::query(PURGE)
-        .bind(now)
-        .bind(i64::from(most))
-        .execute(transaction.connection())
-        .await?;
-    transaction.commit().await?;
-    Ok(Some(purged.rows_affected()))
 }

@@ -27,8 +27,10 @@ pub(crate) const FIND: &str = "SELECT fingerprint, CAST(status AS bigint), locat
      CAST(mismatches AS bigint) \
      FROM idempotency_records WHERE key_hash = ?1 AND expires_at > ?2";
 
+// A key that is worn out is not written to any more.
 pub(crate) const COUNT_MISMATCH: &str = "UPDATE idempotency_records \
-     SET mismatches = mismatches + 1 WHERE key_hash = ?1 RETURNING CAST(mismatches AS bigint)";
+     SET mismatches = mismatches + 1 WHERE key_hash = ?1 AND mismatches <= ?2 \
+     RETURNING CAST(mismatches AS bigint)";
 
 pub(crate) const PURGE: &str = "DELETE FROM idempotency_records \
      WHERE expires_at <= ?1 AND key_hash IN \
@@ -54,7 +56,7 @@ pub async fn claim(
             .bind(answer.content_type.as_str())
             .bind(answer.body.as_slice())
             .bind(now.timestamp_micros())
-            .bind(claim.expires_at.timestamp_micros())
+            .bind((now + claim.life).timestamp_micros())
             .execute(&mut *connection);
         let taken = statement(SYSTEM, "INSERT", "idempotency_records", claimed).await?;
         if taken.rows_affected() == 0 {
@@ -110,28 +112,32 @@ pub async fn find(
     Ok(first)
 }
 
+/// Counts a mismatch, and says how many there are; `None` where there are more than `most` already,
+/// or there is no record.
 pub(super) async fn count_mismatch(
     pool: &Connections<Sqlite>,
     key: KeyHash,
-) -> Result<i64, sqlx::Error> {
+    most: u32,
+) -> Result<Option<i64>, sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    let count = sqlx::query_scalar(COUNT_MISMATCH).bind(key.0.as_slice());
-    let counted = count.fetch_optional(&mut *connection);
-    let count = statement(SYSTEM, "UPDATE", "idempotency_records", counted).await?;
-    Ok(count.unwrap_or(1))
+    let counted = sqlx::query_scalar(COUNT_MISMATCH)
+        .bind(key.0.as_slice())
+        .bind(i64::from(most))
+        .fetch_optional(&mut *connection);
+    statement(SYSTEM, "UPDATE", "idempotency_records", counted).await
 }
 
 pub(super) async fn purge(
     pool: &Connections<Sqlite>,
-    now: DateTime<Utc>,
+    expired_by: DateTime<Utc>,
     most: u32,
-) -> Result<Option<u64>, sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
     let purged = sqlx::query(PURGE)
-        .bind(now.timestamp_micros())
+        .bind(expired_by.timestamp_micros())
         .bind(i64::from(most))
         .execute(transaction.connection())
         .await?;
     transaction.commit().await?;
-    Ok(Some(purged.rows_affected()))
+    Ok(purged.rows_affected())
 }

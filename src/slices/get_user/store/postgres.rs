@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use super::UserStore;
 use crate::domain::{StoreError, UserId, UserView};
 use crate::platform::database::PgReads;
-use crate::platform::telemetry::spans::{System, statement};
 
 pub(crate) const BY_ID: &str =
     "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = $1";
@@ -23,10 +22,7 @@ impl Store {
 #[async_trait]
 impl UserStore for Store {
     async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        let found = sqlx::query_as(BY_ID)
-            .bind(id.as_uuid())
-            .fetch_optional(&mut *connection);
-        Ok(statement(System::Postgres, "SELECT", "users_read", found).await?)
+        let query = || sqlx::query_as(BY_ID).bind(id.as_uuid());
+        Ok(self.reads.fetch_all("users_read", query).await?.pop())
     }
 }

@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use super::{Page, Position, UserDirectory};
 use crate::domain::{Email, StoreError, UserView};
 use crate::platform::database::PgReads;
-use crate::platform::telemetry::spans::{System, statement};
 
 pub(crate) const BY_EMAIL: &str = "SELECT id, name, email, display_name, created_at \
      FROM users_read WHERE email_canonical = $1";
@@ -30,25 +29,20 @@ impl Store {
 #[async_trait]
 impl UserDirectory for Store {
     async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        let found = sqlx::query_as(BY_EMAIL)
-            .bind(email.canonical())
-            .fetch_optional(&mut *connection);
-        Ok(statement(System::Postgres, "SELECT", "users_read", found).await?)
+        let query = || sqlx::query_as(BY_EMAIL).bind(email.canonical());
+        Ok(self.reads.fetch_all("users_read", query).await?.pop())
     }
 
     async fn page(&self, limit: u32, after: Option<Position>) -> Result<Page, StoreError> {
         let one_more = i64::from(limit) + 1;
-        let query = match after {
+        let query = || match after {
             None => sqlx::query_as(FIRST_PAGE).bind(one_more),
             Some(position) => sqlx::query_as(NEXT_PAGE)
                 .bind(one_more)
                 .bind(position.created_at)
                 .bind(position.id.as_uuid()),
         };
-        let mut connection = self.reads.acquire().await?;
-        let found = query.fetch_all(&mut *connection);
-        let users = statement(System::Postgres, "SELECT", "users_read", found).await?;
+        let users = self.reads.fetch_all("users_read", query).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }

@@ -1,5 +1,7 @@
 //! What every adapter of [`SignupStore`] must do, run on each backend.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -381,6 +383,8 @@ fn answer(status: u16, body: &str) -> Answer {
     }
 }
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// A recording under these keys, whose answers are told apart by `body`.
 fn recording(keys: &[u8], body: &str) -> Recording<Answers> {
     let identity = |key: &u8| Identity {
@@ -391,7 +395,7 @@ fn recording(keys: &[u8], body: &str) -> Recording<Answers> {
         claim: Claim {
             current: identity(&keys[0]),
             identities: keys.iter().map(identity).collect(),
-            expires_at: account(1, "ada@example.org").created_at + chrono::TimeDelta::days(1),
+            life: DAY,
         },
         answers: Answers {
             created: answer(201, body),
@@ -476,19 +480,19 @@ async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
         .await;
     assert_eq!(written.expect("written"), Written::Account);
 
-    let later = first.claim.expires_at;
+    let later = account(1, "ada@example.org").created_at + DAY;
     let found = records.find(&first.claim.identities, later).await;
     assert!(found.expect("answered").is_none());
     let mut again = account(2, "bob@example.org");
     again.created_at = later;
-    let mut second = recording(&[1], "second");
-    second.claim.expires_at = later + chrono::TimeDelta::days(1);
+    let second = recording(&[1], "second");
     let written = store.sign_up(&again, Some(&second)).await;
     assert_eq!(written.expect("written"), Written::Account);
 
-    assert_eq!(records.purge(later, 10).await.expect("purged"), Some(0));
-    let end = second.claim.expires_at;
-    assert_eq!(records.purge(end, 10).await.expect("purged"), Some(1));
+    let none = Duration::ZERO;
+    assert_eq!(records.purge(later, none, 10).await.expect("purged"), 0);
+    let end = later + DAY;
+    assert_eq!(records.purge(end, none, 10).await.expect("purged"), 1);
     assert_eq!(test.counts().await, [2, 2, 2]);
 }
 

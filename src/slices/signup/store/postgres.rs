@@ -1,14 +1,14 @@
 //! The port on PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::Postgres;
 use sqlx::types::Json;
 
 use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
 use crate::platform::crash;
 use crate::platform::database::records::postgres as records;
-use crate::platform::database::{Connections, WriteTransaction, records as shared, wants_retry};
+use crate::platform::database::{PgPool, WriteTransaction, records as shared, wants_retry};
+use crate::platform::metrics::Retry;
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
@@ -28,11 +28,11 @@ pub(crate) const INSERT_EVENT: &str = "INSERT INTO user_events \
 const MAX_TRIES: u32 = 3;
 
 pub struct Store {
-    pool: Connections<Postgres>,
+    pool: PgPool,
 }
 
 impl Store {
-    pub fn new(pool: Connections<Postgres>) -> Self {
+    pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
 
@@ -49,8 +49,7 @@ impl Store {
             if !records::claim(transaction.connection(), claim, created, now).await? {
                 // Only then: within the transaction, what it claimed itself would be found.
                 transaction.rollback().await?;
-                let mut connection = self.pool.acquire().await?;
-                let record = records::find(&mut connection, &claim.identities, now).await?;
+                let record = records::find(&self.pool, &claim.identities, now).await?;
                 return record
                     .map(Written::NothingAlreadyAnswered)
                     .ok_or_else(shared::expired_meanwhile);
@@ -132,6 +131,9 @@ impl SignupStore for Store {
             let result = within_fallibly("transaction", attempt).await;
             match result.as_ref().err().and_then(wants_retry) {
                 Some(reason) if tries < MAX_TRIES => {
+                    if reason == Retry::StalePlan {
+                        self.pool.forget_plans();
+                    }
                     self.pool.retried(reason);
                     tries += 1;
                 }

@@ -1,0 +1,673 @@
+//! Connections to PostgreSQL: pools that share what the server gives.
+//!
+//! A pool of a library keeps its idle connections while another pool is refused for lack of them.
+//! The pools here know each other: one that is refused takes an idle connection of another, lets
+//! no more of its callers try than it has connections, and tries for more once a second. What is
+//! idle for some seconds is given back to the server, for other instances and programs.
+//!
+//! A statement stays prepared on its connection until the schema changes under it. A result that
+//! says so makes every connection prepare anew before its next use.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use prometheus::Histogram;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{Connection, FromRow, Postgres};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::transaction::{Pooled, TRUSTED};
+use super::{is_out_of_connections, is_stale_plan};
+use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
+use crate::platform::telemetry::spans::{System, statement, within_fallibly};
+
+/// How long a connection may be idle. Short, so that other instances get what one does not use.
+const IDLE_LIFE: Duration = Duration::from_secs(4);
+
+/// Between two looks for what has been idle for too long, and two tries for one more connection.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the threads share their connections once the server has refused one.
+const TIGHT_FOR_MS: u64 = 60_000;
+
+/// Between two tries to open a connection: at first, and at most.
+const RETRY: Duration = Duration::from_millis(10);
+const MAX_RETRY: Duration = Duration::from_millis(160);
+
+/// How long what a cancelled caller has left unfinished on a connection may take to end, and how
+/// long a farewell.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a connection is told before its first use.
+#[derive(Debug, Clone)]
+pub struct SessionLimits {
+    /// `statement_timeout`, in milliseconds.
+    pub statement: String,
+    /// `lock_timeout`, in milliseconds.
+    pub lock: String,
+    /// `idle_in_transaction_session_timeout`, in milliseconds.
+    pub idle_in_transaction: String,
+}
+
+/// What the pools of one server have in common.
+pub struct Neighbours {
+    pools: Mutex<Vec<Weak<Inner>>>,
+    /// Grows when the schema has changed: what was prepared before is void.
+    plans: AtomicU64,
+    /// Until when the server is taken to have no connection to spare, in milliseconds since `made`.
+    tight_until: AtomicU64,
+    made: Instant,
+}
+
+impl Neighbours {
+    /// Pools that are added later are looked after until the last one is gone.
+    pub fn new() -> Arc<Self> {
+        let neighbours = Arc::new(Self {
+            pools: Mutex::default(),
+            plans: AtomicU64::new(0),
+            tight_until: AtomicU64::new(0),
+            made: Instant::now(),
+        });
+        let weak = Arc::downgrade(&neighbours);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY_EVERY).await;
+                let Some(neighbours) = weak.upgrade() else {
+                    return;
+                };
+                for pool in neighbours.pools() {
+                    pool.tidy();
+                }
+            }
+        });
+        neighbours
+    }
+
+    /// Whether the server has refused a connection lately, for lack of them.
+    pub fn is_tight(&self) -> bool {
+        let until = self.tight_until.load(Ordering::Acquire);
+        until > 0 && self.age_in_ms() < until
+    }
+
+    fn age_in_ms(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn pools(&self) -> Vec<Arc<Inner>> {
+        let mut pools = lock(&self.pools);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Makes room for a pool that the server has refused a connection.
+    fn make_room_for(&self, needy: &Arc<Inner>) {
+        let now = self.age_in_ms();
+        let until = now.saturating_add(TIGHT_FOR_MS);
+        if self.tight_until.swap(until, Ordering::AcqRel) < now {
+            tracing::warn!(
+                "PostgreSQL refuses more connections: threads share them for now; lower \
+                 DATABASE_MAX_CONNECTIONS, or raise the server's limit"
+            );
+        }
+        for pool in self.pools() {
+            if pool.is_of_a_thread {
+                pool.give_back(usize::MAX);
+            } else if !Arc::ptr_eq(&pool, needy) {
+                pool.give_back(1);
+            }
+        }
+    }
+}
+
+/// Some connections. A copy is the same pool.
+#[derive(Clone)]
+pub struct PgPool(Arc<Inner>);
+
+struct Inner {
+    options: PgConnectOptions,
+    limits: Option<SessionLimits>,
+    /// How long a caller waits for a connection.
+    patience: Duration,
+    most: usize,
+    /// One for each connection that may be in use.
+    places: Arc<Semaphore>,
+    /// Taken first for a single statement, where some places are kept for transactions.
+    unpaid: Option<Semaphore>,
+    state: Mutex<State>,
+    /// Connections that are open, or about to be.
+    open: AtomicUsize,
+    /// The runtime that they live on; `None` for that of the thread whose pool it is.
+    home: Option<Handle>,
+    is_of_a_thread: bool,
+    neighbours: Arc<Neighbours>,
+    waits: Histogram,
+    metrics: Metrics,
+}
+
+struct State {
+    /// The one used last is at the end.
+    idle: Vec<Idle>,
+    /// Places that there are: fewer than `most` where the server has refused.
+    places: usize,
+    closed: bool,
+}
+
+struct Idle {
+    open: Open,
+    since: Instant,
+}
+
+/// An open connection, which counts as such until it is dropped.
+struct Open {
+    connection: Option<PgConnection>,
+    /// The plans that it may have, see [`Neighbours::plans`].
+    plans: u64,
+    pool: Arc<Inner>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.pool.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How a pool is made.
+pub struct Make {
+    /// Where the server is.
+    pub options: PgConnectOptions,
+    /// What each connection is told first.
+    pub limits: Option<SessionLimits>,
+    /// The most connections, at least 1.
+    pub most: usize,
+    /// Places that are kept for transactions, whose callers have paid for them by a hash: single
+    /// statements, which look or count, have the others.
+    pub kept: usize,
+    /// How long a caller waits for one.
+    pub patience: Duration,
+    /// Which of the figures it counts for.
+    pub kind: DatabasePool,
+    /// The runtime that connections live on; `None` for that of the thread whose pool it is.
+    pub home: Option<Handle>,
+}
+
+impl PgPool {
+    /// Opens nothing yet.
+    pub fn new(make: Make, neighbours: &Arc<Neighbours>, metrics: &Metrics) -> Self {
+        let most = make.most.max(1);
+        let inner = Arc::new(Inner {
+            options: make.options,
+            limits: make.limits,
+            patience: make.patience,
+            most,
+            places: Arc::new(Semaphore::new(most)),
+            unpaid: (make.kept > 0).then(|| Semaphore::new(most.saturating_sub(make.kept).max(1))),
+            state: Mutex::new(State {
+                idle: Vec::with_capacity(most),
+                places: most,
+                closed: false,
+            }),
+            open: AtomicUsize::new(0),
+            is_of_a_thread: make.home.is_none(),
+            home: make.home,
+            neighbours: Arc::clone(neighbours),
+            waits: metrics.pool_waits(make.kind),
+            metrics: metrics.clone(),
+        });
+        lock(&neighbours.pools).push(Arc::downgrade(&inner));
+        Self(inner)
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn acquire(&self) -> Result<PgLease, sqlx::Error> {
+        self.acquire_within(self.0.patience).await
+    }
+
+    async fn acquire_within(&self, patience: Duration) -> Result<PgLease, sqlx::Error> {
+        // Dropped, it observes: also where nobody waits any more.
+        let _waiting = self.0.waits.start_timer();
+        within_fallibly("connection", async {
+            if let Some(lease) = self.at_once() {
+                return Ok(lease);
+            }
+            // Boxed: it is large, and within every other future.
+            let found = tokio::time::timeout(patience, Box::pin(self.wait()));
+            found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        })
+        .await
+    }
+
+    /// A connection that is there and needs no look at it.
+    fn at_once(&self) -> Option<PgLease> {
+        let permit = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        let plans = self.0.neighbours.plans.load(Ordering::Acquire);
+        let mut state = lock(&self.0.state);
+        let last = state.idle.last()?;
+        if last.since.elapsed() > TRUSTED || last.open.plans != plans {
+            return None;
+        }
+        let open = state.idle.pop()?.open;
+        drop(state);
+        Some(PgLease::new(open, permit))
+    }
+
+    async fn wait(&self) -> Result<PgLease, sqlx::Error> {
+        let inner = &self.0;
+        let place = || async {
+            let place = Arc::clone(&inner.places).acquire_owned().await;
+            place.map_err(|_| sqlx::Error::PoolClosed)
+        };
+        let mut permit = place().await?;
+        let mut pause = RETRY;
+        loop {
+            if lock(&inner.state).closed {
+                return Err(sqlx::Error::PoolClosed);
+            }
+            while let Some(idle) = self.pop() {
+                if let Some(open) = fit(idle).await {
+                    return Ok(PgLease::new(open, permit));
+                }
+            }
+            match self.open().await {
+                Ok(open) => return Ok(PgLease::new(open, permit)),
+                Err(error) if is_out_of_connections(&error) => {
+                    inner.neighbours.make_room_for(inner);
+                    if inner.shrink() {
+                        // This place has no connection: wait for one that has.
+                        permit.forget();
+                        permit = place().await?;
+                        continue;
+                    }
+                }
+                Err(error) if is_starting(&error) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = MAX_RETRY.min(pause * 2);
+        }
+    }
+
+    fn pop(&self) -> Option<Idle> {
+        lock(&self.0.state).idle.pop()
+    }
+
+    async fn open(&self) -> Result<Open, sqlx::Error> {
+        self.0.open.fetch_add(1, Ordering::AcqRel);
+        // From here on it is counted until it is dropped.
+        let mut open = Open {
+            connection: None,
+            plans: self.0.neighbours.plans.load(Ordering::Acquire),
+            pool: Arc::clone(&self.0),
+        };
+        let (options, limits) = (self.0.options.clone(), self.0.limits.clone());
+        let connect = super::postgres::connect_limited(options, limits);
+        let connection = match &self.0.home {
+            None => connect.await,
+            Some(home) => {
+                let task = AbortOnDropHandle::new(home.spawn(connect));
+                task.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+            }
+        };
+        open.connection = Some(connection?);
+        Ok(open)
+    }
+
+    /// Has the rows of a query. It is made anew, and asked again, where what was prepared for it is
+    /// void.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_all<'q, T>(
+        &self,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.run("SELECT", collection, query).await
+    }
+
+    /// The same for one UPDATE, and what it returns.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn update<'q, T>(
+        &self,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.run("UPDATE", collection, query).await
+    }
+
+    async fn run<'q, T>(
+        &self,
+        operation: &'static str,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let end = Instant::now() + self.0.patience;
+        let _unpaid = match &self.0.unpaid {
+            None => None,
+            Some(unpaid) => {
+                let waited = tokio::time::timeout_at(end.into(), unpaid.acquire()).await;
+                let permit = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
+                Some(permit.map_err(|_| sqlx::Error::PoolClosed)?)
+            }
+        };
+        let mut is_first = true;
+        loop {
+            let patience = end.saturating_duration_since(Instant::now());
+            let mut connection = self.acquire_within(patience).await?;
+            let asked = query().fetch_all(&mut *connection);
+            let result = statement(System::Postgres, operation, collection, asked).await;
+            let stale = connection.finish(&result);
+            if !(stale && is_first) {
+                return result;
+            }
+            is_first = false;
+        }
+    }
+
+    /// Counts work that is done again.
+    pub fn retried(&self, reason: Retry) {
+        self.0.metrics.transaction_retried(reason);
+    }
+
+    /// Makes every connection of this server prepare its statements anew.
+    pub fn forget_plans(&self) {
+        self.0.neighbours.plans.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether this is the same pool.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn size(&self) -> PoolSize {
+        let idle = lock(&self.0.state).idle.len();
+        PoolSize {
+            idle,
+            in_use: self.0.open.load(Ordering::Acquire).saturating_sub(idle),
+            most: self.0.most,
+        }
+    }
+
+    /// Gives no connection any more.
+    pub(super) fn shut(&self) {
+        lock(&self.0.state).closed = true;
+        self.0.places.close();
+        if let Some(unpaid) = &self.0.unpaid {
+            unpaid.close();
+        }
+    }
+
+    /// Waits for the connections in use, then says goodbye.
+    pub(super) async fn close(&self) {
+        self.shut();
+        loop {
+            while let Some(idle) = self.pop() {
+                farewell(idle.open).await;
+            }
+            if self.0.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Takes a place away, if there are more of them than connections; says whether. The caller has
+    /// one, and no connection.
+    fn shrink(&self) -> bool {
+        let mut state = lock(&self.state);
+        // The caller's own is not open any more.
+        let least = self.open.load(Ordering::Acquire).max(1);
+        while state.places > least + 1 && self.places.forget_permits(1) == 1 {
+            state.places -= 1;
+        }
+        if state.places <= least {
+            return false;
+        }
+        state.places -= 1;
+        true
+    }
+
+    /// Closes connections that are idle, those first that have been so for longest.
+    fn give_back(&self, most: usize) {
+        let given: Vec<Idle> = {
+            let mut state = lock(&self.state);
+            let count = state.idle.len().min(most);
+            state.idle.drain(..count).collect()
+        };
+        part_with(given);
+    }
+
+    /// Closes what was idle for too long, and tries for more where the server has refused.
+    fn tidy(&self) {
+        let old: Vec<Idle> = {
+            let mut state = lock(&self.state);
+            if !state.closed && state.places < self.most {
+                state.places += 1;
+                self.places.add_permits(1);
+            }
+            let old = |idle: &Idle| idle.since.elapsed() > IDLE_LIFE;
+            // They are in the order of their last use.
+            let count = state.idle.iter().take_while(|idle| old(idle)).count();
+            state.idle.drain(..count).collect()
+        };
+        part_with(old);
+    }
+
+    /// Takes a connection back that is fit for the next caller.
+    fn take_back(&self, open: Open) {
+        let is_unwanted = self.is_of_a_thread && self.neighbours.is_tight();
+        let mut state = lock(&self.state);
+        if state.closed || is_unwanted {
+            drop(state);
+            let since = Instant::now();
+            part_with(vec![Idle { open, since }]);
+        } else {
+            let since = Instant::now();
+            state.idle.push(Idle { open, since });
+        }
+    }
+}
+
+/// Closes connections in the background.
+fn part_with(idle: Vec<Idle>) {
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    for Idle { open, .. } in idle {
+        runtime.spawn(farewell(open));
+    }
+}
+
+async fn farewell(mut open: Open) {
+    if let Some(connection) = open.connection.take() {
+        let _ = tokio::time::timeout(CLOSE_LIMIT, connection.close()).await;
+    }
+}
+
+/// Makes an idle connection fit for use, if it can be.
+async fn fit(idle: Idle) -> Option<Open> {
+    let Idle { mut open, since } = idle;
+    let plans = open.pool.neighbours.plans.load(Ordering::Acquire);
+    let connection = open.connection.as_mut()?;
+    if since.elapsed() > TRUSTED {
+        connection.ping().await.ok()?;
+    }
+    if open.plans != plans {
+        connection.clear_cached_statements().await.ok()?;
+        open.plans = plans;
+    }
+    Some(open)
+}
+
+/// Whether the server is about to be there: the driver of other pools waits for these, too.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
+        _ => false,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under the locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection that one caller has. Dropped by a caller that was cancelled, it goes back once what
+/// was under way on it has ended.
+pub struct PgLease {
+    open: Option<Open>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl PgLease {
+    fn new(open: Open, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            open: Some(open),
+            permit: Some(permit),
+        }
+    }
+
+    /// Ends the use of the connection, as the result of the last statement on it wants. Says
+    /// whether what was prepared for it is void: then it is worth another try.
+    pub fn finish<T>(self, result: &Result<T, sqlx::Error>) -> bool {
+        match result {
+            Ok(_) => {
+                self.give_back();
+                false
+            }
+            Err(error) if is_stale_plan(error) => {
+                if let Some(open) = &self.open {
+                    open.pool.neighbours.plans.fetch_add(1, Ordering::AcqRel);
+                    open.pool.metrics.transaction_retried(Retry::StalePlan);
+                }
+                self.give_back();
+                true
+            }
+            Err(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => {
+                self.discard();
+                false
+            }
+            // The server may be about to close it, or it was not read to the end: dropped, it is
+            // looked at first.
+            Err(_) => false,
+        }
+    }
+}
+
+impl Pooled for PgLease {
+    type Backend = Postgres;
+
+    fn give_back(mut self) {
+        if let Some(open) = self.open.take() {
+            let pool = Arc::clone(&open.pool);
+            pool.take_back(open);
+        }
+        drop(self.permit.take());
+    }
+
+    fn discard(mut self) {
+        drop(self.open.take());
+    }
+}
+
+impl Deref for PgLease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        let open = self.open.as_ref();
+        open.and_then(|open| open.connection.as_ref())
+            .expect("there until the lease ends")
+    }
+}
+
+impl DerefMut for PgLease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        let open = self.open.as_mut();
+        open.and_then(|open| open.connection.as_mut())
+            .expect("there until the lease ends")
+    }
+}
+
+impl Drop for PgLease {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let permit = self.permit.take();
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            if let Some(connection) = open.connection.as_mut()
+                && let Ok(Ok(())) = tokio::time::timeout(DRAIN_LIMIT, connection.ping()).await
+            {
+                let pool = Arc::clone(&open.pool);
+                pool.take_back(open);
+            }
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Backend;
+    use crate::platform::database::Database;
+    use crate::platform::database::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn half_of_the_places_are_kept_for_transactions() {
+        let settings = [
+            ("DATABASE_MAX_CONNECTIONS", "4"),
+            ("REQUEST_TIMEOUT_MS", "60000"),
+        ];
+        let test = TestDatabase::with(Backend::Postgres, &settings).await;
+        let Database::Postgres { write, .. } = &test.database else {
+            unreachable!("just made");
+        };
+        let asleep = |seconds: f64| {
+            write.fetch_all::<(String,)>("", move || {
+                sqlx::query_as("SELECT pg_sleep($1)::text").bind(seconds)
+            })
+        };
+        // More statements than there are places, none of which ends before the transactions have begun.
+        let statements = futures_util::future::join_all((0..8).map(|_| asleep(2.0)));
+        let transactions = async {
+            while write.size().in_use < 2 {
+                tokio::task::yield_now().await;
+            }
+            let first = write.acquire().await.expect("a place");
+            let second = write.acquire().await.expect("a place");
+            assert_eq!(write.size().in_use, 4);
+            first.give_back();
+            second.give_back();
+        };
+        let statements = std::pin::pin!(statements);
+        let transactions = std::pin::pin!(transactions);
+        let done = futures_util::future::select(statements, transactions).await;
+        assert!(matches!(done, futures_util::future::Either::Right(_)));
+    }
+}
