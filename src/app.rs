@@ -230,8 +230,8 @@ async fn open_redis(
         return Ok(None);
     };
     let redis = Redis::new(url, metrics.clone()).map_err(StartError)?;
-    if !redis.probe().await {
-        tracing::warn!("Redis is of no use yet: starting without it");
+    if let Err(reason) = redis.probe().await {
+        tracing::warn!(reason, "Redis is of no use yet: starting without it");
     }
     let (watched, stopping) = (redis.clone(), lifecycle.clone());
     lifecycle.spawn(async move {
@@ -283,8 +283,17 @@ fn start_server(
 ) -> Result<(Server, SocketAddr), StartError> {
     let http = &platform.settings.http;
     let wanted = SocketAddr::new(http.host, http.port);
-    let cannot_listen =
-        |error: std::io::Error| StartError(format!("cannot listen on {wanted}: {error}"));
+    let cannot_listen = |error: std::io::Error| {
+        let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
+            format!(
+                "; take another port, such as PORT={}, or PORT=0 for a free one",
+                http.port.checked_add(1).unwrap_or(8000)
+            )
+        } else {
+            String::new()
+        };
+        StartError(format!("cannot listen on {wanted}: {error}{instead}"))
+    };
     let listener = listen(wanted).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
 
