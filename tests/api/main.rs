@@ -14,5 +14,7 @@ mod model;
 mod operations;
 mod read;
 mod redis;
+mod settings;
 mod signup;
+mod terminal;
 mod traces;
