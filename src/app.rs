@@ -225,9 +225,15 @@ async fn listen_for_operations(
 
 async fn start(platform: &Platform, listener: Listener) -> Result<Listening, StartError> {
     let address = listener.address;
-    Listening::start(platform, listener)
-        .await
-        .map_err(|error| StartError(format!("cannot listen on {address}: {error}")))
+    Listening::start(platform, listener).await.map_err(|error| {
+        let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
+            let next = address.port().checked_add(1).unwrap_or(8000);
+            format!("; take another port, such as {next}, or 0 for a free one")
+        } else {
+            String::new()
+        };
+        StartError(format!("cannot listen on {address}: {error}{instead}"))
+    })
 }
 
 fn routes<'a>(platform: &Platform, slices: impl Iterator<Item = &'a Slice>) -> Vec<Routes> {
@@ -342,8 +348,8 @@ async fn open_redis(
         return Ok(None);
     };
     let redis = Redis::new(url, metrics.clone()).map_err(StartError)?;
-    if !redis.probe().await {
-        tracing::warn!("Redis is of no use yet: starting without it");
+    if let Err(reason) = redis.probe().await {
+        tracing::warn!(reason, "Redis is of no use yet: starting without it");
     }
     let (watched, stopping) = (redis.clone(), lifecycle.clone());
     lifecycle.spawn(async move {

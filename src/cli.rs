@@ -1,17 +1,24 @@
-//! The command line.
+//! The command line: what there is to run, and the exit statuses.
+//!
+//! 0 is success, 1 a failure, 2 wrong usage or wrong settings. `docs/command-line.md` has the rest,
+//! and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
 mod healthcheck;
 mod migrate;
+mod private;
+mod terminal;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::app::Service;
-use crate::config::{LogFormat, Settings};
+use crate::config::{self, LogFormat, Settings};
 use crate::lifecycle::{self, Lifecycle};
+use crate::platform::clock::{Randomness, System};
 use crate::platform::metrics::Metrics;
 use crate::platform::telemetry;
 use crate::slices;
@@ -19,10 +26,14 @@ use crate::slices;
 /// Wrong usage or wrong settings.
 const USAGE: u8 = 2;
 
+/// Ended by a second signal.
+const INTERRUPTED: i32 = 130;
+
 /// Makes accounts exactly once, and reads them back.
 ///
 /// Started with nothing, it serves on 127.0.0.1, port 8000, with an embedded SQLite database
-/// under data/. Settings come from the environment or a TOML file; docs/settings.md lists them.
+/// under data/. Settings come from the options below, the environment or a TOML file, in this
+/// order; docs/settings.md lists them.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
@@ -34,6 +45,22 @@ struct Cli {
     )]
     config: Option<PathBuf>,
 
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        help = "The IP address to listen on, or localhost [env: HOST]"
+    )]
+    host: Option<String>,
+
+    #[arg(
+        long,
+        global = true,
+        value_name = "PORT",
+        help = "The port to listen on; 0 takes a free one [env: PORT]"
+    )]
+    port: Option<String>,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -42,10 +69,12 @@ const EXAMPLES: &str = "\
 Examples:
   signup-service
       Serve with SQLite on 127.0.0.1:8000.
-  PORT=8080 signup-service serve
+  signup-service --port 8080
       The same on another port.
   DATABASE_URL=postgres://signup@localhost/signup signup-service migrate
-      Bring a PostgreSQL database up to date, before serving from it.";
+      Bring a PostgreSQL database up to date, before serving from it.
+
+Exit status: 0 success, 1 failure, 2 wrong usage or wrong settings.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -71,7 +100,11 @@ enum MigrateAction {
     /// Apply the pending migrations (the default)
     Up,
     /// Say what is applied and what is pending
-    Status,
+    Status {
+        /// Exit 3 if the database is not up to date: a migration is pending, changed or unknown
+        #[arg(long)]
+        exit_code: bool,
+    },
     /// Take back the newest migration, after asking. What its tables hold is lost
     Down {
         /// Do not ask
@@ -98,59 +131,90 @@ impl Failure {
 /// Runs the command line.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("signup-service: {}", failure.text);
-            ExitCode::from(failure.code)
-        }
-    }
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli),
+        Err(error) => help_or_usage(error),
+    };
+    outcome.unwrap_or_else(|failure| {
+        terminal::last_word(&failure.text);
+        ExitCode::from(failure.code)
+    })
 }
 
-fn dispatch(cli: Cli) -> Result<(), Failure> {
-    let print = |text: &str| {
-        // A reader that has seen enough closes the pipe; that is no failure.
-        let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
-        Ok(())
-    };
+/// Shows the help that was asked for, or what is wrong with the arguments.
+fn help_or_usage(error: clap::Error) -> Result<ExitCode, Failure> {
+    if !error.use_stderr() {
+        return terminal::written(error.print()).map(|()| ExitCode::SUCCESS);
+    }
+    // An argument in the wrong place may be a URL with its password.
+    let text = error.render().to_string();
+    let hidden = std::env::args_os()
+        .skip(1)
+        .filter_map(|argument| argument.into_string().ok())
+        .filter(|argument| !config::may_be_shown(argument) && text.contains(argument.as_str()))
+        .fold(None, |hidden: Option<String>, argument| {
+            Some(
+                hidden
+                    .unwrap_or_else(|| text.clone())
+                    .replace(&argument, "…"),
+            )
+        });
+    terminal::in_time(move || match hidden {
+        Some(text) => terminal::complain(&text),
+        None => drop(error.print()),
+    });
+    Ok(ExitCode::from(USAGE))
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Some(Command::Openapi) => return print(&slices::openapi_text()),
-        Some(Command::Settings) => return print(&crate::config::reference()),
+        Some(Command::Openapi) => return succeed(terminal::result(&slices::openapi_text())),
+        Some(Command::Settings) => return succeed(terminal::result(&config::reference())),
         _ => {}
     }
-    let settings = Settings::load(cli.config.as_deref(), std::io::stdout().is_terminal()).map_err(
-        |mistakes| Failure {
-            text: mistakes.to_string(),
-            // A container platform knows two answers of a health check.
-            code: if matches!(cli.command, Some(Command::Healthcheck)) {
-                1
-            } else {
-                USAGE
-            },
+    let options = [
+        ("http.host", "--host", cli.host),
+        ("http.port", "--port", cli.port),
+    ];
+    let settings = Settings::load(
+        cli.config.as_deref(),
+        &options,
+        std::io::stdout().is_terminal(),
+    )
+    .map_err(|mistakes| Failure {
+        text: mistakes.to_string(),
+        // A container platform knows two answers of a health check.
+        code: if matches!(cli.command, Some(Command::Healthcheck)) {
+            1
+        } else {
+            USAGE
         },
-    )?;
+    })?;
     match cli.command {
-        None | Some(Command::Serve) => block_on(serve(settings)),
+        None | Some(Command::Serve) => succeed(block_on(serve(settings))?),
         Some(Command::Migrate { action }) => block_on(async {
             let url = &settings.database.url;
             match action.unwrap_or(MigrateAction::Up) {
-                MigrateAction::Up => migrate::up(url).await,
-                MigrateAction::Status => migrate::status(url).await,
-                MigrateAction::Down { yes } => migrate::down(url, yes).await,
+                MigrateAction::Up => succeed(migrate::up(url).await),
+                MigrateAction::Status { exit_code } => migrate::status(url, exit_code).await,
+                MigrateAction::Down { yes } => succeed(migrate::down(url, yes).await),
             }
-        }),
-        Some(Command::Healthcheck) => healthcheck::ask(&settings.http),
-        Some(Command::Openapi | Command::Settings) => Ok(()),
+        })?,
+        Some(Command::Healthcheck) => succeed(healthcheck::ask(&settings.http)),
+        Some(Command::Openapi | Command::Settings) => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn succeed(outcome: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(&format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(work)
+    Ok(runtime.block_on(work))
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
@@ -159,8 +223,15 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::new(&error))?;
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
-    lifecycle::listen_for_signals(&lifecycle).map_err(|error| Failure::new(&error))?;
+    lifecycle::listen_for_signals(&lifecycle, |signal| {
+        terminal::last_word(&format!("{signal} again, stopping at once"));
+        std::process::exit(INTERRUPTED);
+    })
+    .map_err(|error| Failure::new(&error))?;
     tracing::info!("starting");
+    private::protect_memory();
+    warn(&settings);
+    let database = settings.database.url.clone();
     let slices = slices::all();
     let service = tokio::select! {
         started = Service::start(settings, &slices, lifecycle.clone(), metrics) => {
@@ -171,20 +242,97 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    private::warn_of_open_files(&database);
     if format == LogFormat::Pretty {
         welcome(service.address);
     }
     service.run().await.map_err(|error| Failure::new(&error))
 }
 
+/// What works, and deserves a second look.
+fn warn(settings: &Settings) {
+    for warning in &settings.warnings {
+        tracing::warn!(setting = warning.setting, "{}", warning.text);
+    }
+    let host = settings.http.host;
+    if !host.is_loopback() {
+        tracing::warn!(
+            %host,
+            "listening beyond loopback: reads need no token, so keep strangers away from this address"
+        );
+    }
+}
+
 /// What a new user needs to go on.
-fn welcome(address: std::net::SocketAddr) {
-    eprintln!(
+fn welcome(address: SocketAddr) {
+    let address = reachable(address);
+    // Another one at each start: an address signs up once.
+    let [a, b, c, ..] = System.bytes();
+    terminal::note(format!(
         "\n  signup-service listens on http://{address}\n  \
          docs:  http://{address}/docs\n  \
          try:   curl -i http://{address}/signup -H 'Content-Type: application/json' \
-         -d '{{\"name\":\"Ada Lovelace\",\"email\":\"ada@example.org\",\
+         -d '{{\"name\":\"Ada Lovelace\",\"email\":\"ada-{a:02x}{b:02x}{c:02x}@example.org\",\
          \"password\":\"correct horse battery staple\"}}'\n  \
          stop:  ctrl-c\n"
-    );
+    ));
+}
+
+/// Where this machine reaches a service that listens on this address: one that listens everywhere is
+/// on the loopback, too.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(host, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_has_every_command_and_option() {
+        fn names(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let arguments = command.get_arguments().filter_map(clap::Arg::get_long);
+            found.extend(arguments.map(|name| format!("--{name}")));
+            for inner in command.get_subcommands() {
+                let path = format!("{path}{}", inner.get_name());
+                found.push(format!("`{path}"));
+                names(inner, &format!("{path} "), found);
+            }
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/command-line.md");
+        let page = std::fs::read_to_string(path).expect("the page");
+        let mut found = Vec::new();
+        names(&Cli::command(), "", &mut found);
+        assert!(found.len() > 10, "{found:?}");
+        for name in found {
+            assert!(
+                page.contains(&name),
+                "{name} is not in docs/command-line.md"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_works_from_this_machine() {
+        for (listens, link) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            let listens: SocketAddr = listens.parse().expect("an address");
+            assert_eq!(reachable(listens).to_string(), link);
+        }
+    }
 }

@@ -3,6 +3,10 @@
 //!
 //! The modules stand in the order in which a request meets them.
 
+// They panic where the stream takes nothing. Commands write through `cli::terminal`, the service
+// through its log.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod app;
 pub mod cli;
 pub mod config;

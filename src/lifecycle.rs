@@ -91,11 +91,15 @@ pub fn why_ended(error: &JoinError) -> &'static str {
     }
 }
 
-/// Stops the service at the first SIGTERM or ctrl-c, and the process at the second.
+/// Stops the service at the first SIGTERM or ctrl-c. At the second, `end` is called with its name,
+/// and is to end the process.
 ///
 /// # Errors
 /// When the system takes no signal handler.
-pub fn listen_for_signals(lifecycle: &Lifecycle) -> std::io::Result<()> {
+pub fn listen_for_signals(
+    lifecycle: &Lifecycle,
+    end: impl FnOnce(&'static str) + Send + 'static,
+) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -110,9 +114,7 @@ pub fn listen_for_signals(lifecycle: &Lifecycle) -> std::io::Result<()> {
         let name = next().await;
         tracing::info!(signal = name, "stopping: requests in flight may finish");
         lifecycle.stop();
-        let name = next().await;
-        eprintln!("signup-service: {name} again, stopping at once");
-        std::process::exit(130);
+        end(next().await);
     });
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! `healthcheck`: asks `/health` of the running service.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::Failure;
+use super::{Failure, reachable, terminal};
 use crate::config::Http;
 
 const LIMIT: Duration = Duration::from_secs(3);
@@ -14,17 +14,12 @@ pub fn ask(http: &Http) -> Result<(), Failure> {
     let listener = http
         .operations
         .unwrap_or_else(|| SocketAddr::new(http.host, http.port));
-    // A service that listens everywhere is asked on the loopback.
-    let host = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let address = SocketAddr::new(host, listener.port());
+    let address = reachable(listener);
     let answer = request(address)
         .map_err(|error| Failure::new(&format!("no answer from {address}: {error}")))?;
     if answer.starts_with("HTTP/1.1 200 ") {
-        println!("healthy: {address}");
+        // The exit status says it; the line is for people.
+        terminal::progress(&format!("healthy: {address}"));
         return Ok(());
     }
     let status = answer.lines().next().unwrap_or("an empty answer");

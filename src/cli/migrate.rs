@@ -1,8 +1,10 @@
 //! `migrate`: up, status and down, with their progress on the terminal.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::process::ExitCode;
 
-use super::Failure;
+use super::{Failure, terminal};
 use crate::config::DatabaseUrl;
 use crate::platform::database::migrate::{self, Progress, State, Step};
 use crate::platform::database::{Unusable, describe};
@@ -13,21 +15,24 @@ impl From<Unusable> for Failure {
     }
 }
 
-/// Applies what is pending.
+/// With `--exit-code`: the database is not as this binary wants it.
+const NOT_UP_TO_DATE: u8 = 3;
+
+/// Applies what is pending, whoever reads of it.
 pub async fn up(url: &DatabaseUrl) -> Result<(), Failure> {
     let applied = migrate::up(url, &mut |progress| show(url, &progress, "applying")).await?;
-    match applied {
-        0 => println!("nothing to do: every migration is applied"),
-        1 => println!("1 migration applied"),
-        n => println!("{n} migrations applied"),
-    }
+    terminal::progress(&match applied {
+        0 => "nothing to do: every migration is applied".to_owned(),
+        1 => "1 migration applied".to_owned(),
+        n => format!("{n} migrations applied"),
+    });
     Ok(())
 }
 
-/// Says what is applied and what is pending.
-pub async fn status(url: &DatabaseUrl) -> Result<(), Failure> {
+/// Says what is applied and what is pending; with `exit_code` also by the exit status.
+pub async fn status(url: &DatabaseUrl, exit_code: bool) -> Result<ExitCode, Failure> {
     let steps = migrate::status(url).await?;
-    println!("{}", describe(url));
+    let mut page = format!("{}\n", describe(url));
     for step in &steps {
         let state = match step.state {
             State::Applied => "applied",
@@ -35,17 +40,23 @@ pub async fn status(url: &DatabaseUrl) -> Result<(), Failure> {
             State::Changed => "changed",
             State::Unknown => "unknown",
         };
-        println!("  {state}  {}", name(step));
+        let _ = writeln!(page, "  {state}  {}", name(step));
     }
     let pending = steps.iter().filter(|step| step.state == State::Pending);
-    println!("{} pending of {}", pending.count(), steps.len());
-    Ok(())
+    let _ = write!(page, "{} pending of {}", pending.count(), steps.len());
+    terminal::result(&page)?;
+    let up_to_date = steps.iter().all(|step| step.state == State::Applied);
+    Ok(if exit_code && !up_to_date {
+        ExitCode::from(NOT_UP_TO_DATE)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Takes back the newest step, after asking.
 pub async fn down(url: &DatabaseUrl, yes: bool) -> Result<(), Failure> {
     let Some(step) = migrate::newest(url).await? else {
-        println!("nothing to take back: no migration is applied");
+        terminal::progress("nothing to take back: no migration is applied");
         return Ok(());
     };
     if !yes && !asked(url, &step)? {
@@ -55,7 +66,7 @@ pub async fn down(url: &DatabaseUrl, yes: bool) -> Result<(), Failure> {
         show(url, &progress, "taking back");
     })
     .await?;
-    println!("1 migration taken back");
+    terminal::progress("1 migration taken back");
     Ok(())
 }
 
@@ -65,12 +76,14 @@ fn asked(url: &DatabaseUrl, step: &Step) -> Result<bool, Failure> {
             &"there is no terminal to ask on; say --yes to take the migration back",
         ));
     }
-    print!(
+    let question = format!(
         "Take back {} on {}? What its tables hold is lost. [y/N] ",
         name(step),
         describe(url)
     );
-    let _ = std::io::stdout().flush();
+    // Nobody has agreed to what was not shown.
+    terminal::ask(&question)
+        .map_err(|error| Failure::new(&format!("cannot ask, nothing was changed: {error}")))?;
     let mut answer = String::new();
     std::io::stdin()
         .read_line(&mut answer)
@@ -80,12 +93,13 @@ fn asked(url: &DatabaseUrl, step: &Step) -> Result<bool, Failure> {
 
 fn show(url: &DatabaseUrl, progress: &Progress<'_>, doing: &str) {
     match progress {
-        Progress::Locking => println!("{}", describe(url)),
+        Progress::Locking => terminal::progress(&describe(url)),
         Progress::Running(step) => {
-            print!("  {doing} {} … ", name(step));
-            let _ = std::io::stdout().flush();
+            terminal::begin_progress(&format!("  {doing} {} … ", name(step)));
         }
-        Progress::Done(_, took) => println!("done in {} ms", took.as_millis()),
+        Progress::Done(_, took) => {
+            terminal::progress(&format!("done in {} ms", took.as_millis()));
+        }
     }
 }
 

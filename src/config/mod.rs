@@ -1,26 +1,38 @@
-//! The settings: defaults, then a TOML file, then the environment.
+//! The settings: defaults, then a TOML file, then the environment, then options of the command line.
 //!
 //! To add one: a row in [`table`], a field in [`Settings`], and the line in
-//! [`Settings::from_sources`] that joins them. A test keeps `docs/settings.md` in step.
+//! [`Settings::from_sources`] that joins them. If it can contradict another, say so in
+//! [`contradictions`]. A test keeps `docs/settings.md` in step, and another tries bad values and pairs of
+//! every row.
 
 mod reader;
 mod table;
+mod traces;
 mod urls;
+#[cfg(test)]
+mod walk;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-pub use reader::{Mistakes, Sources};
+pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use table::{Setting, reference};
 pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
+pub use traces::{TraceProtocol, TraceSampler, Traces};
 
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
+
+/// The most threads that the HTTP server takes; with more it panics.
+const MAX_WORKERS: usize = 512;
+
+/// The most threads that hash.
+const MAX_HASHING_THREADS: usize = 1024;
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
@@ -41,6 +53,8 @@ pub struct Settings {
     pub log: Log,
     /// Traces.
     pub traces: Traces,
+    /// What works and deserves a second look: for the log, once there is one.
+    pub warnings: Vec<Warning>,
 }
 
 /// Settings of idempotency keys.
@@ -137,37 +151,6 @@ pub struct Log {
     pub filter: String,
 }
 
-/// Settings of traces.
-#[derive(Debug, Clone)]
-pub struct Traces {
-    /// Where they go; `None` where none leave. It can have a password.
-    pub endpoint: Option<SecretString>,
-    /// How they go there.
-    pub protocol: TraceProtocol,
-    /// Which requests are traced.
-    pub sampler: TraceSampler,
-    /// Spans that may wait for the collector.
-    pub queue: usize,
-}
-
-/// How traces travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TraceProtocol {
-    /// OTLP over gRPC.
-    Grpc,
-    /// OTLP over HTTP, as protobuf.
-    HttpProtobuf,
-}
-
-/// Which requests are traced.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TraceSampler {
-    /// Whether the caller decides, where there is one that traces.
-    pub parent_based: bool,
-    /// The share of the others, from 0 to 1.
-    pub share: f64,
-}
-
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -178,12 +161,16 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// Reads the settings from the file, if one is named, and the environment.
+    /// Reads the settings from the file, if one is named, the environment, and the command line.
     ///
     /// # Errors
     /// Every mistake at once.
-    pub fn load(file: Option<&Path>, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
-        Self::from_sources(Sources::from_system(file)?, stdout_is_terminal)
+    pub fn load(
+        file: Option<&Path>,
+        options: &[CommandLineOption],
+        stdout_is_terminal: bool,
+    ) -> Result<Self, Mistakes> {
+        Self::from_sources(Sources::from_system(file, options)?, stdout_is_terminal)
     }
 
     /// Checks what the sources say.
@@ -193,14 +180,16 @@ impl Settings {
     pub fn from_sources(mut sources: Sources, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let s = &mut sources;
-        let host = s.take("http.host", ip);
+        let host = s.take("http.host", address);
         let http = Http {
             host,
             hosts: s.take_or("http.hosts", Vec::new(), hosts),
             cors_allowed_origins: s.take_or("http.cors_allowed_origins", Vec::new(), origins),
             operations: operations(s, host),
             port: s.take("http.port", port),
-            workers: s.take_or("http.workers", cores, |text| number(text, (1, 1024))),
+            workers: s.take_or("http.workers", cores.min(MAX_WORKERS), |text| {
+                number(text, (1, MAX_WORKERS))
+            }),
             request_timeout: s.take("http.request_timeout_ms", |text| millis(text, 100)),
             read_timeout: s.take("http.read_timeout_ms", |text| millis(text, 100)),
             max_connections: s.take("http.max_connections", |text| number(text, (1, 1_000_000))),
@@ -231,7 +220,9 @@ impl Settings {
         let redis = s.take_optional("redis.url", RedisUrl::parse);
         let hashing = Hashing {
             cost: s.take("hashing.cost", |text| number(text, (4, 31))),
-            threads: s.take_or("hashing.threads", cores, |text| number(text, (1, 1024))),
+            threads: s.take_or("hashing.threads", cores.min(MAX_HASHING_THREADS), |text| {
+                number(text, (1, MAX_HASHING_THREADS))
+            }),
             lanes: s.take("hashing.lanes", |text| number(text, (1, 8))),
             queue: s.take("hashing.queue", |text| number(text, (1, 100_000))),
             nice: s.take("hashing.nice", |text| number(text, (0, 19))),
@@ -256,14 +247,11 @@ impl Settings {
                 "json" => Ok(LogFormat::Json),
                 _ => Err("must be pretty or json".to_owned()),
             }),
-            filter: s.take("log.filter", |text| {
-                tracing_subscriber::EnvFilter::try_new(text)
-                    .map(|_| text.to_owned())
-                    .map_err(|_| "must be a filter such as info or info,sqlx=debug".to_owned())
-            }),
+            filter: s.take("log.filter", filter),
         };
-        let traces = traces(s);
-        sources.finish()?;
+        let traces = traces::read(s);
+        contradictions(s, &http, &idempotency);
+        let warnings = sources.finish()?;
         Ok(Self {
             http,
             database,
@@ -273,53 +261,71 @@ impl Settings {
             signup_rate,
             log,
             traces,
+            warnings,
         })
     }
 }
 
-fn traces(s: &mut Sources) -> Traces {
-    let endpoint = s.take_optional("traces.endpoint", |text| {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            Ok(SecretString::from(text))
-        } else {
-            Err("must begin with http:// or https://".to_owned())
-        }
-    });
-    let disabled = s.take("traces.disabled", boolean);
-    let ratio = s.take("traces.sampler_arg", |text| {
-        let share: Option<f64> = text.parse().ok();
-        share
-            .filter(|share| (0.0..=1.0).contains(share))
-            .ok_or_else(|| "must be a number from 0 to 1".to_owned())
-    });
-    Traces {
-        endpoint: endpoint.filter(|_| !disabled),
-        protocol: s.take("traces.protocol", |text| match text {
-            "grpc" => Ok(TraceProtocol::Grpc),
-            "http/protobuf" => Ok(TraceProtocol::HttpProtobuf),
-            _ => Err("must be http/protobuf or grpc".to_owned()),
-        }),
-        sampler: s.take("traces.sampler", |text| {
-            let root = text.strip_prefix("parentbased_");
-            let share = match root.unwrap_or(text) {
-                "always_on" => 1.0,
-                "always_off" => 0.0,
-                "traceidratio" => ratio,
-                _ => {
-                    return Err(
-                        "must be always_on, always_off or traceidratio, or one of these \
-                         after parentbased_"
-                            .to_owned(),
-                    );
-                }
-            };
-            Ok(TraceSampler {
-                parent_based: root.is_some(),
-                share,
-            })
-        }),
-        queue: s.take("traces.queue", |text| number(text, (1, 1_000_000))),
+/// Settings that are valid one by one and break together.
+fn contradictions(s: &mut Sources, http: &Http, idempotency: &Idempotency) {
+    let secrets = (&idempotency.secret, &idempotency.secret_previous);
+    if let (Some(secret), Some(previous)) = secrets
+        && secret.expose_secret() == previous.expose_secret()
+    {
+        s.mistake(
+            "idempotency.secret_previous",
+            "is the same as IDEMPOTENCY_SECRET; leave it out, or set the secret before the change",
+        );
     }
+    let same_place = http.operations.is_some_and(|own| {
+        let everywhere = own.ip().is_unspecified() || http.host.is_unspecified();
+        own.port() != 0 && own.port() == http.port && (everywhere || own.ip() == http.host)
+    });
+    if same_place {
+        s.mistake(
+            "operations.port",
+            "is the same as PORT; take another, or leave it out",
+        );
+    }
+    if idempotency.ttl < http.request_timeout {
+        s.warn(
+            "idempotency.ttl_seconds",
+            "a response is kept for less time than a request may take (REQUEST_TIMEOUT_MS), so a retry \
+             may be executed anew",
+        );
+    }
+}
+
+/// An address, also in the brackets that it has in a URL, or the name that every machine has for its
+/// loopback.
+fn address(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    bare.unwrap_or(text)
+        .parse()
+        .map_err(|_| "must be an IP address such as 127.0.0.1, or localhost".to_owned())
+}
+
+/// A URL is a filter to the library, which lets nothing through.
+fn filter(text: &str) -> Result<String, String> {
+    let parsed = tracing_subscriber::EnvFilter::try_new(text);
+    parsed
+        .ok()
+        .filter(|_| !text.contains("//") && !text.contains('@'))
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "must be a filter such as info or info,sqlx=debug".to_owned())
+}
+
+/// What stands in a URL, and is lost on its way to a driver.
+fn one_line(url: &str) -> Result<(), String> {
+    if url.contains(char::is_control) {
+        return Err("must be one line, without control characters".to_owned());
+    }
+    Ok(())
 }
 
 fn number<T>(text: &str, (least, most): (T, T)) -> Result<T, String>
@@ -367,11 +373,6 @@ fn rate(text: &str) -> Result<Option<Rate>, String> {
     Ok(Some(Rate { requests, window }))
 }
 
-fn ip(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "must be an IP address such as 127.0.0.1".to_owned())
-}
-
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| "must be a port from 0 to 65535".to_owned())
@@ -379,7 +380,7 @@ fn port(text: &str) -> Result<u16, String> {
 
 /// The listener for probes and figures.
 fn operations(s: &mut Sources, host: IpAddr) -> Option<SocketAddr> {
-    let own_host = s.take_optional("operations.host", ip);
+    let own_host = s.take_optional("operations.host", address);
     let port = s.take_optional("operations.port", port);
     if own_host.is_some() && port.is_none() {
         s.mistake("operations.host", "is of no use without OPERATIONS_PORT");
@@ -502,7 +503,7 @@ mod tests {
         let file = "[http]\nprot = 1\nworkers = 0\n[hashing]\ncost = \"high\"\n[nonsense]\n";
         let env = [
             ("PORT", "70000"),
-            ("HOST", "localhost"),
+            ("HOST", "my-machine"),
             ("DATABASE_URL", "mysql://u:hunter2@h/d"),
             ("REDIS_URL", "http://u:hunter2@h/0"),
             ("LOG_FORMAT", "xml"),
@@ -513,7 +514,7 @@ mod tests {
         let text = settings(&env, file).expect_err("mistakes").to_string();
         for expected in [
             "PORT is \"70000\"",
-            "HOST is \"localhost\"",
+            "HOST is \"my-machine\"",
             "DATABASE_URL must begin with",
             "REDIS_URL must begin with",
             "LOG_FORMAT is \"xml\"",
@@ -522,8 +523,8 @@ mod tests {
             "TRUSTED_PROXY_HOPS is \"0\"",
             "http.workers is \"0\"",
             "hashing.cost is \"high\"",
-            "http.prot is no setting",
-            "nonsense is no setting",
+            "http.prot is no setting (line 2); did you mean http.port?",
+            "line 6 of the settings file is no setting",
         ] {
             assert!(text.contains(expected), "{expected:?} in:\n{text}");
         }
@@ -549,57 +550,6 @@ mod tests {
         std::fs::write(&file, "hunter2").expect("written");
         let text = text(&from_file);
         assert!(text.contains("REDIS_URL_FILE must begin") && !text.contains("hunter2"));
-        // What is no secret has no file.
-        let settings = settings(&[("PORT_FILE", path)], "").expect("valid");
-        assert_eq!(settings.http.port, 8000);
-    }
-
-    #[test]
-    fn traces_leave_where_they_are_told_to() {
-        let of = |env: &[(&str, &str)]| settings(env, "").expect("valid").traces;
-        assert!(of(&[]).endpoint.is_none());
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
-        let traces = of(&[endpoint]);
-        assert!(traces.endpoint.is_some() && traces.protocol == TraceProtocol::HttpProtobuf);
-        assert_eq!(
-            traces.sampler,
-            TraceSampler {
-                parent_based: true,
-                share: 1.0
-            }
-        );
-        assert!(
-            of(&[endpoint, ("OTEL_SDK_DISABLED", "true")])
-                .endpoint
-                .is_none()
-        );
-        let share = ("OTEL_TRACES_SAMPLER_ARG", "0.01");
-        let sampler = of(&[share, ("OTEL_TRACES_SAMPLER", "traceidratio")]).sampler;
-        assert_eq!(
-            sampler,
-            TraceSampler {
-                parent_based: false,
-                share: 0.01
-            }
-        );
-        // The argument is of no meaning to the others.
-        let sampler = of(&[share, ("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).sampler;
-        assert_eq!(
-            sampler,
-            TraceSampler {
-                parent_based: true,
-                share: 0.0
-            }
-        );
-        let wrong = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
-            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
-        ];
-        let text = settings(&wrong, "").expect_err("mistakes").to_string();
-        assert_eq!(text.lines().count(), 1 + wrong.len(), "{text}");
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! The table of settings: names, defaults and what they mean.
+//!
+//! Mark a row with `secret(…)` where the value must never be shown, and with `text(…)` where a number,
+//! `true` or `false` of the TOML file would be a mistake.
 
 use std::fmt::Write;
 
@@ -7,7 +10,7 @@ use std::fmt::Write;
 pub struct Setting {
     /// The environment variable.
     pub env: &'static str,
-    /// The place in the TOML file.
+    /// The place in the TOML file; empty where it has none.
     pub toml: &'static str,
     /// The default as text; `None` where it depends on the machine or is absent.
     pub default: Option<&'static str>,
@@ -15,6 +18,8 @@ pub struct Setting {
     pub default_in_words: &'static str,
     /// Whether the value is never shown.
     pub secret: bool,
+    /// Whether only a text of the TOML file will do. So it is for every secret.
+    pub text: bool,
     /// What it does.
     pub meaning: &'static str,
 }
@@ -31,6 +36,7 @@ const fn fixed(
         default: Some(default),
         default_in_words: "",
         secret: false,
+        text: false,
         meaning,
     }
 }
@@ -47,23 +53,39 @@ const fn worded(
         default: None,
         default_in_words,
         secret: false,
+        text: false,
         meaning,
     }
 }
 
-const fn secret(mut setting: Setting) -> Setting {
+const fn secret(setting: Setting) -> Setting {
+    let mut setting = text(setting);
     setting.secret = true;
     setting
 }
 
+const fn text(mut setting: Setting) -> Setting {
+    setting.text = true;
+    setting
+}
+
+/// A standard variable that has no place in the TOML file.
+const fn standard(
+    env: &'static str,
+    default_in_words: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    text(worded(env, "", default_in_words, meaning))
+}
+
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
-    fixed(
+    text(fixed(
         "HOST",
         "http.host",
         "127.0.0.1",
         "The IP address to listen on.",
-    ),
+    )),
     fixed(
         "PORT",
         "http.port",
@@ -100,27 +122,27 @@ pub const SETTINGS: &[Setting] = &[
         "75000",
         "How long an idle connection is kept.",
     ),
-    worded(
+    text(worded(
         "HTTP_HOSTS",
         "http.hosts",
         "on loopback its own names, elsewhere any",
         "Names that the service is known under, with commas between them, as `signup.example`. \
          Requests for others get 421. On loopback its own names are served as well.",
-    ),
-    worded(
+    )),
+    text(worded(
         "CORS_ALLOWED_ORIGINS",
         "http.cors_allowed_origins",
         "none",
         "Whose pages may ask this service from a browser: origins with commas between them, as \
          `https://app.example`.",
-    ),
-    worded(
+    )),
+    text(worded(
         "OPERATIONS_HOST",
         "operations.host",
         "that of `HOST`",
         "The address of the listener for `/health`, `/ready` and `/metrics`, where it has one of \
          its own.",
-    ),
+    )),
     worded(
         "OPERATIONS_PORT",
         "operations.port",
@@ -128,12 +150,12 @@ pub const SETTINGS: &[Setting] = &[
         "The port of a listener of its own for `/health`, `/ready` and `/metrics`. The main one \
          then has them no more. `0` takes a free one.",
     ),
-    worded(
+    text(worded(
         "TRUSTED_PROXIES",
         "http.trusted_proxies",
         "none",
         "Whose `X-Forwarded-For` and `traceparent` flags are believed: addresses and networks, such as `10.0.0.0/8,::1`.",
-    ),
+    )),
     fixed(
         "TRUSTED_PROXY_HOPS",
         "http.trusted_proxy_hops",
@@ -254,45 +276,94 @@ pub const SETTINGS: &[Setting] = &[
         "How long the answer to a key is kept, from the answer on. At least `REQUEST_TIMEOUT_MS`, or a retry may \
          come too late.",
     ),
-    fixed(
+    text(fixed(
         "RATE_LIMIT_SIGNUP",
         "rate_limit.signup",
         "off",
         "Signups that one client address may send, such as `20/1m`, in a window that slides. Each instance \
          counts by itself. An IPv6 network of 64 bits is one client.",
-    ),
-    worded(
+    )),
+    text(worded(
         "LOG_FORMAT",
         "log.format",
         "`pretty` on a terminal, else `json`",
         "How a log line looks.",
-    ),
-    fixed(
+    )),
+    text(fixed(
         "RUST_LOG",
         "log.filter",
         "info",
         "What is logged, such as `info,sqlx=debug`.",
-    ),
-    worded(
+    )),
+    secret(worded(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "traces.endpoint",
         "none: no traces leave",
-        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Secrets \
-         belong into `OTEL_EXPORTER_OTLP_HEADERS`.",
-    ),
+        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Over \
+         HTTP `/v1/traces` is put behind it. A name and password in it become the header `Authorization`.",
+    )),
+    secret(standard(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`",
+        "The same for traces only, over HTTP with nothing put behind it.",
+    )),
+    secret(worded(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "traces.headers",
+        "none",
+        "Headers for the collector, such as `api-key=…,x-tenant=a`; percent-encoded where need be.",
+    )),
+    secret(standard(
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "`OTEL_EXPORTER_OTLP_HEADERS`",
+        "The same for traces only.",
+    )),
     fixed(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "traces.timeout_ms",
+        "10000",
+        "How long the collector may take for a batch of spans.",
+    ),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "`OTEL_EXPORTER_OTLP_TIMEOUT`",
+        "The same for traces only.",
+    ),
+    text(fixed(
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "traces.compression",
+        "none",
+        "`none` or `gzip`.",
+    )),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "`OTEL_EXPORTER_OTLP_COMPRESSION`",
+        "The same for traces only.",
+    ),
+    text(fixed(
+        "OTEL_TRACES_EXPORTER",
+        "traces.exporter",
+        "otlp",
+        "`none`: no traces leave, whatever else is set; or `otlp`.",
+    )),
+    text(fixed(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         "traces.protocol",
         "http/protobuf",
         "`http/protobuf` or `grpc`.",
+    )),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "`OTEL_EXPORTER_OTLP_PROTOCOL`",
+        "The same for traces only.",
     ),
-    fixed(
+    text(fixed(
         "OTEL_TRACES_SAMPLER",
         "traces.sampler",
         "parentbased_always_on",
         "Which requests are traced: `always_on`, `always_off`, `traceidratio`, or one of these \
          after `parentbased_`, which does as the caller's `traceparent` says where there is one.",
-    ),
+    )),
     fixed(
         "OTEL_TRACES_SAMPLER_ARG",
         "traces.sampler_arg",
@@ -306,6 +377,18 @@ pub const SETTINGS: &[Setting] = &[
         "Spans that may wait for the collector. Beyond it they are dropped, and counted.",
     ),
     fixed(
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "traces.schedule_delay_ms",
+        "5000",
+        "How long spans gather before they leave.",
+    ),
+    fixed(
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "traces.batch",
+        "512",
+        "Spans that leave at once; no more than the queue holds.",
+    ),
+    fixed(
         "OTEL_SDK_DISABLED",
         "traces.disabled",
         "false",
@@ -313,9 +396,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// The row of a setting, by its place in the file, or by its variable where it has no place there.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    find_in_file(name).or_else(|| SETTINGS.iter().find(|setting| setting.env == name))
+}
+
 /// The row of a setting, by its place in the file.
-pub fn find(toml: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.toml == toml)
+pub fn find_in_file(toml: &str) -> Option<&'static Setting> {
+    SETTINGS
+        .iter()
+        .find(|setting| !setting.toml.is_empty() && setting.toml == toml)
 }
 
 /// The reference page, `docs/settings.md`.
@@ -326,9 +416,9 @@ pub fn reference() -> String {
          \n\
          Each has a default, so that the service starts with none; only on PostgreSQL it wants \
          `IDEMPOTENCY_SECRET`. Later wins: the defaults, \
-         then a TOML file (`--config FILE` or `SIGNUP_CONFIG`), then the environment. An empty \
-         variable counts as not set. A wrong value stops the start, with every mistake listed at \
-         once.\n\
+         then a TOML file (`--config FILE` or `SIGNUP_CONFIG`), then the environment, then `--host` \
+         and `--port`. An empty variable counts as not set. A wrong value stops the start, with every \
+         mistake listed at once.\n\
          \n\
          | environment | TOML | default | meaning |\n\
          |---|---|---|---|\n",
@@ -338,25 +428,30 @@ pub fn reference() -> String {
             || setting.default_in_words.to_owned(),
             |text| format!("`{text}`"),
         );
-        let env = if setting.secret {
-            format!("`{0}`, `{0}_FILE`", setting.env)
+        let toml = if setting.toml.is_empty() {
+            "-".to_owned()
         } else {
-            format!("`{}`", setting.env)
+            format!("`{}`", setting.toml)
         };
         let _ = writeln!(
             page,
-            "| {env} | `{}` | {default} | {} |",
-            setting.toml, setting.meaning
+            "| `{}` | {toml} | {default} | {} |",
+            setting.env, setting.meaning
         );
     }
     page.push_str(
         "\n\
-         A secret setting, which has `_FILE` beside its variable, may be read from a file instead: \
-         `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends does not count.\n\
+         Each variable may have `_FILE` at its end, and then names a file with the value: \
+         `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends and a byte order mark do not \
+         count. A variable and its `_FILE` must not both be set.\n\
          \n\
-         The OpenTelemetry SDK itself reads the other standard variables that concern traces: \
-         `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS`, \
-         `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_BSP_SCHEDULE_DELAY`.\n\
+         What may be a secret is never shown: neither the URLs, headers and secrets themselves, nor what \
+         stands where a file's name or a setting's name belongs.\n\
+         \n\
+         The variables that begin with `OTEL_` are standard, and may be set for all programs of a machine. As \
+         OpenTelemetry asks for, a value of theirs that is not known here is ignored, with a warning in the \
+         log; the same value in the TOML file is a mistake. The OpenTelemetry SDK itself reads \
+         `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.\n\
          \n\
          The same in a file:\n\
          \n\

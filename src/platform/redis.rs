@@ -39,6 +39,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// How much of a kind of failure is logged, in characters.
 const MAX_REASON: usize = 40;
 
+/// The reason where none was opened, or none was free.
+const NO_CONNECTION: &str = "no connection in time";
+
 /// Where the background task writes, and what.
 const PROBE: &str = "signup:probe";
 const PROBE_VALUE: &[u8] = b"probe";
@@ -159,25 +162,35 @@ impl Redis {
     }
 
     /// Tries whether Redis answers a question in time, and lets questions through if it does.
-    pub async fn probe(&self) -> bool {
+    ///
+    /// # Errors
+    /// Why not, in words without a secret.
+    pub async fn probe(&self) -> Result<(), String> {
+        let probed = self.try_probe().await;
+        match &probed {
+            Ok(()) => self.breaker.close(),
+            Err(reason) => tracing::debug!(reason, "redis is still unavailable"),
+        }
+        probed
+    }
+
+    async fn try_probe(&self) -> Result<(), String> {
         // A new connection may take longer than a question may.
         let connected = timeout(PROBE_LIMIT, self.pool.get()).await;
-        drop(connected);
+        drop(
+            connected
+                .map_err(|_| NO_CONNECTION.to_owned())?
+                .map_err(|error| why(&error))?,
+        );
         let mut question = cmd("SET");
         question.arg(PROBE).arg(PROBE_VALUE).arg("NX").arg("GET");
         question.arg("PX").arg(millis(PROBE_LIMIT));
-        let answer = self.send::<Option<Vec<u8>>>(&question, LIMIT);
-        let is_usable = match answer.await {
-            Ok(found) => found.is_none_or(|value| value == PROBE_VALUE),
-            Err(reason) => {
-                tracing::debug!(reason, "Redis is still of no use");
-                false
-            }
-        };
-        if is_usable {
-            self.breaker.close();
+        let found = self.send::<Option<Vec<u8>>>(&question, LIMIT).await?;
+        if found.is_none_or(|value| value == PROBE_VALUE) {
+            Ok(())
+        } else {
+            Err("it returns what nobody has put there".to_owned())
         }
-        is_usable
     }
 
     /// Tries now and then, whenever questions have stopped. It never ends.
@@ -186,7 +199,7 @@ impl Redis {
         // The sender lives as long as this does, so the wait never fails.
         while open.wait_for(|open| *open).await.is_ok() {
             tokio::time::sleep(PROBE_EVERY).await;
-            self.probe().await;
+            let _ = self.probe().await;
         }
     }
 
@@ -213,11 +226,8 @@ impl Redis {
         let connection = timeout_at(end, self.pool.get()).await;
         self.waits.observe(begun.elapsed().as_secs_f64());
         let mut connection = connection
-            .map_err(|_| "no connection in time".to_owned())?
-            .map_err(|error| match error {
-                PoolError::Backend(error) => in_words(&error),
-                error => error.to_string(),
-            })?;
+            .map_err(|_| NO_CONNECTION.to_owned())?
+            .map_err(|error| why(&error))?;
         let answer = timeout_at(end, command.query_async(&mut connection)).await;
         let reason = match answer {
             Ok(Ok(answer)) => return Ok(answer),
@@ -265,9 +275,22 @@ impl Breaker {
     }
 }
 
-/// What kind of failure it was: the whole text may repeat what was sent.
+fn why(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => in_words(error),
+        error => error.to_string(),
+    }
+}
+
+/// What kind of failure it was: the whole text may repeat what was sent, or the URL.
 fn in_words(error: &RedisError) -> String {
-    let kind = error.code().unwrap_or_else(|| error.category());
+    let kind = match error.code() {
+        Some(code) => code,
+        None if error.is_connection_refusal() => "connection refused",
+        None if error.is_timeout() => "no response in time",
+        None if error.is_connection_dropped() => "connection closed",
+        None => error.category(),
+    };
     kind.chars().take(MAX_REASON).collect()
 }
 

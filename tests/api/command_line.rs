@@ -13,7 +13,10 @@ fn help_names_every_command_and_shows_examples() {
         "openapi",
         "settings",
         "--config",
+        "--host",
+        "--port",
         "Examples:",
+        "Exit status:",
     ] {
         assert!(help.stdout.contains(part), "{part} in:\n{}", help.stdout);
     }
@@ -49,6 +52,18 @@ async fn healthcheck_asks_the_running_service() {
     assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
     let everywhere = run(&["healthcheck"], &[("PORT", &port), ("HOST", "0.0.0.0")]);
     assert_eq!(everywhere.status.code(), Some(0), "{everywhere:?}");
+    // Options win over the environment.
+    let wrong = [("PORT", "1"), ("HOST", "192.0.2.1")];
+    let options = run(
+        &["healthcheck", "--port", &port, "--host", "localhost"],
+        &wrong,
+    );
+    assert_eq!(options.status.code(), Some(0), "{options:?}");
+    let before = run(
+        &["--port", &port, "--host=::ffff:127.0.0.1", "healthcheck"],
+        &wrong,
+    );
+    assert_eq!(before.status.code(), Some(0), "{before:?}");
 
     // Stopped, it takes connections and never answers.
     service.signal("STOP");
@@ -106,6 +121,54 @@ fn the_files_of_sqlite_are_for_their_owner_only() {
         let path = file.expect("a file").path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
+}
+
+#[test]
+fn options_are_checked_as_the_settings_are() {
+    let output = run(
+        &["--port", "70000", "--host", "nowhere"],
+        &[("BCRYPT_COST", "99")],
+    );
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    for part in [
+        "3 settings are wrong",
+        "--port is \"70000\"",
+        "--host is \"nowhere\"",
+        "BCRYPT_COST is \"99\"",
+    ] {
+        assert!(output.stderr.contains(part), "{part}: {output:?}");
+    }
+}
+
+#[test]
+fn the_status_of_the_migrations_is_an_exit_status_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}/signup.db", folder.path().display());
+    let code = |arguments: &[&str]| run(arguments, &[("DATABASE_URL", &url)]).status.code();
+    assert_eq!(code(&["migrate", "status"]), Some(0));
+    assert_eq!(code(&["migrate", "status", "--exit-code"]), Some(3));
+    assert_eq!(code(&["migrate"]), Some(0));
+    assert_eq!(code(&["migrate", "status", "--exit-code"]), Some(0));
+    assert_eq!(code(&["migrate", "down", "--yes"]), Some(0));
+    assert_eq!(code(&["migrate", "status", "--exit-code"]), Some(3));
+}
+
+#[test]
+fn a_mistake_in_the_settings_file_has_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("signup.toml");
+    std::fs::write(&file, "[http]\nport = \n").expect("written");
+    let path = file.display().to_string();
+    let output = run(&["--config", &path], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let place = format!("{path}, line 2, column ");
+    assert!(output.stderr.contains(&place), "{output:?}");
+    std::fs::write(&file, "[http]\nprot = 1\n").expect("written");
+    let output = run(&["--config", &path], &[]);
+    assert!(
+        output.stderr.contains("did you mean http.port?"),
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -81,8 +81,7 @@ def secret_settings() -> set[str]:
 
 def is_known(name: str) -> bool:
     """Whether the service reads this variable."""
-    of_file = name.removesuffix("_FILE")
-    return name in settings() or (of_file != name and of_file in secret_settings()) or name in OTEL
+    return name.removesuffix("_FILE") in settings() or name in OTEL
 
 
 def setting_ms(environment: dict[str, str], name: str) -> int:

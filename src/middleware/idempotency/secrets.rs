@@ -1,17 +1,25 @@
 //! The server's secrets, and the keyed hashes under them.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use crate::config::MIN_SECRET_BYTES;
 use crate::domain::{Fingerprint, IdempotencyKey, Identity, KeyHash};
 use crate::platform::clock::Randomness;
+
+/// How much of a secret's file is read, in bytes.
+const MAX_SECRET_FILE: usize = 4096;
+
+/// The bits of a file's mode for its group, and for all others.
+const GROUP: u32 = 0o070;
+const EVERYBODY: u32 = 0o007;
 
 /// The secret in use, and the one before it.
 pub struct Secrets {
@@ -56,7 +64,29 @@ impl Secrets {
             reason,
         };
         make_once(path, randomness).map_err(|error| wrong(error.to_string()))?;
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let mut file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+        let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
+        if metadata.mode() & EVERYBODY != 0 {
+            return Err(wrong(format!(
+                "everybody on this machine may use it; run `chmod 600 {}`, and think of who may have \
+                 read it",
+                path.display()
+            )));
+        }
+        // A volume may be shared by a group on purpose, or belong to whoever made it.
+        if metadata.mode() & GROUP != 0 {
+            tracing::warn!("the group of the secret's file may use it");
+        }
+        let own = rustix::process::geteuid().as_raw();
+        if ![own, 0].contains(&metadata.uid()) {
+            tracing::warn!("the secret's file belongs to another user");
+        }
+        // Wiped when it is dropped.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_FILE));
+        (&mut file)
+            .take(MAX_SECRET_FILE as u64)
+            .read_to_string(&mut text)
+            .map_err(|error| wrong(error.to_string()))?;
         let text = text.trim();
         if text.len() < MIN_SECRET_BYTES {
             return Err(wrong(format!("it has fewer than {MIN_SECRET_BYTES} bytes")));
@@ -129,30 +159,45 @@ fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let secret: String = [randomness.bytes(), randomness.bytes()]
-        .concat()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<Vec<_>>()
-        .concat();
+    let secret = Zeroizing::new(hex(&[randomness.bytes(), randomness.bytes()].concat()));
+    // Nobody can guess the name, so that nothing waits there to be written into.
     let mut made = path.as_os_str().to_owned();
-    made.push(format!(".{}", std::process::id()));
+    made.push(format!(".{}", hex(&randomness.bytes())));
     let made = Path::new(&made);
-    let mut file: File = OpenOptions::new()
-        .create(true)
-        .truncate(true)
+    let linked = write_private(made, secret.as_bytes()).and_then(|()| {
+        // A link fails where another process was first; its secret counts then.
+        std::fs::hard_link(made, path)
+    });
+    let removed = std::fs::remove_file(made);
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => removed?,
+    }
+    // Without this a crash of the machine may take the name away again.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Makes a file for its owner only, and waits until it is on disk. One that is there, or a link, is an
+/// error.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .create_new(true)
         .write(true)
         .mode(0o600)
-        .open(made)?;
-    file.write_all(secret.as_bytes())?;
-    file.sync_all()?;
-    // A link fails where another process was first; its secret counts then.
-    let linked = std::fs::hard_link(made, path);
-    std::fs::remove_file(made)?;
-    match linked {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! of their own; see [`sink`]. Traces are [`spans`], which leave by OTLP; see [`traces`].
 
 mod json;
+mod otlp;
 mod sink;
 pub mod spans;
 mod traces;

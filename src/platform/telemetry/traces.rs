@@ -5,7 +5,6 @@
 //! own empties. A collector that is dead or slow costs spans, which are counted, and nothing else.
 
 use std::fmt;
-use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,8 +13,6 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{ExporterBuildError, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -26,7 +23,8 @@ use opentelemetry_sdk::trace::{
 };
 use secrecy::ExposeSecret;
 
-use crate::config::{TraceProtocol, Traces as Settings};
+use super::otlp::Exporter;
+use crate::config::Traces as Settings;
 use crate::platform::context::{self, RequestTrace};
 use crate::platform::metrics::{Metrics, SpanDropped};
 
@@ -194,16 +192,10 @@ pub fn start(
     let Some(endpoint) = &settings.endpoint else {
         return Ok(None);
     };
-    // The driver panics where the system has no certificates to trust.
-    let exporter = catch_unwind(|| exporter(endpoint.expose_secret(), settings.protocol));
-    // What it says of its mistakes may repeat headers, with their secrets.
-    let exporter = exporter.ok().and_then(Result::ok).ok_or_else(|| {
-        "OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS or _TIMEOUT cannot be used, or the system has no \
-         certificates to trust"
-            .to_owned()
-    })?;
+    let exporter = Exporter::new(settings, endpoint.expose_secret())
+        .map_err(|reason| format!("traces cannot leave: {reason}"))?;
     let provider = SdkTracerProvider::builder()
-        .with_span_processor(Counted::new(exporter, settings.queue, metrics.clone()))
+        .with_span_processor(Counted::new(exporter, settings, metrics.clone()))
         // Decided already, see `Sampling`.
         .with_sampler(Sampler::AlwaysOn)
         .with_id_generator(RequestIds)
@@ -211,28 +203,6 @@ pub fn start(
         .build();
     let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
     Ok(Some((Traces(provider), tracer)))
-}
-
-fn exporter(
-    endpoint: &str,
-    protocol: TraceProtocol,
-) -> Result<opentelemetry_otlp::SpanExporter, ExporterBuildError> {
-    let builder = opentelemetry_otlp::SpanExporter::builder();
-    match protocol {
-        TraceProtocol::Grpc => {
-            let builder = builder.with_tonic().with_endpoint(endpoint);
-            if endpoint.starts_with("https://") {
-                let tls = ClientTlsConfig::new().with_enabled_roots();
-                builder.with_tls_config(tls).build()
-            } else {
-                builder.build()
-            }
-        }
-        TraceProtocol::HttpProtobuf => builder
-            .with_http()
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .build(),
-    }
 }
 
 /// What runs. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say more, or otherwise.
@@ -276,7 +246,8 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(exporter: opentelemetry_otlp::SpanExporter, most: usize, metrics: Metrics) -> Self {
+    fn new(exporter: Exporter, settings: &Settings, metrics: Metrics) -> Self {
+        let most = settings.queue;
         let waiting = Arc::new(AtomicUsize::new(0));
         let exporter = CountedExporter {
             inner: exporter,
@@ -284,7 +255,10 @@ impl Counted {
             failing: AtomicBool::new(false),
             metrics: metrics.clone(),
         };
-        let config = BatchConfigBuilder::default().with_max_queue_size(most);
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(most)
+            .with_max_export_batch_size(settings.batch)
+            .with_scheduled_delay(settings.delay);
         Self {
             inner: BatchSpanProcessor::new(exporter, config.build()),
             waiting,
@@ -330,18 +304,19 @@ impl SpanProcessor for Counted {
     }
 }
 
-/// What is logged of a failure: its text may repeat headers or what the collector said.
-const fn kind(error: &OTelSdkError) -> &'static str {
-    match error {
-        OTelSdkError::AlreadyShutdown => "the exporter has ended",
-        OTelSdkError::Timeout(_) => "no answer in time",
-        OTelSdkError::InternalFailure(_) => "no connection, or an answer that is no success",
+/// What is logged of a failure.
+fn reason(result: &OTelSdkResult) -> &str {
+    match result {
+        Ok(()) => "",
+        Err(OTelSdkError::AlreadyShutdown) => "the exporter has ended",
+        Err(OTelSdkError::Timeout(_)) => "no response in time",
+        Err(OTelSdkError::InternalFailure(reason)) => reason,
     }
 }
 
 /// Counts what became of the spans.
 struct CountedExporter {
-    inner: opentelemetry_otlp::SpanExporter,
+    inner: Exporter,
     waiting: Arc<AtomicUsize>,
     failing: AtomicBool,
     metrics: Metrics,
@@ -366,7 +341,7 @@ impl SpanExporter for CountedExporter {
         }
         match (self.failing.swap(failed, Ordering::Relaxed), failed) {
             (false, true) => tracing::warn!(
-                reason = result.as_ref().map_or_else(kind, |()| ""),
+                reason = reason(&result),
                 "the collector takes no spans: dropping them"
             ),
             (true, false) => tracing::info!("the collector takes spans again"),

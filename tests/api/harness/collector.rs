@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -44,7 +45,11 @@ pub struct Collector {
     address: SocketAddr,
     requests: Requests,
     refusing: Arc<AtomicBool>,
+    elsewhere: Elsewhere,
 }
+
+/// Where spans are sent on to.
+type Elsewhere = Arc<Mutex<Option<String>>>;
 
 type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
 
@@ -52,15 +57,26 @@ impl Collector {
     pub fn start(protocol: Protocol) -> Self {
         let requests = Requests::default();
         let refusing = Arc::new(AtomicBool::new(false));
+        let elsewhere = Elsewhere::default();
         let address = match protocol {
             Protocol::Grpc => serve_grpc(Arc::clone(&requests)),
-            Protocol::Http => serve_http(Arc::clone(&requests), Arc::clone(&refusing)),
+            Protocol::Http => serve_http(
+                Arc::clone(&requests),
+                Arc::clone(&refusing),
+                Arc::clone(&elsewhere),
+            ),
         };
         Self {
             address,
             requests,
             refusing,
+            elsewhere,
         }
+    }
+
+    /// Sends everybody to this URL instead. Over HTTP only.
+    pub fn redirect(&self, url: &str) {
+        *self.elsewhere.lock().expect("no panic") = Some(url.to_owned());
     }
 
     /// Takes nothing, or takes everything again. Over HTTP only.
@@ -151,7 +167,8 @@ fn serve_grpc(requests: Requests) -> SocketAddr {
     let incoming = tonic::transport::server::TcpIncoming::bind(([127, 0, 0, 1], 0).into())
         .expect("a free port");
     let address = incoming.local_addr().expect("bound");
-    let service = TraceServiceServer::new(Grpc(requests));
+    let service = TraceServiceServer::new(Grpc(requests))
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
@@ -160,11 +177,12 @@ fn serve_grpc(requests: Requests) -> SocketAddr {
     address
 }
 
-fn serve_http(requests: Requests, refusing: Arc<AtomicBool>) -> SocketAddr {
+fn serve_http(requests: Requests, refusing: Arc<AtomicBool>, elsewhere: Elsewhere) -> SocketAddr {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(Arc::clone(&requests)))
             .app_data(web::Data::from(Arc::clone(&refusing)))
+            .app_data(web::Data::from(Arc::clone(&elsewhere)))
             .route("/v1/traces", web::post().to(take))
     })
     .workers(1)
@@ -178,11 +196,26 @@ fn serve_http(requests: Requests, refusing: Arc<AtomicBool>) -> SocketAddr {
 async fn take(
     requests: web::Data<Requests>,
     refusing: web::Data<AtomicBool>,
+    elsewhere: web::Data<Mutex<Option<String>>>,
+    request: HttpRequest,
     body: web::Bytes,
 ) -> HttpResponse {
     if refusing.load(Ordering::SeqCst) {
         return HttpResponse::ServiceUnavailable().finish();
     }
+    if let Some(url) = &*elsewhere.lock().expect("no panic") {
+        return HttpResponse::TemporaryRedirect()
+            .insert_header(("location", url.as_str()))
+            .finish();
+    }
+    let mut unpacked = Vec::new();
+    let body = if request.headers().contains_key("content-encoding") {
+        let mut decoder = flate2::read::GzDecoder::new(&*body);
+        decoder.read_to_end(&mut unpacked).expect("gzip");
+        &unpacked
+    } else {
+        &*body
+    };
     let request = ExportTraceServiceRequest::decode(body).expect("OTLP as protobuf");
     requests.lock().expect("no panic").push(request);
     HttpResponse::Ok()

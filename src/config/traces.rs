@@ -1,0 +1,397 @@
+//! The settings of traces, which are OpenTelemetry's standard variables.
+//!
+//! The platform may set them for all programs of a machine. So a variable for traces alone wins over the
+//! general one, and a value that is not known here is ignored with a warning, as the specification
+//! (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables) has it.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
+use url::Url;
+
+use super::reader::Sources;
+use super::{millis, number, one_line};
+
+/// Spans that may wait at most, whatever is asked for: each takes about half a kilobyte.
+const MAX_QUEUE: usize = 65_536;
+
+/// Settings of traces.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// Where they go, to the last part of the path, without a name and password; `None` where none
+    /// leave.
+    pub endpoint: Option<SecretString>,
+    /// What the collector asks for.
+    pub headers: Vec<Header>,
+    /// How they go there.
+    pub protocol: TraceProtocol,
+    /// Whether they are compressed on the way.
+    pub gzip: bool,
+    /// How long the collector may take for a batch.
+    pub timeout: Duration,
+    /// Which requests are traced.
+    pub sampler: TraceSampler,
+    /// Spans that may wait for the collector.
+    pub queue: usize,
+    /// Spans that leave at once.
+    pub batch: usize,
+    /// How long spans gather.
+    pub delay: Duration,
+}
+
+/// A header for the collector. Its value never leaves by `Debug`.
+#[derive(Clone)]
+pub struct Header {
+    /// A token of HTTP, in lower case.
+    pub name: String,
+    /// Visible ASCII and spaces.
+    pub value: SecretString,
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Header(..)")
+    }
+}
+
+/// How traces travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceProtocol {
+    /// OTLP over gRPC.
+    Grpc,
+    /// OTLP over HTTP, as protobuf.
+    HttpProtobuf,
+}
+
+/// Which requests are traced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TraceSampler {
+    /// Whether the caller decides, where there is one that traces.
+    pub parent_based: bool,
+    /// The share of the others, from 0 to 1.
+    pub share: f64,
+}
+
+pub(super) fn read(s: &mut Sources) -> Traces {
+    let protocol = s.take("traces.protocol", protocol);
+    let protocol = s.take_or(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        protocol,
+        self::protocol,
+    );
+    let general = s.take_optional("traces.endpoint", endpoint);
+    let own = s.take_optional("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint);
+    let url = own.or_else(|| general.map(|url| with_path(url, protocol)));
+    let headers = s.take_optional("traces.headers", headers);
+    let own = s.take_optional("OTEL_EXPORTER_OTLP_TRACES_HEADERS", self::headers);
+    let mut headers = own.or(headers).unwrap_or_default();
+    let url = url.map(|url| without_password(url, &mut headers));
+    let gzip = s.take("traces.compression", compression);
+    let timeout = s.take("traces.timeout_ms", |text| millis(text, 1));
+    let disabled = s.take("traces.disabled", disabled);
+    let exported = s.take("traces.exporter", exporter);
+    let share = s.take("traces.sampler_arg", share);
+    let queue = s.take("traces.queue", |text| number(text, (1, MAX_QUEUE)));
+    Traces {
+        endpoint: url
+            .filter(|_| exported && !disabled)
+            .map(|url| SecretString::from(String::from(url))),
+        headers,
+        protocol,
+        gzip: s.take_or("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", gzip, compression),
+        timeout: s.take_or("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", timeout, |text| {
+            millis(text, 1)
+        }),
+        sampler: s.take("traces.sampler", |text| sampler(text, share)),
+        queue,
+        batch: s
+            .take("traces.batch", |text| number(text, (1, MAX_QUEUE)))
+            .min(queue),
+        // Without a pause between two looks, a thread would do nothing but look.
+        delay: s.take("traces.schedule_delay_ms", |text| millis(text, 10)),
+    }
+}
+
+fn protocol(text: &str) -> Result<TraceProtocol, String> {
+    match text {
+        "grpc" => Ok(TraceProtocol::Grpc),
+        "http/protobuf" => Ok(TraceProtocol::HttpProtobuf),
+        _ => Err("must be http/protobuf or grpc".to_owned()),
+    }
+}
+
+fn endpoint(text: &str) -> Result<Url, String> {
+    one_line(text)?;
+    let url = Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| "must be a URL that begins with http:// or https://".to_owned())
+}
+
+/// The general endpoint is that of all signals; over HTTP each has its path.
+fn with_path(mut url: Url, protocol: TraceProtocol) -> Url {
+    if protocol == TraceProtocol::HttpProtobuf {
+        let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+    }
+    url
+}
+
+/// Takes name and password out of a URL, and makes a header of them: libraries log URLs.
+fn without_password(mut url: Url, headers: &mut Vec<Header>) -> Url {
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    let user = decoded(url.username());
+    let password = decoded(url.password().unwrap_or_default());
+    if user.is_empty() && password.is_empty() {
+        return url;
+    }
+    // A URL of HTTP takes both.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    if headers.iter().all(|header| header.name != "authorization") {
+        let credentials = STANDARD.encode([&user[..], b":", &password].concat());
+        headers.push(Header {
+            name: "authorization".to_owned(),
+            value: SecretString::from(format!("Basic {credentials}")),
+        });
+    }
+    url
+}
+
+/// `name=value`, with commas between; percent-encoded.
+fn headers(text: &str) -> Result<Vec<Header>, String> {
+    let header = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let name = name.trim().to_ascii_lowercase();
+        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let is_field = |c: char| (' '..='~').contains(&c);
+        let is_valid =
+            !name.is_empty() && name.chars().all(is_token) && value.chars().all(is_field);
+        let value = SecretString::from(&*value);
+        is_valid.then_some(Header { name, value })
+    };
+    let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
+    pairs
+        .map(header)
+        .collect::<Option<_>>()
+        .ok_or_else(|| "must be a list such as name=value,other=value".to_owned())
+}
+
+fn compression(text: &str) -> Result<bool, String> {
+    match text {
+        "gzip" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("must be none or gzip".to_owned()),
+    }
+}
+
+fn disabled(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+/// Whether spans leave by OTLP.
+fn exporter(text: &str) -> Result<bool, String> {
+    let mut names = text.split(',').map(str::trim);
+    match text {
+        "none" => Ok(false),
+        _ if names.any(|name| name == "otlp") => Ok(true),
+        _ => Err("must be otlp or none".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+fn sampler(text: &str, ratio: f64) -> Result<TraceSampler, String> {
+    let root = text.strip_prefix("parentbased_");
+    let share = match root.unwrap_or(text) {
+        "always_on" => 1.0,
+        "always_off" => 0.0,
+        "traceidratio" => ratio,
+        _ => {
+            return Err(
+                "must be always_on, always_off or traceidratio, or one of these after parentbased_"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(TraceSampler {
+        parent_based: root.is_some(),
+        share,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::config::{Mistakes, Settings};
+
+    impl Traces {
+        fn header(&self, name: &str) -> Option<&str> {
+            let mut headers = self.headers.iter();
+            let header = headers.find(|header| header.name == name)?;
+            Some(header.value.expose_secret())
+        }
+    }
+
+    fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {
+        Settings::from_sources(Sources::given(env, file)?, false)
+    }
+
+    fn traces(env: &[(&str, &str)]) -> Traces {
+        settings(env, "").expect("valid").traces
+    }
+
+    fn place(traces: &Traces) -> Option<&str> {
+        traces.endpoint.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+    const OWN_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
+    #[test]
+    fn traces_leave_where_they_are_told_to() {
+        assert!(traces(&[]).endpoint.is_none());
+        let found = traces(&[ENDPOINT]);
+        assert_eq!(place(&found), Some("http://localhost:4318/v1/traces"));
+        assert_eq!(found.protocol, TraceProtocol::HttpProtobuf);
+        assert_eq!(
+            found.sampler,
+            TraceSampler {
+                parent_based: true,
+                share: 1.0
+            }
+        );
+        let grpc = traces(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        assert_eq!(place(&grpc), Some("http://localhost:4318/"));
+        // A path and a query stay; the own endpoint is taken as it is.
+        let path = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h/otlp/?a=b")];
+        assert_eq!(place(&traces(&path)), Some("https://h/otlp/v1/traces?a=b"));
+        let own = traces(&[ENDPOINT, (OWN_ENDPOINT, "http://h:1/x")]);
+        assert_eq!(place(&own), Some("http://h:1/x"));
+    }
+
+    #[test]
+    fn a_variable_for_traces_wins_over_that_for_all_signals() {
+        let of = |name: &str, general: &str, own: &str| {
+            let general_name = format!("OTEL_EXPORTER_OTLP_{name}");
+            let own_name = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
+            traces(&[ENDPOINT, (&general_name, general), (&own_name, own)])
+        };
+        let protocol = of("PROTOCOL", "http/protobuf", "grpc").protocol;
+        assert_eq!(protocol, TraceProtocol::Grpc);
+        assert_eq!(
+            of("TIMEOUT", "1000", "2000").timeout,
+            Duration::from_secs(2)
+        );
+        assert!(of("COMPRESSION", "none", "gzip").gzip);
+        let headers = of("HEADERS", "a=1,b=2", "A=x%20y, c = 3");
+        assert_eq!(headers.header("a"), Some("x y"));
+        assert_eq!(
+            (headers.header("b"), headers.header("c")),
+            (None, Some("3"))
+        );
+        // One that is empty or of no use leaves the general one.
+        for own in ["", "http/json"] {
+            assert_eq!(of("PROTOCOL", "grpc", own).protocol, TraceProtocol::Grpc);
+        }
+    }
+
+    #[test]
+    fn traces_can_be_turned_off() {
+        let off = |name, value| traces(&[ENDPOINT, (name, value)]).endpoint.is_none();
+        for value in ["true", "True", "TRUE"] {
+            assert!(off("OTEL_SDK_DISABLED", value), "{value}");
+        }
+        for value in ["", "false", "1", "yes"] {
+            assert!(!off("OTEL_SDK_DISABLED", value), "{value}");
+        }
+        assert!(off("OTEL_TRACES_EXPORTER", "none"));
+        for value in ["otlp", "console,otlp", "zipkin"] {
+            assert!(!off("OTEL_TRACES_EXPORTER", value), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_for_the_samplers_that_have_one() {
+        let share = ("OTEL_TRACES_SAMPLER_ARG", "0.01");
+        let of = |name| traces(&[share, ("OTEL_TRACES_SAMPLER", name)]).sampler;
+        let sampler = |parent_based, share| TraceSampler {
+            parent_based,
+            share,
+        };
+        assert_eq!(of("traceidratio"), sampler(false, 0.01));
+        assert_eq!(of("parentbased_always_off"), sampler(true, 0.0));
+    }
+
+    #[test]
+    fn standard_variables_that_are_not_understood_stop_nothing_and_are_named() {
+        let unknown = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            (OWN_ENDPOINT, "http://"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "thrift"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "snappy"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            ("OTEL_TRACES_EXPORTER", "console"),
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
+            ("OTEL_SDK_DISABLED", "1"),
+        ];
+        let settings = settings(&unknown, "").expect("valid");
+        let mut named: Vec<_> = settings
+            .warnings
+            .iter()
+            .map(|warning| &*warning.setting)
+            .collect();
+        named.sort_unstable();
+        let mut expected = unknown.map(|(name, _)| name);
+        expected.sort_unstable();
+        assert_eq!(named, expected);
+        assert!(!format!("{:?}", settings.warnings).contains("hunter2"));
+        let defaults = traces(&[]);
+        assert_eq!(format!("{:?}", settings.traces), format!("{defaults:?}"));
+    }
+
+    #[test]
+    fn in_the_file_they_are_mistakes() {
+        let file = "[traces]\nendpoint = \"collector:4317\"\nprotocol = \"http/json\"\nqueue = 0\n";
+        let text = settings(&[], file).expect_err("mistakes").to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_password_in_the_endpoint_becomes_a_header() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://ada:p%40ss@h:1");
+        let found = traces(&[endpoint]);
+        assert_eq!(place(&found), Some("http://h:1/v1/traces"));
+        let credentials = found.header("authorization").expect("there");
+        assert_eq!(
+            credentials,
+            format!("Basic {}", STANDARD.encode("ada:p@ss"))
+        );
+        let told = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20x");
+        let found = traces(&[endpoint, told]);
+        assert_eq!(found.header("authorization"), Some("Bearer x"));
+        assert!(!format!("{found:?}").contains("Bearer"));
+    }
+}
