@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use table::{Setting, reference};
