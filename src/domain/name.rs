@@ -237,12 +237,14 @@ mod tests {
         assert_eq!(code(text), Some("invisible_character"), "{text:?}");
     }
 
-    /// Each character there is, alone and, if it can't be seen, between two others. Of the planes that have none
-    /// yet, some.
+    /// Each character that can't be seen, alone and between two others, and some of the others; of the planes that
+    /// have none yet or are for private use, some.
     #[test]
     fn a_name_shows_whatever_it_is_made_of() {
-        let planes_without = '\u{40000}'..'\u{e0000}';
-        let is_tried = |c: &char| !planes_without.contains(c) || u32::from(*c).is_multiple_of(997);
+        let is_tried = |c: &char| match c {
+            '\u{40000}'..'\u{e0000}' | '\u{f0000}'.. => u32::from(*c).is_multiple_of(997),
+            _ => u32::from(*c).is_multiple_of(31) || unicode::is_hidden(*c),
+        };
         for character in ('\0'..=char::MAX).filter(is_tried) {
             let mut buffer = [0; 4];
             let alone = Name::parse(character.encode_utf8(&mut buffer));
