@@ -215,12 +215,13 @@ pub const SETTINGS: &[Setting] = &[
         "86400",
         "How long the answer to a key is kept.",
     ),
-    fixed(
+    worded(
         "RATE_LIMIT_SIGNUP",
         "rate_limit.signup",
-        "off",
-        "Signups that one client address may send, such as `20/1m`, in a window that slides. Each instance \
-         counts by itself. An IPv6 network of 64 bits is one client.",
+        "`20/1m`; `off` where `HOST` is a loopback address",
+        "Signups that one client address may send, such as `20/1m`, in a window that slides; `off` for any number. \
+         Each instance counts by itself. An IPv6 network of 64 bits is one client. Behind a proxy, set \
+         `TRUSTED_PROXIES` too: else all clients are one.",
     ),
     worded(
         "LOG_FORMAT",
