@@ -740,7 +740,10 @@ mod tests {
         let hour = Duration::from_hours(1);
         set_hash(&pool, hour);
         // One is under way and one of the crowd goes before: with the margin, 4.25 hours.
-        assert_eq!(pool.admits(Some(newcomer), Instant::now() + hour * 5), Ok(()));
+        assert_eq!(
+            pool.admits(Some(newcomer), Instant::now() + hour * 5),
+            Ok(())
+        );
         let retry_after = hour * 51;
         let refused = pool.admits(Some(crowd), Instant::now() + hour * 5);
         assert_eq!(refused, Err(HashError::Overloaded { retry_after }));

@@ -89,6 +89,35 @@ async fn a_made_up_address_is_not_believed() {
 }
 
 #[tokio::test]
+async fn beyond_loopback_each_client_has_a_limit_unless_it_is_switched_off() {
+    const WARNING: &str = "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+        one client may send any number of signups";
+    let statuses = async |service: &Service| {
+        let mut statuses = Vec::new();
+        for _ in 0..21 {
+            let answer = service.signup(&json!({})).send().await.expect("an answer");
+            statuses.push(answer.status().as_u16());
+        }
+        statuses
+    };
+    let warned = |service: &Service| service.log_text().contains(WARNING);
+    let everywhere = ("HOST", "0.0.0.0");
+    let limited = Service::start_with(Backend::Sqlite, &[everywhere]).await;
+    assert_eq!(
+        statuses(&limited).await,
+        [vec![422; 20], vec![429]].concat()
+    );
+    assert!(!warned(&limited));
+    let off = [everywhere, ("RATE_LIMIT_SIGNUP", "off")];
+    let off = Service::start_with(Backend::Sqlite, &off).await;
+    assert_eq!(statuses(&off).await, [422; 21]);
+    assert!(warned(&off));
+    let on_loopback = Service::start(Backend::Sqlite).await;
+    assert_eq!(statuses(&on_loopback).await, [422; 21]);
+    assert!(!warned(&on_loopback));
+}
+
+#[tokio::test]
 async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early() {
     let settings = [
         ("BCRYPT_COST", "14"),
