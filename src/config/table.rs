@@ -187,9 +187,9 @@ pub const SETTINGS: &[Setting] = &[
     fixed(
         "BCRYPT_NICE",
         "hashing.nice",
-        "10",
-        "How much hashing stands back behind the threads that serve requests: 0 not at all, 19 the most. On \
-         Linux only.",
+        "3",
+        "How much hashing stands back behind the threads that serve requests, and behind all else that runs in \
+         the same container or session: 0 not at all, 19 the most. On Linux only.",
     ),
     secret(worded(
         "IDEMPOTENCY_SECRET",

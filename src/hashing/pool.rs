@@ -420,8 +420,9 @@ impl State {
         if ahead < slots {
             return Duration::ZERO;
         }
-        let rounds = (ahead - slots) / slots + 1;
-        self.full_hash * u32::try_from(rounds).unwrap_or(u32::MAX)
+        // Lanes do not end together: in the time of a hash each ends once.
+        let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
+        self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
     }
 }
 

@@ -240,7 +240,8 @@ fn signups(target: &Target, whose: String) -> impl Fn(u64) -> Vec<u8> + use<> {
     let target = target.clone();
     move |number| {
         let body = somebody(&format!("{whose}.{number}@example.org"));
-        target.post("application/json", &[], &body.to_string())
+        let key = format!("Idempotency-Key: {whose}-{number}");
+        target.post("application/json", &[key], &body.to_string())
     }
 }
 
@@ -251,6 +252,7 @@ async fn the_crowd_of_one_network_keeps_out_nobody_else(
     #[values(Crowd::Impatient, Crowd::Leaving)] crowd: Crowd,
 ) {
     let settings = [
+        // Hashing is what they wait for, and not the database.
         ("BCRYPT_COST", "8"),
         ("BCRYPT_THREADS", "1"),
         ("BCRYPT_LANES", "4"),
@@ -281,10 +283,17 @@ async fn the_crowd_of_one_network_keeps_out_nobody_else(
         async move {
             let make = signups(&honest, format!("honest{network}"));
             for number in 0..3 {
-                let mut connection = Connection::open(&honest).await.expect("a connection");
-                let answer = connection.send(&make(number)).await.expect("an answer");
-                let body = String::from_utf8_lossy(&answer.body).into_owned();
-                assert_eq!(answer.status, 201, "{network}, {number}: {body}");
+                // Hashing must refuse nobody; a database that is late on a busy machine may.
+                for retries in 0..20 {
+                    let mut connection = Connection::open(&honest).await.expect("a connection");
+                    let answer = connection.send(&make(number)).await.expect("an answer");
+                    let body = String::from_utf8_lossy(&answer.body).into_owned();
+                    let is_late = answer.status == 503 && body.contains("/problems/unavailable");
+                    if !is_late || retries == 19 {
+                        assert_eq!(answer.status, 201, "{network}, {number}: {body}");
+                        break;
+                    }
+                }
             }
         }
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -164,7 +165,7 @@ pub async fn sign_up(
         if matches!(refusal, SignUpError::Hash(HashError::Overloaded { .. })) {
             endpoint.metrics.hash_refused(HashRefused::Early);
         }
-        return Err(refusal.into());
+        return Err(refuse(refusal, context.deadline).await);
     }
     let command = SignUp {
         name: fields.name,
@@ -180,7 +181,11 @@ pub async fn sign_up(
             email_taken: email_taken().into(),
         }),
     };
-    match endpoint.handler.handle(command).await? {
+    let outcome = match endpoint.handler.handle(command).await {
+        Ok(outcome) => outcome,
+        Err(refusal) => return Err(refuse(refusal, context.deadline).await),
+    };
+    match outcome {
         Outcome::Created(user) => {
             tracing::info!(user_id = %user.id, "account created");
             let answer = created(&user);
@@ -202,6 +207,20 @@ pub async fn sign_up(
             endpoint.idempotency.settle(&first.claim, record).await
         }
     }
+}
+
+/// How long a client that is refused for lack of time waits for its response. A connection that
+/// retries at once then asks 20 times a second and not hundreds of times: refusals would take the
+/// cores from the hashes of others.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// The response to a signup that came to nothing, when it is due.
+async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
+    if matches!(error, SignUpError::Hash(HashError::Overloaded { .. })) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::time::sleep(HOLD.min(left / 2)).await;
+    }
+    error.into()
 }
 
 /// The schema of the header `Idempotency-Key`.
