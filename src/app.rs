@@ -73,6 +73,13 @@ impl Service {
                 "BCRYPT_COST is low: a stolen hash would be cheap to guess"
             );
         }
+        if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
+            tracing::warn!(
+                host = %settings.http.host,
+                "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+                 one client may send any number of signups"
+            );
+        }
         let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
         if settings.idempotency.secret.is_none()
             && settings.database.url.backend == Backend::Postgres

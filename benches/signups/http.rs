@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Failure, Server, migrate, threads};
 use crate::hashing::{self, Hashing};
-use crate::{Figure, Wanted, millis};
+use crate::{Figure, Wanted, fair, millis};
 
 /// Connections that saturate signups.
 const CONNECTIONS: usize = 64;
@@ -21,7 +21,7 @@ const ROUNDS: usize = 3;
 const READERS: usize = 4;
 
 /// More than the overload ever has open.
-const MAX_OPEN: usize = 8192;
+pub const MAX_OPEN: usize = 8192;
 
 /// An answer to a request that is refused has to be there by then.
 const REFUSED_WITHIN_MS: f64 = 100.0;
@@ -88,15 +88,33 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
     };
     on_sqlite.reads(figures)?;
     on_sqlite.light(figures)?;
-    on_sqlite.overload(figures)
+    on_sqlite.overload(figures)?;
+    fair::measure(&on_sqlite, figures)
+}
+
+/// The fair shares alone, with what was just measured as the capacity.
+pub fn measure_fair(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite://{}", folder.path().join("bench.db").display());
+    migrate(&url)?;
+    let service = start(&url, folder.path(), &[])?;
+    let capacity = load(&service, CONNECTIONS, 8)?.wait()?.rate();
+    drop(service);
+    let bench = Bench {
+        url: &url,
+        folder: folder.path(),
+        capacity,
+        hashing: one_thread,
+    };
+    fair::measure(&bench, figures)
 }
 
 /// The service on one database.
-struct Bench<'a> {
-    url: &'a str,
-    folder: &'a Path,
+pub struct Bench<'a> {
+    pub url: &'a str,
+    pub folder: &'a Path,
     /// Signups a second that are possible, as measured before.
-    capacity: f64,
+    pub capacity: f64,
     hashing: &'a Hashing,
 }
 
@@ -288,16 +306,16 @@ impl Bench<'_> {
     }
 }
 
-fn start(url: &str, folder: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {
+pub fn start(url: &str, folder: &Path, settings: &[(&str, &str)]) -> Result<Server, Failure> {
     Server::service(url, &folder.join("service.log"), settings)
 }
 
-fn target(service: &Server, path: &str) -> Result<Target, Failure> {
+pub fn target(service: &Server, path: &str) -> Result<Target, Failure> {
     Ok(Target::parse(&format!("http://{}{path}", service.address))?)
 }
 
 /// Makes signups of people who never signed up before, each with its key.
-fn signups(target: &Target) -> impl Fn(u64) -> Vec<u8> + use<> {
+pub fn signups(target: &Target) -> impl Fn(u64) -> Vec<u8> + use<> {
     let (target, run) = (target.clone(), Instant::now());
     let run = format!(
         "{:p}{:?}",
@@ -334,15 +352,15 @@ fn sign_up_one(service: &Server) -> Result<String, Failure> {
 }
 
 /// A load that runs on a thread of its own.
-struct Load(JoinHandle<Outcome>);
+pub struct Load(JoinHandle<Outcome>);
 
 impl Load {
-    fn wait(self) -> Result<Outcome, Failure> {
+    pub fn wait(self) -> Result<Outcome, Failure> {
         self.0.join().map_err(|_| "the load generator broke".into())
     }
 }
 
-fn on_a_thread<F: Future<Output = Outcome>>(load: impl FnOnce() -> F + Send + 'static) -> Load {
+pub fn on_a_thread<F: Future<Output = Outcome>>(load: impl FnOnce() -> F + Send + 'static) -> Load {
     Load(std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

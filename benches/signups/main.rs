@@ -1,11 +1,12 @@
 //! Signups: what a core hashes, what of it arrives at clients, and what is left for reads.
 //!
 //! `cargo bench --bench signups` prints a table and writes `target/bench/signups.json`. It ends
-//! with an error where a figure is not what it must be. The load comes from this process and
+//! with an error where a figure is not what it must be. `-- fair-shares` measures these alone. The load comes from this process and
 //! shares the machine with the service.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fair;
 mod hashing;
 mod http;
 
@@ -77,6 +78,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Failure> {
     let mut hashing = Hashing::default();
+    if std::env::args().any(|argument| argument == "fair-shares") {
+        let mut figures = Vec::new();
+        http::measure_fair(&hashing, &mut figures)?;
+        return report(&figures);
+    }
     hashing.measure();
     let mut over_http = Vec::new();
     http::measure(&hashing, &mut over_http)?;

@@ -79,6 +79,12 @@ pub struct Rate {
     pub window: Duration,
 }
 
+/// Signups of one client where strangers can reach the service, and nothing else is said.
+const DEFAULT_RATE: Rate = Rate {
+    requests: 20,
+    window: Duration::from_mins(1),
+};
+
 /// Settings of the HTTP server.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -110,6 +116,14 @@ pub struct Http {
     pub shutdown_grace: Duration,
     /// How long to go on serving, not ready, before the listener closes.
     pub shutdown_delay: Duration,
+}
+
+impl Http {
+    /// Whether only programs of this machine can reach the service.
+    #[must_use]
+    pub const fn is_on_loopback(&self) -> bool {
+        self.host.to_canonical().is_loopback()
+    }
 }
 
 /// Settings of the database.
@@ -235,7 +249,8 @@ impl Settings {
                 number(text, (1, 31_536_000)).map(Duration::from_secs)
             }),
         };
-        let signup_rate = s.take("rate_limit.signup", rate);
+        let default_rate = (!http.is_on_loopback()).then_some(DEFAULT_RATE);
+        let signup_rate = s.take_or("rate_limit.signup", default_rate, rate);
         let default_format = if stdout_is_terminal {
             LogFormat::Pretty
         } else {
@@ -575,6 +590,21 @@ mod tests {
             networks("::ffff:10.0.0.0/104,::ffff:10.1.2.3"),
             networks("10.0.0.0/8,10.1.2.3")
         );
+    }
+
+    #[test]
+    fn signups_are_limited_where_strangers_can_send_them() {
+        let of = |env: &[(&str, &str)]| settings(env, "").expect("valid").signup_rate;
+        for host in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(&[("HOST", host)]), None, "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"] {
+            assert_eq!(of(&[("HOST", host)]), Some(DEFAULT_RATE), "{host}");
+            let off = [("HOST", host), ("RATE_LIMIT_SIGNUP", "off")];
+            assert_eq!(of(&off), None, "{host}");
+        }
+        let five = of(&[("RATE_LIMIT_SIGNUP", "5/1m")]).map(|rate| rate.requests);
+        assert_eq!(five, Some(5));
     }
 
     #[test]

@@ -247,9 +247,9 @@ pub const SETTINGS: &[Setting] = &[
     fixed(
         "BCRYPT_NICE",
         "hashing.nice",
-        "10",
-        "How much hashing stands back behind the threads that serve requests: 0 not at all, 19 the most. On \
-         Linux only.",
+        "3",
+        "How much hashing stands back behind the threads that serve requests, and behind all else that runs in \
+         the same container or session: 0 not at all, 19 the most. On Linux only.",
     ),
     secret(worded(
         "IDEMPOTENCY_SECRET",
@@ -276,12 +276,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long the answer to a key is kept, from the answer on. At least `REQUEST_TIMEOUT_MS`, or a retry may \
          come too late.",
     ),
-    text(fixed(
+    text(worded(
         "RATE_LIMIT_SIGNUP",
         "rate_limit.signup",
-        "off",
-        "Signups that one client address may send, such as `20/1m`, in a window that slides. Each instance \
-         counts by itself. An IPv6 network of 64 bits is one client.",
+        "`20/1m`; `off` where `HOST` is a loopback address",
+        "Signups that one client address may send, such as `20/1m`, in a window that slides; `off` for any number. \
+         Each instance counts by itself. An IPv6 network of 64 bits is one client, and those around it have \
+         limits of their own. Behind a proxy, set `TRUSTED_PROXIES` too: else all clients are one.",
     )),
     text(worded(
         "LOG_FORMAT",

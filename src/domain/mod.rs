@@ -3,6 +3,7 @@
 //! Nothing here knows HTTP, SQL or a clock. A value of these types is valid: it can only be made
 //! by parsing. A type moves here from a slice when a second slice needs it.
 
+mod common;
 mod email;
 mod event;
 mod idempotency;
@@ -19,7 +20,7 @@ pub use event::UserSignedUp;
 pub use idempotency::{Answer, Claim, Fingerprint, Identity, KeyHash, Record, Recording};
 pub use idempotency_key::{IdempotencyKey, InvalidKey};
 pub use name::Name;
-pub use password::{Password, PasswordHash};
+pub use password::{Candidate, Password, PasswordHash};
 pub use rule::{BrokenRule, CODES};
 pub use store_error::StoreError;
 pub use user::{UserId, UserView};

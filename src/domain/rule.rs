@@ -11,7 +11,11 @@ pub const CODES: &[&str] = &[
     "too_short",
     "nul_character",
     "own_name_or_address",
+    "common",
     "too_guessable",
+    "bidirectional_control",
+    "nothing_visible",
+    "invisible_character",
 ];
 
 /// A rule that a value broke.

@@ -1,6 +1,5 @@
-//! Threads of their own that hash, with a bounded queue before them.
+//! Threads of their own that hash, with a bounded queue before them that is fair to networks.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,12 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::queue::{FairQueue, Place};
 use super::worker::{self, Engine};
 use super::{HashError, PasswordHasher, bcrypt_sha256, known_answers};
 use crate::config::Hashing as Settings;
-use crate::domain::{Password, PasswordHash};
+use crate::domain::{Candidate, Password, PasswordHash};
+use crate::platform::client::Network;
 use crate::platform::clock::Randomness;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::telemetry::spans;
@@ -38,8 +39,11 @@ pub(super) struct Shared {
     wake: Condvar,
 }
 
+/// By whom shares are counted. Those who can't be told apart are one.
+type Client = Option<Network>;
+
 struct State {
-    queue: VecDeque<Job>,
+    queue: FairQueue<Client, Job>,
     /// Lanes in use, for each thread.
     in_use: Vec<usize>,
     closed: bool,
@@ -69,20 +73,54 @@ impl From<Refusal> for HashError {
 
 /// A password that is to be hashed.
 pub(super) struct Job {
-    pub(super) password: Password,
-    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
-    /// What the hash is for.
-    pub(super) span: Span,
+    pub(super) password: Candidate,
+    pub(super) order: Order,
     /// Ends when a lane takes the password.
     wait: Span,
-    deadline: Instant,
     submitted: Instant,
 }
 
+/// Who wants a hash, and until when.
+pub(super) struct Order {
+    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
+    /// What the hash is for.
+    pub(super) span: Span,
+    deadline: Instant,
+    /// Whether it is hashed to correct the estimate. It then ends whoever still waits for it:
+    /// clients that leave would keep a wrong estimate alive.
+    is_probe: bool,
+}
+
 impl Job {
-    /// Whether somebody still waits for it.
+    /// Answers that it will not be hashed now.
+    fn refuse(self, retry_after: Duration) {
+        spans::fail(&self.wait, "refused");
+        self.order
+            .answer(Err(HashError::Overloaded { retry_after }));
+    }
+}
+
+impl Order {
+    /// Answers, if anybody still waits.
+    pub(super) fn answer(self, hash: Result<PasswordHash, HashError>) {
+        let _ = self.reply.send(hash);
+    }
+
+    /// Whether the hash is still of use.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.reply.is_closed() && Instant::now() < self.deadline
+        self.is_probe || (!self.reply.is_closed() && Instant::now() < self.deadline)
+    }
+}
+
+/// A lane in use. Dropped, it is free for others, and off its network's share.
+pub(super) struct Held<'a> {
+    shared: &'a Shared,
+    client: Client,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().queue.release(self.client);
     }
 }
 
@@ -120,11 +158,12 @@ impl Pool {
         randomness: Arc<dyn Randomness>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
+        let lanes = settings.threads * engine.lanes();
         let shared = Arc::new(Shared {
             settings,
             engine,
             state: Mutex::new(State {
-                queue: VecDeque::new(),
+                queue: FairQueue::new(settings.queue, lanes),
                 in_use: vec![0; settings.threads],
                 closed: false,
                 one_hash: estimate(settings.cost, 1),
@@ -151,7 +190,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        state.queue.clear();
+        state.queue.retain(|_| false);
         drop(state);
         self.shared.wake.notify_all();
     }
@@ -159,17 +198,26 @@ impl Drop for Pool {
 
 #[async_trait]
 impl PasswordHasher for Pool {
-    async fn hash(&self, password: Password, deadline: Instant) -> Result<PasswordHash, HashError> {
+    async fn hash(
+        &self,
+        password: Candidate,
+        client: Option<Network>,
+        deadline: Instant,
+    ) -> Result<PasswordHash, HashError> {
         let (reply, answer) = oneshot::channel();
         let span = Span::current();
-        self.shared.submit(Job {
+        let job = Job {
             password,
-            reply,
             wait: spans::child(&span, "hash wait"),
-            span,
-            deadline,
+            order: Order {
+                reply,
+                span,
+                deadline,
+                is_probe: false,
+            },
             submitted: Instant::now(),
-        })?;
+        };
+        self.shared.submit(client, job)?;
         // No longer than that: whoever leaves is not hashed for any more.
         if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
             return hashed;
@@ -180,13 +228,13 @@ impl PasswordHasher for Pool {
         }
         self.shared.metrics.hash_refused(HashRefused::Deadline);
         Err(HashError::Overloaded {
-            retry_after: state.wait_for_a_lane(self.shared.slots()),
+            retry_after: state.wait_for_a_lane(self.shared.slots(), client),
         })
     }
 
-    fn admits(&self, deadline: Instant) -> Result<(), HashError> {
+    fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), HashError> {
         let mut state = self.shared.lock();
-        let refusal = self.shared.refusal(&mut state, deadline);
+        let refusal = self.shared.refusal(&mut state, client, deadline);
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 }
@@ -202,72 +250,100 @@ impl Shared {
         self.settings.threads * self.engine.lanes()
     }
 
-    fn submit(&self, job: Job) -> Result<(), HashError> {
+    fn submit(&self, client: Client, mut job: Job) -> Result<(), HashError> {
         let mut state = self.lock();
-        if let Some(refusal) = self.refusal(&mut state, job.deadline) {
+        if let Some(refusal) = self.refusal(&mut state, client, job.order.deadline) {
             drop(state);
             if let Refusal::Overloaded(reason, _) = refusal {
                 self.metrics.hash_refused(reason);
             }
             return Err(refusal.into());
         }
-        if !state.is_in_time(self.slots(), job.deadline) {
-            // It is a probe, and the only one for a while.
+        if !state.is_in_time(self.slots(), client, job.order.deadline) {
+            // The only one for a while.
             state.measured = Instant::now();
+            job.order.is_probe = true;
         }
-        state.queue.push_back(job);
+        let displaced = state.queue.push(client, job);
         self.metrics.hashes_waiting(state.queue.len());
-        drop(state);
+        if let Ok(Some((loser, job))) = displaced {
+            let retry_after = state.wait_for_a_lane(self.slots(), loser);
+            drop(state);
+            self.metrics.hash_refused(HashRefused::Share);
+            job.refuse(retry_after);
+        } else {
+            drop(state);
+        }
         self.wake.notify_one();
         Ok(())
     }
 
     /// Why a password that came now would not be taken.
-    fn refusal(&self, state: &mut State, deadline: Instant) -> Option<Refusal> {
+    fn refusal(&self, state: &mut State, client: Client, deadline: Instant) -> Option<Refusal> {
         if state.closed {
             return Some(Refusal::Stopped);
         }
         // Whoever left must not keep out who is here.
-        let queued = state.queue.len();
-        state.queue.retain(Job::is_wanted);
-        self.metrics.hashes_abandoned(queued - state.queue.len());
-        let reason = if state.queue.len() >= self.settings.queue {
-            HashRefused::QueueFull
-        } else if !state.is_in_time(self.slots(), deadline) && !state.wants_a_probe() {
-            HashRefused::Deadline
-        } else {
-            return None;
+        self.drop_unwanted(state);
+        let reason = match state.queue.place(client) {
+            Place::ShareUsed => HashRefused::Share,
+            Place::Full => HashRefused::QueueFull,
+            Place::Free | Place::Instead(_) => {
+                if state.is_in_time(self.slots(), client, deadline) || state.wants_a_probe() {
+                    return None;
+                }
+                HashRefused::Deadline
+            }
         };
         let retry_after = if state.is_idle() {
             // Nobody is let in before the next probe.
             PROBE_AFTER.saturating_sub(state.measured.elapsed())
         } else {
-            state.wait_for_a_lane(self.slots())
+            state.wait_for_a_lane(self.slots(), client)
         };
         Some(Refusal::Overloaded(reason, retry_after))
     }
 
+    /// Drops the jobs that nobody waits for any more, and those that would not end in time: hashed,
+    /// they would take the place of others that still can.
+    fn drop_unwanted(&self, state: &mut State) {
+        let mut abandoned = 0;
+        let ends = Instant::now() + state.one_hash;
+        state.queue.retain(|job| {
+            if !job.order.is_wanted() {
+                abandoned += 1;
+                spans::fail(&job.wait, worker::ABANDONED);
+                return false;
+            }
+            // Without a reply, `hash` answers by itself.
+            job.order.is_probe || ends <= job.order.deadline
+        });
+        self.metrics.hashes_abandoned(abandoned);
+    }
+
     /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
     /// waits for. A thread that has none waits for one; `None` when the pool closes.
-    pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<Job>> {
+    pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<(Job, Held<'_>)>> {
         let lanes = self.engine.lanes();
         let mut jobs = Vec::new();
         let mut state = self.lock();
         state.in_use[thread] = in_use;
         loop {
+            if in_use < lanes && !state.queue.is_empty() {
+                self.drop_unwanted(&mut state);
+            }
             while state.in_use[thread] < lanes
                 && state.may_take(thread)
-                && let Some(mut job) = state.queue.pop_front()
+                && let Some((client, mut job)) = state.queue.take()
             {
-                let wait = std::mem::replace(&mut job.wait, Span::none());
-                if job.is_wanted() {
-                    self.metrics.hash_waited(job.submitted.elapsed());
-                    state.in_use[thread] += 1;
-                    jobs.push(job);
-                } else {
-                    spans::fail(&wait, worker::ABANDONED);
-                    self.metrics.hashes_abandoned(1);
-                }
+                job.wait = Span::none();
+                self.metrics.hash_waited(job.submitted.elapsed());
+                state.in_use[thread] += 1;
+                let held = Held {
+                    shared: self,
+                    client,
+                };
+                jobs.push((job, held));
             }
             self.metrics.hashes_waiting(state.queue.len());
             self.metrics.lanes_in_use(state.in_use.iter().sum());
@@ -302,7 +378,7 @@ impl State {
     fn may_take(&self, thread: usize) -> bool {
         let mine = self.in_use[thread];
         let has_waited = |job: &Job| job.submitted.elapsed() > PATIENCE;
-        self.in_use.iter().all(|other| mine <= *other) || self.queue.front().is_some_and(has_waited)
+        self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
     }
 
     /// Takes in how long a hash took.
@@ -318,8 +394,8 @@ impl State {
     /// for a while and then given up took the place of another that would have been in time. It is
     /// larger for the wait, over which the machine may slow down: where others share its cores,
     /// eight lanes were seen to take half as long again from one moment to the next.
-    fn is_in_time(&self, slots: usize, deadline: Instant) -> bool {
-        let wait = self.wait_for_a_lane(slots);
+    fn is_in_time(&self, slots: usize, client: Client, deadline: Instant) -> bool {
+        let wait = self.wait_for_a_lane(slots, client);
         let hash = if wait.is_zero() {
             self.one_hash
         } else {
@@ -338,14 +414,15 @@ impl State {
         self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
     }
 
-    /// How long a password that came now would wait before a lane takes it.
-    fn wait_for_a_lane(&self, slots: usize) -> Duration {
-        let ahead = self.queue.len() + self.in_use.iter().sum::<usize>();
+    /// How long a password of this client that came now would wait before a lane takes it.
+    fn wait_for_a_lane(&self, slots: usize, client: Client) -> Duration {
+        let ahead = self.queue.ahead(client) + self.in_use.iter().sum::<usize>();
         if ahead < slots {
             return Duration::ZERO;
         }
-        let rounds = (ahead - slots) / slots + 1;
-        self.full_hash * u32::try_from(rounds).unwrap_or(u32::MAX)
+        // Lanes do not end together: in the time of a hash each ends once.
+        let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
+        self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
     }
 }
 
@@ -479,8 +556,15 @@ mod tests {
         state.full_hash = time;
     }
 
-    fn password() -> Password {
-        Password::parse(SecretString::from("correct horse battery staple"), &[]).expect("valid")
+    const PASSWORD: &str = "correct horse battery staple";
+
+    fn password() -> Candidate {
+        Candidate::parse(SecretString::from(PASSWORD), &[]).expect("valid")
+    }
+
+    /// The same, as it is hashed.
+    fn estimated() -> Password {
+        Password::parse(SecretString::from(PASSWORD), &[]).expect("valid")
     }
 
     fn far() -> Instant {
@@ -489,14 +573,14 @@ mod tests {
 
     /// Asks for a hash that has to wait.
     fn waiting(pool: &Pool) -> Hashing<'_> {
-        let mut hashing = pool.hash(password(), far());
+        let mut hashing = pool.hash(password(), None, far());
         assert!((&mut hashing).now_or_never().is_none(), "answered at once");
         hashing
     }
 
     /// Asks for a hash that is answered at once.
     fn at_once(pool: &Pool, deadline: Instant) -> Result<PasswordHash, HashError> {
-        pool.hash(password(), deadline)
+        pool.hash(password(), None, deadline)
             .now_or_never()
             .expect("an answer at once")
     }
@@ -578,11 +662,128 @@ mod tests {
         while pool.shared.lock().one_hash > LIMIT {
             let long_ago = Instant::now().checked_sub(PROBE_AFTER);
             pool.shared.lock().measured = long_ago.expect("the machine is up that long");
-            pool.hash(password(), deadline()).await.expect("a probe");
+            pool.hash(password(), None, deadline())
+                .await
+                .expect("a probe");
             probes += 1;
         }
         assert!((1..=2).contains(&probes), "{probes}");
-        pool.hash(password(), deadline()).await.expect("no probe");
+        pool.hash(password(), None, deadline())
+            .await
+            .expect("no probe");
+    }
+
+    #[tokio::test]
+    async fn a_probe_ends_though_its_client_left() {
+        let (pool, gate) = pool(1, 10);
+        set_hash(&pool, LIMIT * 20);
+        let long_ago = Instant::now().checked_sub(PROBE_AFTER);
+        pool.shared.lock().measured = long_ago.expect("the machine is up that long");
+        let leaver = waiting(&pool);
+        gate.wait_for(1);
+        drop(leaver);
+        gate.open();
+        let begun = Instant::now();
+        while pool.shared.lock().one_hash == LIMIT * 20 {
+            assert!(begun.elapsed() < LIMIT, "the estimate stays as it is");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn network(last: u8) -> Network {
+        let client = crate::platform::client::Client {
+            address: [192, 0, 2, last].into(),
+            through_trusted_proxy: false,
+        };
+        client.network()
+    }
+
+    /// Asks for a hash for a network, which has to wait.
+    fn waiting_for(pool: &Pool, network: Network) -> Hashing<'_> {
+        // Far beyond what a test sets as the estimate of a hash.
+        let deadline = Instant::now() + Duration::from_hours(1000);
+        let mut hashing = pool.hash(password(), Some(network), deadline);
+        assert!((&mut hashing).now_or_never().is_none(), "answered at once");
+        hashing
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_takes_a_place_of_the_network_that_has_most() {
+        let (pool, gate) = pool(1, 4);
+        let (crowd, newcomer) = (network(1), network(2));
+        let mut hashings = vec![waiting_for(&pool, crowd)];
+        gate.wait_for(1);
+        hashings.extend((0..4).map(|_| waiting_for(&pool, crowd)));
+        assert!(pool.admits(Some(crowd), far()).is_err());
+        assert_eq!(pool.admits(Some(newcomer), far()), Ok(()));
+        let honest = waiting_for(&pool, newcomer);
+        let newest = hashings.pop().expect("five").now_or_never();
+        let newest = newest.expect("an answer at once");
+        assert!(
+            matches!(newest, Err(HashError::Overloaded { .. })),
+            "{newest:?}"
+        );
+
+        gate.open();
+        assert!(honest.await.is_ok());
+        let hashes = join_all(hashings).await;
+        assert!(hashes.iter().all(Result::is_ok), "{hashes:?}");
+        assert_eq!(gate.asked().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn the_wait_is_that_of_the_networks_own_turns() {
+        let (pool, gate) = pool(1, 100);
+        let (crowd, newcomer) = (network(1), network(2));
+        let mut hashings = vec![waiting_for(&pool, crowd)];
+        gate.wait_for(1);
+        hashings.extend((0..50).map(|_| waiting_for(&pool, crowd)));
+        let hour = Duration::from_hours(1);
+        set_hash(&pool, hour);
+        // One is under way and one of the crowd goes before: with the margin, 4.25 hours.
+        assert_eq!(
+            pool.admits(Some(newcomer), Instant::now() + hour * 5),
+            Ok(())
+        );
+        let retry_after = hour * 51;
+        let refused = pool.admits(Some(crowd), Instant::now() + hour * 5);
+        assert_eq!(refused, Err(HashError::Overloaded { retry_after }));
+        gate.open();
+        drop(hashings);
+    }
+
+    #[tokio::test]
+    async fn what_would_end_too_late_leaves_its_place_to_others() {
+        let (pool, gate) = pool(1, 10);
+        let first = waiting(&pool);
+        gate.wait_for(1);
+        let hour = Duration::from_hours(1);
+        let mut late = pool.hash(password(), None, Instant::now() + hour);
+        assert!((&mut late).now_or_never().is_none());
+        // The machine became slower than was thought.
+        set_hash(&pool, hour * 2);
+        gate.open();
+        assert!(first.await.is_ok());
+        let refused = late.await;
+        assert!(
+            matches!(refused, Err(HashError::Overloaded { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(gate.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_guessable_password_has_a_lane_and_no_hash() {
+        let (pool, gate) = pool(1, 10);
+        let guessable = Candidate::parse(SecretString::from("z".repeat(20)), &[]);
+        let guessable = guessable.expect("what is found at once is in order");
+        let refused = pool.hash(guessable, None, far()).await;
+        assert!(
+            matches!(&refused, Err(HashError::Guessable(rule)) if rule.code == "too_guessable")
+        );
+        assert_eq!(gate.asked().len(), 0);
+        gate.open();
+        assert!(pool.hash(password(), None, far()).await.is_ok());
     }
 
     #[test]
@@ -631,7 +832,10 @@ mod tests {
         let first = waiting(&pool);
         gate.wait_for(1);
         let late = waiting(&pool);
-        pool.shared.lock().queue[0].deadline = Instant::now();
+        pool.shared.lock().queue.retain(|job| {
+            job.order.deadline = Instant::now();
+            true
+        });
 
         gate.open();
         assert!(first.await.is_ok());
@@ -656,9 +860,9 @@ mod tests {
             }
         }
         let pool = start(ONE_LANE, Arc::new(Broken::default()));
-        let failed = pool.hash(password(), far()).await;
+        let failed = pool.hash(password(), None, far()).await;
         assert_eq!(failed.expect_err("it panics"), HashError::Failed);
-        pool.hash(password(), far())
+        pool.hash(password(), None, far())
             .await
             .expect("the thread is there");
     }
@@ -754,7 +958,9 @@ mod tests {
         });
         gate.open();
         set_hash(&pool, Duration::ZERO);
-        let refused = pool.hash(password(), Instant::now() + LIMIT / 300).await;
+        let refused = pool
+            .hash(password(), None, Instant::now() + LIMIT / 300)
+            .await;
         assert!(matches!(refused, Err(HashError::Overloaded { .. })));
         gate.wait_for(1);
         let next = waiting(&pool);
@@ -771,8 +977,8 @@ mod tests {
         let pool = Pool::start_with(Engine::OneByOne, ONE_LANE, randomness, metrics);
         let pool = pool.expect("threads");
         for salt in 1..=3 {
-            let hash = pool.hash(password(), far()).await.expect("a hash");
-            let expected = bcrypt_sha256::hash(&password(), 4, [salt; 16]);
+            let hash = pool.hash(password(), None, far()).await.expect("a hash");
+            let expected = bcrypt_sha256::hash(&estimated(), 4, [salt; 16]);
             assert_eq!(hash.as_str(), expected.as_str());
         }
     }
@@ -787,12 +993,12 @@ mod tests {
             ..ONE_LANE
         });
         gate.open();
-        let hashes = join_all((0..60).map(|_| pool.hash(password(), far()))).await;
+        let hashes = join_all((0..60).map(|_| pool.hash(password(), None, far()))).await;
         let mut made: Vec<String> = hashes
             .into_iter()
             .map(|hash| hash.expect("a hash").as_str().to_owned())
             .collect();
-        let expected = |salt| bcrypt_sha256::hash(&password(), 5, [salt; 16]);
+        let expected = |salt| bcrypt_sha256::hash(&estimated(), 5, [salt; 16]);
         let mut expected: Vec<String> = (1..=60)
             .map(|salt| expected(salt).as_str().to_owned())
             .collect();

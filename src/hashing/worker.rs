@@ -1,7 +1,9 @@
 //! A hashing thread: several hashes in lanes, moved forward together in short slices.
 //!
 //! Between two slices, finished lanes leave and waiting passwords join. So nobody waits for the end
-//! of somebody else's hash, and nothing waits for a batch to fill.
+//! of somebody else's hash, and nothing waits for a batch to fill. The first step of a hash is the
+//! estimate of how guessable the password is: a few milliseconds that a client can choose, under
+//! the same admission and in the same turns as the hash.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -9,9 +11,9 @@ use std::time::Instant;
 use bcrypt_lanes::Lane;
 use tracing::Span;
 
-use super::pool::{Job, Shared};
+use super::pool::{Held, Job, Order, Shared};
 use super::{HashError, bcrypt_sha256};
-use crate::domain::PasswordHash;
+use crate::domain::{BrokenRule, Candidate, Password, PasswordHash};
 use crate::platform::telemetry::spans;
 
 /// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
@@ -40,8 +42,10 @@ impl Engine {
 }
 
 /// A hash under way.
-struct Running {
-    job: Job,
+struct Running<'a> {
+    password: Password,
+    order: Order,
+    held: Held<'a>,
     /// `None` where the hash is made in one go.
     lane: Option<Lane>,
     begun: Instant,
@@ -52,11 +56,11 @@ struct Running {
 /// Hashes until the pool closes and what has begun has ended.
 pub fn work(shared: &Shared, thread: usize) {
     stand_back(shared.settings.nice);
-    let mut running: Vec<Running> = Vec::with_capacity(shared.engine.lanes());
+    let mut running: Vec<Running<'_>> = Vec::with_capacity(shared.engine.lanes());
     loop {
         let begun = running.len();
         running.retain(|running| {
-            let is_wanted = running.job.is_wanted();
+            let is_wanted = running.order.is_wanted();
             if !is_wanted {
                 spans::fail(&running.span, ABANDONED);
             }
@@ -66,16 +70,25 @@ pub fn work(shared: &Shared, thread: usize) {
         let Some(jobs) = shared.take(thread, running.len()) else {
             return;
         };
-        for job in jobs {
+        for (
+            Job {
+                password, order, ..
+            },
+            held,
+        ) in jobs
+        {
             // A panic must not cost the pool a thread, nor the others their hashes.
-            match catch_unwind(AssertUnwindSafe(|| begin(shared, &job))) {
-                Ok(lane) => running.push(Running {
-                    span: spans::child(&job.span, "hash"),
-                    job,
+            match catch_unwind(AssertUnwindSafe(|| begin(shared, password))) {
+                Ok(Ok((password, lane))) => running.push(Running {
+                    span: spans::child(&order.span, "hash"),
+                    password,
+                    order,
+                    held,
                     lane,
                     begun: Instant::now(),
                 }),
-                Err(_) => reply(job, Err(HashError::Failed)),
+                Ok(Err(rule)) => order.answer(Err(HashError::Guessable(rule))),
+                Err(_) => order.answer(Err(HashError::Failed)),
             }
         }
         shared.metrics.hash_batch(running.len());
@@ -83,60 +96,56 @@ pub fn work(shared: &Shared, thread: usize) {
     }
 }
 
-fn begin(shared: &Shared, job: &Job) -> Option<Lane> {
-    match shared.engine {
+fn begin(shared: &Shared, password: Candidate) -> Result<(Password, Option<Lane>), BrokenRule> {
+    let password = password.estimate()?;
+    let lane = match shared.engine {
         Engine::OneByOne => None,
         Engine::Lanes(_) => {
             let salt = shared.randomness.bytes();
-            Some(bcrypt_sha256::begin(
-                &job.password,
-                shared.settings.cost,
-                salt,
-            ))
+            Some(bcrypt_sha256::begin(&password, shared.settings.cost, salt))
         }
-    }
+    };
+    Ok((password, lane))
 }
 
 /// Moves every hash forward by a slice, and answers for those that are done.
-fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running>) {
+fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running<'_>>) {
     let lanes = running
         .iter_mut()
         .filter_map(|running| running.lane.as_mut());
     if catch_unwind(AssertUnwindSafe(|| bcrypt_lanes::advance(lanes, SLICE))).is_err() {
         running
             .drain(..)
-            .for_each(|running| reply(running.job, Err(HashError::Failed)));
+            .for_each(|running| running.order.answer(Err(HashError::Failed)));
         return;
     }
-    let is_done = |running: &mut Running| running.lane.as_ref().is_none_or(Lane::is_done);
+    let is_done = |running: &mut Running<'_>| running.lane.as_ref().is_none_or(Lane::is_done);
     for done in running.extract_if(.., is_done) {
         let Running {
-            job,
+            password,
+            order,
+            held,
             lane,
             begun,
             span,
         } = done;
-        let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &job, lane)));
+        let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &password, lane)));
         if hash.is_err() {
             spans::fail(&span, "panic");
         }
         drop(span);
         shared.ended(thread, hash.is_ok().then(|| begun.elapsed()));
-        reply(job, hash.map_err(|_| HashError::Failed));
+        drop(held);
+        order.answer(hash.map_err(|_| HashError::Failed));
     }
 }
 
-fn end(shared: &Shared, job: &Job, lane: Option<Lane>) -> PasswordHash {
+fn end(shared: &Shared, password: &Password, lane: Option<Lane>) -> PasswordHash {
     lane.and_then(|lane| bcrypt_sha256::finish(lane).ok())
         .unwrap_or_else(|| {
             let salt = shared.randomness.bytes();
-            bcrypt_sha256::hash(&job.password, shared.settings.cost, salt)
+            bcrypt_sha256::hash(password, shared.settings.cost, salt)
         })
-}
-
-fn reply(job: Job, hash: Result<PasswordHash, HashError>) {
-    // The client may be gone; then nobody wants it.
-    let _ = job.reply.send(hash);
 }
 
 /// Lets the threads that serve requests go first. It is no loss where it fails: they then share

@@ -296,7 +296,8 @@ fn find_bare(buffer: &[u8]) -> Option<(usize, ProblemType)> {
     let head = std::str::from_utf8(&tail[start..]).ok()?;
     let kind = match head.get(9..12)? {
         "400" => ProblemType::MalformedRequest,
-        "414" | "431" => ProblemType::HeadersTooLarge,
+        "414" => ProblemType::UriTooLong,
+        "431" => ProblemType::HeadersTooLarge,
         _ => return None,
     };
     let has_id = head

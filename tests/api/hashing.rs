@@ -1,5 +1,10 @@
-//! What is hashed, and what is answered without: hashing is nearly all that a signup costs.
+//! What is hashed, for whom, and what is answered without: hashing is nearly all that a signup
+//! costs.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use load_generator::{Connection, Target, Times, closed_loop, leaving_loop};
 use rstest::rstest;
 use serde_json::json;
 
@@ -84,6 +89,35 @@ async fn a_made_up_address_is_not_believed() {
 }
 
 #[tokio::test]
+async fn beyond_loopback_each_client_has_a_limit_unless_it_is_switched_off() {
+    const WARNING: &str = "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+        one client may send any number of signups";
+    let statuses = async |service: &Service| {
+        let mut statuses = Vec::new();
+        for _ in 0..21 {
+            let answer = service.signup(&json!({})).send().await.expect("an answer");
+            statuses.push(answer.status().as_u16());
+        }
+        statuses
+    };
+    let warned = |service: &Service| service.log_text().contains(WARNING);
+    let everywhere = ("HOST", "0.0.0.0");
+    let limited = Service::start_with(Backend::Sqlite, &[everywhere]).await;
+    assert_eq!(
+        statuses(&limited).await,
+        [vec![422; 20], vec![429]].concat()
+    );
+    assert!(!warned(&limited));
+    let off = [everywhere, ("RATE_LIMIT_SIGNUP", "off")];
+    let off = Service::start_with(Backend::Sqlite, &off).await;
+    assert_eq!(statuses(&off).await, [422; 21]);
+    assert!(warned(&off));
+    let on_loopback = Service::start(Backend::Sqlite).await;
+    assert_eq!(statuses(&on_loopback).await, [422; 21]);
+    assert!(!warned(&on_loopback));
+}
+
+#[tokio::test]
 async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early() {
     let settings = [
         ("BCRYPT_COST", "14"),
@@ -110,7 +144,7 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
     assert_eq!(again.status(), 201);
     assert!(again.headers().contains_key("idempotent-replayed"));
     // Nobody asks whether it is guessable.
-    let guessable = json!({ "name": "A", "email": "a@example.org", "password": "password" });
+    let guessable = json!({ "name": "A", "email": "a@example.org", "password": "zzzzzzzzzzzz" });
     let refused = send("a", &guessable).await.expect("an answer");
     assert!(refused.headers().contains_key("retry-after"));
     problem(refused, 503, "overloaded").await;
@@ -167,4 +201,147 @@ async fn an_ipv6_site_has_a_limit_of_its_own() {
         taken += usize::from(answer.status() == 201);
     }
     assert_eq!(taken, 16);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_password_that_is_guessable_is_found_by_the_hashing_threads(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
+    let send = async |email: &str, password: &str| {
+        let body = json!({ "name": "Test User", "email": email, "password": password });
+        let request = service.signup(&body).header("Idempotency-Key", "k");
+        request.send().await.expect("an answer")
+    };
+    let codes = async |email: &str, password: &str| -> Vec<String> {
+        let problem = problem(send(email, password).await, 422, "validation-failed").await;
+        let errors = problem["errors"].as_array().expect("fields").iter();
+        errors.map(|error| error["code"].to_string()).collect()
+    };
+    // Another field is broken: what takes long is not asked.
+    let guessable = "z".repeat(12);
+    assert_eq!(codes("nobody", &guessable).await, ["\"invalid_email\""]);
+    let both = codes("nobody", "drPepper").await;
+    assert_eq!(both, ["\"invalid_email\"", "\"common\""]);
+    let waited = "password_hash_wait_seconds_count";
+    service.wait_for_metric(&format!("{waited} 0")).await;
+    let found = codes("test@example.com", &guessable).await;
+    assert_eq!(found, ["\"too_guessable\""]);
+    service.wait_for_metric(&format!("{waited} 1")).await;
+    assert_eq!(
+        hashes(&service).await,
+        0,
+        "it had a lane, and was not hashed"
+    );
+    assert_eq!(service.database.counts().await, [0, 0, 0]);
+    // Nothing was stored under the key.
+    assert_eq!(send("test@example.com", "Test123!").await.status(), 201);
+    assert_eq!(service.database.counts().await, [1, 1, 1]);
+}
+
+/// How those that are not honest behave.
+#[derive(Debug, Clone, Copy)]
+enum Crowd {
+    /// 100 connections that ask again at once, whatever they are told.
+    Impatient,
+    /// 40 clients that leave before they have an answer.
+    Leaving,
+}
+
+impl Crowd {
+    /// Asks until it is told to stop.
+    async fn ask(self, target: Target, stop: tokio::sync::oneshot::Receiver<()>) {
+        const LIMIT: Duration = Duration::from_mins(2);
+        let make = signups(&target, "crowd".to_owned());
+        let asking = async {
+            match self {
+                Self::Impatient => {
+                    closed_loop(&target, 100, Times::seconds(LIMIT.as_secs()), make).await;
+                }
+                Self::Leaving => {
+                    leaving_loop(&target, 40, Duration::from_millis(20), LIMIT, make).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            _ = stop => {}
+        }
+    }
+
+    /// The figure that shows that it is there.
+    const fn seen_in(self) -> &'static str {
+        match self {
+            Self::Impatient => r#"password_hash_rejected_total{reason="early"} "#,
+            Self::Leaving => "password_hash_wait_seconds_count ",
+        }
+    }
+}
+
+/// Makes signups of others each time.
+fn signups(target: &Target, whose: String) -> impl Fn(u64) -> Vec<u8> + use<> {
+    let target = target.clone();
+    move |number| {
+        let body = somebody(&format!("{whose}.{number}@example.org"));
+        let key = format!("Idempotency-Key: {whose}-{number}");
+        target.post("application/json", &[key], &body.to_string())
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_crowd_of_one_network_keeps_out_nobody_else(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    #[values(Crowd::Impatient, Crowd::Leaving)] crowd: Crowd,
+) {
+    let settings = [
+        ("BCRYPT_COST", "8"),
+        ("BCRYPT_THREADS", "1"),
+        ("BCRYPT_LANES", "4"),
+        ("BCRYPT_QUEUE", "24"),
+        ("BCRYPT_NICE", "10"),
+        // Long, so that a busy machine decides nothing.
+        ("REQUEST_TIMEOUT_MS", "60000"),
+    ];
+    let service = Service::start_with(backend, &settings).await;
+    let target = Target::parse(&service.url("/signup")).expect("a URL");
+    // Each address of the loopback is a network of its own.
+    let from = |network: u8| target.from(IpAddr::from(Ipv4Addr::new(127, 0, 1, network)));
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let crowded = from(100);
+    let asking = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(crowd.ask(crowded, stopped));
+    });
+    service
+        .wait_for_figure(crowd.seen_in(), |count| count >= 1.0)
+        .await;
+
+    // One at a time is never more than a share.
+    let honest = (1..=16).map(|network| {
+        let honest = from(network);
+        async move {
+            let make = signups(&honest, format!("honest{network}"));
+            for number in 0..3 {
+                // Hashing must refuse nobody; a database that is late on a busy machine may.
+                for retries in 0..20 {
+                    let mut connection = Connection::open(&honest).await.expect("a connection");
+                    let answer = connection.send(&make(number)).await.expect("an answer");
+                    let body = String::from_utf8_lossy(&answer.body).into_owned();
+                    let is_late = answer.status == 503 && body.contains("/problems/unavailable");
+                    if !is_late || retries == 19 {
+                        assert_eq!(answer.status, 201, "{network}, {number}: {body}");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    futures_util::future::join_all(honest).await;
+    drop(stop);
+    asking.join().expect("no panic");
 }

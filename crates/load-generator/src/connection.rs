@@ -1,10 +1,11 @@
 //! One connection.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// The largest head or body of an answer.
 const MAX_BYTES: usize = 4 << 20;
@@ -18,6 +19,8 @@ pub struct Target {
     pub host: String,
     /// Path and query.
     pub path: String,
+    /// The address to come from; `None` for whichever the system takes.
+    pub from: Option<IpAddr>,
 }
 
 impl Target {
@@ -39,7 +42,18 @@ impl Target {
             address,
             host: host.to_owned(),
             path: path.to_owned(),
+            from: None,
         })
+    }
+
+    /// The same, for a client that comes from this address of the machine. Of a loopback, all of
+    /// `127.0.0.0/8` are.
+    #[must_use]
+    pub fn from(&self, address: IpAddr) -> Self {
+        Self {
+            from: Some(address),
+            ..self.clone()
+        }
     }
 
     /// A POST of this body. `headers` are whole lines, without their ends.
@@ -86,9 +100,29 @@ impl Connection {
     /// # Errors
     /// When nobody listens.
     pub async fn open(target: &Target) -> io::Result<Self> {
-        let stream = TcpStream::connect(target.address).await?;
+        let stream = match target.from {
+            None => TcpStream::connect(target.address).await?,
+            Some(from) => {
+                let socket = match from {
+                    IpAddr::V4(_) => TcpSocket::new_v4()?,
+                    IpAddr::V6(_) => TcpSocket::new_v6()?,
+                };
+                socket.bind((from, 0).into())?;
+                socket.connect(target.address).await?
+            }
+        };
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Sends a request and leaves, without waiting for the answer.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn send_and_leave(mut self, request: &[u8], after: Duration) -> io::Result<()> {
+        self.0.write_all(request).await?;
+        tokio::time::sleep(after).await;
+        Ok(())
     }
 
     /// Sends a request and reads its answer.

@@ -78,6 +78,35 @@ pub async fn closed_loop(
     outcome.or_empty(times.measured)
 }
 
+/// Keeps so many clients busy that each connect, send, leave after so long without having read
+/// anything, and begin anew; until the time is over. Gives how many requests were sent.
+pub async fn leaving_loop(
+    target: &Target,
+    clients: usize,
+    after: Duration,
+    time: Duration,
+    make: impl Fn(u64) -> Vec<u8> + 'static,
+) -> u64 {
+    let until = Instant::now() + time;
+    let (make, number) = (Rc::new(make), Rc::new(Cell::new(0)));
+    let local = LocalSet::new();
+    for _ in 0..clients {
+        let (target, make, number) = (target.clone(), Rc::clone(&make), Rc::clone(&number));
+        local.spawn_local(async move {
+            while Instant::now() < until {
+                let request = make(number.replace(number.get() + 1));
+                if let Ok(connection) = Connection::open(&target).await {
+                    let _ = connection.send_and_leave(&request, after).await;
+                } else {
+                    tokio::time::sleep(after).await;
+                }
+            }
+        });
+    }
+    let _ = tokio::time::timeout_at((until + LIMIT).into(), local).await;
+    number.get()
+}
+
 /// Sends so many requests a second, at random moments (a Poisson process) or evenly, over at most
 /// so many connections; a request for which there is none left counts as an error. Waits for the
 /// answers to what was sent in time.

@@ -23,6 +23,8 @@ pub(super) struct Hashing {
 pub enum HashRefused {
     /// Too many were waiting.
     QueueFull,
+    /// Others waited, and its network had its share of the queue.
+    Share,
     /// It would have ended too late, or did not end in time.
     Deadline,
     /// Either was seen before the request was looked at closely.
@@ -30,11 +32,12 @@ pub enum HashRefused {
 }
 
 impl HashRefused {
-    const ALL: [Self; 3] = [Self::QueueFull, Self::Deadline, Self::Early];
+    const ALL: [Self; 4] = [Self::QueueFull, Self::Share, Self::Deadline, Self::Early];
 
     const fn label(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
+            Self::Share => "share",
             Self::Deadline => "deadline",
             Self::Early => "early",
         }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::store::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{
-    Answer, Claim, Email, Name, Password, Record, Recording, StoreError, UserId, UserView,
+    Answer, Candidate, Claim, Email, Name, Record, Recording, StoreError, UserId, UserView,
 };
 use crate::hashing::{HashError, PasswordHasher};
 use crate::lifecycle::{Lifecycle, why_ended};
+use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 
 /// Make an account. It has no `Debug`: it carries a password.
@@ -19,8 +20,10 @@ pub struct SignUp {
     pub display_name: Name,
     /// The user's address.
     pub email: Email,
-    /// The user's password.
-    pub password: Password,
+    /// The user's password. Whether it is guessable is found when it is hashed.
+    pub password: Candidate,
+    /// Whose share of hashing it takes.
+    pub client: Option<Network>,
     /// What the request is part of; goes into the event.
     pub correlation_id: String,
     /// When the answer must be out.
@@ -52,7 +55,7 @@ pub enum Outcome {
 /// A signup that came to nothing, or whose outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum SignUpError {
-    /// The password was not hashed; nothing was written.
+    /// The password was not hashed, as it is guessable or for lack of time; nothing was written.
     #[error(transparent)]
     Hash(#[from] HashError),
     /// The store failed; it may have been written all the same.
@@ -79,12 +82,13 @@ pub struct SignUpHandler {
 }
 
 impl SignUpHandler {
-    /// Whether a signup that must be answered by then would have its password hashed.
+    /// Whether a signup of this client that must be answered by then would have its password
+    /// hashed.
     ///
     /// # Errors
     /// Why it would be refused.
-    pub fn admits(&self, deadline: Instant) -> Result<(), SignUpError> {
-        Ok(self.hasher.admits(self.hash_deadline(deadline))?)
+    pub fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), SignUpError> {
+        Ok(self.hasher.admits(client, self.hash_deadline(deadline))?)
     }
 
     fn hash_deadline(&self, deadline: Instant) -> Instant {
@@ -101,7 +105,10 @@ impl SignUpHandler {
     pub async fn handle(&self, command: SignUp) -> Result<Outcome, SignUpError> {
         // Dropped here, by a client that leaves, nothing has been written yet.
         let hash_deadline = self.hash_deadline(command.deadline);
-        let password_hash = self.hasher.hash(command.password, hash_deadline).await?;
+        let hashing = self
+            .hasher
+            .hash(command.password, command.client, hash_deadline);
+        let password_hash = hashing.await?;
 
         let now = self.clock.now();
         let account = NewAccount {

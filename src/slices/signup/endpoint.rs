@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,11 +13,12 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Response, Schema, Type};
 use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::command::{Outcome, Recorder, SignUp, SignUpError, SignUpHandler};
-use crate::domain::{Answer, BrokenRule, Email, Name, Password, UserView};
+use crate::domain::{Answer, BrokenRule, Candidate, Email, Name, UserView};
 use crate::hashing::HashError;
 use crate::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader, respond};
 use crate::middleware::rate_limit::RateLimit;
 use crate::platform::body::{BodyLimits, read_json};
+use crate::platform::client::Client;
 use crate::platform::context;
 use crate::platform::crash;
 use crate::platform::metrics::{HashRefused, Metrics};
@@ -46,9 +48,9 @@ pub struct SignUpRequest {
     /// The user's address. One address has one account; upper case makes no other.
     #[schema(value_type = EmailAddress, required = true)]
     email: Option<String>,
-    /// At least 8 characters and at most 1024 bytes of UTF-8, no NUL. Not among the first that an attacker
-    /// would try, nor the user's own name or address, also in disguise. It is taken as it is: not trimmed,
-    /// not cut.
+    /// At least 8 characters and at most 1024 bytes of UTF-8, no NUL. Not one of the passwords that most
+    /// people choose, nor among the first that an attacker would try, nor the user's own name or address or
+    /// made of their parts, also in disguise. It is taken as it is: not trimmed, not cut.
     #[schema(
         value_type = String,
         required = true,
@@ -146,14 +148,11 @@ pub async fn sign_up(
         rate_limit.admit(client)?;
     }
     let body: SignUpRequest = read_json(&request, payload, endpoint.limits).await?;
+    let network = context.client.as_ref().map(Client::network);
     // What will be refused is only read so far that an answer to its key is found.
-    let admitted = endpoint.handler.admits(context.deadline);
-    let parse_password = match admitted {
-        Ok(()) => Password::parse,
-        Err(_) => Password::parse_unguessed,
-    };
+    let admitted = endpoint.handler.admits(network, context.deadline);
     let validation = spans::child(&Span::current(), "validation");
-    let fields = validation.in_scope(|| body.parse(parse_password));
+    let fields = validation.in_scope(|| body.parse());
     drop(validation);
     let fields = fields.map_err(Problem::validation)?;
     let begun = spans::within("idempotency look-up", endpoint.begin(key, &fields));
@@ -166,13 +165,14 @@ pub async fn sign_up(
         if matches!(refusal, SignUpError::Hash(HashError::Overloaded { .. })) {
             endpoint.metrics.hash_refused(HashRefused::Early);
         }
-        return Err(refusal.into());
+        return Err(refuse(refusal, context.deadline).await);
     }
     let command = SignUp {
         name: fields.name,
         display_name: fields.display_name,
         email: fields.email,
         password: fields.password,
+        client: network,
         correlation_id: context.correlation_id.clone(),
         deadline: context.deadline,
         recorder: first.as_ref().map(|first| Recorder {
@@ -181,7 +181,11 @@ pub async fn sign_up(
             email_taken: email_taken().into(),
         }),
     };
-    match endpoint.handler.handle(command).await? {
+    let outcome = match endpoint.handler.handle(command).await {
+        Ok(outcome) => outcome,
+        Err(refusal) => return Err(refuse(refusal, context.deadline).await),
+    };
+    match outcome {
         Outcome::Created(user) => {
             tracing::info!(user_id = %user.id, "account created");
             let answer = created(&user);
@@ -203,6 +207,20 @@ pub async fn sign_up(
             endpoint.idempotency.settle(&first.claim, record).await
         }
     }
+}
+
+/// How long a client that is refused for lack of time waits for its response. A connection that
+/// retries at once then asks 20 times a second and not hundreds of times: refusals would take the
+/// cores from the hashes of others.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// The response to a signup that came to nothing, when it is due.
+async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
+    if matches!(error, SignUpError::Hash(HashError::Overloaded { .. })) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::time::sleep(HOLD.min(left / 2)).await;
+    }
+    error.into()
 }
 
 /// The schema of the header `Idempotency-Key`.
@@ -280,14 +298,13 @@ struct Fields {
     name: Name,
     display_name: Name,
     email: Email,
-    password: Password,
+    password: Candidate,
 }
 
-type ParsePassword = fn(SecretString, &[&str]) -> Result<Password, BrokenRule>;
-
 impl SignUpRequest {
-    /// Checks every field, and tells of all that break their rules.
-    fn parse(self, parse_password: ParsePassword) -> Result<Fields, Vec<FieldError>> {
+    /// Checks every field, and tells of all that break their rules. Whether the password is
+    /// guessable takes too long for here: that is found when it is hashed.
+    fn parse(self) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = check(
             &mut errors,
@@ -307,8 +324,8 @@ impl SignUpRequest {
         let password = self
             .password
             .ok_or(MISSING)
-            .and_then(|secret| parse_password(secret, &about_the_user));
-        let password = check(&mut errors, "/password", password);
+            .and_then(|secret| Candidate::parse(secret, &about_the_user));
+        let password = check(&mut errors, PASSWORD, password);
         let display_name = match self.display_name.as_deref() {
             None => name.clone(),
             Some(text) => check(&mut errors, "/display_name", Name::parse(text)),
@@ -325,6 +342,8 @@ impl SignUpRequest {
     }
 }
 
+const PASSWORD: &str = "/password";
+
 const MISSING: BrokenRule = BrokenRule::new("required", "Is missing.");
 
 fn required<T>(
@@ -340,19 +359,24 @@ fn check<T>(
     result: Result<T, BrokenRule>,
 ) -> Option<T> {
     result
-        .map_err(|rule| {
-            errors.push(FieldError {
-                pointer,
-                code: rule.code,
-                detail: rule.detail,
-            });
-        })
+        .map_err(|rule| errors.push(broken(pointer, rule)))
         .ok()
+}
+
+fn broken(pointer: &'static str, rule: BrokenRule) -> FieldError {
+    FieldError {
+        pointer,
+        code: rule.code,
+        detail: rule.detail,
+    }
 }
 
 impl From<SignUpError> for Problem {
     fn from(error: SignUpError) -> Self {
         match error {
+            SignUpError::Hash(HashError::Guessable(rule)) => {
+                Self::validation(vec![broken(PASSWORD, rule)])
+            }
             SignUpError::Hash(HashError::Overloaded { retry_after }) => Self::new(
                 ProblemType::Overloaded,
                 "Too many signups are waiting. Nothing was done.",

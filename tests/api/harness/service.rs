@@ -170,6 +170,20 @@ impl Service {
         }
     }
 
+    /// Waits until a figure of the metrics, by the beginning of its line, is as wanted.
+    pub async fn wait_for_figure(&self, begins: &str, is_wanted: impl Fn(f64) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let metrics = self.get("/metrics").await.text().await.expect("text");
+            let figure = metrics.lines().find_map(|line| line.strip_prefix(begins));
+            if figure.is_some_and(|figure| figure.parse().is_ok_and(&is_wanted)) {
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+            assert!(begun.elapsed() < LIMIT, "waited in vain for {begins}");
+        }
+    }
+
     /// Everything the service has logged, as JSON.
     pub fn log_lines(&self) -> Vec<Value> {
         let lines = self.log.lock().expect("no panic");
