@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use signup_service::config::{Settings, Sources};
-use signup_service::domain::{Email, IdempotencyKey, Name, Password};
+use signup_service::domain::{Email, IdempotencyKey, Name, Candidate};
 use signup_service::middleware::client::TrustedProxies;
 use signup_service::middleware::head::is_host;
 use signup_service::platform::body::parse_object;
@@ -190,14 +190,14 @@ pub fn targets() -> Vec<Target> {
             name: "password",
             parse: |bytes| {
                 let (password, known) = halves(bytes);
-                match Password::parse_unguessed(password.into(), &[&known]) {
+                match Candidate::parse(password.into(), &[&known]) {
                     Ok(_) => ("ok", 0),
                     Err(rule) => (rule.code, 0),
                 }
             },
             check: |bytes| {
                 let (password, known) = halves(bytes);
-                if let Ok(parsed) = Password::parse_unguessed(password.clone().into(), &[&known]) {
+                if let Ok(parsed) = Candidate::parse(password.clone().into(), &[&known]) {
                     assert_eq!(parsed.expose_bytes(), password.as_bytes());
                     assert!((8..=1024).contains(&password.len()) && !password.contains('\0'));
                     assert_ne!(password, known);
