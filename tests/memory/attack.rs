@@ -92,7 +92,7 @@ async fn attack(
     }
     let mut stream = socket.connect(address).await?;
     counts.made.fetch_add(1, Relaxed);
-    let mut send = async |stream: &mut TcpStream, bytes: &[u8]| {
+    let send = async |stream: &mut TcpStream, bytes: &[u8]| {
         stream.write_all(bytes).await?;
         counts.sent.fetch_add(bytes.len(), Relaxed);
         std::io::Result::Ok(())
