@@ -209,7 +209,7 @@ async fn listen(
         budget: memory_budget(platform.machine.memory_limit()),
         routes: routes(platform, slices.iter().filter(served)),
     };
-    start(platform, listener).await
+    start(platform, listener, "PORT").await
 }
 
 /// The listener for those who run the service, where it is wanted.
@@ -227,15 +227,20 @@ async fn listen_for_operations(
         budget: OPERATIONS_BUDGET,
         routes: routes(platform, slices.iter().filter(|slice| slice.for_operations)),
     };
-    start(platform, listener).await.map(Some)
+    start(platform, listener, "OPERATIONS_PORT").await.map(Some)
 }
 
-async fn start(platform: &Platform, listener: Listener) -> Result<Listening, StartError> {
+/// Starts a listener; `port` is the setting of its port.
+async fn start(
+    platform: &Platform,
+    listener: Listener,
+    port: &str,
+) -> Result<Listening, StartError> {
     let address = listener.address;
     Listening::start(platform, listener).await.map_err(|error| {
         let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
             let next = address.port().checked_add(1).unwrap_or(8000);
-            format!("; take another port, such as {next}, or 0 for a free one")
+            format!("; take another port, such as {port}={next}, or {port}=0 for a free one")
         } else {
             String::new()
         };

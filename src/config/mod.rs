@@ -22,8 +22,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use table::{Setting, reference};
-pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 pub use traces::{TraceProtocol, TraceSampler, Traces};
+pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;

@@ -3,9 +3,9 @@
 //! slice that asks for them has [`rate_limit`] and [`idempotency`] before its command.
 
 pub mod client;
+pub mod head;
 pub mod headers;
 pub mod hosts;
-pub mod head;
 pub mod idempotency;
 pub mod observe;
 pub mod rate_limit;

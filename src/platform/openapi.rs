@@ -46,11 +46,12 @@ use super::representation::User;
 struct Base;
 
 /// What any request may meet, whatever it asks for.
-const OF_EVERY_REQUEST: [ProblemType; 6] = [
+const OF_EVERY_REQUEST: [ProblemType; 7] = [
     ProblemType::MalformedRequest,
     ProblemType::MethodNotAllowed,
     ProblemType::RequestTimeout,
     ProblemType::UriTooLong,
+    ProblemType::MisdirectedRequest,
     ProblemType::HeadersTooLarge,
     ProblemType::Internal,
 ];

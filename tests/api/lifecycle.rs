@@ -8,6 +8,9 @@ use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run, somebody,
 };
 
+/// On PostgreSQL it is asked for before the server is.
+const SECRET: (&str, &str) = ("IDEMPOTENCY_SECRET", crate::harness::SECRET);
+
 /// A refusal to start is one line, without a backtrace, and an exit code of its own.
 fn one_line(output: &Output, code: i32) -> &str {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
@@ -240,7 +243,8 @@ async fn an_unreachable_database_is_one_line_without_its_password() {
     drop(free);
     let url = format!("postgres://ada:hunter2@127.0.0.1:{port}/signup");
     for arguments in [&["serve"][..], &["migrate"], &["migrate", "status"]] {
-        let output = run(arguments, &[("DATABASE_URL", &url), ("PORT", "0")]);
+        let settings = [("DATABASE_URL", &*url), ("PORT", "0"), SECRET];
+        let output = run(arguments, &settings);
         let line = one_line(&output, 1);
         assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
         assert!(!format!("{output:?}").contains("hunter2"), "{output:?}");
@@ -287,7 +291,8 @@ async fn wrong_settings_are_told_all_at_once() {
 #[tokio::test]
 async fn a_postgresql_that_is_not_migrated_is_refused() {
     let database = Database::new(Postgres);
-    let output = run(&[], &[("DATABASE_URL", &database.url()), ("PORT", "0")]);
+    let url = database.url();
+    let output = run(&[], &[("DATABASE_URL", &*url), ("PORT", "0"), SECRET]);
     let line = one_line(&output, 1);
     assert!(
         line.contains("pending") && line.contains("signup-service migrate"),
@@ -313,6 +318,7 @@ async fn a_postgresql_that_loses_commits_is_refused_unless_told_otherwise() {
             ("DATABASE_URL", &url),
             ("PORT", "0"),
             ("DATABASE_MIGRATE", "true"),
+            SECRET,
         ],
     );
     let line = one_line(&output, 1);

@@ -115,6 +115,7 @@ async fn a_replica_is_read_from_and_checked() {
         ("DATABASE_URL", empty_url.as_str()),
         ("DATABASE_READ_URL", &url),
         ("DATABASE_MIGRATE", "true"),
+        ("IDEMPOTENCY_SECRET", crate::harness::SECRET),
         ("PORT", "0"),
     ];
     let refused = run(&[], &settings);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use signup_service::config::{Settings, Sources};
-use signup_service::domain::{Email, IdempotencyKey, Name, Candidate};
+use signup_service::domain::{Candidate, Email, IdempotencyKey, Name};
 use signup_service::middleware::client::TrustedProxies;
 use signup_service::middleware::head::is_host;
 use signup_service::platform::body::parse_object;

@@ -119,6 +119,10 @@ impl Report {
         self.running.status == Status::Failed
     }
 
+    fn redis_status(&self) -> Option<Status> {
+        self.redis.as_ref().map(|check| check.status)
+    }
+
     /// Notes how the checks went.
     fn measure(&self, metrics: &Metrics) {
         let redis = self.redis.iter().map(|check| ("redis", check));
@@ -184,6 +188,7 @@ impl Checks {
         if let Some((at, report)) = last.as_ref()
             && at.elapsed() < FRESH
             && self.lifecycle.is_stopping() == report.is_stopping()
+            && self.redis.as_ref().map(|redis| of_redis(redis).status) == report.redis_status()
         {
             return Arc::clone(report);
         }

@@ -16,7 +16,7 @@ use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
 
 /// The secret of every instance, unless a test says otherwise.
-const SECRET: &str = "a secret of thirty-two bytes or more";
+pub const SECRET: &str = "a secret of thirty-two bytes or more";
 
 /// A database that the service runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

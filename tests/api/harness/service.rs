@@ -88,7 +88,7 @@ impl Service {
             ("LOG_FORMAT", "json"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
             // What the tests that write bytes put into `Host`.
-            ("HTTP_HOSTS", "x"),
+            ("HTTP_HOSTS", "x,127.0.0.1,0.0.0.0"),
         ];
         let mut process = command(&["serve"], &defaults)
             .envs(settings.iter().copied())
