@@ -128,9 +128,10 @@ pub async fn handle<A: App>(
     let is_read = Rc::new(Cell::new(true));
     let is_ambiguous =
         exchange.tells_length.take() && request.headers().contains_key(header::TRANSFER_ENCODING);
-    let request = match is_ambiguous {
-        false => received(request, exchange.peer, &is_read),
-        true => None,
+    let request = if is_ambiguous {
+        None
+    } else {
+        received(request, exchange.peer, &is_read)
     };
     let Some(request) = request else {
         return Ok(unreadable(exchange));
@@ -212,13 +213,13 @@ fn sent<B: MessageBody>(
     let shared = response.extensions().contains::<Shared>();
     let (head, body) = response.into_parts();
     let size = body.size();
-    let held = match size {
+    let waiting = match size {
         BodySize::Sized(bytes) if !shared => usize::try_from(bytes).unwrap_or(usize::MAX),
         _ => PIECE,
     };
     exchange.is_written.set(false);
     exchange.place.enter(Phase::Responding);
-    exchange.place.respond(held);
+    exchange.place.respond(waiting);
     let closes = !is_read || head.head().connection_type() == ConnectionType::Close;
     let mut converted = Response::new(Sending {
         body,

@@ -89,8 +89,8 @@ impl Listening {
             closing.1.close();
         });
         let parts = Parts::new(platform, http, address, listener.routes, terms.ids.clone());
-        let (began, mut begun) = watch::channel(0_usize);
-        let began = Arc::new(began);
+        let (serving_threads, mut count) = watch::channel(0_usize);
+        let serving_threads = Arc::new(serving_threads);
         let server = Server::build()
             .workers(workers)
             // The sum over the threads is never more than what was asked for.
@@ -98,14 +98,15 @@ impl Listening {
             .disable_signals()
             .shutdown_timeout(http.shutdown_grace.as_secs() + 1)
             .listen("http", socket, move || {
-                let (parts, terms, began) = (parts.clone(), terms.clone(), Arc::clone(&began));
+                let (parts, terms) = (parts.clone(), terms.clone());
+                let serving_threads = Arc::clone(&serving_threads);
                 fn_factory(move || {
                     let app = app(parts.clone()).into_factory();
                     let app = app.new_service(AppConfig::default());
-                    let (terms, began) = (Rc::new(terms.clone()), Arc::clone(&began));
+                    let (terms, count) = (Rc::new(terms.clone()), Arc::clone(&serving_threads));
                     async move {
                         let app = Rc::new(app.await?);
-                        began.send_modify(|threads| *threads += 1);
+                        count.send_modify(|threads| *threads += 1);
                         Ok::<_, ()>(fn_service(move |stream: TcpStream| {
                             let serve =
                                 connection::serve(stream, Rc::clone(&app), Rc::clone(&terms));
@@ -120,7 +121,7 @@ impl Listening {
             .run();
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
-        let all = tokio::time::timeout(START_LIMIT, begun.wait_for(|threads| *threads >= workers));
+        let all = tokio::time::timeout(START_LIMIT, count.wait_for(|threads| *threads >= workers));
         tokio::select! {
             ended = &mut serving => Err(match ended {
                 Ok(Err(error)) => error,

@@ -86,7 +86,7 @@ pub async fn check<B: MessageBody + 'static>(
         let authority = request
             .uri()
             .authority()
-            .map(|authority| authority.as_str());
+            .map(actix_web::http::uri::Authority::as_str);
         let header = || {
             request
                 .headers()

@@ -93,7 +93,7 @@ pub fn base() -> openapi::OpenApi {
     .into();
     components
         .schemas
-        .insert("Problem".to_owned(), any_of(&ProblemType::ALL).into());
+        .insert("Problem".to_owned(), any_of(&ProblemType::ALL));
     for kind in ProblemType::ALL {
         components
             .schemas

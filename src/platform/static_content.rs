@@ -73,9 +73,10 @@ impl StaticContent {
             IfNoneMatch::Any => true,
             IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
         });
-        let mut response = match is_known {
-            true => HttpResponse::NotModified(),
-            false => HttpResponse::Ok(),
+        let mut response = if is_known {
+            HttpResponse::NotModified()
+        } else {
+            HttpResponse::Ok()
         };
         let seconds = u32::try_from(self.max_age.as_secs()).unwrap_or(u32::MAX);
         response

@@ -656,16 +656,15 @@ async fn a_key_that_is_worn_out_is_refused_without_a_write(
     }
     assert_eq!(refusals, 10);
     // Whatever would write now waits in vain.
-    let _lock = match setup {
-        Sqlite => lock_out(&service.services[0], Backend::Sqlite).await,
-        _ => {
-            use sqlx::{Connection, Executor};
-            let connection = sqlx::PgConnection::connect(&service.database().url()).await;
-            let mut connection = connection.expect("connects");
-            let lock = "BEGIN; LOCK TABLE idempotency_records IN SHARE MODE";
-            connection.execute(lock).await.expect("locked");
-            Box::new(connection)
-        }
+    let _lock = if let Sqlite = setup {
+        lock_out(&service.services[0], Backend::Sqlite).await
+    } else {
+        use sqlx::{Connection, Executor};
+        let connection = sqlx::PgConnection::connect(&service.database().url()).await;
+        let mut connection = connection.expect("connects");
+        let lock = "BEGIN; LOCK TABLE idempotency_records IN SHARE MODE";
+        connection.execute(lock).await.expect("locked");
+        Box::new(connection)
     };
     for _ in 0..20 {
         let refused = service.send(&["k"], &other).await;

@@ -162,7 +162,7 @@ fn a_secret_that_stands_in_the_wrong_place_is_not_shown() {
         format!("[database]\nurl = {url}"),
         format!("[idempotency.secret]\n\"{url}\" = 1"),
         format!("[redis]\nurl = [\"{url}\"]"),
-        format!("{url}"),
+        url.clone(),
     ] {
         std::fs::write(&file, &toml).expect("written");
         let (code, text) = written(&["--config", path], &[]);
