@@ -33,14 +33,12 @@ test: ## Run all tests; asks before it installs what they need (YES=1: don't ask
 	  'cargo test --locked --features crash-points --test chaos' \
 	  '$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page'
 
-check-monitoring: $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
+check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
-	cargo build --locked
 	$(MONITORING_VENV)/bin/python tests/monitoring/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
-check-deployment: servers $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
+check-deployment: servers debug-build $(DEPLOYMENT_VENV)/installed ## Check Dockerfile, Compose and Kubernetes; no engine or cluster needed
 	@scripts/install.sh haproxy
-	cargo build --locked
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/check.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
@@ -105,16 +103,11 @@ $(PEERS_VENV)/installed: benches/peers/requirements.txt
 $(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
 $(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
+$(GENERATORS_VENV)/installed: tests/openapi/clients/requirements.txt
 $(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 
 %/installed:
 	scripts/venv.sh $(@D) $<
-	touch $@
-
-$(GENERATORS_VENV)/installed: tests/openapi/generators.txt
-	@scripts/install.sh python3-venv
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
 $(OPENAPI_NODE)/installed: tests/openapi/clients/package-lock.json $(GENERATORS_VENV)/installed
@@ -132,8 +125,8 @@ load-programs:
 
 # The service, and the PostgreSQL of a script.
 debug-build:
-	cargo build --locked
-	cargo build --locked --package throwaway-servers --example postgres
+	@# As the tests are built, so that nothing is built twice.
+	cargo test --workspace --locked --no-run
 
 browser:
 	@scripts/install.sh chromium chromedriver

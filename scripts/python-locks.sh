@@ -11,7 +11,7 @@ command -v uv >/dev/null || {
   echo "uv is missing; please install it: pip install uv" >&2
   exit 1
 }
-for list in */requirements.in */*/requirements.in; do
+for list in */requirements.in */*/requirements.in */*/*/requirements.in; do
   uv pip compile "$list" --output-file "${list%.in}.txt" "$@" \
     --universal --python-version 3.11 --generate-hashes --no-annotate --quiet
 done

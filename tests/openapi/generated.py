@@ -1,7 +1,7 @@
 """Generates clients from docs/openapi.json and lets them talk to the service: Python by openapi-python-client, which must
 warn of nothing, and TypeScript by openapi-typescript, whose types the compiler checks.
 
-To add a generator, pin it in generators.txt or clients/package.json, and write its example beside the others.
+To add a generator, pin it in clients/requirements.in or clients/package.json, and write its example beside the others.
 """
 
 from __future__ import annotations
