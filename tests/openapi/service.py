@@ -70,6 +70,8 @@ def service(backend: str) -> Iterator[str]:
     with database(backend) as url:
         settings = {
             "PORT": "0",
+            # The name that the browser asks under.
+            "HTTP_HOSTS": "docs.test",
             "DATABASE_URL": url,
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
