@@ -212,6 +212,8 @@ class Stack:
         port, operations = free_port(), free_port()
         environment = self.environment("app") | {
             "HOST": "127.0.0.1",
+            # The name that the proxy's check asks under; on loopback no other is served.
+            "HTTP_HOSTS": "app",
             "PORT": str(port),
             "OPERATIONS_HOST": "127.0.0.1",
             "OPERATIONS_PORT": str(operations),
