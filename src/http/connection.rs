@@ -82,6 +82,7 @@ pub async fn serve<A: App>(stream: TcpStream, app: Rc<A>, terms: Rc<Terms>) {
     let mut alarm = pin!(tokio::time::sleep(terms.read_timeout));
     let mut is_told = false;
     let end = poll_fn(|cx| {
+        exchange.turn_begins();
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match result {
                 Err(error) if error.is_parse() => End::Unreadable,

@@ -60,6 +60,8 @@ pub struct Exchange {
     peer: Option<SocketAddr>,
     /// Whether the whole response was handed to hyper.
     is_written: Cell<bool>,
+    /// Whether a request was begun since the connection last gave way to others.
+    has_begun: Cell<bool>,
     /// Whether the head that arrives tells the length of its body in bytes.
     tells_length: Cell<bool>,
 }
@@ -70,8 +72,14 @@ impl Exchange {
             place,
             peer,
             is_written: Cell::new(false),
+            has_begun: Cell::new(false),
             tells_length: Cell::new(false),
         }
+    }
+
+    /// It is the connection's turn.
+    pub fn turn_begins(&self) {
+        self.has_begun.set(false);
     }
 
     /// Bytes have arrived.
@@ -125,6 +133,11 @@ pub async fn handle<A: App>(
     request: Request<Incoming>,
 ) -> Result<Response<Sending<EitherBody<A::Body>>>, Infallible> {
     exchange.place.enter(Phase::Serving);
+    if exchange.has_begun.replace(true) {
+        // One request a turn: a client that pipelines must not keep the thread from others.
+        tokio::task::yield_now().await;
+        exchange.has_begun.set(true);
+    }
     let is_read = Rc::new(Cell::new(true));
     let is_ambiguous =
         exchange.tells_length.take() && request.headers().contains_key(header::TRANSFER_ENCODING);

@@ -120,6 +120,8 @@ async fn attack(
                 "GET / HTTP/1.1\r\nHost:localhost\r\nContent-Length:3\r\n\r\nx\ny".repeat(80);
             loop {
                 send(&mut stream, small.as_bytes()).await?;
+                // What it sends need not take all of this machine: 200 kB a second each.
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
         Kind::NotReading => {

@@ -20,8 +20,21 @@ pub struct Figures {
     refused: Vec<String>,
 }
 
-/// Lets so many clients sign up and read for so long.
+/// Lets so many clients sign up and read for so long, on a thread of their own: they must not wait
+/// for the attackers of this process.
 pub async fn clients(address: SocketAddr, count: u8, time: Duration) -> Figures {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        send.send(runtime.block_on(all(address, count, time)))
+    });
+    receive.await.expect("figures")
+}
+
+async fn all(address: SocketAddr, count: u8, time: Duration) -> Figures {
     let mut clients: JoinSet<Figures> = (0..count)
         .map(|number| client(address, number, time))
         .collect();
@@ -94,8 +107,8 @@ fn percentile(times: &[Duration], part: f64) -> Duration {
 }
 
 impl Figures {
-    /// Nobody honest was refused, and reads were quick.
-    pub fn check(&self) {
+    /// Nobody honest was refused, and reads were as quick as is wanted.
+    pub fn check(&self, limit: Option<Duration>) {
         assert!(
             self.refused.is_empty(),
             "{}: {:?}",
@@ -104,7 +117,7 @@ impl Figures {
         );
         assert!(!self.signups.is_empty() && !self.reads.is_empty());
         let slow = percentile(&self.reads, 0.99);
-        assert!(slow < Duration::from_millis(100), "{slow:?}");
+        assert!(limit.is_none_or(|limit| slow < limit), "{slow:?}");
     }
 }
 

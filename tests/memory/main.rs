@@ -3,8 +3,8 @@
 //! clients sign up and read.
 //!
 //! `MEMORY_SECONDS` says how long the last part takes, and asks for the full numbers; without it
-//! the test is a short one with fewer connections. `make chaos` runs the long one, on the release
-//! build.
+//! the test is a short one with fewer connections, which does not look at how long reads take: an
+//! unoptimised build says nothing about that. `make chaos` runs the long one, on the release build.
 
 mod attack;
 mod honest;
@@ -17,6 +17,9 @@ use limited::Limited;
 
 /// What the service may use, in bytes.
 const LIMIT: u64 = 256 * 1024 * 1024;
+
+/// What 99 of 100 reads of honest clients may take.
+const SLOWEST_READ: Duration = Duration::from_millis(100);
 
 /// Connections of each kind of attack.
 const FULL: [(Kind, usize); 4] = [
@@ -71,6 +74,6 @@ async fn clients_cannot_take_the_memory_of_others() {
     println!("all at once: {reached}; {}", service.memory());
     println!("honest clients: {figures}");
     service.assert_alive("all at once");
-    figures.check();
+    figures.check(seconds.map(|_| SLOWEST_READ));
     assert!(service.peak_bytes() < LIMIT, "{}", service.memory());
 }

@@ -303,8 +303,8 @@ def updates_are_proposed() -> Mistakes:
         if update["schedule"]["interval"] not in SCHEDULES:
             yield f"dependabot.yml: {update['package-ecosystem']} is looked at too seldom"
     wanted = {("github-actions", "/"), ("docker", "/"), ("docker-compose", "/"), ("rust-toolchain", "/")}
-    for file in files("*Cargo.lock", "*requirements.in"):
-        ecosystem = "cargo" if file.endswith("Cargo.lock") else "pip"
+    for file in files("*Cargo.lock", "*requirements.in", "*package-lock.json"):
+        ecosystem = {"Cargo.lock": "cargo", "package-lock.json": "npm"}.get(Path(file).name, "pip")
         wanted.add((ecosystem, f"/{Path(file).parent}" if "/" in file else "/"))
     for ecosystem, folder in sorted(wanted - known):
         yield f"dependabot.yml does not know {ecosystem} in {folder}"
