@@ -58,9 +58,9 @@ chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients
 	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
-	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-10} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
 	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
+	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture
 
 supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages and workflows; advisories too, where they can be had
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
