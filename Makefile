@@ -27,7 +27,7 @@ run: ## Build and start the service on SQLite
 
 test: ## Run all tests; asks before it installs what they need (YES=1: don't ask)
 	@# All of it now: nobody waits for a question after some minutes.
-	@scripts/install.sh postgres redis-server prometheus promtool haproxy chromium chromedriver python3-venv
+	@scripts/install.sh postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
 	@scripts/test.sh \
 	  'cargo test --workspace --locked' \
 	  'cargo test --locked --features crash-points --test chaos' \
