@@ -87,14 +87,12 @@ impl SqliteWriter {
         }
     }
 
-    /// Takes a place in the line, and waits for one for a while: what comes here has been paid for
-    /// with a hash. Keep the place for as long as the pool is used.
+    /// Takes a place in the line. Keep it for as long as the pool is used.
     ///
     /// # Errors
-    /// When no place becomes free in time.
-    pub async fn enter(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
-        let place = tokio::time::timeout(ACQUIRE_TIMEOUT, self.waiting.acquire()).await;
-        let place = place.ok().and_then(Result::ok).ok_or_else(line_is_full)?;
+    /// When the line is full.
+    pub fn enter(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
+        let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
         let place = Place {
             _place: place,
             _unpaid: None,
@@ -306,8 +304,6 @@ fn is_out_of_connections(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     #[test]
@@ -336,10 +332,10 @@ mod tests {
         };
         let unpaid: Vec<_> = std::iter::from_fn(|| write.enter_unpaid().ok()).collect();
         assert_eq!(unpaid.len(), SQLITE_UNPAID_WAITING);
-        let paid: Vec<_> = std::iter::from_fn(|| write.enter().now_or_never()?.ok()).collect();
+        let paid: Vec<_> = std::iter::from_fn(|| write.enter().ok()).collect();
         assert_eq!(paid.len(), SQLITE_WRITERS_WAITING - SQLITE_UNPAID_WAITING);
         drop(unpaid);
-        let more: Vec<_> = std::iter::from_fn(|| write.enter().now_or_never()?.ok()).collect();
+        let more: Vec<_> = std::iter::from_fn(|| write.enter().ok()).collect();
         assert_eq!(more.len(), SQLITE_UNPAID_WAITING, "all of it, if need be");
     }
 }

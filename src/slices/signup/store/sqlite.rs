@@ -41,7 +41,7 @@ impl SignupStore for Store {
         account: &NewAccount,
         recording: Option<&Recording<Answers>>,
     ) -> Result<Written, StoreError> {
-        let (_place, pool) = self.writer.enter().await?;
+        let (_place, pool) = self.writer.enter()?;
         Ok(within_fallibly("transaction", write(pool, account, recording)).await?)
     }
 }
