@@ -17,6 +17,7 @@ use actix_web::rt::net::TcpStream;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 use super::connections::{Connections, Phase};
@@ -37,6 +38,9 @@ const STALLED: Duration = Duration::from_secs(10);
 /// How long a connection that is to close still takes in what was sent.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Requests that came behind others and are served at a time, on each thread.
+const PIPELINED: usize = 16;
+
 /// The longest of hyper's bare responses: a status line, three headers.
 const MAX_BARE: usize = 256;
 
@@ -52,6 +56,27 @@ pub struct Terms {
     pub keep_alive: Duration,
 }
 
+/// What the connections of one thread share.
+pub struct Thread<A> {
+    /// The application.
+    pub app: A,
+    /// What they share with those of other threads.
+    pub terms: Terms,
+    /// Taken for a request that came behind another, before its response.
+    pub pipelined: Semaphore,
+}
+
+impl<A> Thread<A> {
+    /// Serves this application.
+    pub fn new(app: A, terms: Terms) -> Self {
+        Self {
+            app,
+            terms,
+            pipelined: Semaphore::new(PIPELINED),
+        }
+    }
+}
+
 /// How a connection ended.
 enum End {
     /// As HTTP has it, or the client broke it off.
@@ -65,13 +90,14 @@ enum End {
 }
 
 /// Serves a connection to its end.
-pub async fn serve<A: App>(stream: TcpStream, app: Rc<A>, terms: Rc<Terms>) {
+pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
+    let terms = &thread.terms;
     let peer = stream.peer_addr().ok();
     let exchange = Rc::new(Exchange::new(terms.connections.enter(), peer));
     let wire = Wire::new(stream, Rc::clone(&exchange));
-    let handled = Rc::clone(&exchange);
+    let (served, handled) = (Rc::clone(&thread), Rc::clone(&exchange));
     let service = hyper::service::service_fn(move |request| {
-        super::exchange::handle(Rc::clone(&app), Rc::clone(&handled), request)
+        super::exchange::handle(Rc::clone(&served), Rc::clone(&handled), request)
     });
     let mut connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -97,7 +123,7 @@ pub async fn serve<A: App>(stream: TcpStream, app: Rc<A>, terms: Rc<Terms>) {
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        late(&exchange, &terms, is_told, alarm.as_mut(), cx).map(End::Late)
+        late(&exchange, terms, is_told, alarm.as_mut(), cx).map(End::Late)
     })
     .await;
     let mut wire = connection.into_parts().io.into_inner();
@@ -118,7 +144,7 @@ pub async fn serve<A: App>(stream: TcpStream, app: Rc<A>, terms: Rc<Terms>) {
     };
     if let Some(kind) = problem {
         // Within a limit: whoever sends no request need not read, either.
-        let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, &terms)).await;
+        let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, terms)).await;
     }
 }
 

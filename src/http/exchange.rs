@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_http::error::PayloadError;
 use actix_http::{BoxedPayloadStream, ConnectionType, Payload};
@@ -22,11 +23,15 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, header};
 use pin_project_lite::pin_project;
 
+use super::connection::Thread;
 use super::connections::{Phase, Place};
 use crate::platform::static_content::Shared;
 
 /// How much of a response's body is handed on at a time.
 const PIECE: usize = 16 * 1024;
+
+/// How long a request that came behind another may wait for its turn. Then it is served anyway.
+const PIPELINED_WAIT: Duration = Duration::from_secs(1);
 
 /// The application, on one of the server's threads.
 pub trait App:
@@ -128,16 +133,21 @@ fn tells_length(bytes: &[u8]) -> bool {
 
 /// Has the application respond to a request.
 pub async fn handle<A: App>(
-    app: Rc<A>,
+    thread: Rc<Thread<A>>,
     exchange: Rc<Exchange>,
     request: Request<Incoming>,
 ) -> Result<Response<Sending<EitherBody<A::Body>>>, Infallible> {
-    exchange.place.enter(Phase::Serving);
-    if exchange.has_begun.replace(true) {
-        // One request a turn: a client that pipelines must not keep the thread from others.
+    let _turn = if exchange.has_begun.replace(true) {
+        // One request a turn, and few connections at a time: clients that pipeline must not keep the
+        // thread from others, nor fill the lines before the database.
         tokio::task::yield_now().await;
+        let turn = tokio::time::timeout(PIPELINED_WAIT, thread.pipelined.acquire()).await;
         exchange.has_begun.set(true);
-    }
+        turn.ok()
+    } else {
+        None
+    };
+    exchange.place.enter(Phase::Serving);
     let is_read = Rc::new(Cell::new(true));
     let is_ambiguous =
         exchange.tells_length.take() && request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -149,7 +159,7 @@ pub async fn handle<A: App>(
     let Some(request) = request else {
         return Ok(unreadable(exchange));
     };
-    let response = match app.call(request).await {
+    let response = match thread.app.call(request).await {
         Ok(response) => {
             actix_http::Response::from(response).map_body(|_, body| EitherBody::left(body))
         }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
-use super::connection::{self, Terms};
+use super::connection::{self, Terms, Thread};
 use super::connections::Connections;
 use crate::config::Http;
 use crate::lifecycle::Lifecycle;
@@ -24,7 +24,7 @@ use crate::middleware::client::TrustedProxies;
 use crate::middleware::idempotency::Idempotency;
 use crate::middleware::request_context::{self, Ids};
 use crate::middleware::trace::RequestSpan;
-use crate::middleware::{head, headers, hosts, observe};
+use crate::middleware::{edge, hosts, observe};
 use crate::platform::metrics::Metrics;
 use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::telemetry::Sampling;
@@ -103,13 +103,12 @@ impl Listening {
                 fn_factory(move || {
                     let app = app(parts.clone()).into_factory();
                     let app = app.new_service(AppConfig::default());
-                    let (terms, count) = (Rc::new(terms.clone()), Arc::clone(&serving_threads));
+                    let (terms, count) = (terms.clone(), Arc::clone(&serving_threads));
                     async move {
-                        let app = Rc::new(app.await?);
+                        let thread = Rc::new(Thread::new(app.await?, terms));
                         count.send_modify(|threads| *threads += 1);
                         Ok::<_, ()>(fn_service(move |stream: TcpStream| {
-                            let serve =
-                                connection::serve(stream, Rc::clone(&app), Rc::clone(&terms));
+                            let serve = connection::serve(stream, Rc::clone(&thread));
                             async move {
                                 serve.await;
                                 Ok::<_, ()>(())
@@ -279,12 +278,10 @@ fn app(
                 routes(config);
             }
         })
-        .wrap(from_fn(move |request, next| {
-            hosts::check(hosts.clone(), request, next)
-        }))
         .wrap(cors)
-        .wrap(from_fn(head::head))
-        .wrap(from_fn(headers::complete))
+        .wrap(from_fn(move |request, next| {
+            edge::edge(hosts.clone(), request, next)
+        }))
         .wrap(from_fn(move |request, next| {
             observe::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))

@@ -1,14 +1,13 @@
-//! What the head of a request must be, beyond what the parser of HTTP asks: a host that is one,
-//! and a target of bounded length.
+//! What the head of a request must be, beyond what the parser of HTTP asks: a host that is one
+//! and that this service has, and a target of bounded length.
 
 use std::net::Ipv6Addr;
 
-use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::uri::Authority;
 use actix_web::http::{Uri, Version, header};
-use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError};
 
+use super::hosts::Hosts;
 use crate::platform::problem::{Problem, ProblemType};
 
 /// The longest target of a request, in bytes: RFC 9112, section 3, asks for 8,000 at least, and
@@ -18,43 +17,39 @@ const MAX_TARGET: usize = 8192;
 /// The longest host, in bytes: a name of DNS with its last dot, and a port.
 const MAX_HOST: usize = 254 + 6;
 
-/// Refuses a request whose head is none that can be answered.
+/// Refuses a request whose head is none that can be answered, or that is meant for somebody else.
 ///
 /// # Errors
-/// Those of what it wraps.
-pub async fn head<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    match check(&request) {
-        Ok(()) => Ok(next.call(request).await?.map_into_left_body()),
-        Err(problem) => Ok(request
-            .into_response(problem.closing().error_response())
-            .map_into_right_body()),
-    }
-}
-
-fn check(request: &ServiceRequest) -> Result<(), Problem> {
-    if length(request.uri()) > MAX_TARGET {
+/// The problem to answer with. The connection is to close behind it.
+pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
+    let uri = request.uri();
+    if length(uri) > MAX_TARGET {
         return Err(Problem::new(
             ProblemType::UriTooLong,
             format!("The target of the request is over {MAX_TARGET} bytes."),
         ));
     }
     let mut hosts = request.headers().get_all(header::HOST);
-    let is_valid = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => is_host(host.as_bytes()),
-        (None, _) => request.version() < Version::HTTP_11,
-        (_, Some(_)) => false,
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => host.to_str().ok(),
+        // No browser leaves it out.
+        (None, _) if request.version() < Version::HTTP_11 => None,
+        // RFC 9112, section 3.2.
+        _ => {
+            return Err(Problem::new(
+                ProblemType::MalformedRequest,
+                "Send one header Host, with the name or address of the service, and its port.",
+            ));
+        }
     };
-    if is_valid {
-        return Ok(());
+    let asked = uri.authority().map(Authority::as_str).or(host);
+    if asked.is_some_and(|host| !served.serve(host)) {
+        return Err(Problem::new(
+            ProblemType::MisdirectedRequest,
+            "This service is not known under the name in Host.",
+        ));
     }
-    // RFC 9112, section 3.2.
-    Err(Problem::new(
-        ProblemType::MalformedRequest,
-        "Send one header Host, with the name or address of the service, and its port.",
-    ))
+    Ok(())
 }
 
 /// The length of a target as it was sent, but for its scheme.

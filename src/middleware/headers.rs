@@ -4,29 +4,17 @@
 //! is not kept by anybody, nor taken for another type than its own, nor is a page without a policy,
 //! unless a handler says otherwise.
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::middleware::Next;
 
 /// What a page may do that says nothing of itself: nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
 /// Fills in what a response does not have.
-///
-/// # Errors
-/// Those of what it wraps.
-pub async fn complete<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let mut response = next.call(request).await?;
-    let headers = response.headers_mut();
+pub fn complete(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -40,5 +28,4 @@ pub async fn complete<B: MessageBody>(
         }
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
-    Ok(response)
 }

@@ -8,14 +8,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::HOST;
-use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError};
-
-use crate::platform::problem::{Problem, ProblemType};
-
 /// The names that are served. A copy shares them.
 #[derive(Clone)]
 pub struct Hosts {
@@ -38,7 +30,11 @@ impl Hosts {
     }
 
     /// Whether a request is served under this value of `Host`.
-    fn serve(&self, host: &str) -> bool {
+    #[must_use]
+    pub fn serve(&self, host: &str) -> bool {
+        if self.any {
+            return true;
+        }
         let name = without_port(host);
         let is_told = || self.told.iter().any(|told| told.eq_ignore_ascii_case(name));
         (self.is_loopback && names_loopback(name)) || is_told()
@@ -71,43 +67,6 @@ fn names_loopback(name: &str) -> bool {
     };
     bare.parse::<IpAddr>()
         .map_or_else(|_| is_localhost(name), |ip| ip.to_canonical().is_loopback())
-}
-
-/// Refuses a request that is meant for somebody else.
-///
-/// # Errors
-/// Those of what it wraps.
-pub async fn check<B: MessageBody + 'static>(
-    hosts: Hosts,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
-    let serves = hosts.any || {
-        let authority = request
-            .uri()
-            .authority()
-            .map(actix_web::http::uri::Authority::as_str);
-        let header = || {
-            request
-                .headers()
-                .get(HOST)
-                .map(|host| host.to_str().unwrap_or(""))
-        };
-        // No browser leaves it out.
-        authority
-            .or_else(header)
-            .is_none_or(|host| hosts.serve(host))
-    };
-    if serves {
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    let problem = Problem::new(
-        ProblemType::MisdirectedRequest,
-        "This service is not known under the name in Host.",
-    )
-    .closing();
-    let response = problem.error_response();
-    Ok(request.into_response(response).map_into_right_body())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What every request passes through, outermost first: the request context, the span, the log
-//! line and figures, the check of its [`head`]; and then, around each [`resource`], the guard against panics and the deadline. A
-//! slice that asks for them has [`rate_limit`] and [`idempotency`] before its command.
+//! line and figures, the [`edge`]; and then, around each [`resource`], the guard against panics and
+//! the deadline. A slice that asks for them has [`rate_limit`] and [`idempotency`] before its
+//! command.
 
 pub mod client;
+pub mod edge;
 pub mod head;
 pub mod headers;
 pub mod hosts;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem};
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, somebody,
+};
 
 const QUICK: [(&str, &str); 1] = [("HTTP_READ_TIMEOUT_MS", "1000")];
 const HEAD: &str = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -265,6 +267,53 @@ async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] bac
         assert_eq!(answer.status, 400, "{head}: {answer:?}");
         answer.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{head}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn trailers_mean_nothing_and_bad_ones_are_malformed(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start(backend).await;
+    let send = |number: usize, trailers: &str| {
+        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        let mut connection = service.connect();
+        connection.send(format!(
+            "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n{trailers}\r\n",
+            body.len()
+        ));
+        (connection.answer().expect("an answer"), connection)
+    };
+    for (number, trailers) in [
+        "",
+        "X-Checksum: 1\r\n",
+        // None of these says anything of the request, whatever it names.
+        "Content-Length: 5\r\nIdempotency-Key: \"a\"\r\nHost: y\r\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (answer, mut connection) = send(number, trailers);
+        assert_eq!(answer.status, 201, "{trailers:?}: {answer:?}");
+        connection.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(connection.answer().expect("an answer").status, 200);
+    }
+    let many = "a: b\r\n".repeat(2_000);
+    for (number, trailers) in [
+        "no colon\r\n",
+        "bad name : x\r\n",
+        ": x\r\n",
+        "a: \0\r\n",
+        many.as_str(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (answer, mut connection) = send(100 + number, trailers);
+        answer.problem(400, "malformed-request");
+        assert!(connection.is_closed(), "{trailers:?}");
     }
 }
 

@@ -14,7 +14,6 @@ use sqlx::{Connection, Executor, PgConnection};
 use super::{Database, Unusable, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::problem::error_chain;
-use crate::platform::telemetry::spans::{System, statement};
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -189,9 +188,7 @@ pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
             (Backend::Postgres, asked.await)
         }
         Database::Sqlite { read, .. } => {
-            let mut connection = read.acquire().await?;
-            let asked = sqlx::query_as(APPLIED_ON_SQLITE).fetch_all(&mut *connection);
-            let asked = statement(System::Sqlite, "SELECT", MIGRATIONS, asked);
+            let asked = read.fetch_all(MIGRATIONS, sqlx::query_as(APPLIED_ON_SQLITE));
             (Backend::Sqlite, asked.await)
         }
     };

@@ -2,10 +2,10 @@
 
 pub mod migrate;
 mod pg_pool;
-mod pool;
 mod postgres;
 pub mod records;
 mod sqlite;
+mod sqlite_pool;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transaction;
@@ -15,19 +15,18 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Sqlite;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
-use crate::platform::metrics::{DatabasePool, Metrics};
+use crate::platform::metrics::{DatabasePool, Metrics, Retry};
 use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::Kind;
 
 pub use pg_pool::{PgLease, PgPool};
-pub use pool::{Connections, wants_retry};
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
+pub use sqlite_pool::{SqliteLease, SqlitePool};
 pub use transaction::WriteTransaction;
 
 /// How long opening a connection may take.
@@ -58,14 +57,14 @@ pub enum Database {
         /// For commands.
         write: SqliteWriter,
         /// For queries; can't write.
-        read: Connections<Sqlite>,
+        read: SqlitePool,
     },
 }
 
 /// SQLite's one writer, with a bounded line before it.
 #[derive(Clone)]
 pub struct SqliteWriter {
-    pool: Connections<Sqlite>,
+    pool: SqlitePool,
     waiting: Arc<Semaphore>,
     unpaid: Arc<Semaphore>,
     files: Arc<sqlite::Files>,
@@ -78,7 +77,7 @@ pub struct Place<'a> {
 }
 
 impl SqliteWriter {
-    fn new(pool: Connections<Sqlite>, files: sqlite::Files) -> Self {
+    fn new(pool: SqlitePool, files: sqlite::Files) -> Self {
         Self {
             pool,
             waiting: Arc::new(Semaphore::new(SQLITE_WRITERS_WAITING)),
@@ -91,7 +90,7 @@ impl SqliteWriter {
     ///
     /// # Errors
     /// When the line is full.
-    pub fn enter(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
+    pub fn enter(&self) -> Result<(Place<'_>, &SqlitePool), StoreError> {
         let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
         let place = Place {
             _place: place,
@@ -104,7 +103,7 @@ impl SqliteWriter {
     ///
     /// # Errors
     /// When its half of the line is full.
-    pub fn enter_unpaid(&self) -> Result<(Place<'_>, &Connections<Sqlite>), StoreError> {
+    pub fn enter_unpaid(&self) -> Result<(Place<'_>, &SqlitePool), StoreError> {
         let unpaid = self.unpaid.try_acquire().map_err(|_| line_is_full())?;
         let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
         let place = Place {
@@ -280,6 +279,17 @@ fn is_temporary(code: &str) -> bool {
     }
     code.parse::<u32>()
         .is_ok_and(|code| matches!(code & 0xff, 5..=10 | 13..=15 | 17))
+}
+
+/// Why a transaction on PostgreSQL is worth another try (appendix A of its manual).
+#[must_use]
+pub fn wants_retry(error: &sqlx::Error) -> Option<Retry> {
+    match error.as_database_error()?.code()?.as_ref() {
+        "40001" => Some(Retry::Serialization),
+        "40P01" => Some(Retry::Deadlock),
+        _ if is_stale_plan(error) => Some(Retry::StalePlan),
+        _ => None,
+    }
 }
 
 /// Whether PostgreSQL says that what was prepared on this connection is void: the result has

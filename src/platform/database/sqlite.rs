@@ -7,14 +7,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
 use super::{
-    ACQUIRE_TIMEOUT, Connections, Database, SqliteWriter, Unusable, WriteTransaction, in_words,
+    ACQUIRE_TIMEOUT, Database, SqlitePool, SqliteWriter, Unusable, WriteTransaction, in_words,
 };
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics};
@@ -88,25 +86,20 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Da
             error_chain(&error)
         ))
     };
-    let acquire_timeout = ACQUIRE_TIMEOUT.min(settings.http.request_timeout / 2);
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(acquire_timeout)
-        .connect_with(options.clone())
+    let patience = ACQUIRE_TIMEOUT.min(settings.http.request_timeout / 2);
+    let open = |options, most, kind| SqlitePool::open(options, most, patience, kind, metrics);
+    let write = open(options.clone(), 1, DatabasePool::Write)
         .await
         .map_err(cannot_open)?;
     let options = options.create_if_missing(false).read_only(true);
     let files = Files::open(&options).await.map_err(cannot_open)?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(settings.database.max_connections)
-        .acquire_timeout(acquire_timeout)
-        .test_before_acquire(false)
-        .connect_with(options)
+    let most = settings.database.max_connections;
+    let read = open(options, most, DatabasePool::Read)
         .await
         .map_err(cannot_open)?;
     Ok(Database::Sqlite {
-        write: SqliteWriter::new(Connections::new(write, DatabasePool::Write, metrics), files),
-        read: Connections::new(read, DatabasePool::Read, metrics),
+        write: SqliteWriter::new(write, files),
+        read,
     })
 }
 
@@ -173,11 +166,12 @@ const APPLICATION_ID: &str = "PRAGMA application_id";
 pub(super) const IS_READABLE: &str = "SELECT id, name, email, email_canonical, display_name, \
      created_at FROM users_read WHERE id IS NULL";
 
-pub(super) async fn check_readable(pool: &Connections<Sqlite>) -> Result<(), sqlx::Error> {
+pub(super) async fn check_readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let asked = sqlx::query(IS_READABLE).execute(&mut *connection);
-    statement(System::Sqlite, "SELECT", "users_read", asked).await?;
-    Ok(())
+    let asked = statement(System::Sqlite, "SELECT", "users_read", asked).await;
+    connection.finish(&asked);
+    asked.map(drop)
 }
 
 pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> {

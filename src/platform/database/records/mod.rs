@@ -77,7 +77,10 @@ impl Records {
         match &self.database {
             Database::Postgres { write, .. } => Ok(postgres::find(write, identities, now).await?),
             Database::Sqlite { read, .. } => {
-                Ok(sqlite::find(&mut *read.acquire().await?, identities, now).await?)
+                let mut connection = read.acquire().await?;
+                let found = sqlite::find(&mut connection, identities, now).await;
+                connection.finish(&found);
+                Ok(found?)
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Records on SQLite.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::super::{Connections, WriteTransaction};
+use super::super::{SqlitePool, WriteTransaction};
 use super::{Found, merge, record};
 use crate::domain::{Answer, Claim, Identity, KeyHash, Record};
 use crate::platform::telemetry::spans::{System, statement};
@@ -115,7 +115,7 @@ pub async fn find(
 /// Counts a mismatch, and says how many there are; `None` where there are more than `most` already,
 /// or there is no record.
 pub(super) async fn count_mismatch(
-    pool: &Connections<Sqlite>,
+    pool: &SqlitePool,
     key: KeyHash,
     most: u32,
 ) -> Result<Option<i64>, sqlx::Error> {
@@ -124,11 +124,13 @@ pub(super) async fn count_mismatch(
         .bind(key.0.as_slice())
         .bind(i64::from(most))
         .fetch_optional(&mut *connection);
-    statement(SYSTEM, "UPDATE", "idempotency_records", counted).await
+    let counted = statement(SYSTEM, "UPDATE", "idempotency_records", counted).await;
+    connection.finish(&counted);
+    counted
 }
 
 pub(super) async fn purge(
-    pool: &Connections<Sqlite>,
+    pool: &SqlitePool,
     expired_by: DateTime<Utc>,
     most: u32,
 ) -> Result<u64, sqlx::Error> {

@@ -1,22 +1,20 @@
 //! The port on SQLite.
 
 use async_trait::async_trait;
-use sqlx::Sqlite;
 
 use super::UserStore;
 use crate::domain::{StoreError, UserId, UserView};
-use crate::platform::database::Connections;
-use crate::platform::telemetry::spans::{System, statement};
+use crate::platform::database::SqlitePool;
 
 pub(crate) const BY_ID: &str =
     "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = ?1";
 
 pub struct Store {
-    reads: Connections<Sqlite>,
+    reads: SqlitePool,
 }
 
 impl Store {
-    pub fn new(reads: Connections<Sqlite>) -> Self {
+    pub fn new(reads: SqlitePool) -> Self {
         Self { reads }
     }
 }
@@ -24,10 +22,7 @@ impl Store {
 #[async_trait]
 impl UserStore for Store {
     async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        let found = sqlx::query_as(BY_ID)
-            .bind(id.as_uuid())
-            .fetch_optional(&mut *connection);
-        Ok(statement(System::Sqlite, "SELECT", "users_read", found).await?)
+        let query = sqlx::query_as(BY_ID).bind(id.as_uuid());
+        Ok(self.reads.fetch_all("users_read", query).await?.pop())
     }
 }

@@ -1,12 +1,10 @@
 //! The port on SQLite.
 
 use async_trait::async_trait;
-use sqlx::Sqlite;
 
 use super::{Page, Position, UserDirectory};
 use crate::domain::{Email, StoreError, UserView};
-use crate::platform::database::Connections;
-use crate::platform::telemetry::spans::{System, statement};
+use crate::platform::database::SqlitePool;
 
 pub(crate) const BY_EMAIL: &str = "SELECT id, name, email, display_name, created_at \
      FROM users_read WHERE email_canonical = ?1";
@@ -19,11 +17,11 @@ pub(crate) const NEXT_PAGE: &str = "SELECT id, name, email, display_name, create
      ORDER BY created_at DESC, id DESC LIMIT ?1";
 
 pub struct Store {
-    reads: Connections<Sqlite>,
+    reads: SqlitePool,
 }
 
 impl Store {
-    pub fn new(reads: Connections<Sqlite>) -> Self {
+    pub fn new(reads: SqlitePool) -> Self {
         Self { reads }
     }
 }
@@ -31,11 +29,8 @@ impl Store {
 #[async_trait]
 impl UserDirectory for Store {
     async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError> {
-        let mut connection = self.reads.acquire().await?;
-        let found = sqlx::query_as(BY_EMAIL)
-            .bind(email.canonical())
-            .fetch_optional(&mut *connection);
-        Ok(statement(System::Sqlite, "SELECT", "users_read", found).await?)
+        let query = sqlx::query_as(BY_EMAIL).bind(email.canonical());
+        Ok(self.reads.fetch_all("users_read", query).await?.pop())
     }
 
     async fn page(&self, limit: u32, after: Option<Position>) -> Result<Page, StoreError> {
@@ -47,9 +42,7 @@ impl UserDirectory for Store {
                 .bind(position.created_at.timestamp_micros())
                 .bind(position.id.as_uuid()),
         };
-        let mut connection = self.reads.acquire().await?;
-        let found = query.fetch_all(&mut *connection);
-        let users = statement(System::Sqlite, "SELECT", "users_read", found).await?;
+        let users = self.reads.fetch_all("users_read", query).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }

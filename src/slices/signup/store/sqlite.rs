@@ -1,14 +1,13 @@
 //! The port on SQLite.
 
 use async_trait::async_trait;
-use sqlx::Sqlite;
 use sqlx::types::Json;
 
 use super::{Answers, NewAccount, SignupStore, Written};
 use crate::domain::{Recording, StoreError, UserSignedUp};
 use crate::platform::crash;
 use crate::platform::database::records::{expired_meanwhile, sqlite as records};
-use crate::platform::database::{Connections, SqliteWriter, WriteTransaction};
+use crate::platform::database::{SqlitePool, SqliteWriter, WriteTransaction};
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 pub(crate) const INSERT_USER: &str = "INSERT INTO users \
@@ -47,7 +46,7 @@ impl SignupStore for Store {
 }
 
 async fn write(
-    pool: &Connections<Sqlite>,
+    pool: &SqlitePool,
     account: &NewAccount,
     recording: Option<&Recording<Answers>>,
 ) -> Result<Written, sqlx::Error> {
@@ -61,8 +60,9 @@ async fn write(
             // Only then: within the transaction, what it claimed itself would be found.
             transaction.rollback().await?;
             let mut connection = pool.acquire().await?;
-            let record = records::find(&mut connection, &claim.identities, now).await?;
-            return record
+            let record = records::find(&mut connection, &claim.identities, now).await;
+            connection.finish(&record);
+            return record?
                 .map(Written::NothingAlreadyAnswered)
                 .ok_or_else(expired_meanwhile);
         }

@@ -1,0 +1,351 @@
+//! Connections to SQLite: opened when they are first wanted, and kept.
+//!
+//! A connection of the driver is a thread. The driver's own pool asks that thread for a sign of life
+//! each time a connection comes back, which nearly doubles what the read of one row costs. Here a
+//! connection is asked only where a caller has left it in the middle of something.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::Histogram;
+use sqlx::query::QueryAs;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{Connection, FromRow, Sqlite};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::transaction::Pooled;
+use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
+use crate::platform::telemetry::spans::{System, statement, within_fallibly};
+
+/// How long what a cancelled caller has left unfinished on a connection may take to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Some connections. A copy is the same pool.
+#[derive(Clone)]
+pub struct SqlitePool(Arc<Inner>);
+
+struct Inner {
+    options: SqliteConnectOptions,
+    /// How long a caller waits for a connection.
+    patience: Duration,
+    most: u32,
+    /// One for each connection that may be in use.
+    places: Arc<Semaphore>,
+    /// The one used last is at the end.
+    idle: Mutex<Vec<Open>>,
+    is_closed: AtomicBool,
+    /// Connections that are open, or about to be.
+    open: Arc<AtomicUsize>,
+    waits: Histogram,
+}
+
+/// An open connection.
+struct Open {
+    connection: SqliteConnection,
+    _counted: Counted,
+}
+
+/// Counts as open until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl SqlitePool {
+    /// Opens one connection, and at most as many as are allowed when they are wanted. A caller waits
+    /// for one as long as `patience` says.
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub async fn open(
+        options: SqliteConnectOptions,
+        most: u32,
+        patience: Duration,
+        kind: DatabasePool,
+        metrics: &Metrics,
+    ) -> Result<Self, sqlx::Error> {
+        let most = most.max(1);
+        let places = usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS);
+        let pool = Self(Arc::new(Inner {
+            options,
+            patience,
+            most,
+            places: Arc::new(Semaphore::new(places)),
+            idle: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            open: Arc::default(),
+            waits: metrics.pool_waits(kind),
+        }));
+        pool.acquire().await?.give_back();
+        Ok(pool)
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn acquire(&self) -> Result<SqliteLease, sqlx::Error> {
+        // Dropped, it observes: also where nobody waits any more.
+        let _waiting = self.0.waits.start_timer();
+        within_fallibly("connection", async {
+            if let Some(lease) = self.at_once() {
+                return Ok(lease);
+            }
+            // Boxed: it is large, and within every other future.
+            let found = tokio::time::timeout(self.0.patience, Box::pin(self.wait()));
+            found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        })
+        .await
+    }
+
+    /// A connection that is there.
+    fn at_once(&self) -> Option<SqliteLease> {
+        if self.0.is_closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let permit = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        let open = self.0.idle().pop()?;
+        Some(self.lease(open, permit))
+    }
+
+    async fn wait(&self) -> Result<SqliteLease, sqlx::Error> {
+        let permit = Arc::clone(&self.0.places).acquire_owned().await;
+        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+        if self.0.is_closed.load(Ordering::Acquire) {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        let idle = self.0.idle().pop();
+        let open = match idle {
+            Some(open) => open,
+            None => self.0.connect().await?,
+        };
+        Ok(self.lease(open, permit))
+    }
+
+    fn lease(&self, open: Open, permit: OwnedSemaphorePermit) -> SqliteLease {
+        SqliteLease {
+            open: Some(open),
+            permit: Some(permit),
+            pool: Arc::clone(&self.0),
+        }
+    }
+
+    /// Has the rows of a query.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_all<'q, T>(
+        &self,
+        collection: &'static str,
+        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let mut connection = self.acquire().await?;
+        let asked = query.fetch_all(&mut *connection);
+        let result = statement(System::Sqlite, "SELECT", collection, asked).await;
+        connection.finish(&result);
+        result
+    }
+
+    pub(super) fn size(&self) -> PoolSize {
+        let idle = self.0.idle().len();
+        PoolSize {
+            idle,
+            in_use: self.0.open.load(Ordering::Acquire).saturating_sub(idle),
+            most: usize::try_from(self.0.most).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Gives no connection any more, waits for those in use, and closes all.
+    pub(super) async fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        let all = self.0.places.acquire_many(self.0.most).await;
+        self.0.places.close();
+        let idle = std::mem::take(&mut *self.0.idle());
+        for open in idle {
+            let _ = open.connection.close().await;
+        }
+        drop(all);
+    }
+}
+
+impl Inner {
+    fn idle(&self) -> MutexGuard<'_, Vec<Open>> {
+        // Nothing that can panic runs under the lock.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self) -> Result<Open, sqlx::Error> {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(Arc::clone(&self.open));
+        Ok(Open {
+            connection: SqliteConnection::connect_with(&self.options).await?,
+            _counted: counted,
+        })
+    }
+}
+
+/// A connection that one caller has. Dropped by a caller that was cancelled, it goes back once what
+/// was under way on it has ended.
+pub struct SqliteLease {
+    open: Option<Open>,
+    permit: Option<OwnedSemaphorePermit>,
+    pool: Arc<Inner>,
+}
+
+impl SqliteLease {
+    /// Ends the use of the connection, as the result of the last statement on it wants.
+    pub fn finish<T>(self, result: &Result<T, sqlx::Error>) {
+        match result {
+            Ok(_) => self.give_back(),
+            // What the database says leaves the connection as it is; all else does not.
+            Err(sqlx::Error::Database(_)) => {}
+            Err(_) => self.discard(),
+        }
+    }
+}
+
+impl Pooled for SqliteLease {
+    type Backend = Sqlite;
+
+    fn give_back(mut self) {
+        if let Some(open) = self.open.take() {
+            self.pool.idle().push(open);
+        }
+        drop(self.permit.take());
+    }
+
+    fn discard(mut self) {
+        drop(self.open.take());
+    }
+}
+
+impl Deref for SqliteLease {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        let open = self.open.as_ref().expect("there until the lease ends");
+        &open.connection
+    }
+}
+
+impl DerefMut for SqliteLease {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        let open = self.open.as_mut().expect("there until the lease ends");
+        &mut open.connection
+    }
+}
+
+impl Drop for SqliteLease {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let (permit, pool) = (self.permit.take(), Arc::clone(&self.pool));
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
+            let answer = tokio::time::timeout(DRAIN_LIMIT, open.connection.ping()).await;
+            if let Ok(Ok(())) = answer {
+                pool.idle().push(open);
+            }
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    async fn pool(most: u32) -> SqlitePool {
+        let metrics = Metrics::new().expect("names that differ");
+        let options = SqliteConnectOptions::new().in_memory(true);
+        SqlitePool::open(options, most, PATIENCE, DatabasePool::Read, &metrics)
+            .await
+            .expect("opens")
+    }
+
+    async fn one(pool: &SqlitePool) -> Result<Vec<(i64,)>, sqlx::Error> {
+        pool.fetch_all("", sqlx::query_as("SELECT 1")).await
+    }
+
+    /// Takes longer than anybody waits.
+    const LONG: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+         WHERE i < 2000000) SELECT max(i) FROM n";
+
+    #[tokio::test]
+    async fn connections_are_used_again_and_not_more_than_allowed() {
+        let pool = pool(2).await;
+        for _ in 0..5 {
+            one(&pool).await.expect("a row");
+        }
+        assert_eq!((pool.size().idle, pool.size().in_use), (1, 0));
+        let first = pool.acquire().await.expect("a place");
+        let second = pool.acquire().await.expect("a place");
+        assert_eq!((pool.size().idle, pool.size().in_use), (0, 2));
+        assert!(matches!(
+            pool.acquire().await,
+            Err(sqlx::Error::PoolTimedOut)
+        ));
+        first.give_back();
+        one(&pool).await.expect("a row");
+        second.discard();
+        assert_eq!((pool.size().idle, pool.size().in_use), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_cancelled_caller_left_is_over_before_the_next_begins() {
+        let pool = pool(1).await;
+        let long = pool.fetch_all::<(i64,)>("", sqlx::query_as(LONG));
+        let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
+        assert!(cut.is_err(), "it was under way");
+        // Its place is not free until it has ended.
+        assert_eq!(pool.size().in_use, 1);
+        assert!(pool.at_once().is_none());
+        while pool.size().idle == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        one(&pool).await.expect("a row");
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_fails_leaves_its_connection_in_the_pool() {
+        let pool = pool(1).await;
+        let wrong = pool.fetch_all::<(i64,)>("", sqlx::query_as("SELECT nothing"));
+        assert!(matches!(wrong.await, Err(sqlx::Error::Database(_))));
+        one(&pool).await.expect("a row");
+        assert_eq!(pool.size().idle, 1);
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_closes_waits_for_those_that_are_served() {
+        let pool = pool(2).await;
+        let lease = pool.acquire().await.expect("a place");
+        let closing = pool.clone();
+        let closed = tokio::spawn(async move { closing.close().await });
+        while !pool.0.is_closed.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(
+            pool.acquire().await,
+            Err(sqlx::Error::PoolClosed | sqlx::Error::PoolTimedOut)
+        ));
+        assert!(!closed.is_finished());
+        lease.give_back();
+        closed.await.expect("ends");
+        assert!(matches!(one(&pool).await, Err(sqlx::Error::PoolClosed)));
+        assert_eq!(pool.size().in_use, 0);
+    }
+}
