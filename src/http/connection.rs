@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use actix_web::ResponseError;
@@ -23,6 +23,7 @@ use tokio::time::Sleep;
 use super::connections::{Connections, Phase};
 use super::exchange::{App, Exchange};
 use crate::middleware::request_context::Ids;
+use crate::platform::client::Client;
 use crate::platform::metrics::{ConnectionCut, Metrics};
 use crate::platform::problem::{MEDIA_TYPE, Problem, ProblemType};
 
@@ -93,8 +94,13 @@ enum End {
 pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
     let terms = &thread.terms;
     let peer = stream.peer_addr().ok();
-    let exchange = Rc::new(Exchange::new(terms.connections.enter(), peer));
+    let network = peer.map(|peer| Client::new(peer.ip(), false).network());
+    let exchange = Rc::new(Exchange::new(terms.connections.enter(network), peer));
     let wire = Wire::new(stream, Rc::clone(&exchange));
+    if exchange.place.is_cut(Waker::noop()) {
+        wire.abort();
+        return;
+    }
     let (served, handled) = (Rc::clone(&thread), Rc::clone(&exchange));
     let service = hyper::service::service_fn(move |request| {
         super::exchange::handle(Rc::clone(&served), Rc::clone(&handled), request)

@@ -2,11 +2,17 @@
 //!
 //! Each connection reports where it is and how much it makes the service hold. Two sums bound
 //! memory, whatever clients do: beyond three quarters of the connections that may be open, each
-//! new one closes one that has made no progress for long; and beyond the budget of bytes, the
-//! slowest of those that hold some are closed. A connection whose request is being worked on is
-//! never chosen for the first reason.
+//! new one closes one of the network that has most of them, which has made no progress for long;
+//! and beyond the budget of bytes, the slowest of those that hold some are closed. A connection whose
+//! request is being worked on is never chosen for the first reason.
+//!
+//! What is closed may come back at once. So a network that has most of the connections gets new ones
+//! for old ones only so many times a second; what it opens beyond that is closed before anything is
+//! read from it.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -18,6 +24,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use rand::seq::IndexedRandom;
 
+use crate::platform::client::Network;
 use crate::platform::metrics::{ConnectionCut, InFlight, Metrics};
 
 /// Bytes that a connection may hold without being counted: an ordinary request and its response.
@@ -28,6 +35,11 @@ const UNCOUNTED: usize = 8 * 1024;
 /// than the new one itself; among so many of a crowd, one of the stalest twentieth is nearly always
 /// (1 - 0.95^64 = 96 %).
 const COMPARED: usize = 64;
+
+/// How often a second a network that has most of the connections gets a new one for an old one, and
+/// how many times in a row.
+const EXCHANGES_PER_SECOND: u64 = 100;
+const EXCHANGES_IN_A_ROW: u64 = 100;
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +71,24 @@ struct All {
     metrics: Metrics,
 }
 
-/// Those that are open; each knows its index.
 #[derive(Default)]
-struct Open(Vec<Arc<Seen>>);
+struct Open {
+    /// Each knows its index.
+    all: Vec<Arc<Seen>>,
+    /// How many each network has, if it has any.
+    networks: HashMap<Option<Network>, Arc<AtomicUsize>>,
+    /// When the exchanges so far would have been made one by one, in microseconds since the service
+    /// began.
+    exchanged: u64,
+}
 
 /// What other threads see of a connection.
 struct Seen {
     /// Its place in [`Open`], which only who has the lock looks at.
     index: AtomicUsize,
+    network: Option<Network>,
+    /// How many connections its network has.
+    of_network: Arc<AtomicUsize>,
     phase: AtomicU8,
     /// The last progress, in microseconds since the service began.
     since: AtomicU64,
@@ -94,31 +116,35 @@ impl Connections {
     /// Asks each connection to end, after the request that it has.
     pub fn close(&self) {
         self.0.is_closing.store(true, Release);
-        for seen in &self.0.lock().0 {
+        for seen in &self.0.lock().all {
             seen.waker.wake();
         }
     }
 
-    /// Counts a connection in, and closes another one where there are many.
+    /// Counts a connection from a network in, and closes another one where there are many.
     #[must_use]
-    pub fn enter(&self) -> Place {
+    pub fn enter(&self, network: Option<Network>) -> Place {
+        let mut open = self.0.lock();
+        let of_network = Arc::clone(open.networks.entry(network).or_default());
+        of_network.fetch_add(1, Relaxed);
         let seen = Arc::new(Seen {
-            index: AtomicUsize::new(0),
+            index: AtomicUsize::new(open.all.len()),
+            network,
+            of_network,
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(self.0.now()),
             held: AtomicUsize::new(0),
             is_cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         });
-        let mut open = self.0.lock();
-        if open.0.len() >= self.0.crowded
-            && let Some(stale) = open.a_stale_one()
-        {
-            self.0.cut(stale);
-            self.0.metrics.connection_cut(ConnectionCut::Crowded);
+        if open.all.len() >= self.0.crowded {
+            let now = self.0.now();
+            if let Some(leaves) = open.make_room_for(&seen, now) {
+                self.0.cut(&leaves);
+                self.0.metrics.connection_cut(ConnectionCut::Crowded);
+            }
         }
-        seen.index.store(open.0.len(), Relaxed);
-        open.0.push(Arc::clone(&seen));
+        open.all.push(Arc::clone(&seen));
         drop(open);
         Place {
             _counted: self.0.metrics.connection_begins(),
@@ -149,7 +175,7 @@ impl All {
         }
         let holds = |seen: &&Arc<Seen>| seen.held.load(Relaxed) > 0;
         let mut holders: Vec<(u64, &Arc<Seen>)> = open
-            .0
+            .all
             .iter()
             .filter(holds)
             .map(|seen| (seen.since.load(Relaxed), seen))
@@ -179,20 +205,43 @@ impl All {
 }
 
 impl Open {
-    /// Of some that are neither being served nor cut, the one without progress for longest.
-    fn a_stale_one(&self) -> Option<&Seen> {
-        self.0
+    /// The connection that is to close for a new one: another, or the new one itself.
+    fn make_room_for(&mut self, new: &Arc<Seen>, now: u64) -> Option<Arc<Seen>> {
+        let stale = Arc::clone(self.a_stale_one()?);
+        if new.share() >= stale.share() && !self.may_exchange(now) {
+            return Some(Arc::clone(new));
+        }
+        Some(stale)
+    }
+
+    /// Whether a network that has most may have one for another at this moment; counts it, if so.
+    fn may_exchange(&mut self, now: u64) -> bool {
+        const INTERVAL: u64 = 1_000_000 / EXCHANGES_PER_SECOND;
+        let exchanged = self.exchanged.max(now);
+        if exchanged > now + INTERVAL * (EXCHANGES_IN_A_ROW - 1) {
+            return false;
+        }
+        self.exchanged = exchanged + INTERVAL;
+        true
+    }
+
+    /// Of some that are neither being served nor cut, those whose networks have most (to a factor of
+    /// two); and of these, the one without progress for longest.
+    fn a_stale_one(&self) -> Option<&Arc<Seen>> {
+        self.all
             .sample(&mut rand::rng(), COMPARED)
-            .map(AsRef::as_ref)
             .filter(|seen| !seen.is_cut.load(Relaxed) && seen.phase() != Phase::Serving as u8)
-            .min_by_key(|seen| seen.since.load(Relaxed))
+            .min_by_key(|seen| (Reverse(seen.share()), seen.since.load(Relaxed)))
     }
 
     fn remove(&mut self, seen: &Seen) {
         let index = seen.index.load(Relaxed);
-        self.0.swap_remove(index);
-        if let Some(moved) = self.0.get(index) {
+        self.all.swap_remove(index);
+        if let Some(moved) = self.all.get(index) {
             moved.index.store(index, Relaxed);
+        }
+        if seen.of_network.fetch_sub(1, Relaxed) == 1 {
+            self.networks.remove(&seen.network);
         }
     }
 }
@@ -200,6 +249,11 @@ impl Open {
 impl Seen {
     fn phase(&self) -> u8 {
         self.phase.load(Relaxed)
+    }
+
+    /// How many connections its network has, to a factor of two.
+    fn share(&self) -> u32 {
+        self.of_network.load(Relaxed).max(1).ilog2()
     }
 }
 
@@ -311,6 +365,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::client::Client;
 
     fn connections(most: usize, budget: usize) -> Connections {
         Connections::new(most, budget, Metrics::new().expect("names that differ"))
@@ -335,23 +390,23 @@ mod tests {
     #[test]
     fn a_crowd_costs_the_one_that_waits_longest_its_place() {
         let all = connections(4, 1_000_000);
-        let places: Vec<Place> = (0..3).map(|_| all.enter()).collect();
+        let places: Vec<Place> = (0..3).map(|_| all.enter(None)).collect();
         enter(&places[0], Phase::Serving);
         enter(&places[1], Phase::Idle);
         enter(&places[2], Phase::Head);
-        let new = all.enter();
+        let new = all.enter(None);
         let cut: Vec<bool> = places.iter().map(is_cut).collect();
         assert_eq!(cut, [false, true, false]);
         assert!(!is_cut(&new));
         // Who is cut already is not chosen again.
-        let _newer = all.enter();
+        let _newer = all.enter(None);
         assert!(is_cut(&places[2]) && !is_cut(&places[0]) && !is_cut(&new));
     }
 
     #[test]
     fn beyond_the_budget_the_slowest_that_holds_something_goes() {
         let all = connections(100, 100_000);
-        let (small, slow, quick) = (all.enter(), all.enter(), all.enter());
+        let (small, slow, quick) = (all.enter(None), all.enter(None), all.enter(None));
         small.read(UNCOUNTED);
         enter(&slow, Phase::Responding);
         slow.respond(60_000);
@@ -366,7 +421,7 @@ mod tests {
     #[test]
     fn what_is_held_is_given_back() {
         let all = connections(10, 1_000_000);
-        let place = all.enter();
+        let place = all.enter(None);
         place.read(20_000);
         place.respond(30_000);
         assert_eq!(all.0.held.load(Relaxed), 50_000 - UNCOUNTED);
@@ -375,13 +430,13 @@ mod tests {
         place.read(20_000);
         drop(place);
         assert_eq!(all.0.held.load(Relaxed), 0);
-        assert!(all.0.lock().0.is_empty());
+        assert!(all.0.lock().all.is_empty());
     }
 
     #[test]
     fn what_is_cut_counts_no_more() {
         let all = connections(100, 100_000);
-        let (slow, quick) = (all.enter(), all.enter());
+        let (slow, quick) = (all.enter(None), all.enter(None));
         enter(&slow, Phase::Responding);
         slow.respond(90_000);
         enter(&quick, Phase::Responding);
@@ -402,25 +457,64 @@ mod tests {
     fn of_a_large_crowd_one_of_the_stalest_goes() {
         const CROWD: usize = 2_000;
         let all = connections(CROWD, 1_000_000);
-        let places: Vec<Place> = (0..CROWD).map(|_| all.enter()).collect();
+        let places: Vec<Place> = (0..CROWD).map(|_| all.enter(None)).collect();
         let cut = places.iter().filter(|place| is_cut(place)).count();
         assert_eq!(cut, CROWD / 4);
-        // The newest half could be chosen only where none of 64 is older.
-        let new = &places[CROWD - CROWD / 4..];
-        assert!(!new.iter().any(is_cut), "a new one had to go");
+        // One that is not among the oldest half could be chosen only where none of 64 is.
+        let exchanged = places[..CROWD / 4].iter().filter(|place| is_cut(place));
+        let exchanged = exchanged.count();
+        assert!(exchanged >= usize::try_from(EXCHANGES_IN_A_ROW).expect("few") / 2);
+        assert!(!places[CROWD / 2..CROWD / 4 * 3].iter().any(is_cut));
+    }
+
+    #[test]
+    fn what_comes_back_at_once_is_let_in_only_so_often() {
+        let mut open = Open::default();
+        let allowed = |open: &mut Open, now| (0..1_000).filter(|_| open.may_exchange(now)).count();
+        let in_a_row = usize::try_from(EXCHANGES_IN_A_ROW).expect("few");
+        let in_a_second = usize::try_from(EXCHANGES_PER_SECOND).expect("few");
+        let begun = 1_000_000_000;
+        assert_eq!(allowed(&mut open, begun), in_a_row);
+        assert_eq!(allowed(&mut open, begun), 0);
+        let half = allowed(&mut open, begun + 500_000);
+        assert_eq!(half, in_a_second / 2);
+        assert_eq!(allowed(&mut open, begun + 3_600_000_000), in_a_row);
+    }
+
+    #[test]
+    fn a_crowd_of_one_network_costs_other_networks_nothing() {
+        const CROWD: usize = 400;
+        let network = |last: u8| {
+            let address = std::net::Ipv4Addr::new(192, 0, 2, last);
+            Some(Client::new(address.into(), false).network())
+        };
+        let all = connections(CROWD, 1_000_000);
+        // They have waited for longest, and yet are few.
+        let others: Vec<Place> = (1..=16).map(|last| all.enter(network(last))).collect();
+        let crowd: Vec<Place> = (0..CROWD).map(|_| all.enter(network(99))).collect();
+        assert!(!others.iter().any(is_cut), "another network had to go");
+        let cut = || crowd.iter().filter(|place| is_cut(place)).count();
+        let before = others.len() + CROWD - CROWD / 4 * 3;
+        assert_eq!(cut(), before);
+        // However many of them come, one of the crowd goes.
+        let more: Vec<Place> = (100..200).map(|last| all.enter(network(last))).collect();
+        assert!(!more.iter().chain(&others).any(is_cut));
+        assert_eq!(cut(), before + more.len());
+        drop((others, crowd, more));
+        assert!(all.0.lock().networks.is_empty());
     }
 
     #[test]
     fn each_keeps_its_place_as_others_come_and_go() {
         let all = connections(1_000, 1_000_000);
-        let mut places: Vec<Place> = (0..50).map(|_| all.enter()).collect();
+        let mut places: Vec<Place> = (0..50).map(|_| all.enter(None)).collect();
         for round in 0..200 {
             let gone = round * 7 % places.len();
             drop(places.swap_remove(gone));
-            places.push(all.enter());
+            places.push(all.enter(None));
             let open = all.0.lock();
-            assert_eq!(open.0.len(), places.len());
-            for (index, seen) in open.0.iter().enumerate() {
+            assert_eq!(open.all.len(), places.len());
+            for (index, seen) in open.all.iter().enumerate() {
                 assert_eq!(seen.index.load(Relaxed), index);
             }
         }

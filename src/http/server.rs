@@ -37,6 +37,10 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// takes twice as much. It counts against the memory of a container as well.
 const SOCKET_BUFFER: u32 = 64 * 1024;
 
+/// How many connections may wait to be taken. The system has a limit of its own (Linux: 4,096). One
+/// that finds no room tries again after a second, or after three.
+const BACKLOG: u32 = 4096;
+
 /// A listener with the threads that serve it.
 pub struct Listening {
     /// Where it listens.
@@ -165,7 +169,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(address)?;
-    socket.listen(1024)?.into_std()
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// What the application of each thread is made of.

@@ -81,7 +81,10 @@ async fn client(address: SocketAddr, number: u8, time: Duration) -> Figures {
                     figures.reads.push(sent.elapsed());
                 }
             }
-            Ok(response) => figures.refused.push(response.status().to_string()),
+            Ok(response) => {
+                let what = format!("{}: {:?}", response.status(), response.text().await);
+                figures.refused.push(what);
+            }
             Err(error) => figures.refused.push(format!("{error:?}")),
         }
         turn += 1;
@@ -125,13 +128,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} signups, p99 {:?}; {} reads, p50 {:?}, p99 {:?}; {} refused",
+            "{} signups, p99 {:?}; {} reads, p50 {:?}, p99 {:?}; {} refused {:?}",
             self.signups.len(),
             percentile(&self.signups, 0.99),
             self.reads.len(),
             percentile(&self.reads, 0.5),
             percentile(&self.reads, 0.99),
-            self.refused.len()
+            self.refused.len(),
+            self.refused.iter().take(5).collect::<Vec<_>>()
         )
     }
 }

@@ -18,7 +18,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::transaction::{Pooled, TRUSTED};
@@ -139,6 +139,8 @@ struct Inner {
     places: Arc<Semaphore>,
     /// Taken first for a single statement, where some places are kept for transactions.
     unpaid: Option<Semaphore>,
+    /// Taken before that for a read of many rows: half of the places that it could have.
+    many: Semaphore,
     state: Mutex<State>,
     /// Connections that are open, or about to be.
     open: AtomicUsize,
@@ -200,13 +202,15 @@ impl PgPool {
     /// Opens nothing yet.
     pub fn new(make: Make, neighbours: &Arc<Neighbours>, metrics: &Metrics) -> Self {
         let most = make.most.max(1);
+        let unpaid = most.saturating_sub(make.kept).max(1);
         let inner = Arc::new(Inner {
             options: make.options,
             limits: make.limits,
             patience: make.patience,
             most,
             places: Arc::new(Semaphore::new(most)),
-            unpaid: (make.kept > 0).then(|| Semaphore::new(most.saturating_sub(make.kept).max(1))),
+            unpaid: (make.kept > 0).then(|| Semaphore::new(unpaid)),
+            many: Semaphore::new(unpaid.div_ceil(2)),
             state: Mutex::new(State {
                 idle: Vec::with_capacity(most),
                 places: most,
@@ -333,7 +337,26 @@ impl PgPool {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        self.run("SELECT", collection, query).await
+        let end = Instant::now() + self.0.patience;
+        self.run("SELECT", collection, query, end).await
+    }
+
+    /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
+    /// crowd that asks for pages must not keep others from single rows.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_many<'q, T>(
+        &self,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let end = Instant::now() + self.0.patience;
+        let _many = place_by(end, &self.0.many).await?;
+        self.run("SELECT", collection, query, end).await
     }
 
     /// The same for one UPDATE, and what it returns.
@@ -348,7 +371,8 @@ impl PgPool {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        self.run("UPDATE", collection, query).await
+        let end = Instant::now() + self.0.patience;
+        self.run("UPDATE", collection, query, end).await
     }
 
     async fn run<'q, T>(
@@ -356,18 +380,14 @@ impl PgPool {
         operation: &'static str,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+        end: Instant,
     ) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let end = Instant::now() + self.0.patience;
         let _unpaid = match &self.0.unpaid {
             None => None,
-            Some(unpaid) => {
-                let waited = tokio::time::timeout_at(end.into(), unpaid.acquire()).await;
-                let permit = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
-                Some(permit.map_err(|_| sqlx::Error::PoolClosed)?)
-            }
+            Some(unpaid) => Some(place_by(end, unpaid).await?),
         };
         let mut is_first = true;
         loop {
@@ -411,6 +431,7 @@ impl PgPool {
     pub(super) fn shut(&self) {
         lock(&self.0.state).closed = true;
         self.0.places.close();
+        self.0.many.close();
         if let Some(unpaid) = &self.0.unpaid {
             unpaid.close();
         }
@@ -527,6 +548,16 @@ fn is_starting(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
         _ => false,
     }
+}
+
+/// Waits for a place until then.
+pub(super) async fn place_by(
+    end: Instant,
+    places: &Semaphore,
+) -> Result<SemaphorePermit<'_>, sqlx::Error> {
+    let waited = tokio::time::timeout_at(end.into(), places.acquire()).await;
+    let place = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    place.map_err(|_| sqlx::Error::PoolClosed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

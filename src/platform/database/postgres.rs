@@ -293,6 +293,21 @@ impl PgReads {
         self.here().fetch_all(collection, query).await
     }
 
+    /// The same for many rows; see [`PgPool::fetch_many`].
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_many<'q, T>(
+        &self,
+        collection: &'static str,
+        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.here().fetch_many(collection, query).await
+    }
+
     /// The pool for this thread.
     fn here(&self) -> PgPool {
         if self.0.near.is_tight() {

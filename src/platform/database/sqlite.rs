@@ -19,6 +19,10 @@ use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::{System, statement};
 
+/// Rows that a connection's thread puts down before it waits for somebody to take them: more than a
+/// page has, so that it is free again as soon as it has read one.
+const ROWS_AHEAD: usize = 128;
+
 /// Writes a page of the file, and nothing that anybody reads.
 const WRITE_A_PAGE: &str = "PRAGMA user_version = 1";
 
@@ -87,6 +91,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Da
         ))
     };
     let patience = ACQUIRE_TIMEOUT.min(settings.http.request_timeout / 2);
+    let options = options.row_buffer_size(ROWS_AHEAD);
     let open = |options, most, kind| SqlitePool::open(options, most, patience, kind, metrics);
     let write = open(options.clone(), 1, DatabasePool::Write)
         .await

@@ -7,7 +7,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 use sqlx::query::QueryAs;
@@ -16,6 +16,7 @@ use sqlx::{Connection, FromRow, Sqlite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::pg_pool::place_by;
 use super::transaction::Pooled;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
@@ -34,6 +35,8 @@ struct Inner {
     most: u32,
     /// One for each connection that may be in use.
     places: Arc<Semaphore>,
+    /// Taken first for a read of many rows: half of the places.
+    many: Semaphore,
     /// The one used last is at the end.
     idle: Mutex<Vec<Open>>,
     is_closed: AtomicBool,
@@ -77,6 +80,7 @@ impl SqlitePool {
             patience,
             most,
             places: Arc::new(Semaphore::new(places)),
+            many: Semaphore::new(places.div_ceil(2)),
             idle: Mutex::default(),
             is_closed: AtomicBool::new(false),
             open: Arc::default(),
@@ -91,6 +95,10 @@ impl SqlitePool {
     /// # Errors
     /// When there is none in time.
     pub async fn acquire(&self) -> Result<SqliteLease, sqlx::Error> {
+        self.acquire_within(self.0.patience).await
+    }
+
+    async fn acquire_within(&self, patience: Duration) -> Result<SqliteLease, sqlx::Error> {
         // Dropped, it observes: also where nobody waits any more.
         let _waiting = self.0.waits.start_timer();
         within_fallibly("connection", async {
@@ -98,7 +106,7 @@ impl SqlitePool {
                 return Ok(lease);
             }
             // Boxed: it is large, and within every other future.
-            let found = tokio::time::timeout(self.0.patience, Box::pin(self.wait()));
+            let found = tokio::time::timeout(patience, Box::pin(self.wait()));
             found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
         })
         .await
@@ -148,7 +156,38 @@ impl SqlitePool {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        let mut connection = self.acquire().await?;
+        self.run(self.0.patience, collection, query).await
+    }
+
+    /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
+    /// crowd that asks for pages must not keep others from single rows.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_many<'q, T>(
+        &self,
+        collection: &'static str,
+        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let end = Instant::now() + self.0.patience;
+        let _many = place_by(end, &self.0.many).await?;
+        let patience = end.saturating_duration_since(Instant::now());
+        self.run(patience, collection, query).await
+    }
+
+    async fn run<'q, T>(
+        &self,
+        patience: Duration,
+        collection: &'static str,
+        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        let mut connection = self.acquire_within(patience).await?;
         let asked = query.fetch_all(&mut *connection);
         let result = statement(System::Sqlite, "SELECT", collection, asked).await;
         connection.finish(&result);
@@ -169,6 +208,7 @@ impl SqlitePool {
         self.0.is_closed.store(true, Ordering::Release);
         let all = self.0.places.acquire_many(self.0.most).await;
         self.0.places.close();
+        self.0.many.close();
         let idle = std::mem::take(&mut *self.0.idle());
         for open in idle {
             let _ = open.connection.close().await;
@@ -303,6 +343,24 @@ mod tests {
         one(&pool).await.expect("a row");
         second.discard();
         assert_eq!((pool.size().idle, pool.size().in_use), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn reads_of_many_rows_leave_half_of_the_connections_to_others() {
+        let pool = pool(4).await;
+        let pages = futures_util::future::join_all(
+            (0..8).map(|_| pool.fetch_many::<(i64,)>("", sqlx::query_as(LONG))),
+        );
+        let single = async {
+            while pool.size().in_use < 2 {
+                tokio::task::yield_now().await;
+            }
+            one(&pool).await.expect("a row");
+        };
+        let (pages, single) = (std::pin::pin!(pages), std::pin::pin!(single));
+        let done = futures_util::future::select(pages, single).await;
+        assert!(matches!(done, futures_util::future::Either::Right(_)));
+        assert_eq!(pool.size().in_use, 2);
     }
 
     #[tokio::test]

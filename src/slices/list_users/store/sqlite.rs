@@ -42,7 +42,7 @@ impl UserDirectory for Store {
                 .bind(position.created_at.timestamp_micros())
                 .bind(position.id.as_uuid()),
         };
-        let users = self.reads.fetch_all("users_read", query).await?;
+        let users = self.reads.fetch_many("users_read", query).await?;
         Ok(Page::of_one_more(users, limit))
     }
 }
