@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP_MAX_CONNECTIONS",
         "http.max_connections",
         "4096",
-        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes the one that is idle for longest. Where the process may not open as many files, it is fewer, with a warning.",
+        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes one that is idle, of the network that has most. Where the process may not open as many files, it is fewer, with a warning.",
     ),
     fixed(
         "HTTP_KEEP_ALIVE_MS",
