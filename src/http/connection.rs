@@ -7,6 +7,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -36,8 +37,10 @@ const MAX_HEADERS: usize = 96;
 /// How long a client may take no byte of a response.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// How long a connection that is to close still takes in what was sent.
+/// How long a connection that is to close still takes in what was sent, and how many bytes of it: what
+/// is allowed many times over. Who sends more may lose the response.
 const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
 
 /// Requests that came behind others and are served at a time, on each thread.
 const PIPELINED: usize = 16;
@@ -198,6 +201,8 @@ struct Wire {
     /// The kind of the bare response that was held back.
     withheld: Option<ProblemType>,
     linger: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were taken in and thrown away.
+    ignored: usize,
 }
 
 impl Wire {
@@ -210,6 +215,7 @@ impl Wire {
             has_ended: false,
             withheld: None,
             linger: None,
+            ignored: 0,
         }
     }
 
@@ -299,11 +305,14 @@ impl AsyncWrite for Wire {
         }
         // A socket that is closed with bytes unread resets the connection, and the client may lose
         // the response (RFC 9112, section 9.6).
-        let mut scratch = [0; 4096];
+        let mut scratch = [MaybeUninit::uninit(); 32 * 1024];
         while !self.has_ended {
-            let mut rest = ReadBuf::new(&mut scratch);
+            let mut rest = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut rest) {
-                Poll::Ready(Ok(())) => self.has_ended = rest.filled().is_empty(),
+                Poll::Ready(Ok(())) => {
+                    self.ignored += rest.filled().len();
+                    self.has_ended = rest.filled().is_empty() || self.ignored > LINGER_BYTES;
+                }
                 Poll::Ready(Err(_)) => self.has_ended = true,
                 Poll::Pending => break,
             }

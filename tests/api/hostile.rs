@@ -271,6 +271,24 @@ async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] bac
 }
 
 #[rstest]
+#[case::body(
+    "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000000000\r\n\r\n"
+)]
+#[case::head("GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")]
+#[tokio::test]
+async fn what_is_sent_behind_a_refusal_is_thrown_away_only_for_so_long(#[case] begin: &str) {
+    const MOST: usize = 32 * 1024 * 1024;
+    let service = Service::start(Sqlite).await;
+    let mut connection = service.connect();
+    connection.send(begin);
+    // The buffers of the system for both sides are some megabytes.
+    let sent = connection.send_for(Duration::from_secs(5), &[b'x'; 1024]);
+    assert!(sent < MOST, "{sent} bytes were taken");
+    assert_eq!(service.get("/health").await.status(), 200);
+}
+
+#[rstest]
 #[tokio::test]
 async fn trailers_mean_nothing_and_bad_ones_are_malformed(
     #[values(Sqlite, Postgres)] backend: Backend,

@@ -41,14 +41,21 @@ impl Connection {
         self
     }
 
-    /// Writes the bytes over and over, until the time is over or the service takes no more.
-    pub fn send_for(&mut self, time: Duration, bytes: &[u8]) {
+    /// Writes the bytes over and over, until the time is over or the service takes no more; says how
+    /// many were written.
+    pub fn send_for(&mut self, time: Duration, bytes: &[u8]) -> usize {
         self.stream
             .set_write_timeout(Some(time))
             .expect("a time limit");
         let begun = Instant::now();
         let many = bytes.repeat(1_000);
-        while begun.elapsed() < time && self.stream.write_all(&many).is_ok() {}
+        let mut sent = 0;
+        while begun.elapsed() < time
+            && let Ok(more) = self.stream.write(&many[sent % many.len()..])
+        {
+            sent += more;
+        }
+        sent
     }
 
     /// Whether the service ends the connection within the time, without reading its answers.
