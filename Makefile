@@ -129,5 +129,5 @@ debug-build:
 	cargo test --workspace --locked --no-run
 
 browser:
-	@scripts/install.sh chromium chromedriver
+	@scripts/install.sh chromium chromedriver haproxy
 

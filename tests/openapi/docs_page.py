@@ -1,6 +1,7 @@
-"""Opens /docs in a real browser and signs up twice through "Try it out", with one key; opens the pages about problems
-on a screen as narrow as a phone's; asks axe about every page, in light and in dark. Nothing may come from elsewhere,
-and no page may complain.
+"""Opens /docs in a real browser and signs up twice through "Try it out", with one key, also behind a proxy that has the
+service under a path; opens the pages about problems on a screen as narrow as a phone's; asks axe about every page, in
+light and in dark. Nothing may come from elsewhere, and no page may complain. Then pages of other origins sign up: those
+that may, and those that may not.
 
     make check-docs-page
     make docs-screenshot      the same, and writes docs/images/docs.png anew
@@ -8,13 +9,19 @@ and no page may complain.
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
@@ -28,6 +35,10 @@ COMMITTED = service.ROOT / "docs" / "images" / "docs.png"
 SCREENSHOT = service.TARGET / "docs-page" / "docs.png"
 # A name that is no loopback address, as Swagger UI spares those its questions to others.
 HOST = "docs.test"
+# Names of pages that are not the service's own: one that may ask it, and one that may not.
+ALLOWED, REFUSED = "allowed.test", "refused.test"
+# The path under which a proxy has the service.
+PREFIX = "/accounts"
 ADDRESS = "ada.lovelace@example.org"
 PATIENCE = 60
 AXE = service.TARGET / "openapi-node" / "node_modules" / "axe-core" / "axe.min.js"
@@ -60,7 +71,8 @@ def browser(profile: str) -> webdriver.Chrome:
         "--force-color-profile=srgb",
         "--window-size=1200,1450",
         f"--user-data-dir={profile}",
-        f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP {ALLOWED} 127.0.0.1, MAP {REFUSED} 127.0.0.1, "
+        "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -112,19 +124,19 @@ class Page:
         return wrong
 
 
-def sign_up(page: Page) -> None:
+def sign_up(page: Page, email: str = ADDRESS) -> None:
     """Signs up by "Try it out"."""
     operation = "#operations-signup-sign_up"
     page.driver.get(f"{page.origin}/docs")
     page.click(f"{operation} .opblock-summary-control")
     page.click(f"{operation} .try-out__btn")
-    body = {"name": "Ada Lovelace", "email": ADDRESS, "password": "correct horse battery staple"}
+    body = {"name": "Ada Lovelace", "email": email, "password": "correct horse battery staple"}
     field = page.the(f"{operation} textarea.body-param__text")
     field.clear()
     field.send_keys(json.dumps(body, indent=2))
     page.click(f"{operation} .execute")
     page.the(f"{operation} .live-responses-table .response-col_status", "201")
-    page.the(f"{operation} .live-responses-table", ADDRESS)
+    page.the(f"{operation} .live-responses-table", email)
 
 
 def sign_up_again(page: Page) -> None:
@@ -201,9 +213,107 @@ def too_wide(page: Page) -> list[str]:
     return [] if widths == [360, 360, 360] else [f"{page.driver.current_url} does not fit a narrow screen: {widths}"]
 
 
+class Blank(http.server.BaseHTTPRequestHandler):
+    """A page with nothing on it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>blank</title>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def blank_pages() -> Iterator[int]:
+    """The port of a server that is not the service."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+SIGN_UP = """
+const [url, body, done] = arguments;
+const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
+const headers = {"content-type": "application/json", "idempotency-key": `"${key}"`};
+fetch(url, {method: "POST", headers, body: JSON.stringify(body)})
+  .then(async (response) => done({
+    status: response.status, location: response.headers.get("location"), email: (await response.json()).email,
+  }), (error) => done(error.name));
+"""
+
+
+def sign_up_from_elsewhere(page: Page, port: int) -> list[str]:
+    """What a script on a page of another origin gets: all it needs where that origin is allowed, else nothing."""
+    wrong = []
+    for host in (ALLOWED, REFUSED):
+        page.driver.get(f"http://{host}:{port}/")
+        email = f"somebody@{host}"
+        body = {"name": "Grace Hopper", "email": email, "password": "correct horse battery staple"}
+        got = page.driver.execute_async_script(SIGN_UP, f"{page.origin}/signup", body)
+        if host == REFUSED:
+            as_wanted = got == "TypeError"
+        else:
+            as_wanted = isinstance(got, dict) and (got["status"], got["email"]) == (201, email) and got["location"]
+        if not as_wanted:
+            wrong.append(f"a page of {host} got {got}")
+    # The browser complains of what it has refused, as it should.
+    page.driver.get_log("browser")
+    page.driver.get_log("performance")
+    return wrong
+
+
+@contextlib.contextmanager
+def behind_a_proxy(address: str, folder: str) -> Iterator[int]:
+    """The port of a HAProxy that has the service under PREFIX, and nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    configuration = Path(folder) / "haproxy.cfg"
+    configuration.write_text(
+        f"""defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend proxy
+  bind 127.0.0.1:{port}
+  http-request return status 404 unless {{ path_beg {PREFIX}/ }}
+  http-request replace-path {PREFIX}(/.*) \\1
+  default_backend service
+backend service
+  server service {address}
+"""
+    )
+    path = os.environ.get("PATH", "") + ":/usr/sbin"
+    program = shutil.which("haproxy", path=path)
+    if not program:
+        raise SystemExit("docs-page: haproxy is missing; on Debian and Ubuntu scripts/install.sh haproxy installs it")
+    with service.started([program, "-db", "-f", str(configuration)]):
+        yield port
+
+
+def sign_up_under_a_path(page: Page, address: str, folder: str) -> list[str]:
+    """The page where the service is not at the root of its host."""
+    with behind_a_proxy(address, folder) as port:
+        prefixed = Page(page.driver, f"http://{HOST}:{port}{PREFIX}")
+        sign_up(prefixed, "prefixed@example.org")
+        prefixed.driver.get(f"{prefixed.origin}/problems")
+        prefixed.click("a[href='problems/validation-failed']")
+        prefixed.the("h2", "What to do")
+        return prefixed.complaints()
+
+
 def main() -> None:
     os.environ.update(no_proxy="*", NO_PROXY="*")
-    with service.service("sqlite") as address, tempfile.TemporaryDirectory() as profile:
+    with (
+        blank_pages() as port,
+        service.service("sqlite", CORS_ALLOWED_ORIGINS=f"http://{ALLOWED}:{port}") as address,
+        tempfile.TemporaryDirectory() as profile,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         page = Page(browser(profile), f"http://{HOST}:{address.rsplit(':', 1)[1]}")
         try:
             sign_up(page)
@@ -214,6 +324,8 @@ def main() -> None:
             wrong += page.complaints()
             wrong += read_about_problems(page)
             wrong += page.complaints()
+            wrong += sign_up_under_a_path(page, address, folder)
+            wrong += sign_up_from_elsewhere(page, port)
         finally:
             page.driver.quit()
         query = urllib.parse.urlencode({"email": ADDRESS})

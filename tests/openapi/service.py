@@ -65,8 +65,8 @@ def database(backend: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def service(backend: str) -> Iterator[str]:
-    """The address of a running service, such as 127.0.0.1:40123."""
+def service(backend: str, **more: str) -> Iterator[str]:
+    """The address of a running service, such as 127.0.0.1:40123, with more settings."""
     with database(backend) as url:
         settings = {
             "PORT": "0",
@@ -79,6 +79,7 @@ def service(backend: str) -> Iterator[str]:
             "LOG_FORMAT": "json",
             # Only the line that says where it listens: nobody reads on.
             "RUST_LOG": "warn,signup_service::app=info",
+            **more,
         }
         with started([str(BINARY), "serve"], env=settings) as process:
             assert process.stdout
