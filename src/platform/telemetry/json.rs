@@ -1,6 +1,6 @@
 //! One JSON object a line.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
@@ -12,6 +12,18 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::platform::clock::{Clock, System};
 use crate::platform::context;
+
+/// Bytes that a line of a request has room in.
+const USUAL_LINE: usize = 640;
+
+/// What each line says of who wrote it, behind its target.
+const SERVICE: &str = concat!(
+    r#"","service":""#,
+    env!("CARGO_PKG_NAME"),
+    r#"","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    '"'
+);
 
 /// Formats an event with its fields, what runs, and the ids and the client's network of the request.
 pub struct JsonLines;
@@ -27,36 +39,33 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        // Written to a piece at a time, the writer would cost as much as what it is told.
+        let mut line = String::with_capacity(USUAL_LINE);
         let metadata = event.metadata();
-        let timestamp = System
-            .now()
-            .to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        let timestamp = System.now();
         write!(
-            writer,
-            r#"{{"timestamp":"{timestamp}","level":"{}""#,
+            line,
+            r#"{{"timestamp":"{}","level":"{}""#,
+            timestamp.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
             metadata.level()
         )?;
         let mut fields = JsonFields {
-            writer: writer.by_ref(),
+            line: &mut line,
             result: Ok(()),
         };
         event.record(&mut fields);
         fields.result?;
-        write!(
-            writer,
-            r#","target":"{}","service":"{}","version":"{}""#,
-            metadata.target(),
-            env!("CARGO_PKG_NAME"),
-            env!("CARGO_PKG_VERSION")
-        )?;
+        line.push_str(r#","target":""#);
+        line.push_str(metadata.target());
+        line.push_str(SERVICE);
         context::with_current(|context| match context {
             Some(context) => {
-                writer.write_str(r#","request_id":"#)?;
-                write_json(&mut writer, &context.request_id)?;
-                writer.write_str(r#","correlation_id":"#)?;
-                write_json(&mut writer, &context.correlation_id)?;
+                line.push_str(r#","request_id":"#);
+                push_json(&mut line, &context.request_id)?;
+                line.push_str(r#","correlation_id":"#);
+                push_json(&mut line, &context.correlation_id)?;
                 if let Some(client) = context.client {
-                    write!(writer, r#","client":"{}""#, client.in_log())?;
+                    write!(line, r#","client":"{}""#, client.in_log())?;
                 }
                 // That of the innermost span, where the request has spans.
                 let span_id = Context::map_current(|current| {
@@ -64,27 +73,35 @@ where
                     span.map_or(context.trace.span_id, |span| span.span_context().span_id())
                 });
                 let trace_id = context.trace.trace_id;
-                write!(writer, r#","trace_id":"{trace_id}","span_id":"{span_id}""#)
+                write!(line, r#","trace_id":"{trace_id}","span_id":"{span_id}""#)
             }
             None => Ok(()),
         })?;
-        writer.write_str("}\n")
+        line.push_str("}\n");
+        writer.write_str(&line)
     }
 }
 
-fn write_json(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        writer.write_char('"')?;
-        writer.write_str(text)?;
-        return writer.write_char('"');
+fn push_json(line: &mut String, text: &str) -> fmt::Result {
+    if is_plain(text) {
+        line.push('"');
+        line.push_str(text);
+        line.push('"');
+        return Ok(());
     }
     let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
-    writer.write_str(&quoted)
+    line.push_str(&quoted);
+    Ok(())
 }
 
-struct JsonFields<'writer> {
-    writer: Writer<'writer>,
+/// Whether JSON has this text as it is.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    text.bytes().all(plain)
+}
+
+struct JsonFields<'line> {
+    line: &'line mut String,
     result: fmt::Result,
 }
 
@@ -92,14 +109,20 @@ impl JsonFields<'_> {
     fn put(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         self.result = self
             .result
-            .and_then(|()| write!(self.writer, r#","{}":{value}"#, field.name()));
+            .and_then(|()| write!(self.line, r#","{}":{value}"#, field.name()));
     }
 
     fn put_text(&mut self, field: &Field, value: &str) {
         self.result = self.result.and_then(|()| {
-            write!(self.writer, r#","{}":"#, field.name())?;
-            write_json(&mut self.writer, value)
+            self.name(field);
+            push_json(self.line, value)
         });
+    }
+
+    fn name(&mut self, field: &Field) {
+        self.line.push_str(",\"");
+        self.line.push_str(field.name());
+        self.line.push_str("\":");
     }
 }
 
@@ -137,6 +160,19 @@ impl Visit for JsonFields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put_text(field, &format!("{value:?}"));
+        // As a message is, nearly always: what it is written to is what it stays in.
+        let before = self.line.len();
+        self.name(field);
+        self.line.push('"');
+        let start = self.line.len();
+        let written = write!(self.line, "{value:?}");
+        self.result = self.result.and(written);
+        if is_plain(&self.line[start..]) {
+            self.line.push('"');
+        } else {
+            let text = self.line.split_off(start);
+            self.line.truncate(before);
+            self.put_text(field, &text);
+        }
     }
 }
