@@ -6,16 +6,18 @@
 //! <https://github.com/launchbadge/sqlx/issues/4385>
 //! <https://github.com/launchbadge/sqlx/issues/4393>
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use rstest::rstest;
-use signup_service::platform::database::WriteTransaction;
-use sqlx::pool::PoolConnection;
+use signup_service::config::{Backend, Settings, Sources};
+use signup_service::platform::database::{Database as Either, WriteTransaction};
+use signup_service::platform::metrics::Metrics;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, SqliteConnection};
 use throwaway_servers::postgres::Database;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -33,10 +35,6 @@ enum Cut {
     Woken,
     /// When n times 20 microseconds are over. Where that is depends on the machine.
     Late,
-}
-
-async fn begin(pool: &PgPool) -> Result<WriteTransaction<PoolConnection<Postgres>>, sqlx::Error> {
-    WriteTransaction::begin(pool.acquire().await?).await
 }
 
 /// Polls a future only so far, and drops it.
@@ -141,21 +139,143 @@ async fn sqlx_loses_the_write_that_follows_a_cut_begin(
     );
 }
 
+/// The service's own connection for commands, of which there is one, and the place of its database.
+struct Own {
+    database: Either,
+    url: String,
+    _place: Box<dyn Any>,
+}
+
+impl Own {
+    async fn open(backend: Backend) -> Self {
+        let (url, through, place): (_, _, Box<dyn Any>) = match backend {
+            Backend::Sqlite => {
+                let folder = tempfile::tempdir().expect("a folder");
+                let url = format!("sqlite://{}/test.db", folder.path().display());
+                (url.clone(), url, Box::new(folder))
+            }
+            Backend::Postgres => {
+                let database = throwaway_servers::postgres::server().database();
+                let url = database.url();
+                let options: PgConnectOptions = url.parse().expect("a URL");
+                let (port, own) = (options.get_port(), relay(options.get_port()).await);
+                let through = url.replace(&format!(":{port}/"), &format!(":{own}/"));
+                assert_ne!(url, through);
+                (url, through, Box::new(database))
+            }
+        };
+        let settings = [
+            ("DATABASE_URL", through.as_str()),
+            ("DATABASE_MAX_CONNECTIONS", "1"),
+        ];
+        let sources = Sources::given(&settings, "").expect("no file");
+        let settings = Settings::from_sources(sources, false).expect("valid settings");
+        let metrics = Metrics::new().expect("names that differ");
+        let database = Either::connect(&settings, &metrics);
+        let own = Self {
+            database: database.await.expect("opens"),
+            url,
+            _place: place,
+        };
+        own.past_it("CREATE TABLE writes (number bigint)").await;
+        own.write(-1).await;
+        own
+    }
+
+    /// Runs a statement on a connection of somebody else's; gives its numbers.
+    async fn past_it(&self, statement: &'static str) -> Vec<i64> {
+        if self.url.starts_with("sqlite") {
+            let mut other = SqliteConnection::connect(&self.url).await.expect("opens");
+            sqlx::query_scalar(statement).fetch_all(&mut other).await
+        } else {
+            let mut other = PgConnection::connect(&self.url).await.expect("connects");
+            sqlx::query_scalar(statement).fetch_all(&mut other).await
+        }
+        .expect("an answer")
+    }
+
+    /// A transaction that is begun, and cut at that point.
+    async fn cut(&self, how: Cut, n: u32) {
+        match &self.database {
+            Either::Postgres { write, .. } => {
+                cut(how, n, async {
+                    WriteTransaction::begin(write.acquire().await?).await
+                })
+                .await;
+            }
+            Either::Sqlite { write, .. } => {
+                let (_place, write) = write.enter().expect("a place");
+                cut(how, n, async {
+                    WriteTransaction::begin(write.acquire().await?).await
+                })
+                .await;
+            }
+        }
+    }
+
+    /// A bare write, acknowledged.
+    async fn write(&self, number: i64) {
+        match &self.database {
+            Either::Postgres { write, .. } => {
+                let mut connection = write.acquire().await.expect("a connection");
+                let written = sqlx::query(WRITE).bind(number).execute(&mut *connection);
+                let written = written.await;
+                connection.finish(&written);
+                written.map(drop)
+            }
+            Either::Sqlite { write, .. } => {
+                let (_place, write) = write.enter().expect("a place");
+                let mut connection = write.acquire().await.expect("a connection");
+                let written = sqlx::query(WRITE).bind(number).execute(&mut *connection);
+                let written = written.await;
+                connection.finish(&written);
+                written.map(drop)
+            }
+        }
+        .expect("acknowledged");
+    }
+
+    /// A write in a transaction that commits.
+    async fn write_within(&self, number: i64) {
+        match &self.database {
+            Either::Postgres { write, .. } => {
+                let connection = write.acquire().await.expect("a connection");
+                let mut transaction = WriteTransaction::begin(connection).await.expect("begins");
+                let written = sqlx::query(WRITE).bind(number);
+                let written = written.execute(transaction.connection()).await;
+                written.expect("written");
+                transaction.commit().await.expect("commits");
+            }
+            Either::Sqlite { write, .. } => {
+                let (_place, write) = write.enter().expect("a place");
+                let connection = write.acquire().await.expect("a connection");
+                let mut transaction = WriteTransaction::begin(connection).await.expect("begins");
+                let written = sqlx::query(WRITE).bind(number);
+                let written = written.execute(transaction.connection()).await;
+                written.expect("written");
+                transaction.commit().await.expect("commits");
+            }
+        }
+    }
+
+    async fn seen(&self) -> Vec<i64> {
+        self.past_it("SELECT number FROM writes WHERE number >= 0 ORDER BY number")
+            .await
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_write_transaction_loses_nothing_when_its_begin_is_cut(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values(Cut::Waiting, Cut::Woken, Cut::Late)] how: Cut,
 ) {
-    let (database, pool) = open().await;
+    let own = Own::open(backend).await;
     for n in 0..TRIES {
-        cut(how, n, begin(&pool)).await;
-        sqlx::query(WRITE)
-            .bind(i64::from(n))
-            .execute(&pool)
-            .await
-            .expect("acknowledged");
+        own.cut(how, n).await;
+        own.write(i64::from(n)).await;
         let expected: Vec<i64> = (0..=i64::from(n)).collect();
-        assert_eq!(seen(&database).await, expected, "after {n}");
+        assert_eq!(own.seen().await, expected, "after {n}");
     }
 }
 
@@ -163,19 +283,14 @@ async fn a_write_transaction_loses_nothing_when_its_begin_is_cut(
 #[rstest]
 #[tokio::test]
 async fn a_write_transaction_after_a_cut_one_commits(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values(Cut::Waiting, Cut::Woken, Cut::Late)] how: Cut,
 ) {
-    let (database, pool) = open().await;
+    let own = Own::open(backend).await;
     for n in 0..TRIES {
-        cut(how, n, begin(&pool)).await;
-        let mut transaction = begin(&pool).await.expect("begins");
-        sqlx::query(WRITE)
-            .bind(i64::from(n))
-            .execute(transaction.connection())
-            .await
-            .expect("written");
-        transaction.commit().await.expect("commits");
+        own.cut(how, n).await;
+        own.write_within(i64::from(n)).await;
         let expected: Vec<i64> = (0..=i64::from(n)).collect();
-        assert_eq!(seen(&database).await, expected, "after {n}");
+        assert_eq!(own.seen().await, expected, "after {n}");
     }
 }

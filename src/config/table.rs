@@ -114,7 +114,7 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP_MAX_CONNECTIONS",
         "http.max_connections",
         "4096",
-        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes one that is idle, of the network that has most. Where the process may not open as many files, it is fewer, with a warning.",
+        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes one of the network that has most, which has made no progress for long; a network that has a quarter of all may be refused new ones. Where the process may not open as many files, it is fewer, with a warning.",
     ),
     fixed(
         "HTTP_KEEP_ALIVE_MS",

@@ -97,7 +97,8 @@ enum End {
 pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
     let terms = &thread.terms;
     let peer = stream.peer_addr().ok();
-    let network = peer.map(|peer| Client::new(peer.ip(), false).network());
+    let network = peer.and_then(|peer| Client::new(peer.ip(), false).networks().last());
+    let network = network.map(|(widest, _)| widest);
     let exchange = Rc::new(Exchange::new(terms.connections.enter(network), peer));
     let wire = Wire::new(stream, Rc::clone(&exchange));
     if exchange.place.is_cut(Waker::noop()) {
@@ -127,20 +128,22 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         if exchange.place.is_cut(cx.waker()) {
             return Poll::Ready(End::Cut);
         }
-        if !is_told && exchange.place.is_closing() {
+        // One that has sent nothing yet may still ask once.
+        if !is_told && exchange.has_read() && exchange.place.is_closing() {
             is_told = true;
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        late(&exchange, terms, is_told, alarm.as_mut(), cx).map(End::Late)
+        let is_closing = is_told || exchange.place.is_closing();
+        late(&exchange, terms, is_closing, alarm.as_mut(), cx).map(End::Late)
     })
     .await;
     let mut wire = connection.into_parts().io.into_inner();
     let problem = match end {
         End::Over => wire.withheld,
         End::Unreadable => wire.withheld.or(Some(ProblemType::MalformedRequest)),
-        End::Late(Phase::Idle | Phase::Serving) => None,
-        End::Late(Phase::Head) => wire.has_read.then_some(ProblemType::RequestTimeout),
+        End::Late(Phase::Idle | Phase::Serving | Phase::Queued) => None,
+        End::Late(Phase::Head) => exchange.has_read().then_some(ProblemType::RequestTimeout),
         End::Late(Phase::Responding) => {
             terms.metrics.connection_cut(ConnectionCut::Stalled);
             wire.abort();
@@ -171,8 +174,8 @@ fn late(
         Phase::Head => Some(terms.read_timeout),
         Phase::Idle => Some(terms.keep_alive),
         Phase::Responding => Some(STALLED),
-        // The request has a deadline of its own, and its body a limit.
-        Phase::Serving => None,
+        // The request has a deadline of its own, and its body a limit; and so has the wait for a turn.
+        Phase::Serving | Phase::Queued => None,
     };
     let end = limit.map(|limit| exchange.place.since() + limit);
     let now = Instant::now();
@@ -194,8 +197,6 @@ fn late(
 struct Wire {
     stream: TcpStream,
     exchange: Rc<Exchange>,
-    /// Whether anything was ever read.
-    has_read: bool,
     /// Whether the client has ended its side.
     has_ended: bool,
     /// The kind of the bare response that was held back.
@@ -211,7 +212,6 @@ impl Wire {
         Self {
             stream,
             exchange,
-            has_read: false,
             has_ended: false,
             withheld: None,
             linger: None,
@@ -262,7 +262,6 @@ impl AsyncRead for Wire {
         if read.is_empty() {
             self.has_ended = true;
         } else {
-            self.has_read = true;
             self.exchange.read(read);
         }
         Poll::Ready(Ok(()))

@@ -28,7 +28,7 @@ use super::connections::{Phase, Place};
 use crate::platform::static_content::Shared;
 
 /// How much of a response's body is handed on at a time.
-const PIECE: usize = 16 * 1024;
+pub const PIECE: usize = 16 * 1024;
 
 /// How long a request that came behind another may wait for its turn. Then it is served anyway.
 const PIPELINED_WAIT: Duration = Duration::from_secs(1);
@@ -65,8 +65,13 @@ pub struct Exchange {
     peer: Option<SocketAddr>,
     /// Whether the whole response was handed to hyper.
     is_written: Cell<bool>,
+    /// Whether anything was ever read.
+    has_read: Cell<bool>,
     /// Whether a request was begun since the connection last gave way to others.
     has_begun: Cell<bool>,
+    /// Whether a response was sent, and nothing read since: a request that is there has come behind
+    /// another.
+    is_behind: Cell<bool>,
     /// Whether the head that arrives tells the length of its body in bytes.
     tells_length: Cell<bool>,
 }
@@ -77,7 +82,9 @@ impl Exchange {
             place,
             peer,
             is_written: Cell::new(false),
+            has_read: Cell::new(false),
             has_begun: Cell::new(false),
+            is_behind: Cell::new(false),
             tells_length: Cell::new(false),
         }
     }
@@ -87,8 +94,15 @@ impl Exchange {
         self.has_begun.set(false);
     }
 
+    /// Whether anything has ever arrived.
+    pub fn has_read(&self) -> bool {
+        self.has_read.get()
+    }
+
     /// Bytes have arrived.
     pub fn read(&self, bytes: &[u8]) {
+        self.has_read.set(true);
+        self.is_behind.set(false);
         match self.place.phase() {
             Phase::Idle => {
                 self.place.enter(Phase::Head);
@@ -98,7 +112,7 @@ impl Exchange {
                 let before = self.tells_length.get();
                 self.tells_length.set(before || tells_length(bytes));
             }
-            Phase::Serving | Phase::Responding => {}
+            Phase::Serving | Phase::Responding | Phase::Queued => {}
         }
         self.place.read(bytes.len());
     }
@@ -107,6 +121,7 @@ impl Exchange {
     pub fn flushed(&self) {
         if self.is_written.get() && self.place.phase() == Phase::Responding {
             self.is_written.set(false);
+            self.is_behind.set(true);
             self.place.done();
             self.place.enter(Phase::Idle);
         }
@@ -119,16 +134,17 @@ impl Exchange {
 /// goes by the encoding and closes the connection behind it, as RFC 9112, section 6.3 wants; but
 /// it drops the length, so that nothing else tells that such a request should be refused.
 fn tells_length(bytes: &[u8]) -> bool {
-    const NAME: &[u8] = b"\ncontent-length:";
+    const NAME: &[u8] = b"content-length:";
     let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
     let bytes = &bytes[start.unwrap_or(bytes.len())..];
     if bytes.starts_with(b"GET ") {
         return false;
     }
     bytes
-        .windows(NAME.len())
-        .take_while(|window| !window.starts_with(b"\n\r\n"))
-        .any(|window| window.eq_ignore_ascii_case(NAME))
+        .split(|byte| *byte == b'\n')
+        .skip(1)
+        .take_while(|line| *line != b"\r")
+        .any(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
 }
 
 /// Has the application respond to a request.
@@ -137,7 +153,8 @@ pub async fn handle<A: App>(
     exchange: Rc<Exchange>,
     request: Request<Incoming>,
 ) -> Result<Response<Sending<EitherBody<A::Body>>>, Infallible> {
-    let _turn = if exchange.has_begun.replace(true) {
+    let _turn = if exchange.has_begun.replace(true) || exchange.is_behind.get() {
+        exchange.place.enter(Phase::Queued);
         // One request a turn, and few connections at a time: clients that pipeline must not keep the
         // thread from others, nor fill the lines before the database.
         tokio::task::yield_now().await;
@@ -236,13 +253,15 @@ fn sent<B: MessageBody>(
     let shared = response.extensions().contains::<Shared>();
     let (head, body) = response.into_parts();
     let size = body.size();
-    let waiting = match size {
-        BodySize::Sized(bytes) if !shared => usize::try_from(bytes).unwrap_or(usize::MAX),
-        _ => PIECE,
+    let bytes = match size {
+        BodySize::None => 0,
+        BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+        BodySize::Stream => PIECE,
     };
+    let own = if shared { bytes.min(PIECE) } else { bytes };
     exchange.is_written.set(false);
     exchange.place.enter(Phase::Responding);
-    exchange.place.respond(waiting);
+    exchange.place.respond(bytes, own);
     let closes = !is_read || head.head().connection_type() == ConnectionType::Close;
     let mut converted = Response::new(Sending {
         body,

@@ -127,6 +127,48 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
     assert!(!service.log_text().contains("did not take its leave"));
 }
 
+#[tokio::test]
+async fn whoever_asks_how_it_goes_is_told_to_the_end() {
+    use sqlx::{Connection, Executor};
+    let mut service = Service::start_with(Postgres, &[("OPERATIONS_PORT", "0")]).await;
+    let lines = service.log_lines();
+    let ready = lines.iter().find(|line| line["operations"].is_string());
+    let operations = ready.expect("it is ready")["operations"].clone();
+    let operations = operations.as_str().expect("an address");
+    let url = service.database.url();
+    let mut lock = sqlx::PgConnection::connect(&url).await.expect("answers");
+    lock.execute("BEGIN; LOCK TABLE users_read")
+        .await
+        .expect("locked");
+    let read = tokio::spawn(service.client.get(service.url("/users")).send());
+    let metrics = format!("http://{operations}/metrics");
+    let begun = Instant::now();
+    let mut figures = String::new();
+    // The one that asks is in flight as well.
+    while !figures.contains("\nhttp_requests_in_flight 2\n") {
+        assert!(begun.elapsed().as_secs() < 10, "{figures}");
+        let response = service.client.get(&metrics).send().await;
+        figures = response.expect("an answer").text().await.expect("text");
+    }
+    service.signal("TERM");
+    let refused = async || std::net::TcpStream::connect(service.address).is_err();
+    let begun = Instant::now();
+    while !refused().await && begun.elapsed().as_secs() < 10 {
+        tokio::task::yield_now().await;
+    }
+    // Each on a connection of its own, as a probe has it.
+    for _ in 0..20 {
+        let probe = reqwest::Client::new().get(format!("http://{operations}/health"));
+        let response = probe.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["connection"], "close");
+    }
+    lock.execute("ROLLBACK").await.expect("unlocked");
+    let answer = read.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(service.wait().await.code(), Some(0));
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_signal_while_it_starts_stops_it(#[values(Sqlite, Postgres)] backend: Backend) {

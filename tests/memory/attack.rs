@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 pub enum Kind {
     /// Asks once, and stays.
     Idle,
+    /// Sends the longest head, takes a large response, and stays: the buffers for both have grown.
+    Grown,
     /// Sends a signup and, behind it, as many small requests as it can. Their bodies hide where
     /// one ends.
     Pipelining,
@@ -105,6 +107,13 @@ async fn attack(
                 b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
             )
             .await?;
+            while stream.read(&mut scratch).await? > 0 {}
+        }
+        Kind::Grown => {
+            let long = "a".repeat(31 * 1024);
+            let request =
+                format!("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nX-Long: {long}\r\n\r\n");
+            send(&mut stream, request.as_bytes()).await?;
             while stream.read(&mut scratch).await? > 0 {}
         }
         Kind::Pipelining => {

@@ -1,5 +1,5 @@
 //! The service with little memory, and clients that try to take all of it: connections that idle,
-//! that pipeline, that do not read, that hardly write, and all of these at once, while honest
+//! that idle after they have made buffers grow, that pipeline, that do not read, that hardly write, and all of these at once, while honest
 //! clients sign up and read.
 //!
 //! `MEMORY_SECONDS` says how long the last part takes, and asks for the full numbers; without it
@@ -22,8 +22,9 @@ const LIMIT: u64 = 256 * 1024 * 1024;
 const SLOWEST_READ: Duration = Duration::from_millis(100);
 
 /// Connections of each kind of attack.
-const FULL: [(Kind, usize); 4] = [
+const FULL: [(Kind, usize); 5] = [
     (Kind::Idle, 4096),
+    (Kind::Grown, 3000),
     (Kind::Pipelining, 1000),
     (Kind::NotReading, 1000),
     (Kind::HardlyWriting, 1000),

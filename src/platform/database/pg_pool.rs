@@ -18,7 +18,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, Postgres};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::transaction::{Pooled, TRUSTED};
@@ -140,7 +140,7 @@ struct Inner {
     /// Taken first for a single statement, where some places are kept for transactions.
     unpaid: Option<Semaphore>,
     /// Taken before that for a read of many rows: half of the places that it could have.
-    many: Semaphore,
+    many: Arc<Semaphore>,
     state: Mutex<State>,
     /// Connections that are open, or about to be.
     open: AtomicUsize,
@@ -210,7 +210,7 @@ impl PgPool {
             most,
             places: Arc::new(Semaphore::new(most)),
             unpaid: (make.kept > 0).then(|| Semaphore::new(unpaid)),
-            many: Semaphore::new(unpaid.div_ceil(2)),
+            many: Arc::new(Semaphore::new(unpaid.div_ceil(2))),
             state: Mutex::new(State {
                 idle: Vec::with_capacity(most),
                 places: most,
@@ -232,18 +232,20 @@ impl PgPool {
     /// # Errors
     /// When there is none in time.
     pub async fn acquire(&self) -> Result<PgLease, sqlx::Error> {
-        self.acquire_within(self.0.patience).await
+        self.acquire_within(self.0.patience, Rows::Few).await
     }
 
-    async fn acquire_within(&self, patience: Duration) -> Result<PgLease, sqlx::Error> {
+    async fn acquire_within(&self, patience: Duration, rows: Rows) -> Result<PgLease, sqlx::Error> {
         // Dropped, it observes: also where nobody waits any more.
         let _waiting = self.0.waits.start_timer();
         within_fallibly("connection", async {
-            if let Some(lease) = self.at_once() {
+            if rows == Rows::Few
+                && let Some(lease) = self.at_once()
+            {
                 return Ok(lease);
             }
             // Boxed: it is large, and within every other future.
-            let found = tokio::time::timeout(patience, Box::pin(self.wait()));
+            let found = tokio::time::timeout(patience, Box::pin(self.wait(rows)));
             found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
         })
         .await
@@ -263,13 +265,19 @@ impl PgPool {
         Some(PgLease::new(open, permit))
     }
 
-    async fn wait(&self) -> Result<PgLease, sqlx::Error> {
-        let inner = &self.0;
-        let place = || async {
-            let place = Arc::clone(&inner.places).acquire_owned().await;
-            place.map_err(|_| sqlx::Error::PoolClosed)
+    async fn wait(&self, rows: Rows) -> Result<PgLease, sqlx::Error> {
+        let many = match rows {
+            Rows::Few => None,
+            Rows::Many => Some(place(&self.0.many).await?),
         };
-        let mut permit = place().await?;
+        let mut lease = self.wait_for_any().await?;
+        lease.many = many;
+        Ok(lease)
+    }
+
+    async fn wait_for_any(&self) -> Result<PgLease, sqlx::Error> {
+        let inner = &self.0;
+        let mut permit = place(&inner.places).await?;
         let mut pause = RETRY;
         loop {
             if lock(&inner.state).closed {
@@ -287,7 +295,7 @@ impl PgPool {
                     if inner.shrink() {
                         // This place has no connection: wait for one that has.
                         permit.forget();
-                        permit = place().await?;
+                        permit = place(&inner.places).await?;
                         continue;
                     }
                 }
@@ -337,8 +345,7 @@ impl PgPool {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let end = Instant::now() + self.0.patience;
-        self.run("SELECT", collection, query, end).await
+        self.run("SELECT", collection, query, Rows::Few).await
     }
 
     /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
@@ -354,9 +361,7 @@ impl PgPool {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let end = Instant::now() + self.0.patience;
-        let _many = place_by(end, &self.0.many).await?;
-        self.run("SELECT", collection, query, end).await
+        self.run("SELECT", collection, query, Rows::Many).await
     }
 
     /// The same for one UPDATE, and what it returns.
@@ -371,8 +376,7 @@ impl PgPool {
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
-        let end = Instant::now() + self.0.patience;
-        self.run("UPDATE", collection, query, end).await
+        self.run("UPDATE", collection, query, Rows::Few).await
     }
 
     async fn run<'q, T>(
@@ -380,19 +384,24 @@ impl PgPool {
         operation: &'static str,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-        end: Instant,
+        rows: Rows,
     ) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
+        let end = Instant::now() + self.0.patience;
         let _unpaid = match &self.0.unpaid {
             None => None,
-            Some(unpaid) => Some(place_by(end, unpaid).await?),
+            Some(unpaid) => {
+                let waited = tokio::time::timeout_at(end.into(), unpaid.acquire()).await;
+                let permit = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
+                Some(permit.map_err(|_| sqlx::Error::PoolClosed)?)
+            }
         };
         let mut is_first = true;
         loop {
             let patience = end.saturating_duration_since(Instant::now());
-            let mut connection = self.acquire_within(patience).await?;
+            let mut connection = self.acquire_within(patience, rows).await?;
             let asked = query().fetch_all(&mut *connection);
             let result = statement(System::Postgres, operation, collection, asked).await;
             let stale = connection.finish(&result);
@@ -550,13 +559,17 @@ fn is_starting(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Waits for a place until then.
-pub(super) async fn place_by(
-    end: Instant,
-    places: &Semaphore,
-) -> Result<SemaphorePermit<'_>, sqlx::Error> {
-    let waited = tokio::time::timeout_at(end.into(), places.acquire()).await;
-    let place = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
+/// What a read is expected to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    Few,
+    /// A page of a list.
+    Many,
+}
+
+/// Waits for a place.
+pub(super) async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+    let place = Arc::clone(places).acquire_owned().await;
     place.map_err(|_| sqlx::Error::PoolClosed)
 }
 
@@ -570,6 +583,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct PgLease {
     open: Option<Open>,
     permit: Option<OwnedSemaphorePermit>,
+    many: Option<OwnedSemaphorePermit>,
 }
 
 impl PgLease {
@@ -577,6 +591,7 @@ impl PgLease {
         Self {
             open: Some(open),
             permit: Some(permit),
+            many: None,
         }
     }
 
@@ -646,7 +661,7 @@ impl Drop for PgLease {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        let permit = self.permit.take();
+        let permits = (self.permit.take(), self.many.take());
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -657,7 +672,7 @@ impl Drop for PgLease {
                 let pool = Arc::clone(&open.pool);
                 pool.take_back(open);
             }
-            drop(permit);
+            drop(permits);
         });
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! A connection of the driver is a thread. The driver's own pool asks that thread for a sign of life
 //! each time a connection comes back, which nearly doubles what the read of one row costs. Here a
-//! connection is asked only where a caller has left it in the middle of something.
+//! connection is asked only where a caller has left it in the middle of something, or had an error.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::Histogram;
 use sqlx::query::QueryAs;
@@ -16,7 +16,7 @@ use sqlx::{Connection, FromRow, Sqlite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::pg_pool::place_by;
+use super::pg_pool::{Rows, place};
 use super::transaction::Pooled;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
@@ -36,7 +36,7 @@ struct Inner {
     /// One for each connection that may be in use.
     places: Arc<Semaphore>,
     /// Taken first for a read of many rows: half of the places.
-    many: Semaphore,
+    many: Arc<Semaphore>,
     /// The one used last is at the end.
     idle: Mutex<Vec<Open>>,
     is_closed: AtomicBool,
@@ -80,7 +80,7 @@ impl SqlitePool {
             patience,
             most,
             places: Arc::new(Semaphore::new(places)),
-            many: Semaphore::new(places.div_ceil(2)),
+            many: Arc::new(Semaphore::new(places.div_ceil(2))),
             idle: Mutex::default(),
             is_closed: AtomicBool::new(false),
             open: Arc::default(),
@@ -95,18 +95,20 @@ impl SqlitePool {
     /// # Errors
     /// When there is none in time.
     pub async fn acquire(&self) -> Result<SqliteLease, sqlx::Error> {
-        self.acquire_within(self.0.patience).await
+        self.acquire_for(Rows::Few).await
     }
 
-    async fn acquire_within(&self, patience: Duration) -> Result<SqliteLease, sqlx::Error> {
+    async fn acquire_for(&self, rows: Rows) -> Result<SqliteLease, sqlx::Error> {
         // Dropped, it observes: also where nobody waits any more.
         let _waiting = self.0.waits.start_timer();
         within_fallibly("connection", async {
-            if let Some(lease) = self.at_once() {
+            if rows == Rows::Few
+                && let Some(lease) = self.at_once()
+            {
                 return Ok(lease);
             }
             // Boxed: it is large, and within every other future.
-            let found = tokio::time::timeout(patience, Box::pin(self.wait()));
+            let found = tokio::time::timeout(self.0.patience, Box::pin(self.wait(rows)));
             found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
         })
         .await
@@ -122,9 +124,12 @@ impl SqlitePool {
         Some(self.lease(open, permit))
     }
 
-    async fn wait(&self) -> Result<SqliteLease, sqlx::Error> {
-        let permit = Arc::clone(&self.0.places).acquire_owned().await;
-        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+    async fn wait(&self, rows: Rows) -> Result<SqliteLease, sqlx::Error> {
+        let many = match rows {
+            Rows::Few => None,
+            Rows::Many => Some(place(&self.0.many).await?),
+        };
+        let permit = place(&self.0.places).await?;
         if self.0.is_closed.load(Ordering::Acquire) {
             return Err(sqlx::Error::PoolClosed);
         }
@@ -133,13 +138,16 @@ impl SqlitePool {
             Some(open) => open,
             None => self.0.connect().await?,
         };
-        Ok(self.lease(open, permit))
+        let mut lease = self.lease(open, permit);
+        lease.many = many;
+        Ok(lease)
     }
 
     fn lease(&self, open: Open, permit: OwnedSemaphorePermit) -> SqliteLease {
         SqliteLease {
             open: Some(open),
             permit: Some(permit),
+            many: None,
             pool: Arc::clone(&self.0),
         }
     }
@@ -156,7 +164,7 @@ impl SqlitePool {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        self.run(self.0.patience, collection, query).await
+        self.run(Rows::Few, collection, query).await
     }
 
     /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
@@ -172,22 +180,19 @@ impl SqlitePool {
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        let end = Instant::now() + self.0.patience;
-        let _many = place_by(end, &self.0.many).await?;
-        let patience = end.saturating_duration_since(Instant::now());
-        self.run(patience, collection, query).await
+        self.run(Rows::Many, collection, query).await
     }
 
     async fn run<'q, T>(
         &self,
-        patience: Duration,
+        rows: Rows,
         collection: &'static str,
         query: QueryAs<'q, Sqlite, T, SqliteArguments>,
     ) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        let mut connection = self.acquire_within(patience).await?;
+        let mut connection = self.acquire_for(rows).await?;
         let asked = query.fetch_all(&mut *connection);
         let result = statement(System::Sqlite, "SELECT", collection, asked).await;
         connection.finish(&result);
@@ -238,6 +243,7 @@ impl Inner {
 pub struct SqliteLease {
     open: Option<Open>,
     permit: Option<OwnedSemaphorePermit>,
+    many: Option<OwnedSemaphorePermit>,
     pool: Arc<Inner>,
 }
 
@@ -289,7 +295,8 @@ impl Drop for SqliteLease {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        let (permit, pool) = (self.permit.take(), Arc::clone(&self.pool));
+        let permits = (self.permit.take(), self.many.take());
+        let pool = Arc::clone(&self.pool);
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -298,7 +305,7 @@ impl Drop for SqliteLease {
             if let Ok(Ok(())) = answer {
                 pool.idle().push(open);
             }
-            drop(permit);
+            drop(permits);
         });
     }
 }
@@ -310,9 +317,13 @@ mod tests {
     const PATIENCE: Duration = Duration::from_millis(200);
 
     async fn pool(most: u32) -> SqlitePool {
+        patient_pool(most, PATIENCE).await
+    }
+
+    async fn patient_pool(most: u32, patience: Duration) -> SqlitePool {
         let metrics = Metrics::new().expect("names that differ");
         let options = SqliteConnectOptions::new().in_memory(true);
-        SqlitePool::open(options, most, PATIENCE, DatabasePool::Read, &metrics)
+        SqlitePool::open(options, most, patience, DatabasePool::Read, &metrics)
             .await
             .expect("opens")
     }
@@ -347,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn reads_of_many_rows_leave_half_of_the_connections_to_others() {
-        let pool = pool(4).await;
+        let pool = patient_pool(4, Duration::from_secs(30)).await;
         let pages = futures_util::future::join_all(
             (0..8).map(|_| pool.fetch_many::<(i64,)>("", sqlx::query_as(LONG))),
         );
@@ -361,6 +372,17 @@ mod tests {
         let done = futures_util::future::select(pages, single).await;
         assert!(matches!(done, futures_util::future::Either::Right(_)));
         assert_eq!(pool.size().in_use, 2);
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_many_rows_that_leaves_keeps_its_place_until_they_are_read() {
+        let pool = patient_pool(2, Duration::from_secs(30)).await;
+        let long = pool.fetch_many::<(i64,)>("", sqlx::query_as(LONG));
+        let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
+        assert!(cut.is_err(), "it was under way");
+        assert_eq!(pool.0.many.available_permits(), 0);
+        let _next = place(&pool.0.many).await.expect("free in the end");
+        assert_eq!(pool.size().in_use, 0);
     }
 
     #[tokio::test]

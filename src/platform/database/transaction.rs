@@ -3,7 +3,6 @@
 use std::ops::DerefMut;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::{Executor, Postgres, Sqlite};
 
 use crate::platform::telemetry::spans::{System, statement};
@@ -38,18 +37,6 @@ pub trait Pooled: DerefMut<Target = <Self::Backend as sqlx::Database>::Connectio
 
     /// Closes it.
     fn discard(self);
-}
-
-impl<DB: WriteBackend> Pooled for PoolConnection<DB> {
-    type Backend = DB;
-
-    fn give_back(self) {
-        drop(self);
-    }
-
-    fn discard(self) {
-        drop(self.detach());
-    }
 }
 
 /// A transaction whose connection goes back to the pool only after a COMMIT or ROLLBACK that the

@@ -19,7 +19,7 @@ pub(super) struct Http {
     cut: IntCounterVec,
 }
 
-/// Why a connection was closed in the middle.
+/// Why a connection was closed by the service, and not for its own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionCut {
     /// Others wanted to connect, and it was idle for longest.
@@ -62,7 +62,7 @@ impl Http {
             )?,
             cut: make.counters(
                 "http_connections_cut_total",
-                "Connections that were closed in the middle, for the sake of others.",
+                "Connections that were closed for the sake of others.",
                 &["reason"],
             )?,
         })
@@ -78,7 +78,7 @@ impl Http {
 }
 
 impl Metrics {
-    /// Counts a connection that was closed in the middle.
+    /// Counts a connection that was closed for the sake of others.
     pub fn connection_cut(&self, reason: ConnectionCut) {
         self.0.http.cut.with_label_values(&[reason.label()]).inc();
     }
