@@ -304,7 +304,7 @@ impl AsyncWrite for Wire {
         }
         // A socket that is closed with bytes unread resets the connection, and the client may lose
         // the response (RFC 9112, section 9.6).
-        let mut scratch = [MaybeUninit::uninit(); 32 * 1024];
+        let mut scratch = [MaybeUninit::uninit(); 16 * 1024];
         while !self.has_ended {
             let mut rest = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut rest) {

@@ -72,7 +72,7 @@ struct All {
     /// From so many on, a new connection closes an old one.
     crowded: usize,
     /// From so many on, any network's may be the one.
-    all_but_full: usize,
+    nearly_full: usize,
     /// Bytes that all of them may hold, over [`UNCOUNTED`] for each.
     budget: usize,
     held: AtomicUsize,
@@ -120,7 +120,7 @@ impl Connections {
     pub fn new(most: usize, budget: usize, metrics: Metrics) -> Self {
         Self(Arc::new(All {
             crowded: (most * 3 / 4).max(1),
-            all_but_full: (most * 7 / 8).max(1),
+            nearly_full: (most * 7 / 8).max(1),
             budget,
             held: AtomicUsize::new(0),
             open: Mutex::default(),
@@ -156,7 +156,7 @@ impl Connections {
         });
         if open.all.len() >= self.0.crowded {
             let now = self.0.now();
-            if let Some(leaves) = open.make_room_for(&seen, self.0.all_but_full, now) {
+            if let Some(leaves) = open.make_room_for(&seen, self.0.nearly_full, now) {
                 self.0.cut(&leaves);
                 self.0.metrics.connection_cut(ConnectionCut::Crowded);
             }
@@ -226,7 +226,7 @@ impl All {
 impl Open {
     /// The connection that is to close for a new one: another, or the new one itself. None, where the
     /// larger networks have nothing but connections that are being served, and there is room.
-    fn make_room_for(&self, new: &Arc<Seen>, all_but_full: usize, now: u64) -> Option<Arc<Seen>> {
+    fn make_room_for(&self, new: &Arc<Seen>, nearly_full: usize, now: u64) -> Option<Arc<Seen>> {
         let count = new.of_network.count.load(Relaxed);
         let keeps_others_out = self.networks.len() > 1 && count > self.all.len() / LARGE_PART;
         let compared: Vec<&Arc<Seen>> = self
@@ -237,11 +237,11 @@ impl Open {
         let shares = compared.iter().map(|seen| seen.share());
         let largest = shares.max().unwrap_or(0).max(new.share());
         // Where it is nearly full, whoever is idle has to go.
-        let is_all_but_full = self.all.len() >= all_but_full;
+        let is_nearly_full = self.all.len() >= nearly_full;
         let stale = compared
             .into_iter()
             .filter(|seen| seen.phase() != Phase::Serving as u8)
-            .filter(|seen| is_all_but_full || seen.share() == largest)
+            .filter(|seen| is_nearly_full || seen.share() == largest)
             .min_by_key(|seen| (Reverse(seen.share()), seen.since.load(Relaxed)));
         let leaves = match stale {
             None if keeps_others_out => new,
@@ -412,9 +412,9 @@ mod tests {
         Connections::new(most, budget, Metrics::new().expect("names that differ"))
     }
 
-    fn network(last: u8) -> Option<Network> {
+    fn network(last: u8) -> Network {
         let address = std::net::Ipv4Addr::new(192, 0, 2, last);
-        Some(Client::new(address.into(), false).network())
+        Client::new(address.into(), false).network()
     }
 
     fn is_cut(place: &Place) -> bool {
@@ -523,13 +523,15 @@ mod tests {
     fn a_network_that_has_all_of_them_served_keeps_nobody_out() {
         const CROWD: usize = 400;
         let all = connections(CROWD, 1_000_000);
-        let honest = all.enter(network(1));
+        let honest = all.enter(Some(network(1)));
         enter(&honest, Phase::Idle);
         let serve = |place: Place| {
             place.enter(Phase::Serving);
             place
         };
-        let mut crowd: Vec<Place> = (0..CROWD).map(|_| serve(all.enter(network(99)))).collect();
+        let mut crowd: Vec<Place> = (0..CROWD)
+            .map(|_| serve(all.enter(Some(network(99)))))
+            .collect();
         // What is being served stays, and so does the idle one of another network: the crowd's own
         // new ones go.
         assert!(!is_cut(&honest));
@@ -537,7 +539,7 @@ mod tests {
         assert!(!crowd[..crowded - 1].iter().any(is_cut));
         assert!(crowd[crowded..].iter().all(is_cut));
         crowd.truncate(crowded - 1);
-        let more: Vec<Place> = (2..50).map(|last| all.enter(network(last))).collect();
+        let more: Vec<Place> = (2..50).map(|last| all.enter(Some(network(last)))).collect();
         assert!(!more.iter().any(is_cut));
     }
 
@@ -579,14 +581,18 @@ mod tests {
         const CROWD: usize = 400;
         let all = connections(CROWD, 1_000_000);
         // They have waited for longest, and yet are few.
-        let others: Vec<Place> = (1..=16).map(|last| all.enter(network(last))).collect();
-        let crowd: Vec<Place> = (0..CROWD).map(|_| all.enter(network(99))).collect();
+        let others: Vec<Place> = (1..=16)
+            .map(|last| all.enter(Some(network(last))))
+            .collect();
+        let crowd: Vec<Place> = (0..CROWD).map(|_| all.enter(Some(network(99)))).collect();
         assert!(!others.iter().any(is_cut), "another network had to go");
         let cut = || crowd.iter().filter(|place| is_cut(place)).count();
         let before = others.len() + CROWD - CROWD / 4 * 3;
         assert_eq!(cut(), before);
         // However many of them come, one of the crowd goes.
-        let more: Vec<Place> = (100..200).map(|last| all.enter(network(last))).collect();
+        let more: Vec<Place> = (100..200)
+            .map(|last| all.enter(Some(network(last))))
+            .collect();
         assert!(!more.iter().chain(&others).any(is_cut));
         assert_eq!(cut(), before + more.len());
         drop((others, crowd, more));

@@ -16,7 +16,7 @@ pub trait Randomness: Send + Sync {
     fn bytes(&self) -> [u8; 16];
 }
 
-/// The system's clock, and a generator in each thread that the system's seeds (ChaCha with twelve
+/// The system's clock, and a generator in each thread that the system's seeds (`ChaCha` with twelve
 /// rounds, seeded anew after each 64 KiB): asking the system costs a call into it for every id.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct System;
