@@ -202,7 +202,9 @@ def read_about_problems(page: Page) -> list[str]:
     page.click("a[href='problems/validation-failed']")
     page.the("h2", "What to do")
     assert page.driver.save_screenshot(str(SCREENSHOT.with_name("problem.png")))
-    return wrong + too_wide(page)
+    wrong += too_wide(page)
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return wrong
 
 
 def too_wide(page: Page) -> list[str]:
