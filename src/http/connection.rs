@@ -128,13 +128,13 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         if exchange.place.is_cut(cx.waker()) {
             return Poll::Ready(End::Cut);
         }
+        let is_closing = exchange.place.is_closing();
         // One that has sent nothing yet may still ask once.
-        if !is_told && exchange.has_read() && exchange.place.is_closing() {
+        if is_closing && !is_told && exchange.has_read() {
             is_told = true;
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        let is_closing = is_told || exchange.place.is_closing();
         late(&exchange, terms, is_closing, alarm.as_mut(), cx).map(End::Late)
     })
     .await;

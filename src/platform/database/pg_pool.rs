@@ -337,14 +337,11 @@ impl PgPool {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<'q, T>(
+    pub async fn fetch_all<'q, T: FromPgRow>(
         &self,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.run("SELECT", collection, query, Rows::Few).await
     }
 
@@ -353,14 +350,11 @@ impl PgPool {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_many<'q, T>(
+    pub async fn fetch_many<'q, T: FromPgRow>(
         &self,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.run("SELECT", collection, query, Rows::Many).await
     }
 
@@ -368,27 +362,21 @@ impl PgPool {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn update<'q, T>(
+    pub async fn update<'q, T: FromPgRow>(
         &self,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.run("UPDATE", collection, query, Rows::Few).await
     }
 
-    async fn run<'q, T>(
+    async fn run<'q, T: FromPgRow>(
         &self,
         operation: &'static str,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
         rows: Rows,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         let end = Instant::now() + self.0.patience;
         let _unpaid = match &self.0.unpaid {
             None => None,
@@ -558,6 +546,11 @@ fn is_starting(error: &sqlx::Error) -> bool {
         _ => false,
     }
 }
+
+/// What a row of PostgreSQL becomes.
+pub trait FromPgRow: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> FromPgRow for T {}
 
 /// What a read is expected to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

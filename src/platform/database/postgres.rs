@@ -7,12 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::query::QueryAs;
-use sqlx::{Connection, FromRow, Postgres};
+use sqlx::{Connection, Postgres};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::pg_pool::{Make, Neighbours, PgPool, SessionLimits};
+use super::pg_pool::{FromPgRow, Make, Neighbours, PgPool, SessionLimits};
 use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Database, Unusable, in_words};
 use crate::config::{DatabaseUrl, Settings};
 use crate::domain::UserView;
@@ -282,14 +282,11 @@ impl PgReads {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<'q, T>(
+    pub async fn fetch_all<'q, T: FromPgRow>(
         &self,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.here().fetch_all(collection, query).await
     }
 
@@ -297,14 +294,11 @@ impl PgReads {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_many<'q, T>(
+    pub async fn fetch_many<'q, T: FromPgRow>(
         &self,
         collection: &'static str,
         query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.here().fetch_many(collection, query).await
     }
 

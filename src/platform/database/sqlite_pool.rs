@@ -24,6 +24,11 @@ use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 /// How long what a cancelled caller has left unfinished on a connection may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
+/// What a row of SQLite becomes.
+pub trait FromSqliteRow: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+
+impl<T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin> FromSqliteRow for T {}
+
 /// Some connections. A copy is the same pool.
 #[derive(Clone)]
 pub struct SqlitePool(Arc<Inner>);
@@ -156,14 +161,11 @@ impl SqlitePool {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<'q, T>(
+    pub async fn fetch_all<T: FromSqliteRow>(
         &self,
         collection: &'static str,
-        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    {
+        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.run(Rows::Few, collection, query).await
     }
 
@@ -172,26 +174,20 @@ impl SqlitePool {
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_many<'q, T>(
+    pub async fn fetch_many<T: FromSqliteRow>(
         &self,
         collection: &'static str,
-        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    {
+        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error> {
         self.run(Rows::Many, collection, query).await
     }
 
-    async fn run<'q, T>(
+    async fn run<T: FromSqliteRow>(
         &self,
         rows: Rows,
         collection: &'static str,
-        query: QueryAs<'q, Sqlite, T, SqliteArguments>,
-    ) -> Result<Vec<T>, sqlx::Error>
-    where
-        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    {
+        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
+    ) -> Result<Vec<T>, sqlx::Error> {
         let mut connection = self.acquire_for(rows).await?;
         let asked = query.fetch_all(&mut *connection);
         let result = statement(System::Sqlite, "SELECT", collection, asked).await;

@@ -22,7 +22,7 @@ pub(super) struct Http {
 /// Why a connection was closed by the service, and not for its own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionCut {
-    /// Others wanted to connect, and it was idle for longest.
+    /// Others wanted to connect, and its network had most; or it was a new one of such a network.
     Crowded,
     /// All connections together held too much, and it was the slowest.
     Memory,

@@ -161,7 +161,6 @@ impl Visit for JsonFields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // As a message is, nearly always: what it is written to is what it stays in.
-        let before = self.line.len();
         self.name(field);
         self.line.push('"');
         let start = self.line.len();
@@ -171,8 +170,8 @@ impl Visit for JsonFields<'_> {
             self.line.push('"');
         } else {
             let text = self.line.split_off(start);
-            self.line.truncate(before);
-            self.put_text(field, &text);
+            self.line.pop();
+            self.result = self.result.and_then(|()| push_json(self.line, &text));
         }
     }
 }
