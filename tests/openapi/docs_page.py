@@ -271,30 +271,30 @@ def sign_up_from_elsewhere(page: Page, port: int) -> list[str]:
 @contextlib.contextmanager
 def behind_a_proxy(address: str, folder: str) -> Iterator[int]:
     """The port of a HAProxy that has the service under PREFIX, and nothing else."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    configuration = Path(folder) / "haproxy.cfg"
-    configuration.write_text(
-        f"""defaults
+    path = os.environ.get("PATH", "") + ":/usr/sbin"
+    program = shutil.which("haproxy", path=path)
+    if not program:
+        raise SystemExit("docs-page: haproxy is missing; on Debian and Ubuntu scripts/install.sh haproxy installs it")
+    # The proxy is handed a port that listens already: the browser may come before it is up, and waits.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        configuration = Path(folder) / "haproxy.cfg"
+        configuration.write_text(
+            f"""defaults
   mode http
   timeout connect 5s
   timeout client 60s
   timeout server 60s
 frontend proxy
-  bind 127.0.0.1:{port}
+  bind fd@{listener.fileno()}
   http-request return status 404 unless {{ path_beg {PREFIX}/ }}
   http-request replace-path {PREFIX}(/.*) \\1
   default_backend service
 backend service
   server service {address}
 """
-    )
-    path = os.environ.get("PATH", "") + ":/usr/sbin"
-    program = shutil.which("haproxy", path=path)
-    if not program:
-        raise SystemExit("docs-page: haproxy is missing; on Debian and Ubuntu scripts/install.sh haproxy installs it")
-    with service.started([program, "-db", "-f", str(configuration)]):
-        yield port
+        )
+        with service.started([program, "-db", "-f", str(configuration)], pass_fds=[listener.fileno()]):
+            yield listener.getsockname()[1]
 
 
 def sign_up_under_a_path(page: Page, address: str, folder: str) -> list[str]:
