@@ -30,7 +30,7 @@ test: ## Run all tests; asks before it installs what they need (YES=1: don't ask
 	@scripts/install.sh postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
 	@scripts/test.sh \
 	  'cargo test --workspace --locked' \
-	  'cargo test --locked --features crash-points --test chaos' \
+	  'cargo test --locked --features faults --test chaos' \
 	  '$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page'
 
 check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
@@ -57,7 +57,7 @@ chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients
 	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of clients that want all memory, and" \
 	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
-	  cargo test --locked --features crash-points --test chaos -- --nocapture --test-threads 1
+	  cargo test --locked --features faults --test chaos -- --nocapture --test-threads 1
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-10} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
 	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
 	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture

@@ -88,7 +88,7 @@ impl Service {
             return Err(StartError(SecretError::Missing.to_string()));
         }
         warn_of_risks(&settings);
-        let database = open_database(&settings, &metrics).await?;
+        let database = open_database(&settings, &metrics, &lifecycle).await?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         if hasher.one_hash() > settings.http.request_timeout / 2 {
@@ -308,7 +308,11 @@ fn warn_of_risks(settings: &Settings) {
     }
 }
 
-async fn open_database(settings: &Settings, metrics: &Metrics) -> Result<Database, StartError> {
+async fn open_database(
+    settings: &Settings,
+    metrics: &Metrics,
+    lifecycle: &Lifecycle,
+) -> Result<Database, StartError> {
     let url = &settings.database.url;
     if settings.database.migrate {
         migrate::up(url, &mut |progress| {
@@ -323,7 +327,7 @@ async fn open_database(settings: &Settings, metrics: &Metrics) -> Result<Databas
         })
         .await?;
     }
-    let database = Database::connect(settings, metrics).await?;
+    let database = Database::connect(settings, metrics, lifecycle.tasks().clone()).await?;
     let pending = migrate::pending(&database).await.map_err(|error| {
         StartError(format!(
             "cannot ask {} for its migrations: {}",

@@ -4,20 +4,17 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::instrument::Instrument;
 
-use crate::platform::context;
+use crate::platform::tasks::Tasks;
 
 /// Shared by everything that has to know whether the service is going down.
 #[derive(Clone)]
 pub struct Lifecycle {
     stopping: CancellationToken,
     closing: CancellationToken,
-    tasks: TaskTracker,
-    runtime: Handle,
+    tasks: Tasks,
 }
 
 impl Lifecycle {
@@ -27,25 +24,23 @@ impl Lifecycle {
         Self {
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            runtime,
+            tasks: Tasks::new(runtime),
         }
     }
 
-    /// Runs work that a client who leaves must not cut in half. The work keeps the context and the
-    /// span of the request; dropping the handle does not stop it.
+    /// Runs work that a client who leaves must not cut in half; see [`Tasks::spawn`].
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        match context::current() {
-            Some(context) => self.tasks.spawn_on(
-                context::scope(context, work.in_current_span()),
-                &self.runtime,
-            ),
-            None => self.tasks.spawn_on(work, &self.runtime),
-        }
+        self.tasks.spawn(work)
+    }
+
+    /// The tasks that are waited for at the end.
+    #[must_use]
+    pub const fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Begins to stop: from now on the service is not ready.
@@ -76,18 +71,7 @@ impl Lifecycle {
 
     /// Waits for the spawned work, up to the limit; says whether all of it ended.
     pub async fn drain(&self, limit: Duration) -> bool {
-        self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
-    }
-}
-
-/// Why a task came to nothing. Not the text of a panic: it can have anything in it.
-#[must_use]
-pub fn why_ended(error: &JoinError) -> &'static str {
-    if error.is_panic() {
-        "its task panicked"
-    } else {
-        "its task was cancelled"
+        self.tasks.drain(limit).await
     }
 }
 

@@ -107,10 +107,10 @@ const RULES: &[Rule] = &[
         because: "a slice is given what it may use, and does not reach for it",
     },
     Rule {
-        files: |path| !is_adapter(path) && !path.starts_with("src/platform/"),
+        files: |path| !path.starts_with("src/platform/"),
         modules: &[],
         crates: STORAGE,
-        because: "a port hides its store: only adapters and the platform know the driver",
+        because: "a store is written for the statement layer: only the platform knows the drivers",
     },
     Rule {
         files: |path| path.starts_with("src/platform/") && !path.starts_with(DATABASE),
@@ -157,13 +157,6 @@ fn in_a_slice(path: &str) -> bool {
 fn slice_of(path: &str) -> Option<&str> {
     let (slice, _) = path.strip_prefix("src/slices/")?.split_once('/')?;
     Some(slice)
-}
-
-fn is_adapter(path: &str) -> bool {
-    in_a_slice(path)
-        && ["/store/postgres.rs", "/store/sqlite.rs"]
-            .iter()
-            .any(|adapter| path.ends_with(adapter))
 }
 
 /// A slice that is one file speaks HTTP in its `mod.rs`.
@@ -423,7 +416,7 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
     "use crate::slices::get_user::store::UserStore;"
 )]
 #[case(
-    "src/slices/signup/store/sqlite.rs",
+    "src/slices/signup/store/contract.rs",
     "use super::super::super::get_user::store;"
 )]
 #[case("src/slices/signup/mod.rs", "use super::get_user;")]
@@ -453,8 +446,8 @@ fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
     "use sqlx::PgPool; use crate::config::Settings;"
 )]
 #[case(
-    "src/slices/signup/store/sqlite.rs",
-    "use sqlx::Row; use super::{NewAccount};"
+    "src/slices/signup/store.rs",
+    "use crate::platform::database::{Statement, UnitOfWork};"
 )]
 #[case(
     "src/slices/signup/store.rs",

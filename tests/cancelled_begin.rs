@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rstest::rstest;
 use signup_service::config::{Backend, Settings, Sources};
-use signup_service::platform::database::{Database as Either, WriteTransaction};
+use signup_service::platform::database::{Database as Service, Pools, WriteTransaction};
 use signup_service::platform::metrics::Metrics;
+use signup_service::platform::tasks::Tasks;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, SqliteConnection};
 use throwaway_servers::postgres::Database;
@@ -141,7 +142,7 @@ async fn sqlx_loses_the_write_that_follows_a_cut_begin(
 
 /// The service's own connection for commands, of which there is one, and the place of its database.
 struct Own {
-    database: Either,
+    database: Service,
     url: String,
     _place: Box<dyn Any>,
 }
@@ -171,7 +172,8 @@ impl Own {
         let sources = Sources::given(&settings, "").expect("no file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");
         let metrics = Metrics::new().expect("names that differ");
-        let database = Either::connect(&settings, &metrics);
+        let tasks = Tasks::new(tokio::runtime::Handle::current());
+        let database = Service::connect(&settings, &metrics, tasks);
         let own = Self {
             database: database.await.expect("opens"),
             url,
@@ -196,14 +198,14 @@ impl Own {
 
     /// A transaction that is begun, and cut at that point.
     async fn cut(&self, how: Cut, n: u32) {
-        match &self.database {
-            Either::Postgres { write, .. } => {
+        match self.database.pools() {
+            Pools::Postgres { write, .. } => {
                 cut(how, n, async {
                     WriteTransaction::begin(write.acquire().await?).await
                 })
                 .await;
             }
-            Either::Sqlite { write, .. } => {
+            Pools::Sqlite { write, .. } => {
                 let (_place, write) = write.enter().expect("a place");
                 cut(how, n, async {
                     WriteTransaction::begin(write.acquire().await?).await
@@ -215,15 +217,15 @@ impl Own {
 
     /// A bare write, acknowledged.
     async fn write(&self, number: i64) {
-        match &self.database {
-            Either::Postgres { write, .. } => {
+        match self.database.pools() {
+            Pools::Postgres { write, .. } => {
                 let mut connection = write.acquire().await.expect("a connection");
                 let written = sqlx::query(WRITE).bind(number).execute(&mut *connection);
                 let written = written.await;
                 connection.finish(&written);
                 written.map(drop)
             }
-            Either::Sqlite { write, .. } => {
+            Pools::Sqlite { write, .. } => {
                 let (_place, write) = write.enter().expect("a place");
                 let mut connection = write.acquire().await.expect("a connection");
                 let written = sqlx::query(WRITE).bind(number).execute(&mut *connection);
@@ -237,8 +239,8 @@ impl Own {
 
     /// A write in a transaction that commits.
     async fn write_within(&self, number: i64) {
-        match &self.database {
-            Either::Postgres { write, .. } => {
+        match self.database.pools() {
+            Pools::Postgres { write, .. } => {
                 let connection = write.acquire().await.expect("a connection");
                 let mut transaction = WriteTransaction::begin(connection).await.expect("begins");
                 let written = sqlx::query(WRITE).bind(number);
@@ -246,7 +248,7 @@ impl Own {
                 written.expect("written");
                 transaction.commit().await.expect("commits");
             }
-            Either::Sqlite { write, .. } => {
+            Pools::Sqlite { write, .. } => {
                 let (_place, write) = write.enter().expect("a place");
                 let connection = write.acquire().await.expect("a connection");
                 let mut transaction = WriteTransaction::begin(connection).await.expect("begins");

@@ -80,21 +80,29 @@ fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
         if !PREPARABLE.contains(&first) || !is_more_than_a_word {
             continue;
         }
-        let Some(name) = constant(&literal.before) else {
-            wrong.push(format!("{place}: {text:?} is not a `const NAME: &str`"));
+        let Some((name, is_for_both)) = constant(&literal.before) else {
+            wrong.push(format!(
+                "{place}: {text:?} is not a `const NAME: &str`, nor a \
+                 `static NAME: Statement = Statement::new(…)`"
+            ));
             continue;
         };
-        match backend(&source.path, name) {
-            Some(backend) => found.push(Statement {
-                place: format!("{place} {name}"),
-                backend,
-                text: text.clone(),
-            }),
-            None => wrong.push(format!(
-                "{place}: {name} is for no backend: neither is the file postgres.rs or \
-                 sqlite.rs, nor does the name end in _POSTGRES or _SQLITE"
-            )),
-        }
+        let backends = match backend(&source.path, name) {
+            Some(backend) => vec![backend],
+            None if is_for_both => vec![Backend::Sqlite, Backend::Postgres],
+            None => {
+                wrong.push(format!(
+                    "{place}: {name} is for no backend: neither is the file postgres.rs or \
+                     sqlite.rs, nor does the name end in _POSTGRES or _SQLITE"
+                ));
+                continue;
+            }
+        };
+        found.extend(backends.into_iter().map(|backend| Statement {
+            place: format!("{place} {name}"),
+            backend,
+            text: text.clone(),
+        }));
     }
     if wrong.is_empty() {
         Ok(found)
@@ -103,10 +111,17 @@ fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
     }
 }
 
-/// The name of the constant that this code gives a value.
-fn constant(before: &str) -> Option<&str> {
+/// The name of the constant that this code gives a value, and whether it is of the layer that both
+/// databases share.
+fn constant(before: &str) -> Option<(&str, bool)> {
+    if let Some((_, rest)) = before.split_once("static ") {
+        let (name, kind) = rest.split_once(": ")?;
+        return (kind == "Statement = Statement::new(").then_some((name, true));
+    }
     let (name, kind) = before.split("const ").nth(1)?.split_once(": ")?;
-    ["&str =", "&'static str ="].contains(&kind).then_some(name)
+    ["&str =", "&'static str ="]
+        .contains(&kind)
+        .then_some((name, false))
 }
 
 fn backend(path: &str, name: &str) -> Option<Backend> {
@@ -212,6 +227,18 @@ async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] bac
 fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] because: &str) {
     let wrong = statements(&source::read("src/planted.rs", text)).expect_err(text);
     assert!(wrong.len() == 1 && wrong[0].contains(because), "{wrong:?}");
+}
+
+#[test]
+fn a_statement_of_the_layer_is_for_both_databases() {
+    let text =
+        "static BY_ID: Statement =\n    Statement::new(\"SELECT id FROM users WHERE id = $1\");";
+    let found = statements(&source::read("src/planted.rs", text)).expect("nothing wrong");
+    let backends: Vec<Backend> = found.iter().map(|statement| statement.backend).collect();
+    assert_eq!(backends, [Backend::Sqlite, Backend::Postgres]);
+    let text = text.replace("BY_ID", "BY_ID_SQLITE");
+    let found = statements(&source::read("src/planted.rs", &text)).expect("nothing wrong");
+    assert_eq!(found.len(), 1);
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub struct Answer {
 
 /// A claim, with the answers to the ways in which a command can end. One of them commits with
 /// what the command writes.
+#[derive(Clone)]
 pub struct Recording<A> {
     /// The right to answer.
     pub claim: Claim,

@@ -10,11 +10,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use signup_service::platform::crash;
 use tempfile::TempDir;
 
 use crate::faults::Chance;
 use crate::proxy::Proxy;
+
+/// The points of a signup, in its order: the layer of statements names them.
+const POINTS: [&str; 8] = [
+    "BEGIN",
+    "INSERT idempotency_records",
+    "INSERT users",
+    "UPDATE idempotency_records",
+    "INSERT users_read",
+    "INSERT user_events",
+    "COMMIT",
+    "RESPONSE",
+];
 
 /// Where the data is.
 pub enum Place {
@@ -70,8 +81,8 @@ impl Place {
 
     /// The points of a signup on this place.
     pub fn points(&self) -> Vec<&'static str> {
-        let shared = self.redis().map(|_| crash::ANSWER_SHARED);
-        crash::POINTS.into_iter().chain(shared).collect()
+        let shared = self.redis().map(|_| "SHARE");
+        POINTS.into_iter().chain(shared).collect()
     }
 
     /// Whether there is a network between the service and its data.

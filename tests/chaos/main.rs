@@ -158,9 +158,11 @@ async fn every_promise_holds(#[case] place: Place, #[case] count: usize) {
 }
 
 #[rstest]
-#[case::read_model_outside(Place::postgres(), "read-model-outside", &["1", "2"])]
-#[case::answer_after_commit(Place::postgres(), "answer-after-commit", &["4", "6"])]
-#[case::record_only_in_redis(Place::postgres_and_redis(), "record-only-in-redis", &["4", "6"])]
+#[case::read_model_outside(Place::postgres(), "split users", &["1", "2"])]
+#[case::answer_after_commit(Place::postgres(), "defer idempotency_records", &["4", "6"])]
+#[case::record_only_in_redis(Place::postgres_and_redis(), "drop idempotency_records", &["4", "6"])]
+#[case::a_statement_dropped(Place::sqlite(), "drop user_events", &["1", "2"])]
+#[case::acknowledged_before_commit(Place::postgres(), "early-commit", &["1", "2", "3", "4"])]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planted_bug_is_found(
     #[case] place: Place,

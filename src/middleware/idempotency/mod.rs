@@ -18,11 +18,12 @@ use std::time::{Duration, Instant};
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header as http_header};
 
-use crate::domain::{Answer, Claim, IdempotencyKey, Record, StoreError};
-use crate::lifecycle::{Lifecycle, why_ended};
+use crate::domain::{Answer, Claim, IdempotencyKey, Record};
+use crate::lifecycle::Lifecycle;
 use crate::platform::clock::Clock;
 use crate::platform::context;
 use crate::platform::database::records::Records;
+use crate::platform::faults;
 use crate::platform::metrics::{IdempotencyResult, InFlight, Metrics, ReplayTier};
 use crate::platform::problem::{Problem, ProblemType, error_chain};
 use flights::{Entered, Flight, Flights};
@@ -66,7 +67,7 @@ pub struct Idempotency {
     pub records: Records,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
-    /// Runs look-ups on the runtime of the connections.
+    /// Says when to stop removing what has expired.
     pub lifecycle: Lifecycle,
     /// Counts.
     pub metrics: Metrics,
@@ -103,6 +104,7 @@ impl First {
         if let Some(lease) = self.lease {
             lease.answer(answer, self.claim.life);
         }
+        faults::point("RESPONSE");
     }
 }
 
@@ -211,10 +213,10 @@ impl Idempotency {
         let mut mismatches = record.mismatches;
         // A key that is worn out stays so: nothing is written for it any more.
         if !is_same && mismatches <= MAX_MISMATCHES {
-            let (records, identities) = (self.records.clone(), claim.identities.clone());
-            mismatches = self
-                .run(async move { records.count_mismatch(&identities, MAX_MISMATCHES).await })
-                .await?;
+            let counting = self
+                .records
+                .count_mismatch(&claim.identities, MAX_MISMATCHES);
+            mismatches = counting.await?;
             if let Some(shared) = &self.shared {
                 shared.withdraw(claim).await;
             }
@@ -282,19 +284,10 @@ impl Idempotency {
     }
 
     async fn find(&self, claim: &Claim) -> Result<Option<Record>, Problem> {
-        let (records, now) = (self.records.clone(), self.clock.now());
-        let identities = claim.identities.clone();
-        self.run(async move { records.find(&identities, now).await })
-            .await
-    }
-
-    /// Runs a question on the runtime that the connections belong to.
-    async fn run<T: Send + 'static>(
-        &self,
-        question: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let answer = self.lifecycle.spawn(question).await;
-        Ok(answer.map_err(|error| StoreError::unavailable(why_ended(&error)))??)
+        Ok(self
+            .records
+            .find(&claim.identities, self.clock.now())
+            .await?)
     }
 }
 

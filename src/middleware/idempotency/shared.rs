@@ -15,7 +15,7 @@ use super::sealed;
 use crate::domain::{Answer, Claim, Identity, KeyHash};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, Randomness};
-use crate::platform::crash;
+use crate::platform::faults;
 use crate::platform::redis::{NoAnswer, Redis};
 use crate::platform::telemetry::spans;
 
@@ -165,7 +165,7 @@ impl Lease {
             let name = name(lease.identity.key);
             let told = lease.shared.redis.set(&name, &value, life).await;
             lease.is_held = told.is_err();
-            crash::point(crash::ANSWER_SHARED);
+            faults::point("SHARE");
         });
     }
 }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::{Database, Unusable, describe, postgres, sqlite};
+use super::{Database, Pools, Rows, Statement, Unusable, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::problem::error_chain;
 
@@ -28,13 +29,8 @@ const EXISTS_ON_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT 
 const EXISTS_ON_SQLITE: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
 
-/// The table of applied migrations, which the driver keeps.
-const MIGRATIONS: &str = "_sqlx_migrations";
-
-pub(super) const APPLIED_ON_POSTGRES: &str =
-    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
-pub(super) const APPLIED_ON_SQLITE: &str =
-    "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+static APPLIED: Statement =
+    Statement::new("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
 
 /// A migration and whether it is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,13 +178,13 @@ pub async fn down(
 /// # Errors
 /// When the database can't be asked.
 pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
-    let (backend, applied): (_, Result<Vec<(i64,)>, _>) = match database {
-        Database::Postgres { write, .. } => {
-            let asked = write.fetch_all(MIGRATIONS, || sqlx::query_as(APPLIED_ON_POSTGRES));
+    let (backend, applied): (_, Result<Vec<(i64,)>, _>) = match database.pools() {
+        Pools::Postgres { write, .. } => {
+            let asked = write.fetch_all(&APPLIED, PgArguments::default(), Rows::Few);
             (Backend::Postgres, asked.await)
         }
-        Database::Sqlite { read, .. } => {
-            let asked = read.fetch_all(MIGRATIONS, sqlx::query_as(APPLIED_ON_SQLITE));
+        Pools::Sqlite { read, .. } => {
+            let asked = read.fetch_all(&APPLIED, SqliteArguments::default(), Rows::Few);
             (Backend::Sqlite, asked.await)
         }
     };

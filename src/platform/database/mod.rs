@@ -1,14 +1,19 @@
-//! The pools: one for commands, one for queries, on either backend.
+//! The database: statements that PostgreSQL and SQLite both take, units of work that commit
+//! together, and the pools below them.
 
+mod faults;
 pub mod migrate;
 mod pg_pool;
 mod postgres;
+mod queries;
 pub mod records;
 mod sqlite;
 mod sqlite_pool;
+mod statement;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transaction;
+mod unit_of_work;
 mod user_view;
 
 use std::fmt::Write;
@@ -21,13 +26,18 @@ use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
 use crate::platform::metrics::{DatabasePool, Metrics, Retry};
 use crate::platform::problem::error_chain;
+use crate::platform::tasks::Tasks;
 use crate::platform::telemetry::spans::Kind;
 
 pub use pg_pool::{PgLease, PgPool};
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
 pub use sqlite_pool::{SqliteLease, SqlitePool};
+pub use sqlx::Error;
+pub use sqlx::types::Json;
+pub use statement::{Column, FromRow, Micros, Parameters, Row, Rows, Statement};
 pub use transaction::WriteTransaction;
+pub use unit_of_work::{End, Transaction, UnitOfWork};
 
 /// How long opening a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +53,20 @@ const SQLITE_WRITERS_WAITING: usize = 64;
 const SQLITE_UNPAID_WAITING: usize = 32;
 
 /// The database that was chosen by `DATABASE_URL`.
+///
+/// A slice's store reads by [`Database::fetch_optional`] and [`Database::fetch_page`], and writes a
+/// [`UnitOfWork`] by [`Database::write`].
 #[derive(Clone)]
-pub enum Database {
+pub struct Database {
+    pools: Pools,
+    tasks: Tasks,
+    /// How long a write may take, whoever still waits for it.
+    write_limit: Duration,
+}
+
+/// The connections to the database.
+#[derive(Clone)]
+pub enum Pools {
     /// For production.
     Postgres {
         /// For commands. Its connections live on the runtime that outlives the HTTP server.
@@ -118,28 +140,49 @@ fn line_is_full() -> StoreError {
     StoreError::unavailable("the line for SQLite's writer is full")
 }
 
+/// Every column of the projection, and no row.
+static IS_READABLE: Statement = Statement::new(
+    "SELECT id, name, email, email_canonical, display_name, created_at FROM users_read \
+     WHERE id IS NULL",
+);
+
 /// The database can't be used. The text is for the terminal and has no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unusable(pub String);
 
 impl Database {
-    /// Opens the pools and checks that the server is fit.
+    /// Opens the pools and checks that the server is fit. Writes run as `tasks`.
     ///
     /// # Errors
     /// When the database can't be reached or must not be used as it is set up.
-    pub async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Self, Unusable> {
-        match settings.database.url.backend {
-            Backend::Postgres => postgres::connect(settings, metrics).await,
-            Backend::Sqlite => sqlite::connect(settings, metrics).await,
-        }
+    pub async fn connect(
+        settings: &Settings,
+        metrics: &Metrics,
+        tasks: Tasks,
+    ) -> Result<Self, Unusable> {
+        let pools = match settings.database.url.backend {
+            Backend::Postgres => postgres::connect(settings, metrics).await?,
+            Backend::Sqlite => sqlite::connect(settings, metrics).await?,
+        };
+        Ok(Self {
+            pools,
+            tasks,
+            write_limit: settings.http.request_timeout,
+        })
+    }
+
+    /// The connections.
+    #[must_use]
+    pub const fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Notes how many connections there are.
     pub fn measure(&self, metrics: &Metrics) {
-        let (write, read) = match self {
-            Self::Postgres { write, read } => (write.size(), read.size(write)),
-            Self::Sqlite { write, read } => (write.pool.size(), read.size()),
+        let (write, read) = match &self.pools {
+            Pools::Postgres { write, read } => (write.size(), read.size(write)),
+            Pools::Sqlite { write, read } => (write.pool.size(), read.size()),
         };
         metrics.pool_size(DatabasePool::Write, write);
         metrics.pool_size(DatabasePool::Read, read);
@@ -147,11 +190,11 @@ impl Database {
 
     /// Closes the pools: waits for the connections in use, then says goodbye.
     pub async fn close(&self) {
-        match self {
-            Self::Postgres { write, read } => {
+        match &self.pools {
+            Pools::Postgres { write, read } => {
                 tokio::join!(write.close(), read.close());
             }
-            Self::Sqlite { write, read } => {
+            Pools::Sqlite { write, read } => {
                 read.close().await;
                 write.pool.close().await;
                 write.files.close().await;
@@ -164,11 +207,8 @@ impl Database {
     /// # Errors
     /// Why not, in words without a secret.
     pub async fn check_readable(&self) -> Result<(), String> {
-        let answer = match self {
-            Self::Postgres { read, .. } => postgres::check_readable(read).await,
-            Self::Sqlite { read, .. } => sqlite::check_readable(read).await,
-        };
-        answer.map_err(|error| {
+        let asked: Result<Vec<()>, _> = self.fetch(&IS_READABLE, (), Rows::Few).await;
+        asked.map(drop).map_err(|error| {
             tracing::warn!(reason = in_words(&error), "queries check failed");
             "queries get no answer".to_owned()
         })
@@ -179,9 +219,9 @@ impl Database {
     /// # Errors
     /// Why not, in words without a secret.
     pub async fn check_writable(&self) -> Result<(), String> {
-        match self {
-            Self::Postgres { write, .. } => postgres::check_writable(write).await,
-            Self::Sqlite { write, .. } => sqlite::check_writable(write).await,
+        match &self.pools {
+            Pools::Postgres { write, .. } => postgres::check_writable(write).await,
+            Pools::Sqlite { write, .. } => sqlite::check_writable(write).await,
         }
     }
 }
@@ -337,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn half_of_the_line_is_kept_for_what_was_paid_for() {
         let test = testing::TestDatabase::new(Backend::Sqlite).await;
-        let Database::Sqlite { write, .. } = &test.database else {
+        let Pools::Sqlite { write, .. } = test.database.pools() else {
             unreachable!("just made");
         };
         let unpaid: Vec<_> = std::iter::from_fn(|| write.enter_unpaid().ok()).collect();

@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
-use sqlx::query::QueryAs;
-use sqlx::{Connection, FromRow, Postgres};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
+use sqlx::{Connection, Postgres};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::statement::{FromRow, Row, Rows, Statement};
 use super::transaction::{Pooled, TRUSTED};
 use super::{is_out_of_connections, is_stale_plan};
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
-use crate::platform::telemetry::spans::{System, statement, within_fallibly};
+use crate::platform::telemetry::spans::within_fallibly;
 
 /// How long a connection may be idle. Short, so that other instances get what one does not use.
 const IDLE_LIFE: Duration = Duration::from_secs(4);
@@ -332,49 +332,14 @@ impl PgPool {
         Ok(open)
     }
 
-    /// Has the rows of a query. It is made anew, and asked again, where what was prepared for it is
-    /// void.
+    /// The rows of a statement. It runs once more where what was prepared for it is void.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<'q, T: FromPgRow>(
+    pub async fn fetch_all<T: FromRow>(
         &self,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.run("SELECT", collection, query, Rows::Few).await
-    }
-
-    /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
-    /// crowd that asks for pages must not keep others from single rows.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fetch_many<'q, T: FromPgRow>(
-        &self,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.run("SELECT", collection, query, Rows::Many).await
-    }
-
-    /// The same for one UPDATE, and what it returns.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn update<'q, T: FromPgRow>(
-        &self,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.run("UPDATE", collection, query, Rows::Few).await
-    }
-
-    async fn run<'q, T: FromPgRow>(
-        &self,
-        operation: &'static str,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+        of: &'static Statement,
+        arguments: PgArguments,
         rows: Rows,
     ) -> Result<Vec<T>, sqlx::Error> {
         let end = Instant::now() + self.0.patience;
@@ -390,11 +355,15 @@ impl PgPool {
         loop {
             let patience = end.saturating_duration_since(Instant::now());
             let mut connection = self.acquire_within(patience, rows).await?;
-            let asked = query().fetch_all(&mut *connection);
-            let result = statement(System::Postgres, operation, collection, asked).await;
-            let stale = connection.finish(&result);
+            let fetched = of
+                .fetch_on_postgres(&mut connection, arguments.clone())
+                .await;
+            let stale = connection.finish(&fetched);
             if !(stale && is_first) {
-                return result;
+                return fetched?
+                    .iter()
+                    .map(|row| T::from_row(Row::Postgres(row)))
+                    .collect();
             }
             is_first = false;
         }
@@ -547,19 +516,6 @@ fn is_starting(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What a row of PostgreSQL becomes.
-pub trait FromPgRow: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
-
-impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> FromPgRow for T {}
-
-/// What a read is expected to give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    Few,
-    /// A page of a list.
-    Many,
-}
-
 /// Waits for a place.
 pub(super) async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, sqlx::Error> {
     let place = Arc::clone(places).acquire_owned().await;
@@ -674,8 +630,11 @@ impl Drop for PgLease {
 mod tests {
     use super::*;
     use crate::config::Backend;
-    use crate::platform::database::Database;
+    use crate::platform::database::Pools;
+    use crate::platform::database::statement::Parameters;
     use crate::platform::database::testing::TestDatabase;
+
+    static SLEEP: Statement = Statement::new("SELECT pg_sleep($1)::text");
 
     #[tokio::test]
     async fn half_of_the_places_are_kept_for_transactions() {
@@ -684,13 +643,12 @@ mod tests {
             ("REQUEST_TIMEOUT_MS", "60000"),
         ];
         let test = TestDatabase::with(Backend::Postgres, &settings).await;
-        let Database::Postgres { write, .. } = &test.database else {
+        let Pools::Postgres { write, .. } = test.database.pools() else {
             unreachable!("just made");
         };
         let asleep = |seconds: f64| {
-            write.fetch_all::<(String,)>("", move || {
-                sqlx::query_as("SELECT pg_sleep($1)::text").bind(seconds)
-            })
+            let arguments = (seconds,).for_postgres().expect("encodes");
+            write.fetch_all::<(String,)>(&SLEEP, arguments, Rows::Few)
         };
         // More statements than there are places, none of which ends before the transactions have begun.
         let statements = futures_util::future::join_all((0..8).map(|_| asleep(2.0)));

@@ -7,15 +7,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::query::QueryAs;
-use sqlx::{Connection, Postgres};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::pg_pool::{FromPgRow, Make, Neighbours, PgPool, SessionLimits};
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Database, Unusable, in_words};
+use super::pg_pool::{Make, Neighbours, PgPool, SessionLimits};
+use super::statement::{FromRow, Rows, Statement};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Pools, Unusable, in_words};
 use crate::config::{DatabaseUrl, Settings};
-use crate::domain::UserView;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::problem::error_chain;
 
@@ -29,8 +28,10 @@ pub(super) const SERVER_FACTS: &str = "SELECT current_setting('server_version_nu
      current_setting('synchronous_commit'), current_setting('server_encoding'), \
      current_setting('client_encoding')";
 
-pub(super) const STATE: &str = "SELECT pg_is_in_recovery() \
-     OR current_setting('transaction_read_only')::boolean, current_setting('server_encoding')";
+static STATE_POSTGRES: Statement = Statement::new(
+    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, \
+     current_setting('server_encoding')",
+);
 
 /// In a session, and not at its start: a pooler such as `PgBouncer` takes no `options` there.
 pub(super) const LIMIT_SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
@@ -166,7 +167,7 @@ fn session_limits(request: Duration) -> SessionLimits {
     }
 }
 
-pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Database, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, Unusable> {
     let database = &settings.database;
     let request = settings.http.request_timeout;
     let write = options(&database.url)?;
@@ -232,7 +233,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Da
     } else {
         Vec::new()
     };
-    Ok(Database::Postgres {
+    Ok(Pools::Postgres {
         write: writes,
         read: PgReads(Arc::new(Reads {
             most: usize::try_from(most).unwrap_or(usize::MAX),
@@ -278,28 +279,17 @@ struct Threads {
 }
 
 impl PgReads {
-    /// Has the rows of a query; see [`PgPool::fetch_all`].
+    /// The rows of a statement; see [`PgPool::fetch_all`].
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<'q, T: FromPgRow>(
+    pub async fn fetch_all<T: FromRow>(
         &self,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
+        of: &'static Statement,
+        arguments: PgArguments,
+        rows: Rows,
     ) -> Result<Vec<T>, sqlx::Error> {
-        self.here().fetch_all(collection, query).await
-    }
-
-    /// The same for many rows; see [`PgPool::fetch_many`].
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fetch_many<'q, T: FromPgRow>(
-        &self,
-        collection: &'static str,
-        query: impl Fn() -> QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.here().fetch_many(collection, query).await
+        self.here().fetch_all(of, arguments, rows).await
     }
 
     /// The pool for this thread.
@@ -450,18 +440,10 @@ async fn check_session(
     Ok(())
 }
 
-pub(super) const IS_READABLE: &str = "SELECT id, name, email, email_canonical, display_name, \
-     created_at FROM users_read WHERE id IS NULL";
-
-pub(super) async fn check_readable(reads: &PgReads) -> Result<(), sqlx::Error> {
-    reads
-        .fetch_all::<UserView>("users_read", || sqlx::query_as(IS_READABLE))
-        .await?;
-    Ok(())
-}
-
 pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
-    let asked: Result<Vec<(bool, String)>, _> = pool.fetch_all("", || sqlx::query_as(STATE)).await;
+    let asked: Result<Vec<(bool, String)>, _> = pool
+        .fetch_all(&STATE_POSTGRES, PgArguments::default(), Rows::Few)
+        .await;
     match asked.as_deref() {
         Ok([(false, encoding)]) if encoding == ENCODING => Ok(()),
         Ok([(false, _)]) => Err("not encoded as UTF8".to_owned()),

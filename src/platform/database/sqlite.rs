@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
 use super::{
-    ACQUIRE_TIMEOUT, Database, SqlitePool, SqliteWriter, Unusable, WriteTransaction, in_words,
+    ACQUIRE_TIMEOUT, Pools, SqlitePool, SqliteWriter, Unusable, WriteTransaction, in_words,
 };
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::metrics::{DatabasePool, Metrics};
@@ -79,7 +79,7 @@ pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
         .open(file)
 }
 
-pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Database, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, Unusable> {
     let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
     let file = options.get_filename().to_path_buf();
     make_file(&file)?;
@@ -102,7 +102,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Da
     let read = open(options, most, DatabasePool::Read)
         .await
         .map_err(cannot_open)?;
-    Ok(Database::Sqlite {
+    Ok(Pools::Sqlite {
         write: SqliteWriter::new(write, files),
         read,
     })
@@ -167,17 +167,6 @@ impl Files {
 }
 
 const APPLICATION_ID: &str = "PRAGMA application_id";
-
-pub(super) const IS_READABLE: &str = "SELECT id, name, email, email_canonical, display_name, \
-     created_at FROM users_read WHERE id IS NULL";
-
-pub(super) async fn check_readable(pool: &SqlitePool) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let asked = sqlx::query(IS_READABLE).execute(&mut *connection);
-    let asked = statement(System::Sqlite, "SELECT", "users_read", asked).await;
-    connection.finish(&asked);
-    asked.map(drop)
-}
 
 pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> {
     let files = Arc::clone(&writer.files);

@@ -10,24 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::Histogram;
-use sqlx::query::QueryAs;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{Connection, FromRow, Sqlite};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection, Sqlite};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::pg_pool::{Rows, place};
+use super::pg_pool::place;
+use super::statement::{FromRow, Row, Rows, Statement};
 use super::transaction::Pooled;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
-use crate::platform::telemetry::spans::{System, statement, within_fallibly};
+use crate::platform::telemetry::spans::within_fallibly;
 
 /// How long what a cancelled caller has left unfinished on a connection may take to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-
-/// What a row of SQLite becomes.
-pub trait FromSqliteRow: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
-
-impl<T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin> FromSqliteRow for T {}
 
 /// Some connections. A copy is the same pool.
 #[derive(Clone)]
@@ -157,42 +152,23 @@ impl SqlitePool {
         }
     }
 
-    /// Has the rows of a query.
+    /// The rows of a statement.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn fetch_all<T: FromSqliteRow>(
+    pub async fn fetch_all<T: FromRow>(
         &self,
-        collection: &'static str,
-        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.run(Rows::Few, collection, query).await
-    }
-
-    /// The same for many rows, as a page of a list has. Half of the connections are closed to it: a
-    /// crowd that asks for pages must not keep others from single rows.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fetch_many<T: FromSqliteRow>(
-        &self,
-        collection: &'static str,
-        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
-    ) -> Result<Vec<T>, sqlx::Error> {
-        self.run(Rows::Many, collection, query).await
-    }
-
-    async fn run<T: FromSqliteRow>(
-        &self,
+        of: &'static Statement,
+        arguments: SqliteArguments,
         rows: Rows,
-        collection: &'static str,
-        query: QueryAs<'_, Sqlite, T, SqliteArguments>,
     ) -> Result<Vec<T>, sqlx::Error> {
         let mut connection = self.acquire_for(rows).await?;
-        let asked = query.fetch_all(&mut *connection);
-        let result = statement(System::Sqlite, "SELECT", collection, asked).await;
-        connection.finish(&result);
-        result
+        let fetched = of.fetch_on_sqlite(&mut connection, arguments).await;
+        connection.finish(&fetched);
+        fetched?
+            .iter()
+            .map(|row| T::from_row(Row::Sqlite(row)))
+            .collect()
     }
 
     pub(super) fn size(&self) -> PoolSize {
@@ -324,13 +300,27 @@ mod tests {
             .expect("opens")
     }
 
+    async fn fetch(
+        pool: &SqlitePool,
+        of: &'static Statement,
+        rows: Rows,
+    ) -> Result<Vec<(i64,)>, sqlx::Error> {
+        pool.fetch_all(of, SqliteArguments::default(), rows).await
+    }
+
+    static ONE: Statement = Statement::new("SELECT 1");
+
     async fn one(pool: &SqlitePool) -> Result<Vec<(i64,)>, sqlx::Error> {
-        pool.fetch_all("", sqlx::query_as("SELECT 1")).await
+        fetch(pool, &ONE, Rows::Few).await
     }
 
     /// Takes longer than anybody waits.
-    const LONG: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
-         WHERE i < 2000000) SELECT max(i) FROM n";
+    static LONG: Statement = Statement::new(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) \
+         SELECT max(i) FROM n",
+    );
+
+    static WRONG: Statement = Statement::new("SELECT nothing");
 
     #[tokio::test]
     async fn connections_are_used_again_and_not_more_than_allowed() {
@@ -355,9 +345,7 @@ mod tests {
     #[tokio::test]
     async fn reads_of_many_rows_leave_half_of_the_connections_to_others() {
         let pool = patient_pool(4, Duration::from_secs(30)).await;
-        let pages = futures_util::future::join_all(
-            (0..8).map(|_| pool.fetch_many::<(i64,)>("", sqlx::query_as(LONG))),
-        );
+        let pages = futures_util::future::join_all((0..8).map(|_| fetch(&pool, &LONG, Rows::Many)));
         let single = async {
             while pool.size().in_use < 2 {
                 tokio::task::yield_now().await;
@@ -373,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_of_many_rows_that_leaves_keeps_its_place_until_they_are_read() {
         let pool = patient_pool(2, Duration::from_secs(30)).await;
-        let long = pool.fetch_many::<(i64,)>("", sqlx::query_as(LONG));
+        let long = fetch(&pool, &LONG, Rows::Many);
         let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
         assert!(cut.is_err(), "it was under way");
         assert_eq!(pool.0.many.available_permits(), 0);
@@ -384,7 +372,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_cancelled_caller_left_is_over_before_the_next_begins() {
         let pool = pool(1).await;
-        let long = pool.fetch_all::<(i64,)>("", sqlx::query_as(LONG));
+        let long = fetch(&pool, &LONG, Rows::Few);
         let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
         assert!(cut.is_err(), "it was under way");
         // Its place is not free until it has ended.
@@ -399,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn a_statement_that_fails_leaves_its_connection_in_the_pool() {
         let pool = pool(1).await;
-        let wrong = pool.fetch_all::<(i64,)>("", sqlx::query_as("SELECT nothing"));
+        let wrong = fetch(&pool, &WRONG, Rows::Few);
         assert!(matches!(wrong.await, Err(sqlx::Error::Database(_))));
         one(&pool).await.expect("a row");
         assert_eq!(pool.size().idle, 1);

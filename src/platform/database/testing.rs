@@ -12,6 +12,7 @@ use super::{Database, migrate};
 use crate::config::{Backend, Settings, Sources};
 use crate::domain::UserView;
 use crate::platform::metrics::Metrics;
+use crate::platform::tasks::Tasks;
 
 /// A database of one test, removed with it.
 pub struct TestDatabase {
@@ -65,7 +66,9 @@ impl TestDatabase {
             .await
             .expect("migrates");
         let metrics = Metrics::new().expect("names that differ");
-        let database = Database::connect(&settings, &metrics).await.expect("opens");
+        let tasks = Tasks::new(tokio::runtime::Handle::current());
+        let database = Database::connect(&settings, &metrics, tasks);
+        let database = database.await.expect("opens");
         Self {
             database,
             backend,

@@ -1,22 +1,22 @@
 //! HTTP in and out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::openapi::{RefOr, Response};
 use utoipa::{IntoResponses, OpenApi};
 
-use super::store::UserStore;
+use super::store;
 use crate::domain::UserId;
+use crate::platform::database::Database;
 use crate::platform::openapi::problems;
 use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::representation::User;
 
 /// What the endpoint needs.
 pub struct Endpoint {
-    pub store: Arc<dyn UserStore>,
+    pub database: Database,
 }
 
 /// One user.
@@ -47,7 +47,7 @@ pub async fn get_user(
         .query("id")
         .parse()
         .map_err(|_| not_found())?;
-    match endpoint.store.by_id(id).await? {
+    match store::by_id(&endpoint.database, id).await? {
         Some(user) => Ok(HttpResponse::Ok().json(User::from(&user))),
         None => Err(not_found()),
     }

@@ -1,7 +1,7 @@
 //! `GET /users/{id}`: one user, from the projection.
 
 mod endpoint;
-pub mod store;
+mod store;
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub use endpoint::api;
 /// The slice's resource.
 pub fn routes(platform: &Platform) -> Routes {
     let endpoint = web::Data::new(endpoint::Endpoint {
-        store: store::open(&platform.database),
+        database: platform.database.clone(),
     });
     Arc::new(move |config| {
         config.app_data(endpoint.clone()).service(resource(

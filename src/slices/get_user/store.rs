@@ -1,35 +1,19 @@
-//! The port: what the slice wants of a store.
+//! What the slice reads.
 
 #[cfg(test)]
 mod contract;
-mod postgres;
-mod sqlite;
-
-use std::sync::Arc;
-
-use async_trait::async_trait;
 
 use crate::domain::{StoreError, UserId, UserView};
-use crate::platform::database::Database;
+use crate::platform::database::{Database, Statement};
 
-/// Finds users by their id.
-#[async_trait]
-pub trait UserStore: Send + Sync {
-    /// The user with this id.
-    ///
-    /// The adapter MUST read `users_read` only, and MUST answer `None` where there is no such
-    /// user.
-    ///
-    /// # Errors
-    /// When the store can't tell.
-    async fn by_id(&self, id: UserId) -> Result<Option<UserView>, StoreError>;
-}
+static BY_ID: Statement = Statement::new(
+    "SELECT id, name, email, display_name, created_at FROM users_read WHERE id = $1",
+);
 
-/// The adapter for the database in use.
-#[must_use]
-pub fn open(database: &Database) -> Arc<dyn UserStore> {
-    match database {
-        Database::Postgres { read, .. } => Arc::new(postgres::Store::new(read.clone())),
-        Database::Sqlite { read, .. } => Arc::new(sqlite::Store::new(read.clone())),
-    }
+/// The user with this id, from the projection only; `None` where there is no such user.
+///
+/// # Errors
+/// When the store can't tell.
+pub async fn by_id(database: &Database, id: UserId) -> Result<Option<UserView>, StoreError> {
+    database.fetch_optional(&BY_ID, (id.as_uuid(),)).await
 }

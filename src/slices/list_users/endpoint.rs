@@ -1,7 +1,6 @@
 //! HTTP in and out: the query string, the pages.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,8 +10,9 @@ use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Response, Schema, Type};
 use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use super::cursor;
-use super::store::{Position, UserDirectory};
+use super::store::{self, Position};
 use crate::domain::Email;
+use crate::platform::database::Database;
 use crate::platform::openapi::problems;
 use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::representation::{EmailAddress, User};
@@ -27,7 +27,7 @@ const MAX_PARAMETERS: usize = 16;
 
 /// What the endpoint needs.
 pub struct Endpoint {
-    pub store: Arc<dyn UserDirectory>,
+    pub database: Database,
 }
 
 /// A page of users.
@@ -139,13 +139,13 @@ pub async fn list_users(
 ) -> Result<HttpResponse, Problem> {
     match Parameters::parse(request.query_string())? {
         Parameters::ByEmail(email) => {
-            let user = endpoint.store.by_email(&email).await?;
+            let user = store::by_email(&endpoint.database, &email).await?;
             Ok(HttpResponse::Ok().json(FoundUsers {
                 users: user.iter().map(User::from).collect(),
             }))
         }
         Parameters::Page { limit, after } => {
-            let page = endpoint.store.page(limit, after).await?;
+            let page = store::page(&endpoint.database, limit, after).await?;
             let next_cursor = page
                 .users
                 .last()

@@ -16,7 +16,7 @@ pub use endpoint::{Parameters, api};
 /// The slice's resource.
 pub fn routes(platform: &Platform) -> Routes {
     let endpoint = web::Data::new(endpoint::Endpoint {
-        store: store::open(&platform.database),
+        database: platform.database.clone(),
     });
     Arc::new(move |config| {
         config.app_data(endpoint.clone()).service(resource(

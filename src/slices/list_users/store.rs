@@ -1,17 +1,12 @@
-//! The port: what the slice wants of a store.
+//! What the slice reads.
 
 #[cfg(test)]
 mod contract;
-mod postgres;
-mod sqlite;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::domain::{Email, StoreError, UserId, UserView};
-use crate::platform::database::Database;
+use crate::platform::database::{Database, Micros, Statement};
 
 /// The place of a user in the list.
 #[derive(Debug, Clone, Copy)]
@@ -40,32 +35,48 @@ impl Page {
     }
 }
 
-/// Finds users by their address, and lists them.
-#[async_trait]
-pub trait UserDirectory: Send + Sync {
-    /// The user whose canonical address this is.
-    ///
-    /// The adapter MUST read `users_read` only.
-    ///
-    /// # Errors
-    /// When the store can't tell.
-    async fn by_email(&self, email: &Email) -> Result<Option<UserView>, StoreError>;
+static BY_EMAIL: Statement = Statement::new(
+    "SELECT id, name, email, display_name, created_at FROM users_read WHERE email_canonical = $1",
+);
 
-    /// Up to `limit` users behind a position, or from the start.
-    ///
-    /// The adapter MUST read `users_read` only, MUST order by `created_at` and `id`, both
-    /// descending, and MUST find its place by them and not by counting rows.
-    ///
-    /// # Errors
-    /// When the store can't tell.
-    async fn page(&self, limit: u32, after: Option<Position>) -> Result<Page, StoreError>;
+static FIRST_PAGE: Statement = Statement::new(
+    "SELECT id, name, email, display_name, created_at FROM users_read \
+     ORDER BY created_at DESC, id DESC LIMIT $1",
+);
+
+static NEXT_PAGE: Statement = Statement::new(
+    "SELECT id, name, email, display_name, created_at FROM users_read \
+     WHERE (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $1",
+);
+
+/// The user whose canonical address this is, from the projection only.
+///
+/// # Errors
+/// When the store can't tell.
+pub async fn by_email(database: &Database, email: &Email) -> Result<Option<UserView>, StoreError> {
+    database
+        .fetch_optional(&BY_EMAIL, (email.canonical(),))
+        .await
 }
 
-/// The adapter for the database in use.
-#[must_use]
-pub fn open(database: &Database) -> Arc<dyn UserDirectory> {
-    match database {
-        Database::Postgres { read, .. } => Arc::new(postgres::Store::new(read.clone())),
-        Database::Sqlite { read, .. } => Arc::new(sqlite::Store::new(read.clone())),
-    }
+/// Up to `limit` users behind a position, or from the start, from the projection only. They are in
+/// the order of `created_at` and `id`, both descending; the place is found by these, and not by
+/// counting rows.
+///
+/// # Errors
+/// When the store can't tell.
+pub async fn page(
+    database: &Database,
+    limit: u32,
+    after: Option<Position>,
+) -> Result<Page, StoreError> {
+    let one_more = i64::from(limit) + 1;
+    let users = match after {
+        None => database.fetch_page(&FIRST_PAGE, (one_more,)).await?,
+        Some(Position { created_at, id }) => {
+            let behind = (one_more, Micros(created_at), id.as_uuid());
+            database.fetch_page(&NEXT_PAGE, behind).await?
+        }
+    };
+    Ok(Page::of_one_more(users, limit))
 }

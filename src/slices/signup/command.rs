@@ -8,7 +8,6 @@ use crate::domain::{
     Answer, Candidate, Claim, Email, Name, Record, Recording, StoreError, UserId, UserView,
 };
 use crate::hashing::{HashError, PasswordHasher};
-use crate::lifecycle::{Lifecycle, why_ended};
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 
@@ -68,15 +67,11 @@ pub struct SignUpHandler {
     /// Hashes the password.
     pub hasher: Arc<dyn PasswordHasher>,
     /// Keeps the account.
-    pub store: Arc<dyn SignupStore>,
+    pub store: SignupStore,
     /// Says when it was made.
     pub clock: Arc<dyn Clock>,
     /// Makes the ids.
     pub randomness: Arc<dyn Randomness>,
-    /// Keeps the write whole when the client leaves.
-    pub lifecycle: Lifecycle,
-    /// How long the write may take, whoever still waits for it.
-    pub write_limit: Duration,
     /// What is kept of a request's time for the write: the hash must end that much earlier.
     pub write_reserve: Duration,
 }
@@ -130,20 +125,7 @@ impl SignUpHandler {
                 email_taken: recorder.email_taken,
             },
         });
-        let store = Arc::clone(&self.store);
-        let limit = self.write_limit;
-        let write = async move {
-            tokio::time::timeout(limit, store.sign_up(&account, recording.as_ref()))
-                .await
-                .map_err(StoreError::unavailable)?
-        };
-        // From here on the client may leave: the task ends what it began.
-        let written = self
-            .lifecycle
-            .spawn(write)
-            .await
-            .map_err(|error| StoreError::unavailable(why_ended(&error)))??;
-
+        let written = self.store.sign_up(account, recording).await?;
         Ok(match written {
             Written::Account => Outcome::Created(user),
             Written::NothingEmailTaken => Outcome::EmailTaken,

@@ -20,7 +20,6 @@ use crate::middleware::rate_limit::RateLimit;
 use crate::platform::body::{BodyLimits, read_json};
 use crate::platform::client::Client;
 use crate::platform::context;
-use crate::platform::crash;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::openapi::problems;
 use crate::platform::problem::{FieldError, Problem, ProblemType};
@@ -192,7 +191,6 @@ pub async fn sign_up(
             if let Some(first) = first {
                 first.answered(&answer);
             }
-            crash::point("before-answer");
             Ok(respond(answer, false))
         }
         Outcome::EmailTaken => {

@@ -31,11 +31,9 @@ pub fn routes(platform: &Platform) -> Routes {
     let endpoint = web::Data::new(endpoint::Endpoint {
         handler: command::SignUpHandler {
             hasher: Arc::clone(&platform.hasher),
-            store: store::open(&platform.database),
+            store: store::SignupStore::new(platform.database.clone()),
             clock: Arc::clone(&platform.clock),
             randomness: Arc::clone(&platform.randomness),
-            lifecycle: platform.lifecycle.clone(),
-            write_limit: platform.settings.http.request_timeout,
             write_reserve: platform.settings.http.request_timeout / 5,
         },
         idempotency: Arc::clone(&platform.idempotency),

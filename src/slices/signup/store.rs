@@ -1,13 +1,8 @@
-//! The port: what the signup command wants of a store.
+//! What a signup writes.
 
 #[cfg(test)]
 mod contract;
-mod postgres;
-mod sqlite;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -15,9 +10,13 @@ use crate::domain::{
     Answer, Email, Name, PasswordHash, Record, Recording, StoreError, UserId, UserSignedUp,
     UserView,
 };
-use crate::platform::database::Database;
+use crate::platform::database::records::{self, Records};
+use crate::platform::database::{
+    Database, End, Error, Json, Micros, Statement, Transaction, UnitOfWork,
+};
 
 /// Everything that commits together.
+#[derive(Clone)]
 pub struct NewAccount {
     /// The account's id.
     pub id: UserId,
@@ -61,6 +60,7 @@ impl NewAccount {
 }
 
 /// The answers to a signup, one of which its record keeps.
+#[derive(Clone)]
 pub struct Answers {
     /// The account was made.
     pub created: Answer,
@@ -79,37 +79,127 @@ pub enum Written {
     NothingAlreadyAnswered(Record),
 }
 
+static INSERT_USER: Statement = Statement::new(
+    "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (email_canonical) DO NOTHING",
+);
+
+static INSERT_USER_READ: Statement = Statement::new(
+    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6)",
+);
+
+static INSERT_EVENT: Statement = Statement::new(
+    "INSERT INTO user_events \
+     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+
 /// Keeps accounts.
-#[async_trait]
-pub trait SignupStore: Send + Sync {
-    /// Writes the record, where there is one to keep, and one row each of `users`, `users_read`
-    /// and `user_events`, in one transaction and in this lock order.
+pub struct SignupStore {
+    database: Database,
+}
+
+impl SignupStore {
+    /// The accounts of this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Writes the record, where there is one to keep, and one row each of `users`, `users_read` and
+    /// `user_events`, in one transaction and in this lock order.
     ///
-    /// The adapter MUST
-    /// - write all three rows or none, whatever fails and whenever the future is dropped;
-    /// - answer [`Written::NothingEmailTaken`] exactly when the canonical address has an account,
-    ///   also when it lost a race for it;
-    /// - keep in the record the answer to what it wrote, and write it in the same transaction, also
+    /// It
+    /// - writes all three rows or none, whatever fails and whenever the future is dropped;
+    /// - returns [`Written::NothingEmailTaken`] exactly when the canonical address has an account, also
+    ///   when it lost a race for it;
+    /// - keeps in the record the answer to what it wrote, and writes it in the same transaction, also
     ///   where the address has an account;
-    /// - answer [`Written::NothingAlreadyAnswered`] and write nothing where the claim has a record
+    /// - returns [`Written::NothingAlreadyAnswered`] and writes nothing where the claim has a record
     ///   that has not expired, also when it lost a race for it;
-    /// - have made it durable before it answers;
-    /// - answer within a bounded time.
+    /// - has made it durable before it returns;
+    /// - returns within a bounded time.
     ///
     /// # Errors
     /// Where the outcome is not certain, an error: it may then have been written.
-    async fn sign_up(
+    pub async fn sign_up(
         &self,
-        account: &NewAccount,
-        recording: Option<&Recording<Answers>>,
-    ) -> Result<Written, StoreError>;
+        account: NewAccount,
+        recording: Option<Recording<Answers>>,
+    ) -> Result<Written, StoreError> {
+        let now = account.created_at;
+        let identities = recording
+            .as_ref()
+            .map(|recording| recording.claim.identities.clone());
+        let signup = SignUp { account, recording };
+        if let Some(written) = self.database.write(signup).await? {
+            return Ok(written);
+        }
+        // Only then: within the transaction, what it claimed itself would be found.
+        let records = Records::new(self.database.clone());
+        let record = records.find(&identities.unwrap_or_default(), now).await?;
+        record
+            .map(Written::NothingAlreadyAnswered)
+            .ok_or_else(|| records::expired_meanwhile().into())
+    }
 }
 
-/// The adapter for the database in use.
-#[must_use]
-pub fn open(database: &Database) -> Arc<dyn SignupStore> {
-    match database {
-        Database::Postgres { write, .. } => Arc::new(postgres::Store::new(write.clone())),
-        Database::Sqlite { write, .. } => Arc::new(sqlite::Store::new(write.clone())),
+/// The rows of one signup.
+struct SignUp {
+    account: NewAccount,
+    recording: Option<Recording<Answers>>,
+}
+
+impl UnitOfWork for SignUp {
+    /// `None` where the key has a record.
+    type Outcome = Option<Written>;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Option<Written>>, Error> {
+        let (account, email) = (&self.account, &self.account.email);
+        let (id, name) = (account.id.as_uuid(), account.name.as_str());
+        let created_at = Micros(account.created_at);
+        if let Some(Recording { claim, answers }) = &self.recording {
+            let (created, now) = (&answers.created, account.created_at);
+            if !records::claim(transaction, claim, created, now).await? {
+                return Ok(End::Rollback(None));
+            }
+        }
+        let user = (
+            id,
+            name,
+            email.as_typed(),
+            email.canonical(),
+            account.password_hash.as_str(),
+            created_at,
+        );
+        if transaction.execute(&INSERT_USER, user).await? == 0 {
+            let taken = Some(Written::NothingEmailTaken);
+            let Some(Recording { claim, answers }) = &self.recording else {
+                return Ok(End::Rollback(taken));
+            };
+            records::answer(transaction, claim, &answers.email_taken).await?;
+            return Ok(End::Commit(taken));
+        }
+        let user_read = (
+            id,
+            name,
+            email.as_typed(),
+            email.canonical(),
+            account.display_name.as_str(),
+            created_at,
+        );
+        transaction.execute(&INSERT_USER_READ, user_read).await?;
+        let event = (
+            account.event_id,
+            id,
+            UserSignedUp::TYPE,
+            UserSignedUp::SCHEMA_VERSION,
+            created_at,
+            account.correlation_id.as_str(),
+            Json(account.event()),
+        );
+        transaction.execute(&INSERT_EVENT, event).await?;
+        Ok(End::Commit(Some(Written::Account)))
     }
 }

@@ -1,18 +1,108 @@
 //! The records of idempotency keys.
 //!
-//! A slice's store claims a key within its own transaction, by the functions of its backend here;
-//! so the record commits with what the command writes. Everything else about records is asked of
-//! [`Records`].
-
-pub mod postgres;
-pub mod sqlite;
+//! A slice claims a key within its own transaction, by [`claim`]; so the record commits with what
+//! the command writes. Everything else about records is asked of [`Records`].
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Database;
-use crate::domain::{Answer, Fingerprint, Identity, KeyHash, Record, StoreError};
+use super::{Database, Micros, Pools, Statement, Transaction};
+use crate::domain::{Answer, Claim, Fingerprint, Identity, KeyHash, Record, StoreError};
+
+// A record that has expired is as good as none.
+static CLAIM: Statement = Statement::new(
+    "INSERT INTO idempotency_records \
+     (key_hash, fingerprint, status, location, content_type, body, created_at, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+     ON CONFLICT (key_hash) DO UPDATE SET \
+     fingerprint = excluded.fingerprint, status = excluded.status, location = excluded.location, \
+     content_type = excluded.content_type, body = excluded.body, mismatches = 0, \
+     created_at = excluded.created_at, expires_at = excluded.expires_at \
+     WHERE idempotency_records.expires_at <= excluded.created_at",
+);
+
+static ANSWER: Statement = Statement::new(
+    "UPDATE idempotency_records SET status = $2, location = $3, content_type = $4, body = $5 \
+     WHERE key_hash = $1",
+);
+
+static FIND: Statement = Statement::new(
+    "SELECT fingerprint, CAST(status AS bigint), location, content_type, body, \
+     CAST(mismatches AS bigint) \
+     FROM idempotency_records WHERE key_hash = $1 AND expires_at > $2",
+);
+
+// A key that is worn out is not written to any more.
+static COUNT_MISMATCH: Statement = Statement::new(
+    "UPDATE idempotency_records SET mismatches = mismatches + 1 \
+     WHERE key_hash = $1 AND mismatches <= $2 RETURNING CAST(mismatches AS bigint)",
+);
+
+// By the clock of the database, too, as those of the instances may differ. What is locked is left
+// alone: another instance removes it, or a signup claims it anew.
+static PURGE_POSTGRES: Statement = Statement::new(
+    "DELETE FROM idempotency_records \
+     WHERE key_hash = ANY (ARRAY(SELECT key_hash FROM idempotency_records \
+     WHERE expires_at <= least($1, now() - $3 * interval '1 second') \
+     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1",
+);
+
+static PURGE_SQLITE: Statement = Statement::new(
+    "DELETE FROM idempotency_records WHERE expires_at <= $1 AND key_hash IN \
+     (SELECT key_hash FROM idempotency_records WHERE expires_at <= $1 \
+     ORDER BY expires_at LIMIT $2) RETURNING 1",
+);
+
+/// Takes every identity of a claim, with this answer; says whether nobody had one of them.
+///
+/// # Errors
+/// The driver's.
+pub async fn claim(
+    transaction: &mut Transaction,
+    claim: &Claim,
+    answer: &Answer,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    for identity in &claim.identities {
+        let record = (
+            identity.key.0.as_slice(),
+            identity.fingerprint.0.as_slice(),
+            i64::from(answer.status),
+            answer.location.as_deref(),
+            answer.content_type.as_str(),
+            answer.body.as_slice(),
+            Micros(now),
+            Micros(now + claim.life),
+        );
+        if transaction.execute(&CLAIM, record).await? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Puts another answer into what was claimed in this transaction.
+///
+/// # Errors
+/// The driver's.
+pub async fn answer(
+    transaction: &mut Transaction,
+    claim: &Claim,
+    answer: &Answer,
+) -> Result<(), sqlx::Error> {
+    for identity in &claim.identities {
+        let answer = (
+            identity.key.0.as_slice(),
+            i64::from(answer.status),
+            answer.location.as_deref(),
+            answer.content_type.as_str(),
+            answer.body.as_slice(),
+        );
+        transaction.execute(&ANSWER, answer).await?;
+    }
+    Ok(())
+}
 
 /// A row of a record: fingerprint, status, location, content type, body, mismatches.
 type Found = (Vec<u8>, i64, Option<String>, String, Vec<u8>, i64);
@@ -74,15 +164,15 @@ impl Records {
         identities: &[Identity],
         now: DateTime<Utc>,
     ) -> Result<Option<Record>, StoreError> {
-        match &self.database {
-            Database::Postgres { write, .. } => Ok(postgres::find(write, identities, now).await?),
-            Database::Sqlite { read, .. } => {
-                let mut connection = read.acquire().await?;
-                let found = sqlite::find(&mut connection, identities, now).await;
-                connection.finish(&found);
-                Ok(found?)
+        let mut first = None;
+        for Identity { key, .. } in identities {
+            let looked_for = (key.0.as_slice(), Micros(now));
+            let found: Option<Found> = self.database.fetch_latest(&FIND, looked_for).await?;
+            if let Some(found) = found {
+                merge(&mut first, record(*key, found)?);
             }
         }
+        Ok(first)
     }
 
     /// Notes that a key came with another request, and says how often that was. Where it was more than
@@ -97,16 +187,9 @@ impl Records {
     ) -> Result<u32, StoreError> {
         let mut found = None;
         for Identity { key, .. } in identities {
-            let count = match &self.database {
-                Database::Postgres { write, .. } => {
-                    postgres::count_mismatch(write, *key, most).await?
-                }
-                Database::Sqlite { write, .. } => {
-                    let (_place, pool) = write.enter_unpaid()?;
-                    sqlite::count_mismatch(pool, *key, most).await?
-                }
-            };
-            found = found.max(count);
+            let counted = (key.0.as_slice(), i64::from(most));
+            let counts: Vec<(i64,)> = self.database.write_one(&COUNT_MISMATCH, counted).await?;
+            found = found.max(counts.first().map(|(count,)| *count));
         }
         // None is left to count: another request has worn the key out meanwhile.
         let worn_out = most.saturating_add(1);
@@ -124,15 +207,13 @@ impl Records {
         margin: Duration,
         most: u32,
     ) -> Result<u64, StoreError> {
-        match &self.database {
-            Database::Postgres { write, .. } => {
-                Ok(postgres::purge(write, now, margin, most).await?)
-            }
-            Database::Sqlite { write, .. } => {
-                let (_place, pool) = write.enter_unpaid()?;
-                Ok(sqlite::purge(pool, now - margin, most).await?)
-            }
-        }
+        let purge = match self.database.pools() {
+            Pools::Postgres { .. } => &PURGE_POSTGRES,
+            Pools::Sqlite { .. } => &PURGE_SQLITE,
+        };
+        let limits = (Micros(now - margin), i64::from(most), margin.as_secs_f64());
+        let purged: Vec<()> = self.database.write_one(purge, limits).await?;
+        Ok(purged.len() as u64)
     }
 }
 
@@ -205,17 +286,17 @@ mod tests {
     async fn instances_that_purge_at_once_take_different_records() {
         let test = TestDatabase::new(Postgres).await;
         fill(&test).await;
-        let Database::Postgres { write, .. } = &test.database else {
+        let Pools::Postgres { write, .. } = test.database.pools() else {
             unreachable!("just made");
         };
         // Another instance is about to remove the first batch, and a stranger has a lock of his own.
         let mut other = WriteTransaction::begin(write.acquire().await.expect("a connection"))
             .await
             .expect("begins");
-        sqlx::query(postgres::PURGE)
+        sqlx::query(PURGE_POSTGRES.text())
             .bind(now())
-            .bind(0.0)
             .bind(i64::from(BATCH))
+            .bind(0.0)
             .execute(other.connection())
             .await
             .expect("removed");

@@ -1,9 +1,10 @@
-//! What every adapter of [`UserStore`](super::UserStore) must do, run on each backend.
+//! What [`by_id`] promises, on each database.
 
 use chrono::DateTime;
 use rstest::rstest;
 use uuid::Uuid;
 
+use super::by_id;
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{StoreError, UserId, UserView};
 use crate::platform::database::testing::TestDatabase;
@@ -22,12 +23,11 @@ fn user(number: u128) -> UserView {
 #[tokio::test]
 async fn a_user_is_read_as_it_was_written(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     let users = [user(1), user(2), user(u128::MAX)];
     test.project(&users).await;
 
     for user in users {
-        let found = store.by_id(user.id).await.expect("an answer");
+        let found = by_id(&test.database, user.id).await.expect("an answer");
         assert!(found == Some(user), "{found:?}");
     }
 }
@@ -36,10 +36,9 @@ async fn a_user_is_read_as_it_was_written(#[values(Sqlite, Postgres)] backend: B
 #[tokio::test]
 async fn an_id_of_nobody_finds_nobody(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.project(&[user(1)]).await;
 
-    let found = store.by_id(user(2).id).await.expect("an answer");
+    let found = by_id(&test.database, user(2).id).await.expect("an answer");
     assert!(found.is_none(), "{found:?}");
 }
 
@@ -47,11 +46,10 @@ async fn an_id_of_nobody_finds_nobody(#[values(Sqlite, Postgres)] backend: Backe
 #[tokio::test]
 async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.project(&[user(1)]).await;
     test.sql("DROP TABLE users; DROP TABLE user_events").await;
 
-    let found = store.by_id(user(1).id).await.expect("an answer");
+    let found = by_id(&test.database, user(1).id).await.expect("an answer");
     assert!(found == Some(user(1)), "{found:?}");
 }
 
@@ -59,12 +57,15 @@ async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backen
 #[tokio::test]
 async fn a_store_that_cannot_tell_says_so(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.sql("ALTER TABLE users_read RENAME TO elsewhere").await;
-    let error = store.by_id(user(1).id).await.expect_err("no table");
+    let error = by_id(&test.database, user(1).id)
+        .await
+        .expect_err("no table");
     assert!(matches!(error, StoreError::Broken(_)), "{error:?}");
 
     test.database.close().await;
-    let error = store.by_id(user(1).id).await.expect_err("no pool");
+    let error = by_id(&test.database, user(1).id)
+        .await
+        .expect_err("no pool");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! What every adapter of [`UserDirectory`](super::UserDirectory) must do, run on each backend.
+//! What [`by_email`] and [`page`] promise, on each database.
 
 use std::cmp::Reverse;
 
@@ -6,9 +6,10 @@ use chrono::DateTime;
 use rstest::rstest;
 use uuid::Uuid;
 
-use super::{Page, Position, UserDirectory, postgres, sqlite};
+use super::{FIRST_PAGE, NEXT_PAGE, Page, Position, by_email, page};
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{Email, StoreError, UserId, UserView};
+use crate::platform::database::Database;
 use crate::platform::database::testing::TestDatabase;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -47,10 +48,10 @@ fn behind(user: &UserView) -> Position {
 }
 
 /// Goes on from a position to the end, page by page.
-async fn rest(store: &dyn UserDirectory, limit: u32, mut after: Option<Position>) -> Vec<UserView> {
+async fn rest(database: &Database, limit: u32, mut after: Option<Position>) -> Vec<UserView> {
     let mut users = Vec::new();
     loop {
-        let page = store.page(limit, after).await.expect("a page");
+        let page = page(database, limit, after).await.expect("a page");
         assert!(page.users.len() <= limit as usize, "{}", page.users.len());
         if page.has_more {
             assert_eq!(
@@ -71,13 +72,12 @@ async fn rest(store: &dyn UserDirectory, limit: u32, mut after: Option<Position>
 #[tokio::test]
 async fn all_pages_together_are_the_list(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     let users = crowd(120);
     test.project(&users).await;
     let expected = newest_first(users);
 
     for limit in [1, 2, 3, 7, 40, 59, 60, 119, 120, 121, 1000] {
-        let found = rest(store.as_ref(), limit, None).await;
+        let found = rest(&test.database, limit, None).await;
         assert!(found == expected, "limit {limit}: {found:?}");
     }
 }
@@ -86,7 +86,6 @@ async fn all_pages_together_are_the_list(#[values(Sqlite, Postgres)] backend: Ba
 #[tokio::test]
 async fn users_of_one_microsecond_are_ordered_by_id(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     // Ids on both sides of every sign and byte order that a database might compare by.
     let ids = [
         1,
@@ -101,7 +100,7 @@ async fn users_of_one_microsecond_are_ordered_by_id(#[values(Sqlite, Postgres)] 
     test.project(&users).await;
     let expected = newest_first(users);
 
-    let found = rest(store.as_ref(), 2, None).await;
+    let found = rest(&test.database, 2, None).await;
     assert!(found == expected, "{found:?}");
 }
 
@@ -109,9 +108,8 @@ async fn users_of_one_microsecond_are_ordered_by_id(#[values(Sqlite, Postgres)] 
 #[tokio::test]
 async fn an_empty_list_is_one_empty_page(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
 
-    let Page { users, has_more } = store.page(10, None).await.expect("a page");
+    let Page { users, has_more } = page(&test.database, 10, None).await.expect("a page");
     assert!(users.is_empty() && !has_more);
 }
 
@@ -119,11 +117,10 @@ async fn an_empty_list_is_one_empty_page(#[values(Sqlite, Postgres)] backend: Ba
 #[tokio::test]
 async fn who_signs_up_between_two_pages_moves_nobody(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     let users: Vec<UserView> = (1..=10).map(|n| user(n * 100, 10)).collect();
     test.project(&users).await;
 
-    let first = store.page(4, None).await.expect("a page");
+    let first = page(&test.database, 4, None).await.expect("a page");
     let last = first.users.last().expect("four");
     // Newer than all, and of the same microsecond: before the place, and behind it.
     let behind_it = [user(650, 10), user(50, 10), user(5000, 9)];
@@ -131,7 +128,7 @@ async fn who_signs_up_between_two_pages_moves_nobody(#[values(Sqlite, Postgres)]
     test.project(&behind_it).await;
     test.project(&before_it).await;
 
-    let found = rest(store.as_ref(), 4, Some(behind(last))).await;
+    let found = rest(&test.database, 4, Some(behind(last))).await;
     let unread = users.into_iter().filter(|user| user.id < last.id);
     let expected = newest_first(unread.chain(behind_it).collect());
     assert!(found == expected, "{found:?}");
@@ -141,10 +138,9 @@ async fn who_signs_up_between_two_pages_moves_nobody(#[values(Sqlite, Postgres)]
 #[tokio::test]
 async fn a_place_whose_user_is_gone_is_still_a_place(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.project(&[user(1, 1), user(3, 3)]).await;
 
-    let found = rest(store.as_ref(), 5, Some(behind(&user(2, 2)))).await;
+    let found = rest(&test.database, 5, Some(behind(&user(2, 2)))).await;
     assert!(found == [user(1, 1)], "{found:?}");
 }
 
@@ -152,17 +148,16 @@ async fn a_place_whose_user_is_gone_is_still_a_place(#[values(Sqlite, Postgres)]
 #[tokio::test]
 async fn an_address_is_found_by_its_canonical_form(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.project(&[user(1, 0), user(2, 0)]).await;
 
     for text in ["ada2@example.org", "ADA2@Example.ORG"] {
         let email = Email::parse(text).expect("valid");
-        let found = store.by_email(&email).await.expect("an answer");
+        let found = by_email(&test.database, &email).await.expect("an answer");
         assert!(found == Some(user(2, 0)), "{found:?}");
     }
     for text in ["ada3@example.org", "ada_@example.org", "ada+1@example.org"] {
         let email = Email::parse(text).expect("valid");
-        let found = store.by_email(&email).await.expect("an answer");
+        let found = by_email(&test.database, &email).await.expect("an answer");
         assert!(found.is_none(), "{found:?}");
     }
 }
@@ -171,14 +166,13 @@ async fn an_address_is_found_by_its_canonical_form(#[values(Sqlite, Postgres)] b
 #[tokio::test]
 async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.project(&[user(1, 0), user(2, 0)]).await;
     test.sql("DROP TABLE users; DROP TABLE user_events").await;
 
-    let found = rest(store.as_ref(), 1, None).await;
+    let found = rest(&test.database, 1, None).await;
     assert!(found == [user(2, 0), user(1, 0)], "{found:?}");
     let email = Email::parse("ada1@example.org").expect("valid");
-    let found = store.by_email(&email).await.expect("an answer");
+    let found = by_email(&test.database, &email).await.expect("an answer");
     assert!(found == Some(user(1, 0)), "{found:?}");
 }
 
@@ -186,13 +180,12 @@ async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backen
 #[tokio::test]
 async fn a_store_that_cannot_tell_says_so(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
     test.sql("ALTER TABLE users_read RENAME TO elsewhere").await;
-    let error = store.page(1, None).await.err().expect("no table");
+    let error = page(&test.database, 1, None).await.err().expect("no table");
     assert!(matches!(error, StoreError::Broken(_)), "{error:?}");
 
     test.database.close().await;
-    let error = store.page(1, None).await.err().expect("no pool");
+    let error = page(&test.database, 1, None).await.err().expect("no pool");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
 }
 
@@ -201,9 +194,9 @@ async fn plan(test: &TestDatabase, statement: &str) -> String {
     let lines = match test.backend {
         Sqlite => {
             let filled = statement
-                .replace("?1", "21")
-                .replace("?2", &START.to_string())
-                .replace("?3", "x'00'");
+                .replace("$1", "21")
+                .replace("$2", &START.to_string())
+                .replace("$3", "x'00'");
             test.sql(&format!("EXPLAIN QUERY PLAN {filled}")).await
         }
         Postgres => {
@@ -229,10 +222,7 @@ async fn a_page_is_found_by_the_index_and_not_sorted(#[values(Sqlite, Postgres)]
     let test = TestDatabase::new(backend).await;
     test.project(&crowd(5000)).await;
     test.sql("ANALYZE").await;
-    let statements = match backend {
-        Sqlite => [sqlite::FIRST_PAGE, sqlite::NEXT_PAGE],
-        Postgres => [postgres::FIRST_PAGE, postgres::NEXT_PAGE],
-    };
+    let statements = [FIRST_PAGE.text(), NEXT_PAGE.text()];
 
     for statement in statements {
         let plan = plan(&test, statement).await;

@@ -1,4 +1,4 @@
-//! What every adapter of [`SignupStore`] must do, run on each backend.
+//! What [`SignupStore`] promises, on each database.
 
 use std::time::Duration;
 
@@ -9,14 +9,33 @@ use futures_util::stream::FuturesUnordered;
 use rstest::rstest;
 use uuid::Uuid;
 
-use super::{Answers, NewAccount, SignupStore, Written};
+use super::{Answers, NewAccount, SignUp, SignupStore, Written};
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{
     Answer, Claim, Email, Fingerprint, Identity, KeyHash, Name, PasswordHash, Recording,
     StoreError, UserId,
 };
+use crate::platform::database::Database;
 use crate::platform::database::records::Records;
 use crate::platform::database::testing::{Dropped, TestDatabase, poll_at_most};
+
+/// The store, as a command asks it.
+struct Store(SignupStore);
+
+fn open(database: &Database) -> Store {
+    Store(SignupStore::new(database.clone()))
+}
+
+impl Store {
+    async fn sign_up(
+        &self,
+        account: &NewAccount,
+        recording: Option<&Recording<Answers>>,
+    ) -> Result<Written, StoreError> {
+        let written = self.0.sign_up(account.clone(), recording.cloned());
+        written.await
+    }
+}
 
 /// Far more than any signup needs.
 const MAX_POLLS: usize = 200;
@@ -57,7 +76,7 @@ fn hex(account: &NewAccount) -> String {
 #[tokio::test]
 async fn a_signup_writes_its_three_rows(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let account = account(7, "Ada@BÜCHER.example");
 
     let written = store.sign_up(&account, None).await.expect("written");
@@ -142,7 +161,7 @@ async fn a_row_that_fails_takes_the_others_with_it(
     #[values(Fails::Users, Fails::UsersRead, Fails::UserEvents)] fails: Fails,
 ) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let first = account(1, "first@example.org");
     store.sign_up(&first, None).await.expect("written");
     let mut second = account(2, "second@example.org");
@@ -175,7 +194,7 @@ async fn an_address_has_one_account_however_it_is_typed(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let first = account(1, "ada@bücher.example");
     store.sign_up(&first, None).await.expect("written");
 
@@ -215,7 +234,7 @@ async fn the_projection_does_not_decide_what_is_taken(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     test.project(&[account(1, "ada@example.org").view()]).await;
 
     let written = store.sign_up(&account(2, "ada@example.org"), None).await;
@@ -230,7 +249,7 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
     for round in 0..5 {
         let email = format!("ada{round}@example.org");
         let runners = (1..=16_u128).map(|number| {
-            let store = super::open(&test.database);
+            let store = open(&test.database);
             let account = account(round * 100 + number, &email);
             tokio::spawn(async move {
                 let written = store.sign_up(&account, None).await.expect("an outcome");
@@ -250,6 +269,15 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
     assert_eq!(test.counts().await, [5, 5, 5]);
 }
 
+/// Who drops a signup that is under way.
+#[derive(Debug, Clone, Copy)]
+enum Dropper {
+    /// A client that leaves: the task goes on.
+    Caller,
+    /// A time limit, or the end of the process: the transaction itself is dropped.
+    Runtime,
+}
+
 /// Drops a signup after one poll more each time, until one gets to its end; several times, as an
 /// answer that comes quickly is not waited for.
 #[rstest]
@@ -257,9 +285,10 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
 async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
     #[values(Sqlite, Postgres)] backend: Backend,
     #[values(Dropped::Waiting, Dropped::Woken)] dropped: Dropped,
+    #[values(Dropper::Caller, Dropper::Runtime)] dropper: Dropper,
 ) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     for sweep in 0..5 {
         for polls in 0.. {
             assert!(polls < MAX_POLLS, "not at its end after {polls} polls");
@@ -268,7 +297,18 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
             let begun = account(number + 1, &email);
             let again = account(number + 2, &email);
 
-            let ended = poll_at_most(polls, dropped, store.sign_up(&begun, None)).await;
+            let ended = match dropper {
+                Dropper::Caller => poll_at_most(polls, dropped, store.sign_up(&begun, None)).await,
+                Dropper::Runtime => {
+                    let signup = SignUp {
+                        account: begun.clone(),
+                        recording: None,
+                    };
+                    let work = test.database.transact(&signup);
+                    let ended = poll_at_most(polls, dropped, work).await;
+                    ended.map(|written| Ok(written?.expect("there is no key")))
+                }
+            };
             let ids = ids_of(&test, &email).await;
             let whole = [hex(&begun), hex(&begun), hex(&begun)];
             assert!(ids.is_empty() || ids == whole, "{polls} polls: {ids:?}");
@@ -300,7 +340,7 @@ async fn a_lock_of_somebody_else_is_not_waited_for_without_end(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::with(backend, &[("REQUEST_TIMEOUT_MS", "2000")]).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let held = test.hold_writes().await;
 
     let error = store
@@ -318,7 +358,7 @@ async fn a_lock_of_somebody_else_is_not_waited_for_without_end(
 #[tokio::test]
 async fn a_read_only_postgres_is_unavailable() {
     let test = TestDatabase::new(Postgres).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     // As a replica that a fail-over left behind. The pool opens its connections later.
     test.sql(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', \
@@ -337,7 +377,7 @@ async fn a_read_only_postgres_is_unavailable() {
 #[tokio::test]
 async fn a_full_line_for_sqlites_writer_is_refused_at_once() {
     let test = TestDatabase::new(Sqlite).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let held = test.hold_writes().await;
     let accounts: Vec<NewAccount> = (1..=65)
         .map(|number| account(number, &format!("ada{number}@example.org")))
@@ -364,7 +404,7 @@ async fn a_full_line_for_sqlites_writer_is_refused_at_once() {
 #[tokio::test]
 async fn closed_pools_are_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store: std::sync::Arc<dyn SignupStore> = super::open(&test.database);
+    let store = open(&test.database);
     test.database.close().await;
 
     let error = store
@@ -408,7 +448,7 @@ fn recording(keys: &[u8], body: &str) -> Recording<Answers> {
 #[tokio::test]
 async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let records = Records::new(test.database.clone());
     let now = account(1, "ada@example.org").created_at;
 
@@ -435,7 +475,7 @@ async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] back
 #[tokio::test]
 async fn a_key_is_answered_once(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     // As if sixteen instances knew nothing of each other; some know the secret before.
     let calls = (0..16_u8).map(|number| {
         let store = &store;
@@ -472,7 +512,7 @@ async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let records = Records::new(test.database.clone());
     let first = recording(&[1], "first");
     let written = store
@@ -500,7 +540,7 @@ async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
 #[tokio::test]
 async fn what_is_not_written_leaves_no_record(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let store = super::open(&test.database);
+    let store = open(&test.database);
     let records = Records::new(test.database.clone());
     let recording = recording(&[1], "lost");
     let begun = account(1, "ada@example.org");

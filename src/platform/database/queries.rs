@@ -1,0 +1,121 @@
+//! Single statements: reads of the projection, and what is asked where the commands write.
+
+use std::future::Future;
+
+use super::statement::{FromRow, Parameters, Rows, Statement};
+use super::{Database, Pools};
+use crate::domain::StoreError;
+use crate::platform::tasks::why_ended;
+
+impl Database {
+    /// Reads one row, if there is one; on the replica where there is one.
+    ///
+    /// # Errors
+    /// When the database can't tell.
+    pub async fn fetch_optional<T: FromRow>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.fetch(of, parameters, Rows::Few).await?.pop())
+    }
+
+    /// Reads a page of rows; on the replica where there is one.
+    ///
+    /// # Errors
+    /// When the database can't tell.
+    pub async fn fetch_page<T: FromRow>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Vec<T>, StoreError> {
+        Ok(self.fetch(of, parameters, Rows::Many).await?)
+    }
+
+    pub(super) async fn fetch<T: FromRow>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+        rows: Rows,
+    ) -> Result<Vec<T>, sqlx::Error> {
+        match &self.pools {
+            Pools::Postgres { read, .. } => {
+                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                read.fetch_all(of, arguments, rows).await
+            }
+            Pools::Sqlite { read, .. } => {
+                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                read.fetch_all(of, arguments, rows).await
+            }
+        }
+    }
+
+    /// Reads one row, if there is one, where the commands write: it sees every commit, while a
+    /// replica may lag.
+    ///
+    /// # Errors
+    /// When the database can't tell.
+    pub async fn fetch_latest<T: FromRow + 'static>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = match &self.pools {
+            Pools::Postgres { write, .. } => {
+                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                let pool = write.clone();
+                self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
+                    .await
+            }
+            Pools::Sqlite { read, .. } => {
+                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                let pool = read.clone();
+                self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
+                    .await
+            }
+        };
+        let mut rows: Vec<T> = rows?;
+        Ok(rows.pop())
+    }
+
+    /// Runs one statement that writes, by itself. Returns what it has after `RETURNING`. It is for
+    /// work that cost its caller nothing: part of the write connections is closed to it.
+    ///
+    /// # Errors
+    /// Where the outcome is not certain, an error: it may then have been written.
+    pub async fn write_one<T: FromRow + 'static>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Vec<T>, StoreError> {
+        match &self.pools {
+            Pools::Postgres { write, .. } => {
+                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                let pool = write.clone();
+                self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
+                    .await
+            }
+            Pools::Sqlite { write, .. } => {
+                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                let writer = write.clone();
+                self.in_a_task(async move {
+                    let (_place, pool) = writer.enter_unpaid()?;
+                    Ok(pool.fetch_all(of, arguments, Rows::Few).await?)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Runs work on the runtime that the write connections belong to, within the time of a request.
+    pub(super) async fn in_a_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let limit = self.write_limit;
+        let task = self.tasks.spawn(tokio::time::timeout(limit, work));
+        task.await
+            .map_err(|error| StoreError::unavailable(why_ended(&error)))?
+            .map_err(StoreError::unavailable)?
+    }
+}

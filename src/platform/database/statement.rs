@@ -1,0 +1,327 @@
+//! Statements that both databases take, word for word, with their parameters and rows.
+//!
+//! Parameters are `$1`, `$2`, …: sqlx numbers them on SQLite as PostgreSQL does, also where one is
+//! repeated or they are out of order. A statement that only one database has is a constant whose
+//! name ends in `_POSTGRES` or `_SQLITE`. `tests/statements.rs` prepares every statement on each
+//! database that it is for.
+
+use chrono::{DateTime, Utc};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgRow, PgTypeInfo, PgValueRef};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteArgumentsBuffer, SqliteConnection, SqliteRow, SqliteTypeInfo,
+    SqliteValueRef,
+};
+use sqlx::{Arguments as _, ColumnIndex, Decode, Encode, Postgres, Row as _, Sqlite, Type};
+
+use crate::platform::telemetry::spans::{System, statement};
+
+/// A statement, with what its span and its faults are named by.
+#[derive(Debug)]
+pub struct Statement {
+    operation: &'static str,
+    table: &'static str,
+    text: &'static str,
+}
+
+impl Statement {
+    /// A statement by its text. Its first word is the operation; the word after `INTO`, `UPDATE` or
+    /// the first `FROM` is the table.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Self {
+        let operation = word(text, 0);
+        let table = match operation.as_bytes() {
+            b"INSERT" => word_after(text, b"INTO"),
+            b"UPDATE" => word_after(text, b"UPDATE"),
+            _ => word_after(text, b"FROM"),
+        };
+        Self {
+            operation,
+            table,
+            text,
+        }
+    }
+
+    /// What is done: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
+    #[must_use]
+    pub const fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// The table that it is done to; empty where there is none.
+    #[must_use]
+    pub const fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// The text, for tests of plans.
+    #[cfg(test)]
+    pub(crate) const fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// Runs on PostgreSQL. Returns the number of rows that it changed.
+    pub(super) async fn execute_on_postgres(
+        &self,
+        connection: &mut PgConnection,
+        arguments: PgArguments,
+    ) -> Result<u64, sqlx::Error> {
+        let run = sqlx::query_with(self.text, arguments).execute(connection);
+        let result = statement(System::Postgres, self.operation, self.table, run).await;
+        result.map(|result| result.rows_affected())
+    }
+
+    /// Runs on SQLite. Returns the number of rows that it changed.
+    pub(super) async fn execute_on_sqlite(
+        &self,
+        connection: &mut SqliteConnection,
+        arguments: SqliteArguments,
+    ) -> Result<u64, sqlx::Error> {
+        let run = sqlx::query_with(self.text, arguments).execute(connection);
+        let result = statement(System::Sqlite, self.operation, self.table, run).await;
+        result.map(|result| result.rows_affected())
+    }
+
+    /// The rows that it has on PostgreSQL.
+    pub(super) async fn fetch_on_postgres(
+        &self,
+        connection: &mut PgConnection,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let run = sqlx::query_with(self.text, arguments).fetch_all(connection);
+        statement(System::Postgres, self.operation, self.table, run).await
+    }
+
+    /// The rows that it has on SQLite.
+    pub(super) async fn fetch_on_sqlite(
+        &self,
+        connection: &mut SqliteConnection,
+        arguments: SqliteArguments,
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        let run = sqlx::query_with(self.text, arguments).fetch_all(connection);
+        statement(System::Sqlite, self.operation, self.table, run).await
+    }
+}
+
+/// The name that begins at this byte.
+const fn word(text: &'static str, begin: usize) -> &'static str {
+    let bytes = text.as_bytes();
+    let mut end = begin;
+    while end < bytes.len() && (bytes[end].is_ascii_alphanumeric() || bytes[end] == b'_') {
+        end += 1;
+    }
+    text.split_at(end).0.split_at(begin).1
+}
+
+/// The name behind the first of this keyword; empty where there is none.
+const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at + keyword.len() < bytes.len() {
+        let mut same = 0;
+        while same < keyword.len() && bytes[at + same] == keyword[same] {
+            same += 1;
+        }
+        if same == keyword.len() && bytes[at + same] == b' ' {
+            return word(text, at + same + 1);
+        }
+        at += 1;
+    }
+    ""
+}
+
+/// A time in whole microseconds: `timestamptz` on PostgreSQL, a number on SQLite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Micros(pub DateTime<Utc>);
+
+impl Type<Postgres> for Micros {
+    fn type_info() -> PgTypeInfo {
+        <DateTime<Utc> as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Micros {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <DateTime<Utc> as Encode<'_, Postgres>>::encode_by_ref(&self.0, buffer)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Micros {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        <DateTime<Utc> as Decode<'r, Postgres>>::decode(value).map(Self)
+    }
+}
+
+impl Type<Sqlite> for Micros {
+    fn type_info() -> SqliteTypeInfo {
+        <i64 as Type<Sqlite>>::type_info()
+    }
+}
+
+impl Encode<'_, Sqlite> for Micros {
+    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+        <i64 as Encode<'_, Sqlite>>::encode_by_ref(&self.0.timestamp_micros(), buffer)
+    }
+}
+
+impl<'r> Decode<'r, Sqlite> for Micros {
+    fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
+        let micros = <i64 as Decode<'r, Sqlite>>::decode(value)?;
+        let time = DateTime::from_timestamp_micros(micros).ok_or("out of range")?;
+        Ok(Self(time))
+    }
+}
+
+/// The parameters of a statement, in their order: a tuple of values or references.
+pub trait Parameters: Send {
+    /// For PostgreSQL.
+    ///
+    /// # Errors
+    /// When a value can't be encoded.
+    fn for_postgres(self) -> Result<PgArguments, BoxDynError>;
+
+    /// For SQLite.
+    ///
+    /// # Errors
+    /// When a value can't be encoded.
+    fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError>;
+}
+
+/// The parameters of a statement, as a driver takes them.
+#[derive(Debug, Clone)]
+pub(super) enum Arguments {
+    Postgres(PgArguments),
+    Sqlite(SqliteArguments),
+}
+
+/// What a row of either database becomes: a tuple of its columns, or a type that names them.
+pub trait FromRow: Sized + Send {
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// When a column is missing or holds something else.
+    fn from_row(row: Row<'_>) -> Result<Self, sqlx::Error>;
+}
+
+/// A row of either database.
+#[derive(Clone, Copy)]
+pub enum Row<'r> {
+    /// Of PostgreSQL.
+    Postgres(&'r PgRow),
+    /// Of SQLite.
+    Sqlite(&'r SqliteRow),
+}
+
+impl Row<'_> {
+    /// The value of a column, by its name or its place from 0.
+    ///
+    /// # Errors
+    /// When there is no such column, or it holds something else.
+    pub fn get<T: Column>(
+        &self,
+        column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    ) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.try_get(column),
+        }
+    }
+}
+
+/// A value that both databases keep.
+pub trait Column:
+    for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
+{
+}
+
+impl<T> Column for T where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
+{
+}
+
+impl FromRow for () {
+    fn from_row(_: Row<'_>) -> Result<Self, sqlx::Error> {
+        Ok(())
+    }
+}
+
+impl Parameters for () {
+    fn for_postgres(self) -> Result<PgArguments, BoxDynError> {
+        Ok(PgArguments::default())
+    }
+
+    fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError> {
+        Ok(SqliteArguments::default())
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident $place:tt),+) => {
+        impl<'q, $($name),+> Parameters for ($($name,)+)
+        where
+            $($name: Encode<'q, Postgres> + Type<Postgres> + Encode<'q, Sqlite> + Type<Sqlite> + Send,)+
+        {
+            fn for_postgres(self) -> Result<PgArguments, BoxDynError> {
+                let mut arguments = PgArguments::default();
+                $(arguments.add(self.$place)?;)+
+                Ok(arguments)
+            }
+
+            fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError> {
+                let mut arguments = SqliteArguments::default();
+                $(arguments.add(self.$place)?;)+
+                Ok(arguments)
+            }
+        }
+
+        impl<$($name: Column + Send),+> FromRow for ($($name,)+) {
+            fn from_row(row: Row<'_>) -> Result<Self, sqlx::Error> {
+                Ok(($(row.get::<$name>($place)?,)+))
+            }
+        }
+    };
+}
+
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+/// How many rows a read is expected to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// One, or a few.
+    Few,
+    /// A page of a list. Half of the connections are closed to it: a crowd that asks for pages must
+    /// not keep others from single rows.
+    Many,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("INSERT INTO users (id) VALUES ($1)", "INSERT", "users")]
+    #[case("UPDATE users_read SET name = $1", "UPDATE", "users_read")]
+    #[case("DELETE FROM user_events WHERE id = $1", "DELETE", "user_events")]
+    #[case("SELECT id, name FROM users WHERE id = $1", "SELECT", "users")]
+    #[case("SELECT 1", "SELECT", "")]
+    #[case("SELECT x.FROMAGE FROM y", "SELECT", "y")]
+    fn a_statement_knows_its_operation_and_table(
+        #[case] text: &'static str,
+        #[case] operation: &str,
+        #[case] table: &str,
+    ) {
+        let statement = Statement::new(text);
+        assert_eq!(statement.operation(), operation);
+        assert_eq!(statement.table(), table);
+    }
+}

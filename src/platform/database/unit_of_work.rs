@@ -1,0 +1,260 @@
+//! What commits together: the transaction that a slice's write runs in.
+
+use std::future::Future;
+
+#[cfg(feature = "faults")]
+use sqlx::Executor;
+
+use super::faults;
+use super::statement::{Arguments, FromRow, Parameters, Row, Statement};
+use super::{Database, Error, PgLease, Pools, SqliteLease, WriteTransaction, wants_retry};
+use crate::domain::StoreError;
+use crate::platform::faults::point;
+use crate::platform::metrics::Retry;
+use crate::platform::telemetry::spans::within_fallibly;
+
+/// Tries of a transaction that the server asks to run again.
+const MAX_TRIES: u32 = 3;
+
+/// The statements of a write. All of them commit, or none does.
+///
+/// To add one, implement it for a struct that has what is to be written, and hand it to
+/// [`Database::write`]. Lock rows in the order of the tables `idempotency_records`, `users`,
+/// `users_read`, `user_events`: two transactions that do so never wait for each other.
+pub trait UnitOfWork: Send + Sync + 'static {
+    /// What the write comes to.
+    type Outcome: Send + 'static;
+
+    /// Runs the statements. It runs again, from its start, where the database asks for that; so it
+    /// must not change anything but the database.
+    ///
+    /// # Errors
+    /// The driver's; nothing is then committed.
+    fn run(
+        &self,
+        transaction: &mut Transaction,
+    ) -> impl Future<Output = Result<End<Self::Outcome>, Error>> + Send;
+}
+
+/// How a unit of work ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End<T> {
+    /// What it wrote is kept.
+    Commit(T),
+    /// Nothing of it is.
+    Rollback(T),
+}
+
+/// A write transaction on the database in use.
+pub struct Transaction {
+    on: On,
+    #[cfg(feature = "faults")]
+    planted: faults::Planted,
+}
+
+enum On {
+    Postgres(WriteTransaction<PgLease>),
+    Sqlite(WriteTransaction<SqliteLease>),
+}
+
+impl Transaction {
+    fn begun(on: On) -> Self {
+        point("BEGIN");
+        Self {
+            on,
+            #[cfg(feature = "faults")]
+            planted: faults::Planted::default(),
+        }
+    }
+
+    /// Runs a statement. Returns the number of rows that it changed.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn execute(
+        &mut self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<u64, Error> {
+        let arguments = self.arguments(parameters)?;
+        #[cfg(feature = "faults")]
+        if self.planted.withholds(of, &arguments) {
+            return Ok(1);
+        }
+        let changed = self.run(of, arguments).await?;
+        #[cfg(feature = "faults")]
+        if faults::splits(of) {
+            self.split().await?;
+        }
+        faults::ran(of);
+        Ok(changed)
+    }
+
+    /// Runs a query. Returns its rows.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_all<T: FromRow>(
+        &mut self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Vec<T>, Error> {
+        let arguments = self.arguments(parameters)?;
+        let rows = match (&mut self.on, arguments) {
+            (On::Postgres(on), Arguments::Postgres(arguments)) => {
+                let rows = of.fetch_on_postgres(on.connection(), arguments).await?;
+                rows.iter()
+                    .map(|row| T::from_row(Row::Postgres(row)))
+                    .collect()
+            }
+            (On::Sqlite(on), Arguments::Sqlite(arguments)) => {
+                let rows = of.fetch_on_sqlite(on.connection(), arguments).await?;
+                rows.iter()
+                    .map(|row| T::from_row(Row::Sqlite(row)))
+                    .collect()
+            }
+            _ => Err(of_another_database()),
+        };
+        faults::ran(of);
+        rows
+    }
+
+    async fn run(&mut self, of: &Statement, arguments: Arguments) -> Result<u64, Error> {
+        match (&mut self.on, arguments) {
+            (On::Postgres(on), Arguments::Postgres(arguments)) => {
+                of.execute_on_postgres(on.connection(), arguments).await
+            }
+            (On::Sqlite(on), Arguments::Sqlite(arguments)) => {
+                of.execute_on_sqlite(on.connection(), arguments).await
+            }
+            _ => Err(of_another_database()),
+        }
+    }
+
+    fn arguments(&self, parameters: impl Parameters) -> Result<Arguments, Error> {
+        match self.on {
+            On::Postgres(_) => parameters.for_postgres().map(Arguments::Postgres),
+            On::Sqlite(_) => parameters.for_sqlite().map(Arguments::Sqlite),
+        }
+        .map_err(Error::Encode)
+    }
+
+    async fn complete<W: UnitOfWork>(mut self, work: &W) -> Result<W::Outcome, Error> {
+        match work.run(&mut self).await? {
+            End::Commit(outcome) => {
+                self.commit().await?;
+                Ok(outcome)
+            }
+            End::Rollback(outcome) => {
+                match self.on {
+                    On::Postgres(on) => on.rollback().await?,
+                    On::Sqlite(on) => on.rollback().await?,
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    #[cfg(not(feature = "faults"))]
+    async fn commit(self) -> Result<(), Error> {
+        self.commit_now().await
+    }
+
+    async fn commit_now(self) -> Result<(), Error> {
+        match self.on {
+            On::Postgres(on) => on.commit().await?,
+            On::Sqlite(on) => on.commit().await?,
+        }
+        point("COMMIT");
+        Ok(())
+    }
+}
+
+/// Planted bugs.
+#[cfg(feature = "faults")]
+impl Transaction {
+    async fn commit(mut self) -> Result<(), Error> {
+        if faults::commits_late() {
+            tokio::spawn(async move {
+                tokio::time::sleep(faults::LATE).await;
+                let _ = self.commit_now().await;
+            });
+            return Ok(());
+        }
+        let deferred = std::mem::take(&mut self.planted.deferred);
+        if !deferred.is_empty() {
+            self.split().await?;
+            point("COMMIT");
+        }
+        for (of, arguments) in deferred {
+            self.run(of, arguments).await?;
+            self.split().await?;
+        }
+        self.commit_now().await
+    }
+
+    /// Commits what was written so far, and goes on in another transaction.
+    async fn split(&mut self) -> Result<(), Error> {
+        match &mut self.on {
+            On::Postgres(on) => on.connection().execute("COMMIT; BEGIN").await.map(drop),
+            On::Sqlite(on) => on
+                .connection()
+                .execute("COMMIT; BEGIN IMMEDIATE")
+                .await
+                .map(drop),
+        }
+    }
+}
+
+fn of_another_database() -> Error {
+    Error::Protocol("arguments of another database".to_owned())
+}
+
+impl Database {
+    /// Runs a unit of work in a transaction of its own. From here on the caller may leave: a task
+    /// ends what was begun, within the time of a request. It runs on the runtime that the write
+    /// connections belong to, and again where PostgreSQL gave the transaction up.
+    ///
+    /// # Errors
+    /// Where the outcome is not certain, an error: it may then have been written.
+    pub async fn write<W: UnitOfWork>(&self, work: W) -> Result<W::Outcome, StoreError> {
+        let database = self.clone();
+        self.in_a_task(async move { database.transact(&work).await })
+            .await
+    }
+
+    /// What [`Database::write`] does in its task. Dropped at any await, it has written all or
+    /// nothing.
+    pub(crate) async fn transact<W: UnitOfWork>(&self, work: &W) -> Result<W::Outcome, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => {
+                let (_place, pool) = write.enter()?;
+                let attempt = async {
+                    let begun = WriteTransaction::begin(pool.acquire().await?).await?;
+                    Transaction::begun(On::Sqlite(begun)).complete(work).await
+                };
+                Ok(within_fallibly("transaction", attempt).await?)
+            }
+            Pools::Postgres { write: pool, .. } => {
+                let mut tries = 1;
+                loop {
+                    let attempt = async {
+                        let begun = WriteTransaction::begin(pool.acquire().await?).await?;
+                        Transaction::begun(On::Postgres(begun)).complete(work).await
+                    };
+                    let result = within_fallibly("transaction", attempt).await;
+                    match result.as_ref().err().and_then(wants_retry) {
+                        Some(reason) if tries < MAX_TRIES => {
+                            if reason == Retry::StalePlan {
+                                pool.forget_plans();
+                            }
+                            pool.retried(reason);
+                            tries += 1;
+                        }
+                        _ => return Ok(result?),
+                    }
+                }
+            }
+        }
+    }
+}

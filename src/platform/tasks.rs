@@ -1,0 +1,63 @@
+//! Work that outlives the request that asked for it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::task::TaskTracker;
+use tracing::instrument::Instrument;
+
+use crate::platform::context;
+
+/// Runs tasks on a runtime that outlives the HTTP server's threads, and knows when all have ended.
+#[derive(Clone)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    runtime: Handle,
+}
+
+impl Tasks {
+    /// Tasks run on this runtime.
+    #[must_use]
+    pub fn new(runtime: Handle) -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            runtime,
+        }
+    }
+
+    /// Runs work that a client who leaves must not cut in half. The work keeps the context and the
+    /// span of the request; dropping the handle does not stop it.
+    pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match context::current() {
+            Some(context) => self.tracker.spawn_on(
+                context::scope(context, work.in_current_span()),
+                &self.runtime,
+            ),
+            None => self.tracker.spawn_on(work, &self.runtime),
+        }
+    }
+
+    /// Waits for all tasks, up to the limit. Returns whether all of them ended.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(limit, self.tracker.wait())
+            .await
+            .is_ok()
+    }
+}
+
+/// Why a task ended without a result. Not the text of a panic: it can have anything in it.
+#[must_use]
+pub fn why_ended(error: &JoinError) -> &'static str {
+    if error.is_panic() {
+        "its task panicked"
+    } else {
+        "its task was cancelled"
+    }
+}
