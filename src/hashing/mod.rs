@@ -5,6 +5,7 @@
 //! nobody's crowd keeps out others.
 
 pub mod bcrypt_sha256;
+mod fair_queue;
 mod known_answers;
 mod pool;
 mod queue;

@@ -1,127 +1,21 @@
-//! Threads of their own that hash, with a bounded queue before them that is fair to networks.
+//! The hashing threads, and the port that they are behind.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use secrecy::SecretString;
-use tokio::sync::oneshot;
-use tracing::Span;
 
-use super::queue::{FairQueue, Place};
-use super::worker::{self, Engine};
-use super::{HashError, PasswordHasher, bcrypt_sha256, known_answers};
+use super::queue::{Engine, HashQueue};
+use super::{HashError, PasswordHasher, known_answers, worker};
 use crate::config::Hashing as Settings;
-use crate::domain::{Candidate, Password, PasswordHash};
+use crate::domain::{Candidate, PasswordHash};
 use crate::platform::client::Network;
 use crate::platform::clock::Randomness;
-use crate::platform::metrics::{HashRefused, Metrics};
-use crate::platform::telemetry::spans;
-
-/// How long the estimate of a hash is trusted where it lets nothing be hashed.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-
-/// How long a password waits before any thread with a free lane takes it.
-const PATIENCE: Duration = Duration::from_millis(20);
+use crate::platform::metrics::Metrics;
 
 /// The pool. Dropped, it begins no more hashes; those under way end by themselves.
 pub struct Pool {
-    shared: Arc<Shared>,
-}
-
-/// What the threads share with those who ask.
-pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) engine: Engine,
-    pub(super) randomness: Arc<dyn Randomness>,
-    pub(super) metrics: Metrics,
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-/// By whom shares are counted. Those who can't be told apart are one.
-type Client = Option<Network>;
-
-struct State {
-    queue: FairQueue<Client, Job>,
-    /// Lanes in use, for each thread.
-    in_use: Vec<usize>,
-    closed: bool,
-    /// How long one hash takes: a moving average.
-    one_hash: Duration,
-    /// The same where all lanes of its thread are in use, which makes each take longer.
-    full_hash: Duration,
-    /// When that was last measured.
-    measured: Instant,
-}
-
-/// Why a password is not taken.
-enum Refusal {
-    Stopped,
-    /// With the time after which there should be room again.
-    Overloaded(HashRefused, Duration),
-}
-
-impl From<Refusal> for HashError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Stopped => Self::Stopped,
-            Refusal::Overloaded(_, retry_after) => Self::Overloaded { retry_after },
-        }
-    }
-}
-
-/// A password that is to be hashed.
-pub(super) struct Job {
-    pub(super) password: Candidate,
-    pub(super) order: Order,
-    /// Ends when a lane takes the password.
-    wait: Span,
-    submitted: Instant,
-}
-
-/// Who wants a hash, and until when.
-pub(super) struct Order {
-    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
-    /// What the hash is for.
-    pub(super) span: Span,
-    deadline: Instant,
-    /// Whether it is hashed to correct the estimate. It then ends whoever still waits for it:
-    /// clients that leave would keep a wrong estimate alive.
-    is_probe: bool,
-}
-
-impl Job {
-    /// Answers that it will not be hashed now.
-    fn refuse(self, retry_after: Duration) {
-        spans::fail(&self.wait, "refused");
-        self.order
-            .answer(Err(HashError::Overloaded { retry_after }));
-    }
-}
-
-impl Order {
-    /// Answers, if anybody still waits.
-    pub(super) fn answer(self, hash: Result<PasswordHash, HashError>) {
-        let _ = self.reply.send(hash);
-    }
-
-    /// Whether the hash is still of use.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.is_probe || (!self.reply.is_closed() && Instant::now() < self.deadline)
-    }
-}
-
-/// A lane in use. Dropped, it is free for others, and off its network's share.
-pub(super) struct Held<'a> {
-    shared: &'a Shared,
-    client: Client,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.shared.lock().queue.release(self.client);
-    }
+    queue: Arc<HashQueue>,
 }
 
 impl Pool {
@@ -149,7 +43,7 @@ impl Pool {
     /// How long one hash is expected to take, with nothing else to do.
     #[must_use]
     pub fn one_hash(&self) -> Duration {
-        self.shared.lock().one_hash
+        self.queue.one_hash()
     }
 
     fn start_with(
@@ -158,29 +52,14 @@ impl Pool {
         randomness: Arc<dyn Randomness>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
-        let lanes = settings.threads * engine.lanes();
-        let shared = Arc::new(Shared {
-            settings,
-            engine,
-            state: Mutex::new(State {
-                queue: FairQueue::new(settings.queue, lanes),
-                in_use: vec![0; settings.threads],
-                closed: false,
-                one_hash: estimate(settings.cost, 1),
-                full_hash: estimate(settings.cost, engine.lanes()),
-                measured: Instant::now(),
-            }),
-            wake: Condvar::new(),
-            randomness,
-            metrics,
-        });
-        let pool = Self { shared };
-        pool.shared.metrics.lanes(pool.shared.slots());
+        let queue = Arc::new(HashQueue::new(engine, settings, randomness, metrics));
+        queue.metrics.lanes(queue.slots());
+        let pool = Self { queue };
         for thread in 0..settings.threads {
-            let shared = Arc::clone(&pool.shared);
+            let queue = Arc::clone(&pool.queue);
             std::thread::Builder::new()
                 .name(format!("hashing-{thread}"))
-                .spawn(move || worker::work(&shared, thread))?;
+                .spawn(move || worker::work(&queue, thread))?;
         }
         Ok(pool)
     }
@@ -188,11 +67,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.closed = true;
-        state.queue.retain(|_| false);
-        drop(state);
-        self.shared.wake.notify_all();
+        self.queue.close();
     }
 }
 
@@ -204,255 +79,12 @@ impl PasswordHasher for Pool {
         client: Option<Network>,
         deadline: Instant,
     ) -> Result<PasswordHash, HashError> {
-        let (reply, answer) = oneshot::channel();
-        let span = Span::current();
-        let job = Job {
-            password,
-            wait: spans::child(&span, "hash wait"),
-            order: Order {
-                reply,
-                span,
-                deadline,
-                is_probe: false,
-            },
-            submitted: Instant::now(),
-        };
-        self.shared.submit(client, job)?;
-        // No longer than that: whoever leaves is not hashed for any more.
-        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
-            return hashed;
-        }
-        let state = self.shared.lock();
-        if state.closed {
-            return Err(HashError::Stopped);
-        }
-        self.shared.metrics.hash_refused(HashRefused::Deadline);
-        Err(HashError::Overloaded {
-            retry_after: state.wait_for_a_lane(self.shared.slots(), client),
-        })
+        self.queue.hash(password, client, deadline).await
     }
 
     fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), HashError> {
-        let mut state = self.shared.lock();
-        let refusal = self.shared.refusal(&mut state, client, deadline);
-        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+        self.queue.admits(client, deadline)
     }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while hashing can't leave the state half-changed: it is not held then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hashes that can be under way at a time.
-    fn slots(&self) -> usize {
-        self.settings.threads * self.engine.lanes()
-    }
-
-    fn submit(&self, client: Client, mut job: Job) -> Result<(), HashError> {
-        let mut state = self.lock();
-        if let Some(refusal) = self.refusal(&mut state, client, job.order.deadline) {
-            drop(state);
-            if let Refusal::Overloaded(reason, _) = refusal {
-                self.metrics.hash_refused(reason);
-            }
-            return Err(refusal.into());
-        }
-        if !state.is_in_time(self.slots(), client, job.order.deadline) {
-            // The only one for a while.
-            state.measured = Instant::now();
-            job.order.is_probe = true;
-        }
-        let displaced = state.queue.push(client, job);
-        self.metrics.hashes_waiting(state.queue.len());
-        if let Ok(Some((loser, job))) = displaced {
-            let retry_after = state.wait_for_a_lane(self.slots(), loser);
-            drop(state);
-            self.metrics.hash_refused(HashRefused::Share);
-            job.refuse(retry_after);
-        } else {
-            drop(state);
-        }
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Why a password that came now would not be taken.
-    fn refusal(&self, state: &mut State, client: Client, deadline: Instant) -> Option<Refusal> {
-        if state.closed {
-            return Some(Refusal::Stopped);
-        }
-        // Whoever left must not keep out who is here.
-        self.drop_unwanted(state);
-        let reason = match state.queue.place(client) {
-            Place::ShareUsed => HashRefused::Share,
-            Place::Full => HashRefused::QueueFull,
-            Place::Free | Place::Instead(_) => {
-                if state.is_in_time(self.slots(), client, deadline) || state.wants_a_probe() {
-                    return None;
-                }
-                HashRefused::Deadline
-            }
-        };
-        let retry_after = if state.is_idle() {
-            // Nobody is let in before the next probe.
-            PROBE_AFTER.saturating_sub(state.measured.elapsed())
-        } else {
-            state.wait_for_a_lane(self.slots(), client)
-        };
-        Some(Refusal::Overloaded(reason, retry_after))
-    }
-
-    /// Drops the jobs that nobody waits for any more, and those that would not end in time: hashed,
-    /// they would take the place of others that still can.
-    fn drop_unwanted(&self, state: &mut State) {
-        let mut abandoned = 0;
-        let ends = Instant::now() + state.one_hash;
-        state.queue.retain(|job| {
-            if !job.order.is_wanted() {
-                abandoned += 1;
-                spans::fail(&job.wait, worker::ABANDONED);
-                return false;
-            }
-            // Without a reply, `hash` answers by itself.
-            job.order.is_probe || ends <= job.order.deadline
-        });
-        self.metrics.hashes_abandoned(abandoned);
-    }
-
-    /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
-    /// waits for. A thread that has none waits for one; `None` when the pool closes.
-    pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<(Job, Held<'_>)>> {
-        let lanes = self.engine.lanes();
-        let mut jobs = Vec::new();
-        let mut state = self.lock();
-        state.in_use[thread] = in_use;
-        loop {
-            if in_use < lanes && !state.queue.is_empty() {
-                self.drop_unwanted(&mut state);
-            }
-            while state.in_use[thread] < lanes
-                && state.may_take(thread)
-                && let Some((client, mut job)) = state.queue.take()
-            {
-                job.wait = Span::none();
-                self.metrics.hash_waited(job.submitted.elapsed());
-                state.in_use[thread] += 1;
-                let held = Held {
-                    shared: self,
-                    client,
-                };
-                jobs.push((job, held));
-            }
-            self.metrics.hashes_waiting(state.queue.len());
-            self.metrics.lanes_in_use(state.in_use.iter().sum());
-            if in_use + jobs.len() > 0 {
-                return Some(jobs);
-            }
-            if state.closed {
-                return None;
-            }
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Takes note that a hash of a thread has ended; and how long it took, if it came to something.
-    pub(super) fn ended(&self, thread: usize, took: Option<Duration>) {
-        let mut state = self.lock();
-        let was_full = state.in_use[thread] == self.engine.lanes();
-        state.in_use[thread] -= 1;
-        if let Some(took) = took {
-            self.metrics.hash_took(took);
-            state.measure(took, was_full);
-        }
-    }
-}
-
-impl State {
-    /// A thread that has more lanes in use than another leaves the rest to that one; but not for
-    /// long, because the other may have no core.
-    fn may_take(&self, thread: usize) -> bool {
-        let mine = self.in_use[thread];
-        let has_waited = |job: &Job| job.submitted.elapsed() > PATIENCE;
-        self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
-    }
-
-    /// Takes in how long a hash took.
-    fn measure(&mut self, took: Duration, was_full: bool) {
-        follow(&mut self.one_hash, took);
-        if was_full {
-            follow(&mut self.full_hash, took);
-        }
-        self.measured = Instant::now();
-    }
-
-    /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
-    /// for a while and then given up took the place of another that would have been in time. It is
-    /// larger for the wait, over which the machine may slow down: where others share its cores,
-    /// eight lanes were seen to take half as long again from one moment to the next.
-    fn is_in_time(&self, slots: usize, client: Client, deadline: Instant) -> bool {
-        let wait = self.wait_for_a_lane(slots, client);
-        let hash = if wait.is_zero() {
-            self.one_hash
-        } else {
-            self.full_hash
-        };
-        Instant::now() + wait * 3 / 2 + hash * 5 / 4 <= deadline
-    }
-
-    /// Whether one password is to be hashed against the estimate: where the estimate refuses
-    /// everything, nothing else would ever correct it.
-    fn wants_a_probe(&self) -> bool {
-        self.is_idle() && self.measured.elapsed() >= PROBE_AFTER
-    }
-
-    fn is_idle(&self) -> bool {
-        self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
-    }
-
-    /// How long a password of this client that came now would wait before a lane takes it.
-    fn wait_for_a_lane(&self, slots: usize, client: Client) -> Duration {
-        let ahead = self.queue.ahead(client) + self.in_use.iter().sum::<usize>();
-        if ahead < slots {
-            return Duration::ZERO;
-        }
-        // Lanes do not end together: in the time of a hash each ends once.
-        let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
-        self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
-    }
-}
-
-/// Moves an average. A thread that was stopped in the middle of a hash is not to be mistaken for a
-/// slow machine: it rises slowly and falls fast.
-fn follow(average: &mut Duration, took: Duration) {
-    *average = if took > *average {
-        (*average * 7 + took.min(*average * 2)) / 8
-    } else {
-        (*average + took) / 2
-    };
-}
-
-/// How long one of so many hashes takes that are made together, from the fastest of some cheap
-/// ones: each step of the cost doubles the work.
-fn estimate(cost: u32, lanes: usize) -> Duration {
-    const SAMPLE_COST: u32 = 5;
-    const SAMPLES: u32 = 5;
-    let password = Password::parse(SecretString::from("a sample for the clock"), &[])
-        .expect("a constant that keeps the rules");
-    let sample = || {
-        let begun = Instant::now();
-        let lane = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
-        let mut lanes: Vec<_> = (0..lanes).map(lane).collect();
-        bcrypt_lanes::advance(&mut lanes, u32::MAX);
-        begun.elapsed()
-    };
-    let fastest = (0..SAMPLES).map(|_| sample()).min().unwrap_or_default();
-    let doublings = f64::from(cost) - f64::from(SAMPLE_COST);
-    fastest.mul_f64(doublings.exp2())
 }
 
 #[cfg(test)]
@@ -460,11 +92,16 @@ mod tests {
     use std::collections::BTreeSet;
     use std::future::Future;
     use std::pin::Pin;
+    use std::sync::{Condvar, Mutex, PoisonError};
 
     use futures_util::FutureExt;
     use futures_util::future::join_all;
+    use secrecy::SecretString;
 
     use super::*;
+    use crate::domain::Password;
+    use crate::hashing::bcrypt_sha256;
+    use crate::hashing::queue::PROBE_AFTER;
 
     /// How long a test waits for what must come.
     const LIMIT: Duration = Duration::from_secs(30);
@@ -551,7 +188,7 @@ mod tests {
     }
 
     fn set_hash(pool: &Pool, time: Duration) {
-        let mut state = pool.shared.lock();
+        let mut state = pool.queue.lock();
         state.one_hash = time;
         state.full_hash = time;
     }
@@ -590,7 +227,7 @@ mod tests {
         let (pool, gate) = pool(2, 10);
         let hashings: Vec<Hashing<'_>> = (0..5).map(|_| waiting(&pool)).collect();
         gate.wait_for(2);
-        assert_eq!(pool.shared.lock().queue.len(), 3);
+        assert_eq!(pool.queue.lock().queue.len(), 3);
 
         gate.open();
         let hashes = join_all(hashings).await;
@@ -608,7 +245,7 @@ mod tests {
         gate.wait_for(1);
         hashings.extend([waiting(&pool), waiting(&pool)]);
 
-        let retry_after = pool.shared.lock().full_hash * 3;
+        let retry_after = pool.queue.lock().full_hash * 3;
         assert!(retry_after > Duration::ZERO);
         assert_eq!(
             at_once(&pool, far()),
@@ -659,9 +296,9 @@ mod tests {
 
         // Each probe halves it, until it lets everybody in again.
         let mut probes = 0;
-        while pool.shared.lock().one_hash > LIMIT {
+        while pool.queue.lock().one_hash > LIMIT {
             let long_ago = Instant::now().checked_sub(PROBE_AFTER);
-            pool.shared.lock().measured = long_ago.expect("the machine is up that long");
+            pool.queue.lock().measured = long_ago.expect("the machine is up that long");
             pool.hash(password(), None, deadline())
                 .await
                 .expect("a probe");
@@ -678,13 +315,13 @@ mod tests {
         let (pool, gate) = pool(1, 10);
         set_hash(&pool, LIMIT * 20);
         let long_ago = Instant::now().checked_sub(PROBE_AFTER);
-        pool.shared.lock().measured = long_ago.expect("the machine is up that long");
+        pool.queue.lock().measured = long_ago.expect("the machine is up that long");
         let leaver = waiting(&pool);
         gate.wait_for(1);
         drop(leaver);
         gate.open();
         let begun = Instant::now();
-        while pool.shared.lock().one_hash == LIMIT * 20 {
+        while pool.queue.lock().one_hash == LIMIT * 20 {
             assert!(begun.elapsed() < LIMIT, "the estimate stays as it is");
             tokio::task::yield_now().await;
         }
@@ -789,7 +426,7 @@ mod tests {
     #[test]
     fn a_thread_that_was_stopped_hardly_changes_the_estimate() {
         let (pool, _gate) = pool(1, 1);
-        let mut state = pool.shared.lock();
+        let mut state = pool.queue.lock();
         state.one_hash = Duration::from_millis(200);
         state.measure(Duration::from_mins(1), true);
         assert!(
@@ -832,7 +469,7 @@ mod tests {
         let first = waiting(&pool);
         gate.wait_for(1);
         let late = waiting(&pool);
-        pool.shared.lock().queue.retain(|job| {
+        pool.queue.lock().queue.retain(|job| {
             job.order.deadline = Instant::now();
             true
         });
@@ -871,7 +508,7 @@ mod tests {
     async fn a_pool_that_is_dropped_ends_what_it_has_begun_and_nothing_else() {
         let (pool, gate) = pool(1, 10);
         let asking = Pool {
-            shared: Arc::clone(&pool.shared),
+            queue: Arc::clone(&pool.queue),
         };
         let begun = waiting(&asking);
         gate.wait_for(1);
@@ -922,7 +559,7 @@ mod tests {
             gate.wait_for(count);
             // Never dropped: it is under way until the test ends.
             std::mem::forget(hashing);
-            let in_use = pool.shared.lock().in_use.clone();
+            let in_use = pool.queue.lock().in_use.clone();
             assert!(in_use[0].abs_diff(in_use[1]) <= 1, "{in_use:?}");
             assert_eq!(in_use[0] + in_use[1], count);
         }
@@ -941,7 +578,7 @@ mod tests {
         drop(leaver);
         let next = waiting(&pool);
         gate.wait_for(2);
-        let one_hash = pool.shared.lock().one_hash;
+        let one_hash = pool.queue.lock().one_hash;
         assert!(
             begun.elapsed() < one_hash / 2,
             "{:?} of {one_hash:?}",

@@ -1,417 +1,441 @@
-//! The jobs that wait for a lane: a queue for each client network, served in turns.
+//! The passwords that wait for a hashing thread, and what these have under way.
 //!
-//! A network that asks for more than its share waits behind itself, not before others. It may hold
-//! a quarter of the lanes and a quarter of the places; more only while no other network wants them.
-//! Time, threads and replies are not known here, so that a test can compare this with a model.
+//! Those who ask submit [`Job`]s; a thread takes its share of them and reports when each has ended.
+//! What is admitted is decided here: by fair shares ([`FairQueue`]), and by an estimate of whether a
+//! hash would end in time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// One part in so many is what a network may hold while others wait.
-const PARTS: usize = 4;
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+use tracing::Span;
 
-/// Jobs `T` of networks `K`. It tracks a network only while that has a job here or holds a lane,
-/// so never more networks than there are places and lanes.
-pub struct FairQueue<K, T> {
-    networks: BTreeMap<K, Share<T>>,
-    /// The networks with a job that waits, the next first.
-    turns: VecDeque<K>,
-    /// Jobs that wait, over all networks.
-    waiting: usize,
-    /// The most jobs that may wait.
-    places: usize,
-    /// Lanes over all threads.
-    lanes: usize,
-}
+use super::fair_queue::{FairQueue, Place};
+use super::{HashError, bcrypt_sha256};
+use crate::config::Hashing as Settings;
+use crate::domain::{Candidate, Password, PasswordHash};
+use crate::platform::client::Network;
+use crate::platform::clock::Randomness;
+use crate::platform::metrics::{HashRefused, Metrics};
+use crate::platform::telemetry::spans;
 
-/// What one network has.
-struct Share<T> {
-    /// The oldest first.
-    waiting: VecDeque<T>,
-    /// Lanes that it holds.
-    lanes: usize,
-}
+/// How the spans of passwords end that nobody waited for any more.
+pub const ABANDONED: &str = "abandoned";
 
-/// Whether one more job of a network would be taken in.
+/// How a thread hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<K> {
-    /// It would.
-    Free,
-    /// It would, in the place of the newest job of this network, which has more of them.
-    Instead(K),
-    /// The network has its part of the places, and others wait.
-    ShareUsed,
-    /// Every place is taken, and nobody has more than the network itself.
-    Full,
+pub enum Engine {
+    /// Up to so many together.
+    Lanes(usize),
+    /// With the crate `bcrypt`, each to its end.
+    OneByOne,
 }
 
-impl<K: Copy + Ord, T> FairQueue<K, T> {
-    /// An empty queue of so many places, before so many lanes. Of both there is at least one.
-    pub const fn new(places: usize, lanes: usize) -> Self {
+impl Engine {
+    /// Hashes that a thread has under way at a time.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Self::Lanes(lanes) => lanes,
+            Self::OneByOne => 1,
+        }
+    }
+}
+
+/// How long the estimate of a hash is trusted where it lets nothing be hashed.
+pub(super) const PROBE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a password waits before any thread with a free lane takes it.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// What the hashing threads share with those who ask.
+pub struct HashQueue {
+    pub(super) settings: Settings,
+    pub(super) engine: Engine,
+    pub(super) randomness: Arc<dyn Randomness>,
+    pub(super) metrics: Metrics,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// By whom shares are counted. Those who can't be told apart are one.
+type Client = Option<Network>;
+
+pub(super) struct State {
+    pub(super) queue: FairQueue<Client, Job>,
+    /// Lanes in use, for each thread.
+    pub(super) in_use: Vec<usize>,
+    closed: bool,
+    /// How long one hash takes: a moving average.
+    pub(super) one_hash: Duration,
+    /// The same where all lanes of its thread are in use, which makes each take longer.
+    pub(super) full_hash: Duration,
+    /// When that was last measured.
+    pub(super) measured: Instant,
+}
+
+/// Why a password is not taken.
+enum Refusal {
+    Stopped,
+    /// With the time after which there should be room again.
+    Overloaded(HashRefused, Duration),
+}
+
+impl From<Refusal> for HashError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Stopped => Self::Stopped,
+            Refusal::Overloaded(_, retry_after) => Self::Overloaded { retry_after },
+        }
+    }
+}
+
+/// A password that is to be hashed.
+pub(super) struct Job {
+    pub(super) password: Candidate,
+    pub(super) order: Order,
+    /// Ends when a lane takes the password.
+    wait: Span,
+    submitted: Instant,
+}
+
+/// Who wants a hash, and until when.
+pub(super) struct Order {
+    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
+    /// What the hash is for.
+    pub(super) span: Span,
+    pub(super) deadline: Instant,
+    /// Whether it is hashed to correct the estimate. It then ends whoever still waits for it:
+    /// clients that leave would keep a wrong estimate alive.
+    is_probe: bool,
+}
+
+impl Job {
+    /// Answers that it will not be hashed now.
+    fn refuse(self, retry_after: Duration) {
+        spans::fail(&self.wait, "refused");
+        self.order
+            .answer(Err(HashError::Overloaded { retry_after }));
+    }
+}
+
+impl Order {
+    /// Answers, if anybody still waits.
+    pub(super) fn answer(self, hash: Result<PasswordHash, HashError>) {
+        let _ = self.reply.send(hash);
+    }
+
+    /// Whether the hash is still of use.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_probe || (!self.reply.is_closed() && Instant::now() < self.deadline)
+    }
+}
+
+/// A lane in use. Dropped, it is free for others, and off its network's share.
+pub(super) struct Held<'a> {
+    shared: &'a HashQueue,
+    client: Client,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().queue.release(self.client);
+    }
+}
+
+impl HashQueue {
+    /// An empty queue. Estimates how long a hash takes, which takes some milliseconds.
+    pub fn new(
+        engine: Engine,
+        settings: Settings,
+        randomness: Arc<dyn Randomness>,
+        metrics: Metrics,
+    ) -> Self {
+        let lanes = settings.threads * engine.lanes();
         Self {
-            networks: BTreeMap::new(),
-            turns: VecDeque::new(),
-            waiting: 0,
-            places,
-            lanes,
+            settings,
+            engine,
+            state: Mutex::new(State {
+                queue: FairQueue::new(settings.queue, lanes),
+                in_use: vec![0; settings.threads],
+                closed: false,
+                one_hash: estimate(settings.cost, 1),
+                full_hash: estimate(settings.cost, engine.lanes()),
+                measured: Instant::now(),
+            }),
+            wake: Condvar::new(),
+            randomness,
+            metrics,
         }
     }
 
-    /// Jobs that wait, over all networks.
-    pub const fn len(&self) -> usize {
-        self.waiting
+    /// Gives no thread any more; those that have nothing under way end.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.queue.retain(|_| false);
+        drop(state);
+        self.wake.notify_all();
     }
 
-    /// Whether no job waits.
-    pub const fn is_empty(&self) -> bool {
-        self.waiting == 0
-    }
-
-    /// Whether one more job of the network would be taken in.
-    pub fn place(&self, network: K) -> Place<K> {
-        let own = self.waiting_of(network);
-        if own < self.waiting && own >= part(self.places) {
-            return Place::ShareUsed;
-        }
-        if self.waiting < self.places {
-            return Place::Free;
-        }
-        let largest = self.turns.iter().map(|other| self.waiting_of(*other)).max();
-        let largest = largest.unwrap_or(0);
-        // Of several, the one whose turn is last.
-        let has_most = |other: &&K| self.waiting_of(**other) == largest;
-        match self.turns.iter().rev().find(has_most) {
-            Some(other) if largest > own + 1 => Place::Instead(*other),
-            _ => Place::Full,
-        }
-    }
-
-    /// Takes in a job, and gives the job whose place it took, if it took one, with its network.
-    ///
-    /// # Errors
-    /// Why it has no place. The job is dropped.
-    pub fn push(&mut self, network: K, job: T) -> Result<Option<(K, T)>, Place<K>> {
-        let displaced = match self.place(network) {
-            Place::Free => None,
-            Place::Instead(other) => self.pop_newest(other).map(|job| (other, job)),
-            refused => return Err(refused),
+    /// Waits for the hash of a password, up to its deadline.
+    pub async fn hash(
+        &self,
+        password: Candidate,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<PasswordHash, HashError> {
+        let (reply, answer) = oneshot::channel();
+        let span = Span::current();
+        let job = Job {
+            password,
+            wait: spans::child(&span, "hash wait"),
+            order: Order {
+                reply,
+                span,
+                deadline,
+                is_probe: false,
+            },
+            submitted: Instant::now(),
         };
-        let share = self.networks.entry(network).or_insert_with(|| Share {
-            waiting: VecDeque::new(),
-            lanes: 0,
-        });
-        if share.waiting.is_empty() {
-            self.turns.push_back(network);
+        self.submit(client, job)?;
+        // No longer than that: whoever leaves is not hashed for any more.
+        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
+            return hashed;
         }
-        share.waiting.push_back(job);
-        self.waiting += 1;
-        Ok(displaced)
-    }
-
-    /// Gives the next job a lane: the oldest of the network whose turn it is, among those that
-    /// hold less than their part of the lanes; where all that wait hold as much, among all.
-    pub fn take(&mut self) -> Option<(K, T)> {
-        let part = part(self.lanes);
-        let holds_less = |network: &K| self.share(*network).is_some_and(|it| it.lanes < part);
-        let turn = self.turns.iter().position(holds_less).unwrap_or(0);
-        let network = self.turns.remove(turn)?;
-        let share = self.networks.get_mut(&network)?;
-        let job = share.waiting.pop_front()?;
-        share.lanes += 1;
-        self.waiting -= 1;
-        if !share.waiting.is_empty() {
-            self.turns.push_back(network);
+        let state = self.lock();
+        if state.closed {
+            return Err(HashError::Stopped);
         }
-        Some((network, job))
+        self.metrics.hash_refused(HashRefused::Deadline);
+        Err(HashError::Overloaded {
+            retry_after: state.wait_for_a_lane(self.slots(), client),
+        })
     }
 
-    /// Takes back a lane that [`FairQueue::take`] gave to a job of the network.
-    pub fn release(&mut self, network: K) {
-        if let Some(share) = self.networks.get_mut(&network) {
-            share.lanes = share.lanes.saturating_sub(1);
-        }
-        self.forget_if_idle(network);
+    /// Whether a password that came now would be taken.
+    pub fn admits(&self, client: Client, deadline: Instant) -> Result<(), HashError> {
+        let mut state = self.lock();
+        let refusal = self.refusal(&mut state, client, deadline);
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
-    /// Jobs that would get a lane before one of the network that came now. In the turns that
-    /// pass until then, another network has as many as this one.
-    pub fn ahead(&self, network: K) -> usize {
-        let own = self.waiting_of(network);
-        let others = self.turns.iter().filter(|other| **other != network);
-        own + others
-            .map(|other| self.waiting_of(*other).min(own + 1))
-            .sum::<usize>()
+    /// How long one hash is expected to take, with nothing else to do.
+    pub fn one_hash(&self) -> Duration {
+        self.lock().one_hash
     }
 
-    /// Drops the jobs that are not to be kept. Each network keeps its turn.
-    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
-        let before = self.waiting;
-        self.waiting = 0;
-        for share in self.networks.values_mut() {
-            share.waiting.retain_mut(&mut keep);
-            self.waiting += share.waiting.len();
-        }
-        if self.waiting < before {
-            self.networks
-                .retain(|_, share| share.lanes > 0 || !share.waiting.is_empty());
-            let networks = &self.networks;
-            self.turns.retain(|network| {
-                networks
-                    .get(network)
-                    .is_some_and(|share| !share.waiting.is_empty())
-            });
-        }
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while hashing can't leave the state half-changed: it is not held then.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest job of each network that waits.
-    pub fn oldest(&self) -> impl Iterator<Item = &T> {
-        let shares = self.turns.iter().filter_map(|it| self.share(*it));
-        shares.filter_map(|share| share.waiting.front())
+    /// Hashes that can be under way at a time.
+    pub fn slots(&self) -> usize {
+        self.settings.threads * self.engine.lanes()
     }
 
-    /// Networks that it tracks.
-    #[cfg(test)]
-    pub fn networks(&self) -> usize {
-        self.networks.len()
-    }
-
-    /// The lanes that a network holds.
-    #[cfg(test)]
-    pub fn lanes_of(&self, network: K) -> usize {
-        self.share(network).map_or(0, |share| share.lanes)
-    }
-
-    /// The jobs of a network that wait.
-    pub fn waiting_of(&self, network: K) -> usize {
-        self.share(network).map_or(0, |share| share.waiting.len())
-    }
-
-    fn share(&self, network: K) -> Option<&Share<T>> {
-        self.networks.get(&network)
-    }
-
-    fn pop_newest(&mut self, network: K) -> Option<T> {
-        let share = self.networks.get_mut(&network)?;
-        let job = share.waiting.pop_back()?;
-        self.waiting -= 1;
-        if share.waiting.is_empty() {
-            self.turns.retain(|other| *other != network);
-        }
-        self.forget_if_idle(network);
-        Some(job)
-    }
-
-    fn forget_if_idle(&mut self, network: K) {
-        let is_idle = |share: &Share<T>| share.lanes == 0 && share.waiting.is_empty();
-        if self.share(network).is_some_and(is_idle) {
-            self.networks.remove(&network);
-        }
-    }
-}
-
-/// What a network may hold while others wait: at least one.
-const fn part(all: usize) -> usize {
-    if all < PARTS { 1 } else { all / PARTS }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A network's name, and the number of a job.
-    type Queue = FairQueue<u16, u32>;
-
-    fn filled(places: usize, lanes: usize, networks: &[u16]) -> Queue {
-        let mut queue = Queue::new(places, lanes);
-        for (number, network) in (0..).zip(networks) {
-            assert_eq!(queue.push(*network, number), Ok(None));
-        }
-        queue
-    }
-
-    fn served(queue: &mut Queue) -> Vec<u16> {
-        let next = || {
-            let (network, _) = queue.take()?;
-            queue.release(network);
-            Some(network)
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    #[test]
-    fn networks_are_served_in_turns_and_each_in_its_own_order() {
-        let mut queue = filled(10, 100, &[1, 1, 1, 2, 2, 3]);
-        let order: Vec<(u16, u32)> = std::iter::from_fn(|| queue.take()).collect();
-        assert_eq!(order, [(1, 0), (2, 3), (3, 5), (1, 1), (2, 4), (1, 2)]);
-    }
-
-    #[test]
-    fn one_that_is_alone_may_use_everything() {
-        let mut queue = filled(8, 8, &[1; 8]);
-        assert_eq!(queue.place(1), Place::Full);
-        while queue.take().is_some() {}
-        assert_eq!(queue.lanes_of(1), 8);
-    }
-
-    #[test]
-    fn a_network_with_its_part_of_the_lanes_lets_others_go_first() {
-        let mut queue = filled(10, 8, &[1, 1, 1, 1]);
-        assert_eq!((queue.take(), queue.take()), (Some((1, 0)), Some((1, 1))));
-        queue.push(2, 7).expect("a place");
-        queue.push(3, 8).expect("a place");
-        assert_eq!(queue.take(), Some((2, 7)));
-        assert_eq!(queue.take(), Some((3, 8)));
-        // Nobody else wants the rest.
-        assert_eq!(queue.take(), Some((1, 2)));
-    }
-
-    #[test]
-    fn a_newcomer_takes_the_newest_place_of_whoever_has_most() {
-        let mut queue = filled(4, 1, &[1, 1, 1, 1]);
-        assert_eq!(queue.place(2), Place::Instead(1));
-        assert_eq!(queue.push(2, 9), Ok(Some((1, 3))));
-        assert_eq!(queue.push(3, 10), Ok(Some((1, 2))));
-        assert_eq!(queue.push(4, 11), Ok(Some((1, 1))));
-        // Each has one, and nobody more than another.
-        assert_eq!(queue.push(5, 12), Err(Place::Full));
-        assert_eq!(queue.push(1, 13), Err(Place::ShareUsed));
-        assert_eq!(served(&mut queue), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn beside_others_a_network_takes_no_more_than_its_part_of_the_places() {
-        let mut queue = filled(8, 1, &[1, 2, 1]);
-        assert_eq!(queue.place(1), Place::ShareUsed);
-        assert_eq!(queue.place(2), Place::Free);
-        assert_eq!(served(&mut queue), [1, 2, 1]);
-        assert_eq!(queue.place(1), Place::Free);
-    }
-
-    #[test]
-    fn what_is_ahead_is_reckoned_from_the_turns_and_not_from_the_crowd() {
-        let queue = filled(100, 1, &[[1].repeat(90), vec![2; 3]].concat());
-        assert_eq!(queue.ahead(3), 2);
-        assert_eq!(queue.ahead(2), 3 + 4);
-        assert_eq!(queue.ahead(1), 90 + 3);
-        let alone = filled(100, 1, &[1; 90]);
-        assert_eq!(alone.ahead(1), 90);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push(u16),
-        Take,
-        /// Gives back the lane that was taken so many takes ago.
-        Release(usize),
-        /// Clients leave: the jobs whose number this divides.
-        Leave(u32),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            6 => (0_u16..12).prop_map(Step::Push),
-            // One network that floods.
-            4 => Just(Step::Push(0)),
-            4 => Just(Step::Take),
-            4 => (0_usize..16).prop_map(Step::Release),
-            1 => (2_u32..7).prop_map(Step::Leave),
-        ];
-        prop::collection::vec(step, 0..300)
-    }
-
-    proptest! {
-        /// The model: a plain list of what waits, the oldest first, and one of what holds lanes.
-        #[test]
-        fn it_keeps_its_bounds_its_order_and_its_promises(
-            places in 1_usize..20,
-            lanes in 1_usize..10,
-            steps in steps(),
-        ) {
-            let mut queue = Queue::new(places, lanes);
-            let mut waiting: Vec<(u16, u32)> = Vec::new();
-            let mut held: Vec<u16> = Vec::new();
-            // Jobs of others that were served since a network's turn began.
-            let mut passed: BTreeMap<u16, BTreeMap<u16, usize>> = BTreeMap::new();
-            for (number, step) in (0_u32..).zip(steps) {
-                let of = |waiting: &[(u16, u32)], network| {
-                    waiting.iter().filter(|(one, _)| *one == network).count()
-                };
-                match step {
-                    Step::Push(network) => {
-                        let own = of(&waiting, network);
-                        let largest = (0..12).map(|other| of(&waiting, other)).max().unwrap_or(0);
-                        match queue.push(network, number) {
-                            Ok(None) => prop_assert!(waiting.len() < places),
-                            Ok(Some((loser, displaced))) => {
-                                prop_assert_eq!(waiting.len(), places);
-                                let at = waiting.iter().position(|job| *job == (loser, displaced));
-                                waiting.remove(at.expect("it waited"));
-                                prop_assert_eq!(of(&waiting, loser) + 1, largest);
-                                prop_assert!(largest > own + 1);
-                                let newest = waiting.iter().rfind(|(one, _)| *one == loser);
-                                prop_assert!(newest.is_none_or(|(_, one)| *one < displaced));
-                            }
-                            Err(Place::Full) => {
-                                prop_assert_eq!(waiting.len(), places);
-                                prop_assert!(largest <= own + 1);
-                                continue;
-                            }
-                            Err(_) => {
-                                prop_assert!(own >= part(places) && own < waiting.len());
-                                continue;
-                            }
-                        }
-                        waiting.push((network, number));
-                    }
-                    Step::Take if held.len() < lanes => {
-                        let Some((network, job)) = queue.take() else {
-                            prop_assert!(waiting.is_empty(), "work is left undone");
-                            continue;
-                        };
-                        let oldest = waiting.iter().position(|(one, _)| *one == network);
-                        let oldest = waiting.remove(oldest.expect("it waited"));
-                        prop_assert_eq!(oldest, (network, job), "in its own order");
-                        let lanes_of = |network| held.iter().filter(|one| **one == network).count();
-                        let holds_less = |network| lanes_of(network) < part(lanes);
-                        let others: BTreeSet<u16> = waiting
-                            .iter()
-                            .map(|(other, _)| *other)
-                            .filter(|other| *other != network)
-                            .collect();
-                        if !holds_less(network) {
-                            prop_assert!(!others.iter().any(|other| holds_less(*other)));
-                        }
-                        passed.remove(&network);
-                        for other in others.into_iter().filter(|other| holds_less(*other)) {
-                            // Nobody is passed twice by the same network while it may have a lane.
-                            let passed = passed.entry(other).or_default().entry(network).or_default();
-                            *passed += 1;
-                            prop_assert!(*passed <= 1, "{} waits for {}", other, network);
-                        }
-                        held.push(network);
-                    }
-                    Step::Release(at) if at < held.len() => queue.release(held.remove(at)),
-                    Step::Take | Step::Release(_) => {}
-                    Step::Leave(divisor) => {
-                        queue.retain(|job| *job % divisor != 0);
-                        waiting.retain(|(_, job)| *job % divisor != 0);
-                    }
-                }
-                passed.retain(|network, _| of(&waiting, *network) > 0);
-                let tracked: BTreeSet<u16> =
-                    waiting.iter().map(|(one, _)| *one).chain(held.iter().copied()).collect();
-                prop_assert_eq!(queue.networks(), tracked.len());
-                prop_assert_eq!(queue.len(), waiting.len());
-                prop_assert!(queue.len() <= places && queue.networks() <= places + lanes);
-                for network in 0..12 {
-                    prop_assert_eq!(queue.waiting_of(network), of(&waiting, network));
-                    let lanes_of = held.iter().filter(|one| **one == network).count();
-                    prop_assert_eq!(queue.lanes_of(network), lanes_of);
-                }
+    fn submit(&self, client: Client, mut job: Job) -> Result<(), HashError> {
+        let mut state = self.lock();
+        if let Some(refusal) = self.refusal(&mut state, client, job.order.deadline) {
+            drop(state);
+            if let Refusal::Overloaded(reason, _) = refusal {
+                self.metrics.hash_refused(reason);
             }
+            return Err(refusal.into());
+        }
+        if !state.is_in_time(self.slots(), client, job.order.deadline) {
+            // The only one for a while.
+            state.measured = Instant::now();
+            job.order.is_probe = true;
+        }
+        let displaced = state.queue.push(client, job);
+        self.metrics.hashes_waiting(state.queue.len());
+        if let Ok(Some((loser, job))) = displaced {
+            let retry_after = state.wait_for_a_lane(self.slots(), loser);
+            drop(state);
+            self.metrics.hash_refused(HashRefused::Share);
+            job.refuse(retry_after);
+        } else {
+            drop(state);
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Why a password that came now would not be taken.
+    fn refusal(&self, state: &mut State, client: Client, deadline: Instant) -> Option<Refusal> {
+        if state.closed {
+            return Some(Refusal::Stopped);
+        }
+        // Whoever left must not keep out who is here.
+        self.drop_unwanted(state);
+        let reason = match state.queue.place(client) {
+            Place::ShareUsed => HashRefused::Share,
+            Place::Full => HashRefused::QueueFull,
+            Place::Free | Place::Instead(_) => {
+                if state.is_in_time(self.slots(), client, deadline) || state.wants_a_probe() {
+                    return None;
+                }
+                HashRefused::Deadline
+            }
+        };
+        let retry_after = if state.is_idle() {
+            // Nobody is let in before the next probe.
+            PROBE_AFTER.saturating_sub(state.measured.elapsed())
+        } else {
+            state.wait_for_a_lane(self.slots(), client)
+        };
+        Some(Refusal::Overloaded(reason, retry_after))
+    }
+
+    /// Drops the jobs that nobody waits for any more, and those that would not end in time: hashed,
+    /// they would take the place of others that still can.
+    fn drop_unwanted(&self, state: &mut State) {
+        let mut abandoned = 0;
+        let ends = Instant::now() + state.one_hash;
+        state.queue.retain(|job| {
+            if !job.order.is_wanted() {
+                abandoned += 1;
+                spans::fail(&job.wait, ABANDONED);
+                return false;
+            }
+            // Without a reply, `hash` answers by itself.
+            job.order.is_probe || ends <= job.order.deadline
+        });
+        self.metrics.hashes_abandoned(abandoned);
+    }
+
+    /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
+    /// waits for. A thread that has none waits for one; `None` when the pool closes.
+    pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<(Job, Held<'_>)>> {
+        let lanes = self.engine.lanes();
+        let mut jobs = Vec::new();
+        let mut state = self.lock();
+        state.in_use[thread] = in_use;
+        loop {
+            if in_use < lanes && !state.queue.is_empty() {
+                self.drop_unwanted(&mut state);
+            }
+            while state.in_use[thread] < lanes
+                && state.may_take(thread)
+                && let Some((client, mut job)) = state.queue.take()
+            {
+                job.wait = Span::none();
+                self.metrics.hash_waited(job.submitted.elapsed());
+                state.in_use[thread] += 1;
+                let held = Held {
+                    shared: self,
+                    client,
+                };
+                jobs.push((job, held));
+            }
+            self.metrics.hashes_waiting(state.queue.len());
+            self.metrics.lanes_in_use(state.in_use.iter().sum());
+            if in_use + jobs.len() > 0 {
+                return Some(jobs);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
+
+    /// Takes note that a hash of a thread has ended; and how long it took, if it came to something.
+    pub(super) fn ended(&self, thread: usize, took: Option<Duration>) {
+        let mut state = self.lock();
+        let was_full = state.in_use[thread] == self.engine.lanes();
+        state.in_use[thread] -= 1;
+        if let Some(took) = took {
+            self.metrics.hash_took(took);
+            state.measure(took, was_full);
+        }
+    }
+}
+
+impl State {
+    /// A thread that has more lanes in use than another leaves the rest to that one; but not for
+    /// long, because the other may have no core.
+    fn may_take(&self, thread: usize) -> bool {
+        let mine = self.in_use[thread];
+        let has_waited = |job: &Job| job.submitted.elapsed() > PATIENCE;
+        self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
+    }
+
+    /// Takes in how long a hash took.
+    pub(super) fn measure(&mut self, took: Duration, was_full: bool) {
+        follow(&mut self.one_hash, took);
+        if was_full {
+            follow(&mut self.full_hash, took);
+        }
+        self.measured = Instant::now();
+    }
+
+    /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
+    /// for a while and then given up took the place of another that would have been in time. It is
+    /// larger for the wait, over which the machine may slow down: where others share its cores,
+    /// eight lanes were seen to take half as long again from one moment to the next.
+    fn is_in_time(&self, slots: usize, client: Client, deadline: Instant) -> bool {
+        let wait = self.wait_for_a_lane(slots, client);
+        let hash = if wait.is_zero() {
+            self.one_hash
+        } else {
+            self.full_hash
+        };
+        Instant::now() + wait * 3 / 2 + hash * 5 / 4 <= deadline
+    }
+
+    /// Whether one password is to be hashed against the estimate: where the estimate refuses
+    /// everything, nothing else would ever correct it.
+    fn wants_a_probe(&self) -> bool {
+        self.is_idle() && self.measured.elapsed() >= PROBE_AFTER
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
+    }
+
+    /// How long a password of this client that came now would wait before a lane takes it.
+    pub(super) fn wait_for_a_lane(&self, slots: usize, client: Client) -> Duration {
+        let ahead = self.queue.ahead(client) + self.in_use.iter().sum::<usize>();
+        if ahead < slots {
+            return Duration::ZERO;
+        }
+        // Lanes do not end together: in the time of a hash each ends once.
+        let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
+        self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
+    }
+}
+
+/// Moves an average. A thread that was stopped in the middle of a hash is not to be mistaken for a
+/// slow machine: it rises slowly and falls fast.
+fn follow(average: &mut Duration, took: Duration) {
+    *average = if took > *average {
+        (*average * 7 + took.min(*average * 2)) / 8
+    } else {
+        (*average + took) / 2
+    };
+}
+
+/// How long one of so many hashes takes that are made together, from the fastest of some cheap
+/// ones: each step of the cost doubles the work.
+fn estimate(cost: u32, lanes: usize) -> Duration {
+    const SAMPLE_COST: u32 = 5;
+    const SAMPLES: u32 = 5;
+    let password = Password::parse(SecretString::from("a sample for the clock"), &[])
+        .expect("a constant that keeps the rules");
+    let sample = || {
+        let begun = Instant::now();
+        let lane = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
+        let mut lanes: Vec<_> = (0..lanes).map(lane).collect();
+        bcrypt_lanes::advance(&mut lanes, u32::MAX);
+        begun.elapsed()
+    };
+    let fastest = (0..SAMPLES).map(|_| sample()).min().unwrap_or_default();
+    let doublings = f64::from(cost) - f64::from(SAMPLE_COST);
+    fastest.mul_f64(doublings.exp2())
 }

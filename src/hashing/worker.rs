@@ -11,35 +11,13 @@ use std::time::Instant;
 use bcrypt_lanes::Lane;
 use tracing::Span;
 
-use super::pool::{Held, Job, Order, Shared};
+use super::queue::{ABANDONED, Engine, HashQueue, Held, Job, Order};
 use super::{HashError, bcrypt_sha256};
 use crate::domain::{BrokenRule, Candidate, Password, PasswordHash};
 use crate::platform::telemetry::spans;
 
 /// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
 const SLICE: u32 = 32;
-
-/// How the spans of passwords end that nobody waited for any more.
-pub const ABANDONED: &str = "abandoned";
-
-/// How a thread hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Up to so many together.
-    Lanes(usize),
-    /// With the crate `bcrypt`, each to its end.
-    OneByOne,
-}
-
-impl Engine {
-    /// Hashes that a thread has under way at a time.
-    pub const fn lanes(self) -> usize {
-        match self {
-            Self::Lanes(lanes) => lanes,
-            Self::OneByOne => 1,
-        }
-    }
-}
 
 /// A hash under way.
 struct Running<'a> {
@@ -54,9 +32,9 @@ struct Running<'a> {
 }
 
 /// Hashes until the pool closes and what has begun has ended.
-pub fn work(shared: &Shared, thread: usize) {
-    stand_back(shared.settings.nice);
-    let mut running: Vec<Running<'_>> = Vec::with_capacity(shared.engine.lanes());
+pub fn work(queue: &HashQueue, thread: usize) {
+    stand_back(queue.settings.nice);
+    let mut running: Vec<Running<'_>> = Vec::with_capacity(queue.engine.lanes());
     loop {
         let begun = running.len();
         running.retain(|running| {
@@ -66,8 +44,8 @@ pub fn work(shared: &Shared, thread: usize) {
             }
             is_wanted
         });
-        shared.metrics.hashes_abandoned(begun - running.len());
-        let Some(jobs) = shared.take(thread, running.len()) else {
+        queue.metrics.hashes_abandoned(begun - running.len());
+        let Some(jobs) = queue.take(thread, running.len()) else {
             return;
         };
         for (
@@ -78,7 +56,7 @@ pub fn work(shared: &Shared, thread: usize) {
         ) in jobs
         {
             // A panic must not cost the pool a thread, nor the others their hashes.
-            match catch_unwind(AssertUnwindSafe(|| begin(shared, password))) {
+            match catch_unwind(AssertUnwindSafe(|| begin(queue, password))) {
                 Ok(Ok((password, lane))) => running.push(Running {
                     span: spans::child(&order.span, "hash"),
                     password,
@@ -91,25 +69,25 @@ pub fn work(shared: &Shared, thread: usize) {
                 Err(_) => order.answer(Err(HashError::Failed)),
             }
         }
-        shared.metrics.hash_batch(running.len());
-        advance(shared, thread, &mut running);
+        queue.metrics.hash_batch(running.len());
+        advance(queue, thread, &mut running);
     }
 }
 
-fn begin(shared: &Shared, password: Candidate) -> Result<(Password, Option<Lane>), BrokenRule> {
+fn begin(queue: &HashQueue, password: Candidate) -> Result<(Password, Option<Lane>), BrokenRule> {
     let password = password.estimate()?;
-    let lane = match shared.engine {
+    let lane = match queue.engine {
         Engine::OneByOne => None,
         Engine::Lanes(_) => {
-            let salt = shared.randomness.bytes();
-            Some(bcrypt_sha256::begin(&password, shared.settings.cost, salt))
+            let salt = queue.randomness.bytes();
+            Some(bcrypt_sha256::begin(&password, queue.settings.cost, salt))
         }
     };
     Ok((password, lane))
 }
 
 /// Moves every hash forward by a slice, and answers for those that are done.
-fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running<'_>>) {
+fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
     let lanes = running
         .iter_mut()
         .filter_map(|running| running.lane.as_mut());
@@ -129,22 +107,22 @@ fn advance(shared: &Shared, thread: usize, running: &mut Vec<Running<'_>>) {
             begun,
             span,
         } = done;
-        let hash = catch_unwind(AssertUnwindSafe(|| end(shared, &password, lane)));
+        let hash = catch_unwind(AssertUnwindSafe(|| end(queue, &password, lane)));
         if hash.is_err() {
             spans::fail(&span, "panic");
         }
         drop(span);
-        shared.ended(thread, hash.is_ok().then(|| begun.elapsed()));
+        queue.ended(thread, hash.is_ok().then(|| begun.elapsed()));
         drop(held);
         order.answer(hash.map_err(|_| HashError::Failed));
     }
 }
 
-fn end(shared: &Shared, password: &Password, lane: Option<Lane>) -> PasswordHash {
+fn end(queue: &HashQueue, password: &Password, lane: Option<Lane>) -> PasswordHash {
     lane.and_then(|lane| bcrypt_sha256::finish(lane).ok())
         .unwrap_or_else(|| {
-            let salt = shared.randomness.bytes();
-            bcrypt_sha256::hash(password, shared.settings.cost, salt)
+            let salt = queue.randomness.bytes();
+            bcrypt_sha256::hash(password, queue.settings.cost, salt)
         })
 }
 

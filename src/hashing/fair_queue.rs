@@ -1,0 +1,417 @@
+//! The jobs that wait for a lane: a queue for each client network, served in turns.
+//!
+//! A network that asks for more than its share waits behind itself, not before others. It may hold
+//! a quarter of the lanes and a quarter of the places; more only while no other network wants them.
+//! Time, threads and replies are not known here, so that a test can compare this with a model.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// One part in so many is what a network may hold while others wait.
+const PARTS: usize = 4;
+
+/// Jobs `T` of networks `K`. It tracks a network only while that has a job here or holds a lane,
+/// so never more networks than there are places and lanes.
+pub struct FairQueue<K, T> {
+    networks: BTreeMap<K, Share<T>>,
+    /// The networks with a job that waits, the next first.
+    turns: VecDeque<K>,
+    /// Jobs that wait, over all networks.
+    waiting: usize,
+    /// The most jobs that may wait.
+    places: usize,
+    /// Lanes over all threads.
+    lanes: usize,
+}
+
+/// What one network has.
+struct Share<T> {
+    /// The oldest first.
+    waiting: VecDeque<T>,
+    /// Lanes that it holds.
+    lanes: usize,
+}
+
+/// Whether one more job of a network would be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<K> {
+    /// It would.
+    Free,
+    /// It would, in the place of the newest job of this network, which has more of them.
+    Instead(K),
+    /// The network has its part of the places, and others wait.
+    ShareUsed,
+    /// Every place is taken, and nobody has more than the network itself.
+    Full,
+}
+
+impl<K: Copy + Ord, T> FairQueue<K, T> {
+    /// An empty queue of so many places, before so many lanes. Of both there is at least one.
+    pub const fn new(places: usize, lanes: usize) -> Self {
+        Self {
+            networks: BTreeMap::new(),
+            turns: VecDeque::new(),
+            waiting: 0,
+            places,
+            lanes,
+        }
+    }
+
+    /// Jobs that wait, over all networks.
+    pub const fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether no job waits.
+    pub const fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Whether one more job of the network would be taken in.
+    pub fn place(&self, network: K) -> Place<K> {
+        let own = self.waiting_of(network);
+        if own < self.waiting && own >= part(self.places) {
+            return Place::ShareUsed;
+        }
+        if self.waiting < self.places {
+            return Place::Free;
+        }
+        let largest = self.turns.iter().map(|other| self.waiting_of(*other)).max();
+        let largest = largest.unwrap_or(0);
+        // Of several, the one whose turn is last.
+        let has_most = |other: &&K| self.waiting_of(**other) == largest;
+        match self.turns.iter().rev().find(has_most) {
+            Some(other) if largest > own + 1 => Place::Instead(*other),
+            _ => Place::Full,
+        }
+    }
+
+    /// Takes in a job, and gives the job whose place it took, if it took one, with its network.
+    ///
+    /// # Errors
+    /// Why it has no place. The job is dropped.
+    pub fn push(&mut self, network: K, job: T) -> Result<Option<(K, T)>, Place<K>> {
+        let displaced = match self.place(network) {
+            Place::Free => None,
+            Place::Instead(other) => self.pop_newest(other).map(|job| (other, job)),
+            refused => return Err(refused),
+        };
+        let share = self.networks.entry(network).or_insert_with(|| Share {
+            waiting: VecDeque::new(),
+            lanes: 0,
+        });
+        if share.waiting.is_empty() {
+            self.turns.push_back(network);
+        }
+        share.waiting.push_back(job);
+        self.waiting += 1;
+        Ok(displaced)
+    }
+
+    /// Gives the next job a lane: the oldest of the network whose turn it is, among those that
+    /// hold less than their part of the lanes; where all that wait hold as much, among all.
+    pub fn take(&mut self) -> Option<(K, T)> {
+        let part = part(self.lanes);
+        let holds_less = |network: &K| self.share(*network).is_some_and(|it| it.lanes < part);
+        let turn = self.turns.iter().position(holds_less).unwrap_or(0);
+        let network = self.turns.remove(turn)?;
+        let share = self.networks.get_mut(&network)?;
+        let job = share.waiting.pop_front()?;
+        share.lanes += 1;
+        self.waiting -= 1;
+        if !share.waiting.is_empty() {
+            self.turns.push_back(network);
+        }
+        Some((network, job))
+    }
+
+    /// Takes back a lane that [`FairQueue::take`] gave to a job of the network.
+    pub fn release(&mut self, network: K) {
+        if let Some(share) = self.networks.get_mut(&network) {
+            share.lanes = share.lanes.saturating_sub(1);
+        }
+        self.forget_if_idle(network);
+    }
+
+    /// Jobs that would get a lane before one of the network that came now. In the turns that
+    /// pass until then, another network has as many as this one.
+    pub fn ahead(&self, network: K) -> usize {
+        let own = self.waiting_of(network);
+        let others = self.turns.iter().filter(|other| **other != network);
+        own + others
+            .map(|other| self.waiting_of(*other).min(own + 1))
+            .sum::<usize>()
+    }
+
+    /// Drops the jobs that are not to be kept. Each network keeps its turn.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let before = self.waiting;
+        self.waiting = 0;
+        for share in self.networks.values_mut() {
+            share.waiting.retain_mut(&mut keep);
+            self.waiting += share.waiting.len();
+        }
+        if self.waiting < before {
+            self.networks
+                .retain(|_, share| share.lanes > 0 || !share.waiting.is_empty());
+            let networks = &self.networks;
+            self.turns.retain(|network| {
+                networks
+                    .get(network)
+                    .is_some_and(|share| !share.waiting.is_empty())
+            });
+        }
+    }
+
+    /// The oldest job of each network that waits.
+    pub fn oldest(&self) -> impl Iterator<Item = &T> {
+        let shares = self.turns.iter().filter_map(|it| self.share(*it));
+        shares.filter_map(|share| share.waiting.front())
+    }
+
+    /// Networks that it tracks.
+    #[cfg(test)]
+    pub fn networks(&self) -> usize {
+        self.networks.len()
+    }
+
+    /// The lanes that a network holds.
+    #[cfg(test)]
+    pub fn lanes_of(&self, network: K) -> usize {
+        self.share(network).map_or(0, |share| share.lanes)
+    }
+
+    /// The jobs of a network that wait.
+    pub fn waiting_of(&self, network: K) -> usize {
+        self.share(network).map_or(0, |share| share.waiting.len())
+    }
+
+    fn share(&self, network: K) -> Option<&Share<T>> {
+        self.networks.get(&network)
+    }
+
+    fn pop_newest(&mut self, network: K) -> Option<T> {
+        let share = self.networks.get_mut(&network)?;
+        let job = share.waiting.pop_back()?;
+        self.waiting -= 1;
+        if share.waiting.is_empty() {
+            self.turns.retain(|other| *other != network);
+        }
+        self.forget_if_idle(network);
+        Some(job)
+    }
+
+    fn forget_if_idle(&mut self, network: K) {
+        let is_idle = |share: &Share<T>| share.lanes == 0 && share.waiting.is_empty();
+        if self.share(network).is_some_and(is_idle) {
+            self.networks.remove(&network);
+        }
+    }
+}
+
+/// What a network may hold while others wait: at least one.
+const fn part(all: usize) -> usize {
+    if all < PARTS { 1 } else { all / PARTS }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A network's name, and the number of a job.
+    type Queue = FairQueue<u16, u32>;
+
+    fn filled(places: usize, lanes: usize, networks: &[u16]) -> Queue {
+        let mut queue = Queue::new(places, lanes);
+        for (number, network) in (0..).zip(networks) {
+            assert_eq!(queue.push(*network, number), Ok(None));
+        }
+        queue
+    }
+
+    fn served(queue: &mut Queue) -> Vec<u16> {
+        let next = || {
+            let (network, _) = queue.take()?;
+            queue.release(network);
+            Some(network)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn networks_are_served_in_turns_and_each_in_its_own_order() {
+        let mut queue = filled(10, 100, &[1, 1, 1, 2, 2, 3]);
+        let order: Vec<(u16, u32)> = std::iter::from_fn(|| queue.take()).collect();
+        assert_eq!(order, [(1, 0), (2, 3), (3, 5), (1, 1), (2, 4), (1, 2)]);
+    }
+
+    #[test]
+    fn one_that_is_alone_may_use_everything() {
+        let mut queue = filled(8, 8, &[1; 8]);
+        assert_eq!(queue.place(1), Place::Full);
+        while queue.take().is_some() {}
+        assert_eq!(queue.lanes_of(1), 8);
+    }
+
+    #[test]
+    fn a_network_with_its_part_of_the_lanes_lets_others_go_first() {
+        let mut queue = filled(10, 8, &[1, 1, 1, 1]);
+        assert_eq!((queue.take(), queue.take()), (Some((1, 0)), Some((1, 1))));
+        queue.push(2, 7).expect("a place");
+        queue.push(3, 8).expect("a place");
+        assert_eq!(queue.take(), Some((2, 7)));
+        assert_eq!(queue.take(), Some((3, 8)));
+        // Nobody else wants the rest.
+        assert_eq!(queue.take(), Some((1, 2)));
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_newest_place_of_whoever_has_most() {
+        let mut queue = filled(4, 1, &[1, 1, 1, 1]);
+        assert_eq!(queue.place(2), Place::Instead(1));
+        assert_eq!(queue.push(2, 9), Ok(Some((1, 3))));
+        assert_eq!(queue.push(3, 10), Ok(Some((1, 2))));
+        assert_eq!(queue.push(4, 11), Ok(Some((1, 1))));
+        // Each has one, and nobody more than another.
+        assert_eq!(queue.push(5, 12), Err(Place::Full));
+        assert_eq!(queue.push(1, 13), Err(Place::ShareUsed));
+        assert_eq!(served(&mut queue), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn beside_others_a_network_takes_no_more_than_its_part_of_the_places() {
+        let mut queue = filled(8, 1, &[1, 2, 1]);
+        assert_eq!(queue.place(1), Place::ShareUsed);
+        assert_eq!(queue.place(2), Place::Free);
+        assert_eq!(served(&mut queue), [1, 2, 1]);
+        assert_eq!(queue.place(1), Place::Free);
+    }
+
+    #[test]
+    fn what_is_ahead_is_reckoned_from_the_turns_and_not_from_the_crowd() {
+        let queue = filled(100, 1, &[[1].repeat(90), vec![2; 3]].concat());
+        assert_eq!(queue.ahead(3), 2);
+        assert_eq!(queue.ahead(2), 3 + 4);
+        assert_eq!(queue.ahead(1), 90 + 3);
+        let alone = filled(100, 1, &[1; 90]);
+        assert_eq!(alone.ahead(1), 90);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u16),
+        Take,
+        /// Gives back the lane that was taken so many takes ago.
+        Release(usize),
+        /// Clients leave: the jobs whose number this divides.
+        Leave(u32),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0_u16..12).prop_map(Step::Push),
+            // One network that floods.
+            4 => Just(Step::Push(0)),
+            4 => Just(Step::Take),
+            4 => (0_usize..16).prop_map(Step::Release),
+            1 => (2_u32..7).prop_map(Step::Leave),
+        ];
+        prop::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        /// The model: a plain list of what waits, the oldest first, and one of what holds lanes.
+        #[test]
+        fn it_keeps_its_bounds_its_order_and_its_promises(
+            places in 1_usize..20,
+            lanes in 1_usize..10,
+            steps in steps(),
+        ) {
+            let mut queue = Queue::new(places, lanes);
+            let mut waiting: Vec<(u16, u32)> = Vec::new();
+            let mut held: Vec<u16> = Vec::new();
+            // Jobs of others that were served since a network's turn began.
+            let mut passed: BTreeMap<u16, BTreeMap<u16, usize>> = BTreeMap::new();
+            for (number, step) in (0_u32..).zip(steps) {
+                let of = |waiting: &[(u16, u32)], network| {
+                    waiting.iter().filter(|(one, _)| *one == network).count()
+                };
+                match step {
+                    Step::Push(network) => {
+                        let own = of(&waiting, network);
+                        let largest = (0..12).map(|other| of(&waiting, other)).max().unwrap_or(0);
+                        match queue.push(network, number) {
+                            Ok(None) => prop_assert!(waiting.len() < places),
+                            Ok(Some((loser, displaced))) => {
+                                prop_assert_eq!(waiting.len(), places);
+                                let at = waiting.iter().position(|job| *job == (loser, displaced));
+                                waiting.remove(at.expect("it waited"));
+                                prop_assert_eq!(of(&waiting, loser) + 1, largest);
+                                prop_assert!(largest > own + 1);
+                                let newest = waiting.iter().rfind(|(one, _)| *one == loser);
+                                prop_assert!(newest.is_none_or(|(_, one)| *one < displaced));
+                            }
+                            Err(Place::Full) => {
+                                prop_assert_eq!(waiting.len(), places);
+                                prop_assert!(largest <= own + 1);
+                                continue;
+                            }
+                            Err(_) => {
+                                prop_assert!(own >= part(places) && own < waiting.len());
+                                continue;
+                            }
+                        }
+                        waiting.push((network, number));
+                    }
+                    Step::Take if held.len() < lanes => {
+                        let Some((network, job)) = queue.take() else {
+                            prop_assert!(waiting.is_empty(), "work is left undone");
+                            continue;
+                        };
+                        let oldest = waiting.iter().position(|(one, _)| *one == network);
+                        let oldest = waiting.remove(oldest.expect("it waited"));
+                        prop_assert_eq!(oldest, (network, job), "in its own order");
+                        let lanes_of = |network| held.iter().filter(|one| **one == network).count();
+                        let holds_less = |network| lanes_of(network) < part(lanes);
+                        let others: BTreeSet<u16> = waiting
+                            .iter()
+                            .map(|(other, _)| *other)
+                            .filter(|other| *other != network)
+                            .collect();
+                        if !holds_less(network) {
+                            prop_assert!(!others.iter().any(|other| holds_less(*other)));
+                        }
+                        passed.remove(&network);
+                        for other in others.into_iter().filter(|other| holds_less(*other)) {
+                            // Nobody is passed twice by the same network while it may have a lane.
+                            let passed = passed.entry(other).or_default().entry(network).or_default();
+                            *passed += 1;
+                            prop_assert!(*passed <= 1, "{} waits for {}", other, network);
+                        }
+                        held.push(network);
+                    }
+                    Step::Release(at) if at < held.len() => queue.release(held.remove(at)),
+                    Step::Take | Step::Release(_) => {}
+                    Step::Leave(divisor) => {
+                        queue.retain(|job| *job % divisor != 0);
+                        waiting.retain(|(_, job)| *job % divisor != 0);
+                    }
+                }
+                passed.retain(|network, _| of(&waiting, *network) > 0);
+                let tracked: BTreeSet<u16> =
+                    waiting.iter().map(|(one, _)| *one).chain(held.iter().copied()).collect();
+                prop_assert_eq!(queue.networks(), tracked.len());
+                prop_assert_eq!(queue.len(), waiting.len());
+                prop_assert!(queue.len() <= places && queue.networks() <= places + lanes);
+                for network in 0..12 {
+                    prop_assert_eq!(queue.waiting_of(network), of(&waiting, network));
+                    let lanes_of = held.iter().filter(|one| **one == network).count();
+                    prop_assert_eq!(queue.lanes_of(network), lanes_of);
+                }
+            }
+        }
+    }
+}
