@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use secrecy::zeroize::Zeroizing;
 use toml::de::{DeTable, DeValue};
 
-use super::table::{self, SETTINGS, Setting};
+use super::setting::{self, Setting};
 
 /// The longest file that is read, for settings or for one value, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -141,7 +141,7 @@ impl Sources {
         names: impl Iterator<Item = String>,
         get: impl Fn(&str) -> Option<std::ffi::OsString>,
     ) {
-        for setting in SETTINGS {
+        for setting in setting::all() {
             if let Some(value) = get(setting.env) {
                 self.set_env(setting, &value);
             }
@@ -157,7 +157,7 @@ impl Sources {
     /// The options win over everything else.
     pub(super) fn take_options(&mut self, options: &[CommandLineOption]) {
         for (toml, option, value) in options {
-            if let (Some(setting), Some(value)) = (table::find(toml), value) {
+            if let (Some(setting), Some(value)) = (setting::find(toml), value) {
                 self.set(setting, value.clone(), (*option).to_owned(), false);
             }
         }
@@ -166,11 +166,11 @@ impl Sources {
     /// A variable that is nearly the name of a setting has no effect, which nobody would notice.
     fn look_for_mistyped(&mut self, name: &str) {
         let bare = name.strip_suffix("_FILE").unwrap_or(name);
-        if SETTINGS.iter().any(|setting| setting.env == bare) {
+        if setting::all().any(|setting| setting.env == bare) {
             return;
         }
         // Of short names there are too many others.
-        let known = SETTINGS.iter().map(|setting| setting.env);
+        let known = setting::all().map(|setting| setting.env);
         if let Some(meant) = nearest(bare, known.filter(|known| known.len() > 5), 1) {
             self.warnings.push(Warning {
                 setting: name.to_owned(),
@@ -203,10 +203,8 @@ impl Sources {
         for (name, value) in table {
             let place = format!("{prefix}{}", name.get_ref());
             let section = format!("{place}.");
-            let is_section = SETTINGS
-                .iter()
-                .any(|known| known.toml.starts_with(&section));
-            match (table::find_in_file(&place), value.get_ref()) {
+            let is_section = setting::all().any(|known| known.toml.starts_with(&section));
+            match (setting::find_in_file(&place), value.get_ref()) {
                 (Some(setting), value) => self.set_from_toml(setting, value),
                 (None, DeValue::Table(inner)) if is_section => {
                     self.flatten(file, &section, inner);
@@ -304,7 +302,7 @@ impl Sources {
     pub fn take<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let value = self.take_optional(name, &parse);
         value.unwrap_or_else(|| {
-            table::find(name)
+            setting::find(name)
                 .and_then(|setting| parse(setting.default?).ok())
                 .expect("a test reads every default in the table")
         })
@@ -329,7 +327,7 @@ impl Sources {
         name: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let setting = table::find(name).expect("a setting that is read stands in the table");
+        let setting = setting::find(name).expect("a setting that is read stands in the table");
         let value = self.values.get(setting.env)?;
         let rule = match parse(value.text.trim()) {
             Ok(parsed) => return Some(parsed),
@@ -367,7 +365,7 @@ impl Sources {
 
     /// How the one who set it calls a setting; its variable where nobody did.
     fn called(&self, name: &str) -> String {
-        let env = table::find(name).map_or(name, |setting| setting.env);
+        let env = setting::find(name).map_or(name, |setting| setting.env);
         let set = self.values.get(env).map(|value| value.called.clone());
         set.unwrap_or_else(|| env.to_owned())
     }
@@ -409,10 +407,8 @@ fn shown_path(path: &Path) -> Option<String> {
 /// A place in the file that no setting has. Its name is repeated only where it is nearly that of a
 /// setting: a secret can stand there.
 fn unknown(place: &str, line: usize) -> String {
-    let settings = SETTINGS.iter().map(|setting| setting.toml);
-    let sections = SETTINGS
-        .iter()
-        .filter_map(|setting| setting.toml.split_once('.'));
+    let settings = setting::all().map(|setting| setting.toml);
+    let sections = setting::all().filter_map(|setting| setting.toml.split_once('.'));
     let known = settings.chain(sections.map(|(section, _)| section));
     match nearest(place, known, 2) {
         Some(meant) => format!("{place} is no setting (line {line}); did you mean {meant}?"),

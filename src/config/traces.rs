@@ -14,10 +14,114 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::reader::Sources;
-use super::{millis, number, one_line};
+use super::setting::{Setting, fixed, secret, standard, text, worded};
+use super::values::{millis, number, one_line};
 
 /// Spans that may wait at most, whatever is asked for: each takes about half a kilobyte.
 const MAX_QUEUE: usize = 65_536;
+
+/// Their rows.
+pub(super) const SETTINGS: &[Setting] = &[
+    secret(worded(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "traces.endpoint",
+        "none: no traces leave",
+        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Over \
+         HTTP `/v1/traces` is put behind it. A name and password in it become the header `Authorization`.",
+    )),
+    secret(standard(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`",
+        "The same for traces only, over HTTP with nothing put behind it.",
+    )),
+    secret(worded(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "traces.headers",
+        "none",
+        "Headers for the collector, such as `api-key=…,x-tenant=a`; percent-encoded where need be.",
+    )),
+    secret(standard(
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "`OTEL_EXPORTER_OTLP_HEADERS`",
+        "The same for traces only.",
+    )),
+    fixed(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "traces.timeout_ms",
+        "10000",
+        "How long the collector may take for a batch of spans.",
+    ),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "`OTEL_EXPORTER_OTLP_TIMEOUT`",
+        "The same for traces only.",
+    ),
+    text(fixed(
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        "traces.compression",
+        "none",
+        "`none` or `gzip`.",
+    )),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "`OTEL_EXPORTER_OTLP_COMPRESSION`",
+        "The same for traces only.",
+    ),
+    text(fixed(
+        "OTEL_TRACES_EXPORTER",
+        "traces.exporter",
+        "otlp",
+        "`none`: no traces leave, whatever else is set; or `otlp`.",
+    )),
+    text(fixed(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "traces.protocol",
+        "http/protobuf",
+        "`http/protobuf` or `grpc`.",
+    )),
+    standard(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "`OTEL_EXPORTER_OTLP_PROTOCOL`",
+        "The same for traces only.",
+    ),
+    text(fixed(
+        "OTEL_TRACES_SAMPLER",
+        "traces.sampler",
+        "parentbased_always_on",
+        "Which requests are traced: `always_on`, `always_off`, `traceidratio`, or one of these \
+         after `parentbased_`, which does as the caller's `traceparent` says where there is one.",
+    )),
+    fixed(
+        "OTEL_TRACES_SAMPLER_ARG",
+        "traces.sampler_arg",
+        "1",
+        "The share of requests that `traceidratio` traces, from 0 to 1.",
+    ),
+    fixed(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "traces.queue",
+        "2048",
+        "Spans that may wait for the collector. Beyond it they are dropped, and counted.",
+    ),
+    fixed(
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "traces.schedule_delay_ms",
+        "5000",
+        "How long spans gather before they leave.",
+    ),
+    fixed(
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "traces.batch",
+        "512",
+        "Spans that leave at once; no more than the queue holds.",
+    ),
+    fixed(
+        "OTEL_SDK_DISABLED",
+        "traces.disabled",
+        "false",
+        "Whether no traces leave, whatever else is set.",
+    ),
+];
 
 /// Settings of traces.
 #[derive(Debug, Clone)]

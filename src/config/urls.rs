@@ -65,7 +65,7 @@ impl DatabaseUrl {
     /// # Errors
     /// What is wrong, without the URL: it can have a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        super::one_line(url)?;
+        super::values::one_line(url)?;
         let mut names_application = false;
         let backend = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             names_application = check_postgres(url)?;
@@ -112,7 +112,7 @@ impl RedisUrl {
     /// # Errors
     /// What is wrong, without the URL: it can have a password.
     pub fn parse(url: &str) -> Result<Self, String> {
-        super::one_line(url)?;
+        super::values::one_line(url)?;
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             return Err("must begin with redis:// or rediss://".to_owned());
         }

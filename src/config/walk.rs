@@ -4,7 +4,7 @@
 //! secret. A row that is added is tried as the others are. If none of [`CANDIDATES`] is a good value of
 //! it, add one; if it contradicts another row on purpose, add it to [`CONTRADICTIONS`].
 
-use super::table::{SETTINGS, Setting};
+use super::setting::{self, Setting};
 use super::*;
 
 /// Part of each value that could be a secret.
@@ -189,7 +189,7 @@ fn bad_values() -> Vec<String> {
 
 #[test]
 fn every_setting_alone() {
-    for setting in SETTINGS {
+    for setting in setting::all() {
         let names = [setting.env, setting.toml];
         good_values(setting);
         for value in bad_values() {
@@ -211,7 +211,7 @@ fn every_setting_from_a_file_of_its_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("value");
     let path = file.to_str().expect("UTF-8");
-    for setting in SETTINGS {
+    for setting in setting::all() {
         let name = format!("{}_FILE", setting.env);
         let names = [name.as_str()];
         for value in good_values(setting) {
@@ -252,7 +252,7 @@ fn every_setting_from_a_file_of_its_own() {
 #[test]
 fn every_setting_in_the_settings_file() {
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    for setting in SETTINGS.iter().filter(|setting| !setting.toml.is_empty()) {
+    for setting in setting::all().filter(|setting| !setting.toml.is_empty()) {
         let names = [setting.toml];
         for value in good_values(setting) {
             let file = format!("{} = {}", setting.toml, quoted(value));
@@ -295,8 +295,7 @@ fn every_setting_in_the_settings_file() {
 
 #[test]
 fn every_pair_of_settings() {
-    let alone: Vec<_> = SETTINGS
-        .iter()
+    let alone: Vec<_> = setting::all()
         .map(|setting| {
             let values = good_values(setting);
             let mut some = vec![

@@ -1,0 +1,72 @@
+//! The settings of password hashing.
+
+use super::reader::Sources;
+use super::setting::{Setting, fixed, worded};
+use super::values::number;
+
+/// The most threads that hash.
+const MAX_HASHING_THREADS: usize = 1024;
+
+/// Its rows.
+pub(super) const SETTINGS: &[Setting] = &[
+    fixed(
+        "BCRYPT_COST",
+        "hashing.cost",
+        "12",
+        "The cost of bcrypt, 4 to 31. Below 10 warns at start.",
+    ),
+    worded(
+        "BCRYPT_THREADS",
+        "hashing.threads",
+        "one a core",
+        "Threads that hash passwords.",
+    ),
+    fixed(
+        "BCRYPT_LANES",
+        "hashing.lanes",
+        "8",
+        "Hashes that a thread moves forward together, 1 to 8. Four take hardly longer than one; eight make \
+         some more a second, and each takes longer.",
+    ),
+    fixed(
+        "BCRYPT_QUEUE",
+        "hashing.queue",
+        "256",
+        "Passwords that may wait for a lane. Beyond it the answer is 503.",
+    ),
+    fixed(
+        "BCRYPT_NICE",
+        "hashing.nice",
+        "3",
+        "How much hashing stands back behind the threads that serve requests, and behind all else that runs in \
+         the same container or session: 0 not at all, 19 the most. On Linux only.",
+    ),
+];
+
+/// Settings of password hashing.
+#[derive(Debug, Clone, Copy)]
+pub struct Hashing {
+    /// The cost of bcrypt: the work is 2 to this power.
+    pub cost: u32,
+    /// Threads that hash.
+    pub threads: usize,
+    /// Hashes that a thread moves forward together, 1 to 8.
+    pub lanes: usize,
+    /// Passwords that may wait for a lane.
+    pub queue: usize,
+    /// How much the threads stand back behind those that serve requests: 0 to 19, as for `nice`.
+    pub nice: i32,
+}
+
+pub(super) fn read(s: &mut Sources) -> Hashing {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Hashing {
+        cost: s.take("hashing.cost", |text| number(text, (4, 31))),
+        threads: s.take_or("hashing.threads", cores.min(MAX_HASHING_THREADS), |text| {
+            number(text, (1, MAX_HASHING_THREADS))
+        }),
+        lanes: s.take("hashing.lanes", |text| number(text, (1, 8))),
+        queue: s.take("hashing.queue", |text| number(text, (1, 100_000))),
+        nice: s.take("hashing.nice", |text| number(text, (0, 19))),
+    }
+}

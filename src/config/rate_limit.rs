@@ -1,0 +1,60 @@
+//! The settings of rate limits.
+
+use std::time::Duration;
+
+use super::reader::Sources;
+use super::setting::{Setting, text, worded};
+use super::values::number;
+
+/// Their rows.
+pub(super) const SETTINGS: &[Setting] = &[text(worded(
+    "RATE_LIMIT_SIGNUP",
+    "rate_limit.signup",
+    "`20/1m`; `off` where `HOST` is a loopback address",
+    "Signups that one client address may send, such as `20/1m`, in a window that slides; `off` for any number. \
+         Each instance counts by itself. An IPv6 network of 64 bits is one client, and those around it have \
+         limits of their own. Behind a proxy, set `TRUSTED_PROXIES` too: else all clients are one.",
+))];
+
+/// So many requests in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub requests: u32,
+    /// In which time; at least a second.
+    pub window: Duration,
+}
+
+/// Signups of one client where strangers can reach the service, and nothing else is said.
+pub(super) const DEFAULT_RATE: Rate = Rate {
+    requests: 20,
+    window: Duration::from_mins(1),
+};
+
+/// Signups that one client may send; where strangers can't reach the service, any number is the
+/// default.
+pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Option<Rate> {
+    let default_rate = (!is_on_loopback).then_some(DEFAULT_RATE);
+    s.take_or("rate_limit.signup", default_rate, rate)
+}
+
+/// `20/1m`: a number, and a time in seconds, minutes or hours; or `off`.
+pub(super) fn rate(text: &str) -> Result<Option<Rate>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || "must be off, or a rate such as 20/1m (s, m or h)".to_owned();
+    let (requests, window) = text.split_once('/').ok_or_else(wrong)?;
+    let unit = window.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wrong()),
+    };
+    let requests = number(requests, (1, 1_000_000)).map_err(|_| wrong())?;
+    let count = window.strip_suffix(unit).unwrap_or_default();
+    let count: u64 = number(count, (1, 86_400)).map_err(|_| wrong())?;
+    let window = Duration::from_secs(count * seconds);
+    Ok(Some(Rate { requests, window }))
+}

@@ -1,0 +1,39 @@
+//! Values that settings of several groups have.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What stands in a URL, and is lost on its way to a driver.
+pub fn one_line(url: &str) -> Result<(), String> {
+    if url.contains(char::is_control) {
+        return Err("must be one line, without control characters".to_owned());
+    }
+    Ok(())
+}
+
+/// A whole number within these limits.
+pub fn number<T>(text: &str, (least, most): (T, T)) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    text.parse()
+        .ok()
+        .filter(|number| (&least..=&most).contains(&number))
+        .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+}
+
+/// Up to an hour: a longer limit is a mistake in the unit.
+pub fn millis(text: &str, least: u64) -> Result<Duration, String> {
+    number(text, (least, 3_600_000))
+        .map(Duration::from_millis)
+        .map_err(|error| format!("{error} (milliseconds)"))
+}
+
+/// Yes or no.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
