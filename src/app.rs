@@ -11,17 +11,17 @@ use secrecy::ExposeSecret;
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::hashing::Pool;
 use crate::http::server::{Listener, Listening};
+use crate::idempotency::record::Records;
+use crate::idempotency::{Idempotency, LeaseStore, SecretError, Secrets};
 use crate::lifecycle::Lifecycle;
-use crate::middleware::idempotency::{Idempotency, SecretError, Secrets, Shared};
 use crate::platform::clock::{self, Clock, Randomness};
-use crate::platform::database::records::Records;
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::descriptors;
+use crate::platform::errors::error_chain;
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
-use crate::platform::problem::error_chain;
 use crate::platform::redis::Redis;
-use crate::slice::{Platform, Routes, Slice};
+use crate::slice::{Dependencies, Slice};
 
 /// Below this cost a stolen hash is too cheap to guess.
 const LOW_COST: u32 = 10;
@@ -52,7 +52,7 @@ pub struct Service {
     pub address: SocketAddr,
     main: Listening,
     operations: Option<Listening>,
-    platform: Platform,
+    dependencies: Dependencies,
 }
 
 impl Service {
@@ -108,8 +108,8 @@ impl Service {
             clock: Arc::clone(&clock),
             lifecycle: lifecycle.clone(),
             metrics: metrics.clone(),
-            flights: Arc::default(),
-            shared: redis.clone().map(|redis| Shared {
+            running: Arc::default(),
+            leases: redis.clone().map(|redis| LeaseStore {
                 redis,
                 lifecycle: lifecycle.clone(),
                 clock: Arc::clone(&clock),
@@ -117,7 +117,7 @@ impl Service {
                 request_timeout: settings.http.request_timeout,
             }),
         });
-        let platform = Platform {
+        let dependencies = Dependencies {
             database,
             redis,
             hasher: Arc::new(hasher),
@@ -130,22 +130,22 @@ impl Service {
             started: Instant::now(),
             settings,
         };
-        let operations = listen_for_operations(&platform, slices).await?;
-        let main = listen(&platform, slices, operations.is_some()).await?;
-        Arc::clone(&platform.idempotency).purge_in_the_background();
-        platform.metrics.readiness(true);
+        let operations = listen_for_operations(&dependencies, slices).await?;
+        let main = listen(&dependencies, slices, operations.is_some()).await?;
+        Arc::clone(&dependencies.idempotency).purge_in_the_background();
+        dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
             operations = operations.as_ref().map(|own| tracing::field::display(own.address)),
             docs = %format_args!("http://{}/docs", main.address),
-            database = database::describe(&platform.settings.database.url),
+            database = database::describe(&dependencies.settings.database.url),
             "ready: listening"
         );
         Ok(Self {
             address: main.address,
             main,
             operations,
-            platform,
+            dependencies,
         })
     }
 
@@ -157,17 +157,17 @@ impl Service {
         let Self {
             mut main,
             operations,
-            platform,
+            dependencies,
             ..
         } = self;
         tokio::select! {
-            () = platform.lifecycle.stopping() => {}
+            () = dependencies.lifecycle.stopping() => {}
             error = main.failed() => {
                 tracing::error!(reason = %error, "serves no more");
                 return Err(error);
             }
         }
-        shut_down(main, operations, &platform).await;
+        shut_down(main, operations, &dependencies).await;
         Ok(())
     }
 }
@@ -195,29 +195,29 @@ fn fit_descriptors(settings: &mut Settings) {
 /// The listener for clients. Where those who run the service have one of their own, it has nothing
 /// for them.
 async fn listen(
-    platform: &Platform,
+    dependencies: &Dependencies,
     slices: &[Slice],
     without_operations: bool,
 ) -> Result<Listening, StartError> {
-    let http = &platform.settings.http;
+    let http = &dependencies.settings.http;
     let address = SocketAddr::new(http.host, http.port);
-    let served = |slice: &&Slice| !(without_operations && slice.for_operations);
+    let served = |slice: &&Slice| !(without_operations && slice.for_operators);
     let listener = Listener {
         address,
         workers: http.workers,
         max_connections: http.max_connections,
-        budget: memory_budget(platform.machine.memory_limit()),
-        routes: routes(platform, slices.iter().filter(served)),
+        budget: memory_budget(dependencies.machine.memory_limit()),
+        slices: slices.iter().filter(served).copied().collect(),
     };
-    start(platform, listener, "PORT").await
+    start(dependencies, listener, "PORT").await
 }
 
 /// The listener for those who run the service, where it is wanted.
 async fn listen_for_operations(
-    platform: &Platform,
+    dependencies: &Dependencies,
     slices: &[Slice],
 ) -> Result<Option<Listening>, StartError> {
-    let Some(address) = platform.settings.http.operations else {
+    let Some(address) = dependencies.settings.http.operations else {
         return Ok(None);
     };
     let listener = Listener {
@@ -225,31 +225,35 @@ async fn listen_for_operations(
         workers: 1,
         max_connections: OPERATIONS_CONNECTIONS,
         budget: OPERATIONS_BUDGET,
-        routes: routes(platform, slices.iter().filter(|slice| slice.for_operations)),
+        slices: slices
+            .iter()
+            .filter(|slice| slice.for_operators)
+            .copied()
+            .collect(),
     };
-    start(platform, listener, "OPERATIONS_PORT").await.map(Some)
+    start(dependencies, listener, "OPERATIONS_PORT")
+        .await
+        .map(Some)
 }
 
 /// Starts a listener; `port` is the setting of its port.
 async fn start(
-    platform: &Platform,
+    dependencies: &Dependencies,
     listener: Listener,
     port: &str,
 ) -> Result<Listening, StartError> {
     let address = listener.address;
-    Listening::start(platform, listener).await.map_err(|error| {
-        let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
-            let next = address.port().checked_add(1).unwrap_or(8000);
-            format!("; take another port, such as {port}={next}, or {port}=0 for a free one")
-        } else {
-            String::new()
-        };
-        StartError(format!("cannot listen on {address}: {error}{instead}"))
-    })
-}
-
-fn routes<'a>(platform: &Platform, slices: impl Iterator<Item = &'a Slice>) -> Vec<Routes> {
-    slices.map(|slice| (slice.routes)(platform)).collect()
+    Listening::start(dependencies, listener)
+        .await
+        .map_err(|error| {
+            let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
+                let next = address.port().checked_add(1).unwrap_or(8000);
+                format!("; take another port, such as {port}={next}, or {port}=0 for a free one")
+            } else {
+                String::new()
+            };
+            StartError(format!("cannot listen on {address}: {error}{instead}"))
+        })
 }
 
 /// What clients can make the service hold, in bytes: a quarter of the memory that there is, and
@@ -260,15 +264,15 @@ fn memory_budget(limit: Option<u64>) -> usize {
     usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
-async fn shut_down(main: Listening, operations: Option<Listening>, platform: &Platform) {
-    let http = &platform.settings.http;
+async fn shut_down(main: Listening, operations: Option<Listening>, dependencies: &Dependencies) {
+    let http = &dependencies.settings.http;
     // Not ready already; give the load balancer the time to notice.
     tokio::time::sleep(http.shutdown_delay).await;
-    platform.lifecycle.close_connections();
+    dependencies.lifecycle.close_connections();
     let begun = Instant::now();
     let stopped = main.stop(http.shutdown_grace).await;
     let rest = || http.shutdown_grace.saturating_sub(begun.elapsed());
-    let drained = platform.lifecycle.drain(rest()).await;
+    let drained = dependencies.lifecycle.drain(rest()).await;
     if !stopped || !drained {
         tracing::warn!("the grace period is over; requests in flight were cut");
     }
@@ -276,7 +280,7 @@ async fn shut_down(main: Listening, operations: Option<Listening>, platform: &Pl
         // Whoever asks how it goes is told to the end.
         operations.stop(rest()).await;
     }
-    if tokio::time::timeout(CLOSE_LIMIT, platform.database.close())
+    if tokio::time::timeout(CLOSE_LIMIT, dependencies.database.close())
         .await
         .is_err()
     {

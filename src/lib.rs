@@ -12,10 +12,10 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod lifecycle;
-pub mod middleware;
 pub mod slice;
 pub mod slices;
 
 pub mod domain;
 pub mod hashing;
+pub mod idempotency;
 pub mod platform;

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::web::ServiceConfig;
-use utoipa::openapi::OpenApi;
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::config::Settings;
 use crate::hashing::PasswordHasher;
+use crate::http::operation::Operation;
+use crate::idempotency::Idempotency;
 use crate::lifecycle::Lifecycle;
-use crate::middleware::idempotency::Idempotency;
 use crate::platform::clock::{Clock, Randomness};
 use crate::platform::database::Database;
 use crate::platform::machine::Machine;
@@ -20,29 +20,54 @@ use crate::platform::redis::Redis;
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
 pub struct Slice {
-    /// Its part of the OpenAPI document.
-    pub api: fn() -> OpenApi,
-    /// Its resources.
-    pub routes: fn(&Platform) -> Routes,
+    /// What it offers over HTTP.
+    pub http: fn() -> Vec<Operation>,
     /// Whether it is for those who run the service: it then moves to the listener for them, where
     /// there is one.
-    pub for_operations: bool,
+    pub for_operators: bool,
+    /// Responds where no resource has the path, in place of a bare 404. One slice has it.
+    pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
 }
 
-/// Registers the resources of a slice with one of the server's threads.
-pub type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+impl Slice {
+    /// A slice for clients.
+    #[must_use]
+    pub const fn new(http: fn() -> Vec<Operation>) -> Self {
+        Self {
+            http,
+            for_operators: false,
+            fallback: None,
+        }
+    }
+
+    /// A slice for those who run the service.
+    #[must_use]
+    pub const fn for_operators(http: fn() -> Vec<Operation>) -> Self {
+        Self {
+            for_operators: true,
+            ..Self::new(http)
+        }
+    }
+}
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever reaches the port, for this reason.
+    Public(&'static str),
+}
 
 /// What the slices may use.
-pub struct Platform {
+pub struct Dependencies {
     /// All settings.
     pub settings: Settings,
-    /// The pools.
+    /// The database.
     pub database: Database,
     /// What speeds up, where there is one.
     pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
-    /// Knows what was answered to which key.
+    /// Knows what each key came to.
     pub idempotency: Arc<Idempotency>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,

@@ -5,7 +5,7 @@
 
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rstest::rstest;
@@ -22,7 +22,7 @@ struct Rule {
     because: &'static str,
 }
 
-const HTTP: &[&str] = &["actix_web", "actix_http", "actix_service"];
+const HTTP: &[&str] = &["actix_web", "actix_http", "actix_service", "actix_cors"];
 const STORAGE: &[&str] = &["sqlx", "deadpool_redis"];
 
 const RULES: &[Rule] = &[
@@ -33,8 +33,9 @@ const RULES: &[Rule] = &[
             "cli",
             "config",
             "hashing",
+            "http",
+            "idempotency",
             "lifecycle",
-            "middleware",
             "platform",
             "slice",
             "slices",
@@ -56,41 +57,56 @@ const RULES: &[Rule] = &[
             "app",
             "cli",
             "hashing",
+            "http",
+            "idempotency",
             "lifecycle",
-            "middleware",
             "slice",
             "slices",
         ],
-        crates: &[],
-        because: "what everything stands on must not lean on it",
+        crates: HTTP,
+        because: "what everything stands on must not lean on it, and knows no face",
     },
     Rule {
         files: |path| path.starts_with("src/hashing/"),
-        modules: &["app", "cli", "lifecycle", "middleware", "slice", "slices"],
+        modules: &[
+            "app",
+            "cli",
+            "http",
+            "idempotency",
+            "lifecycle",
+            "slice",
+            "slices",
+        ],
         crates: HTTP,
         because: "hashing is behind a port, and knows none of its callers",
     },
     Rule {
-        files: |path| path.starts_with("src/middleware/"),
-        modules: &["app", "cli", "slice", "slices"],
-        crates: &[],
-        because: "what every request goes through is the same for every slice",
+        files: |path| path.starts_with("src/idempotency/"),
+        modules: &["app", "cli", "hashing", "http", "slice", "slices"],
+        crates: HTTP,
+        because: "a key has an outcome, whatever face it came by",
     },
     Rule {
         files: |path| path.starts_with("src/http/"),
         modules: &["app", "cli", "slices"],
         crates: STORAGE,
-        because: "the server is given what it serves",
+        because: "a face is given what it serves",
+    },
+    Rule {
+        files: |path| path.starts_with("src/http/middleware/"),
+        modules: &["slice"],
+        crates: &[],
+        because: "what every request goes through is the same for every slice",
     },
     Rule {
         files: |path| !path.starts_with("src/http/"),
-        modules: &["http::connection", "http::exchange"],
+        modules: &["http::connection", "http::resource"],
         crates: &["actix_http", "actix_service", "hyper", "hyper_util"],
-        because: "connections have one place",
+        because: "connections and resources have one place",
     },
     Rule {
         files: |path| path.starts_with("src/config/") || path == "src/lifecycle.rs",
-        modules: &["app", "cli", "middleware", "slice", "slices"],
+        modules: &["app", "cli", "http", "idempotency", "slice", "slices"],
         crates: HTTP,
         because: "settings and shutdown are handed down, and look at nobody",
     },
@@ -125,22 +141,41 @@ const RULES: &[Rule] = &[
         because: "Redis has one place, behind its circuit breaker",
     },
     Rule {
-        files: |path| in_a_slice(path) && !speaks_http(path),
-        modules: &["middleware", "platform::body", "platform::representation"],
+        files: |path| area_of(path).is_some() && !speaks_http(path),
+        modules: &["http"],
         crates: HTTP,
-        because: "in a slice, only its endpoint and its registration speak HTTP",
+        because: "in a slice, only its HTTP part speaks HTTP",
+    },
+    Rule {
+        files: |path| {
+            !path.starts_with("src/http/") && !speaks_http(path) && !DESCRIBED.contains(&path)
+        },
+        modules: &[],
+        crates: &["utoipa"],
+        because: "OpenAPI is described where HTTP is spoken",
     },
     Rule {
         files: |path| in_a_slice(path) && ["command.rs", "query.rs"].contains(&file(path)),
-        modules: &[
-            "app",
-            "middleware",
-            "platform::database",
-            "platform::problem",
-        ],
+        modules: &["app", "http", "platform::database"],
         crates: &["actix_web", "sqlx"],
-        because: "commands and queries are given ports, and give outcomes",
+        because: "commands and queries are given stores, and give outcomes",
     },
+    Rule {
+        files: |path| in_a_slice(path) && !path.starts_with("src/slices/operations/health/"),
+        modules: &["platform::faults", "platform::tasks", "platform::telemetry"],
+        crates: &["tracing_opentelemetry"],
+        because: "tasks, spans, retries and faults belong to the layers below; health alone runs \
+                  checks side by side",
+    },
+];
+
+/// Files with schemas of OpenAPI beside those that speak HTTP.
+const DESCRIBED: [&str; 5] = [
+    "src/slices/accounts/user.rs",
+    "src/slices/mod.rs",
+    "src/slices/operations/health/checks.rs",
+    "src/cli.rs",
+    "src/app.rs",
 ];
 
 const DATABASE: &str = "src/platform/database/";
@@ -153,15 +188,23 @@ fn in_a_slice(path: &str) -> bool {
     slice_of(path).is_some()
 }
 
-/// The slice that a file is part of.
-fn slice_of(path: &str) -> Option<&str> {
-    let (slice, _) = path.strip_prefix("src/slices/")?.split_once('/')?;
-    Some(slice)
+/// The area and the slice that a file is part of.
+fn slice_of(path: &str) -> Option<(&str, &str)> {
+    let (area, rest) = path.strip_prefix("src/slices/")?.split_once('/')?;
+    let (slice, _) = rest.split_once('/')?;
+    Some((area, slice))
 }
 
-/// A slice that is one file speaks HTTP in its `mod.rs`.
+/// The area that a file is part of.
+fn area_of(path: &str) -> Option<&str> {
+    let (area, _) = path.strip_prefix("src/slices/")?.split_once('/')?;
+    Some(area)
+}
+
+/// The pages of `docs` are of HTTP, too.
 fn speaks_http(path: &str) -> bool {
-    ["endpoint.rs", "accept.rs", "mod.rs"].contains(&file(path))
+    in_a_slice(path) && (["http.rs", "accept.rs", "pages.rs", "assets.rs"].contains(&file(path)))
+        || path == "src/slice.rs"
 }
 
 /// Something that a file mentions, and the line.
@@ -259,8 +302,11 @@ fn is_within(path: &str, module: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// What a file mentions against the rules, given the names of all slices.
-fn violations(source: &Source, slices: &BTreeSet<String>) -> Vec<String> {
+/// The slices, by area.
+type Areas = BTreeMap<String, BTreeSet<String>>;
+
+/// What a file mentions against the rules, given all areas with their slices.
+fn violations(source: &Source, areas: &Areas) -> Vec<String> {
     let (own, foreign) = mentions(source);
     let mut found = Vec::new();
     let mut tell = |mention: &Mention, because: &str| {
@@ -280,49 +326,68 @@ fn violations(source: &Source, slices: &BTreeSet<String>) -> Vec<String> {
             .chain(crates)
             .for_each(|mention| tell(mention, rule.because));
     }
-    for mention in &own {
-        let other = slices
-            .iter()
-            .filter(|slice| Some(slice.as_str()) != slice_of(&source.path))
-            .any(|slice| is_within(&mention.path, &format!("slices::{slice}")));
-        if other {
-            tell(
-                mention,
-                "nobody knows a slice but itself and the list of slices",
-            );
+    for (area, slices) in areas {
+        let (own_area, own_slice) = (area_of(&source.path), slice_of(&source.path));
+        for mention in &own {
+            let module = format!("slices::{area}");
+            if own_area.is_some_and(|own| own != area) && is_within(&mention.path, &module) {
+                tell(mention, "an area knows no other area");
+            }
+            let is_another = |slice: &&String| {
+                own_slice != Some((area, slice))
+                    && is_within(&mention.path, &format!("{module}::{slice}"))
+            };
+            if slices.iter().any(|slice| is_another(&slice)) {
+                tell(
+                    mention,
+                    "nobody knows a slice but itself and the list of slices",
+                );
+            }
         }
     }
     found
 }
 
-/// The folders below `src/slices`.
-fn slices() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
-    std::fs::read_dir(folder)
-        .expect("the slices")
-        .map(|entry| entry.expect("an entry"))
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+/// The folders below `src/slices`, and below each of these.
+fn areas() -> Areas {
+    let folders = |folder: &Path| -> BTreeSet<String> {
+        std::fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry"))
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+            .collect()
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
+    let areas = folders(&root).into_iter();
+    areas
+        .map(|area| {
+            let slices = folders(&root.join(&area));
+            (area, slices)
+        })
         .collect()
 }
 
-/// The names in `slices![…]`.
-fn listed(code: &str) -> BTreeSet<String> {
+/// The names in `slices![…]`, by area.
+fn listed(code: &str) -> Areas {
     let (_, list) = code.split_once("\nslices![").expect("the list of slices");
     let (list, _) = list.split_once(']').expect("its end");
-    list.replace("; for operations:", ",")
-        .split(',')
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
+    let names = |text: &str| -> BTreeSet<String> {
+        let names = text.split(',').map(|name| name.trim().to_owned());
+        names.filter(|name| !name.is_empty()).collect()
+    };
+    let areas = list.split(';').filter_map(|area| area.split_once(':'));
+    areas
+        .map(|(area, slices)| (area.trim().to_owned(), names(slices)))
         .collect()
 }
 
 #[test]
 fn dependencies_point_inwards() {
-    let slices = slices();
+    let areas = areas();
     let found: Vec<String> = source::all()
         .iter()
-        .flat_map(|source| violations(source, &slices))
+        .flat_map(|source| violations(source, &areas))
         .collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
@@ -345,7 +410,7 @@ fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
     let listed = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
     let codes: BTreeSet<String> = listed(signup_service::domain::CODES);
     assert_eq!(said(&["BrokenRule::new(", "BrokenRule { code:"]), codes);
-    let pointers: BTreeSet<String> = listed(signup_service::platform::problem::POINTERS);
+    let pointers: BTreeSet<String> = listed(signup_service::http::problem::POINTERS);
     assert_eq!(
         said(&[
             "check( &mut errors,",
@@ -372,14 +437,46 @@ fn a_slice_is_one_folder_and_one_word_in_the_list() {
         .iter()
         .find(|source| source.path == "src/slices/mod.rs")
         .expect("the list of slices");
-    assert_eq!(listed(&list.code), slices());
+    assert_eq!(listed(&list.code), areas());
 }
 
 #[test]
 fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
-    let slices = ["one", "two"].map(str::to_owned).into();
-    assert_eq!(listed("\nslices![one, two];"), slices);
-    assert_ne!(listed("\nslices![one];"), slices);
+    let slices: BTreeSet<String> = ["one", "two"].map(str::to_owned).into();
+    let areas = Areas::from([("a".to_owned(), slices)]);
+    assert_eq!(listed("\nslices![a: one, two;];"), areas);
+    assert_ne!(listed("\nslices![a: one;];"), areas);
+    assert_ne!(listed("\nslices![b: one, two;];"), areas);
+}
+
+/// A row that two areas write has two owners, and neither can change it.
+#[test]
+fn no_table_is_written_by_two_areas() {
+    let mut writers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in source::all() {
+        let Some(area) = area_of(&source.path) else {
+            continue;
+        };
+        for literal in &source.literals {
+            if let Some(table) = written(&literal.text) {
+                let areas = writers.entry(table.to_owned()).or_default();
+                areas.insert(area.to_owned());
+            }
+        }
+    }
+    let accounts = ["users", "users_read", "user_events"];
+    assert!(accounts.iter().all(|table| writers.contains_key(*table)));
+    for (table, areas) in writers {
+        assert_eq!(areas.len(), 1, "{table} is written by {areas:?}");
+    }
+}
+
+/// The table that a statement writes.
+fn written(text: &str) -> Option<&str> {
+    let rest = ["INSERT INTO ", "UPDATE ", "DELETE FROM "]
+        .iter()
+        .find_map(|verb| text.strip_prefix(verb))?;
+    rest.split_whitespace().next()
 }
 
 #[rstest]
@@ -388,46 +485,78 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
 #[case("src/domain/user.rs", "fn f(value: serde_json::Value) {}")]
 #[case("src/domain/user.rs", "use tokio::time;")]
 #[case(
-    "src/platform/body.rs",
-    "use crate::{domain, slices::signup::MAX_BODY};"
+    "src/platform/clock.rs",
+    "use crate::{domain, slices::accounts::signup::MAX_BODY};"
 )]
 #[case("src/platform/clock.rs", "use sqlx::PgPool;")]
-#[case("src/hashing/pool.rs", "use crate::middleware::observe;")]
-#[case("src/middleware/observe.rs", "use crate::app::Platform;")]
-#[case("src/middleware/observe.rs", "use crate::slice::Platform;")]
-#[case("src/slices/signup/mod.rs", "use crate::app::Service;")]
+#[case("src/hashing/pool.rs", "use crate::http::middleware::access_log;")]
+#[case("src/http/middleware/access_log.rs", "use crate::app::Service;")]
+#[case("src/http/middleware/access_log.rs", "use crate::slice::Dependencies;")]
+#[case("src/idempotency/keyed.rs", "use crate::http::problem::Problem;")]
+#[case("src/platform/redis.rs", "use crate::http::problem::Problem;")]
+#[case("src/platform/redis.rs", "use actix_web::HttpResponse;")]
+#[case("src/slices/accounts/signup/mod.rs", "use crate::app::Service;")]
 #[case("src/slice.rs", "use crate::slices::all;")]
 #[case("src/lifecycle.rs", "use actix_web::dev::Server;")]
-#[case("src/slices/signup/store.rs", "fn open(pool: &sqlx::PgPool) {}")]
-#[case("src/slices/signup/store/contract.rs", "use sqlx::Row;")]
-#[case("src/slices/signup/endpoint.rs", "use deadpool_redis::redis::Client;")]
-#[case("src/slices/signup/store/postgres.rs", "use deadpool_redis::Pool;")]
-#[case("src/slices/signup/command.rs", "use actix_web::HttpResponse;")]
 #[case(
-    "src/slices/signup/command.rs",
+    "src/slices/accounts/signup/store.rs",
+    "fn open(pool: &sqlx::PgPool) {}"
+)]
+#[case("src/slices/accounts/signup/store/contract.rs", "use sqlx::Row;")]
+#[case(
+    "src/slices/accounts/signup/http.rs",
+    "use deadpool_redis::redis::Client;"
+)]
+#[case(
+    "src/slices/accounts/signup/store/postgres.rs",
+    "use deadpool_redis::Pool;"
+)]
+#[case(
+    "src/slices/accounts/signup/command.rs",
+    "use actix_web::HttpResponse;"
+)]
+#[case(
+    "src/slices/accounts/signup/command.rs",
     "use crate::platform::{database, clock};"
 )]
 #[case(
-    "src/slices/list_users/cursor.rs",
-    "use crate::platform::body::read_json;"
+    "src/slices/accounts/list_users/cursor.rs",
+    "use crate::http::json::read_json;"
 )]
 #[case(
-    "src/slices/signup/store.rs",
-    "use crate::slices::get_user::store::UserStore;"
+    "src/slices/accounts/signup/store.rs",
+    "use crate::slices::accounts::get_user::store::by_id;"
 )]
 #[case(
-    "src/slices/signup/store/contract.rs",
+    "src/slices/accounts/signup/store/contract.rs",
     "use super::super::super::get_user::store;"
 )]
-#[case("src/slices/signup/mod.rs", "use super::get_user;")]
+#[case("src/slices/accounts/signup/mod.rs", "use super::get_user;")]
 #[case("src/app.rs", "use crate::slices::all;")]
 #[case("src/app.rs", "use crate::http::connection::serve;")]
-#[case("src/middleware/observe.rs", "use hyper::Request;")]
+#[case(
+    "src/slices/accounts/get_user/http.rs",
+    "use crate::http::resource::bind;"
+)]
+#[case("src/idempotency/lease.rs", "use hyper::Request;")]
+#[case(
+    "src/slices/accounts/signup/store.rs",
+    "use crate::platform::faults::point;"
+)]
+#[case(
+    "src/slices/accounts/signup/http.rs",
+    "use crate::platform::telemetry::spans;"
+)]
+#[case(
+    "src/slices/accounts/user.rs",
+    "use crate::slices::operations::health::SLICE;"
+)]
+#[case("src/slices/accounts/user.rs", "use actix_web::HttpResponse;")]
 #[case("src/http/server.rs", "use crate::slices::all;")]
-#[case("src/cli.rs", "use crate::slices::{all, signup};")]
+#[case("src/cli.rs", "use crate::slices::{all, accounts::signup};")]
 fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
     let source = source::read(path, text);
-    let found = violations(&source, &slices());
+    let found = violations(&source, &areas());
     assert!(!found.is_empty(), "{path}: {text}");
 }
 
@@ -446,29 +575,29 @@ fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
     "use sqlx::PgPool; use crate::config::Settings;"
 )]
 #[case(
-    "src/slices/signup/store.rs",
+    "src/slices/accounts/signup/store.rs",
     "use crate::platform::database::{Statement, UnitOfWork};"
 )]
 #[case(
-    "src/slices/signup/store.rs",
+    "src/slices/accounts/signup/store.rs",
     "use crate::platform::database::Database;"
 )]
 #[case(
-    "src/slices/signup/endpoint.rs",
+    "src/slices/accounts/signup/http.rs",
     "use super::command; use actix_web::web;"
 )]
 #[case(
-    "src/slices/docs/endpoint.rs",
+    "src/slices/operations/docs/http.rs",
     "let document = crate::slices::openapi();"
 )]
 #[case(
-    "src/slices/signup/mod.rs",
-    "use crate::slice::Routes; use crate::slices::signup::store;"
+    "src/slices/accounts/signup/mod.rs",
+    "use crate::slice::Slice; use crate::slices::accounts::signup::store;"
 )]
-#[case("src/app.rs", "use crate::slice::{Routes, Slice};")]
+#[case("src/app.rs", "use crate::slice::{Access, Slice};")]
 #[case("src/cli.rs", "use crate::slices; fn f() { slices::all(); }")]
 fn what_is_right_is_left_alone(#[case] path: &str, #[case] text: &str) {
     let source = source::read(path, text);
-    let found = violations(&source, &slices());
+    let found = violations(&source, &areas());
     assert!(found.is_empty(), "{found:?}");
 }

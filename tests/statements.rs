@@ -5,6 +5,8 @@
 
 mod source;
 
+use std::collections::BTreeMap;
+
 use rstest::rstest;
 use signup_service::config::{Backend, DatabaseUrl};
 use signup_service::platform::database::migrate;
@@ -39,6 +41,13 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ("BEGIN IMMEDIATE", "a word of the protocol, without names"),
     ("COMMIT", "a word of the protocol, without names"),
     ("ROLLBACK", "a word of the protocol, without names"),
+    ("SAVEPOINT", "the word for its span"),
+    ("SAVEPOINT work", "a word of the protocol, without names"),
+    ("ROLLBACK TO SAVEPOINT", "the word for its span"),
+    (
+        "ROLLBACK TO SAVEPOINT work",
+        "a word of the protocol, without names",
+    ),
     ("SET", "a command of Redis"),
     ("PRAGMA", "the word for its span"),
     ("PRAGMA user_version = 1", "without names"),
@@ -57,8 +66,24 @@ struct Statement {
     text: String,
 }
 
+/// What macros put before their text: `users_read!("WHERE id = $1")` is a statement.
+type Prefixes = BTreeMap<String, String>;
+
+/// The macros of statements: their texts begin with a literal in `Statement::new(concat!(`.
+fn prefixes(sources: &[Source]) -> Prefixes {
+    let literals = sources.iter().flat_map(|source| &source.literals);
+    literals
+        .filter_map(|literal| {
+            literal.before.strip_suffix("Statement::new(concat!(")?;
+            // Such a macro has the name of its table.
+            let table = literal.text.trim_end().rsplit(' ').next()?;
+            Some((format!("Statement = {table}!("), literal.text.clone()))
+        })
+        .collect()
+}
+
 /// The statements of a file, or what is wrong with them.
-fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
+fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Vec<String>> {
     let mut found = Vec::new();
     let mut wrong = Vec::new();
     if source.code.contains("AssertSqlSafe") {
@@ -69,7 +94,22 @@ fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
     }
     for literal in &source.literals {
         let place = format!("{}:{}", source.path, literal.line);
-        let text = &literal.text;
+        if literal.before.ends_with("Statement::new(concat!(") {
+            continue;
+        }
+        let prefixed = prefixes
+            .iter()
+            .find(|(macro_call, _)| literal.before.ends_with(*macro_call));
+        let (text, before) = match prefixed {
+            None => (literal.text.clone(), literal.before.clone()),
+            Some((macro_call, prefix)) => {
+                let static_name = literal.before.strip_suffix(macro_call.as_str());
+                let before = static_name.unwrap_or_default().to_owned();
+                let text = format!("{prefix}{}", literal.text);
+                (text, format!("{before}Statement = Statement::new("))
+            }
+        };
+        let text = &text;
         let first = text.split_whitespace().next().unwrap_or_default();
         let is_more_than_a_word = text.trim() != first;
         if OTHER.contains(&first) && NOT_PREPARED.iter().all(|(known, _)| known != text) {
@@ -80,7 +120,7 @@ fn statements(source: &Source) -> Result<Vec<Statement>, Vec<String>> {
         if !PREPARABLE.contains(&first) || !is_more_than_a_word {
             continue;
         }
-        let Some((name, is_for_both)) = constant(&literal.before) else {
+        let Some((name, is_for_both)) = constant(&before) else {
             wrong.push(format!(
                 "{place}: {text:?} is not a `const NAME: &str`, nor a \
                  `static NAME: Statement = Statement::new(…)`"
@@ -138,8 +178,11 @@ fn backend(path: &str, name: &str) -> Option<Backend> {
 fn all() -> Vec<Statement> {
     let mut found = Vec::new();
     let mut wrong = Vec::new();
-    for source in source::all() {
-        match statements(&source) {
+    let sources = source::all();
+    let prefixes = prefixes(&sources);
+    assert!(!prefixes.is_empty(), "users_read! is one");
+    for source in &sources {
+        match statements(source, &prefixes) {
             Ok(more) => found.extend(more),
             Err(more) => wrong.extend(more),
         }
@@ -225,7 +268,8 @@ async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] bac
 #[case::session("connection.execute(\"PRAGMA synchronous = OFF\")", "NOT_PREPARED")]
 #[case::of_no_backend("const COUNT: &str = \"SELECT count(*) FROM users\";", "no backend")]
 fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] because: &str) {
-    let wrong = statements(&source::read("src/planted.rs", text)).expect_err(text);
+    let wrong =
+        statements(&source::read("src/planted.rs", text), &Prefixes::new()).expect_err(text);
     assert!(wrong.len() == 1 && wrong[0].contains(because), "{wrong:?}");
 }
 
@@ -233,19 +277,36 @@ fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] becau
 fn a_statement_of_the_layer_is_for_both_databases() {
     let text =
         "static BY_ID: Statement =\n    Statement::new(\"SELECT id FROM users WHERE id = $1\");";
-    let found = statements(&source::read("src/planted.rs", text)).expect("nothing wrong");
+    let found =
+        statements(&source::read("src/planted.rs", text), &Prefixes::new()).expect("nothing wrong");
     let backends: Vec<Backend> = found.iter().map(|statement| statement.backend).collect();
     assert_eq!(backends, [Backend::Sqlite, Backend::Postgres]);
     let text = text.replace("BY_ID", "BY_ID_SQLITE");
-    let found = statements(&source::read("src/planted.rs", &text)).expect("nothing wrong");
+    let found = statements(&source::read("src/planted.rs", &text), &Prefixes::new())
+        .expect("nothing wrong");
     assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_statement_of_a_macro_is_found_whole() {
+    let declared = source::read(
+        "src/user.rs",
+        "macro_rules! users_read {\n ($rest:literal) => { crate::Statement::new(concat!(\n\
+         \"SELECT id FROM users_read \", $rest)) };\n}",
+    );
+    let prefixes = prefixes(&[declared]);
+    let text = "static BY_ID: Statement = users_read!(\"WHERE id = $1\");";
+    let found = statements(&source::read("src/store.rs", text), &prefixes).expect("nothing wrong");
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].text, "SELECT id FROM users_read WHERE id = $1");
 }
 
 #[test]
 fn a_constant_is_found_whole() {
     let text =
         "pub(crate) const OLD_EVENTS: &str = \"DELETE FROM user_events \\\n     WHERE id = $1\";";
-    let found = statements(&source::read("src/x/postgres.rs", text)).expect("nothing wrong");
+    let found = statements(&source::read("src/x/postgres.rs", text), &Prefixes::new())
+        .expect("nothing wrong");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].backend, Backend::Postgres);
     assert_eq!(found[0].text, "DELETE FROM user_events WHERE id = $1");

@@ -31,11 +31,17 @@ GRANT SELECT (id, name, email, email_canonical, display_name, created_at),
 GRANT INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
     ON user_events TO signup;
 
-GRANT SELECT (key_hash, fingerprint, status, location, content_type, body, mismatches, created_at,
+GRANT SELECT (key_hash, fingerprint, outcome_version, outcome, request_id, mismatches, created_at,
         expires_at),
-    INSERT (key_hash, fingerprint, status, location, content_type, body, created_at, expires_at),
-    UPDATE (fingerprint, status, location, content_type, body, mismatches, created_at, expires_at),
+    INSERT (key_hash, fingerprint, outcome_version, outcome, request_id, created_at, expires_at),
+    UPDATE (fingerprint, outcome_version, outcome, request_id, mismatches, created_at, expires_at),
     DELETE
+    ON idempotency_records TO signup;
+
+-- Of the release before, whose instances run on while a deployment rolls.
+GRANT SELECT (status, location, content_type, body),
+    INSERT (status, location, content_type, body),
+    UPDATE (status, location, content_type, body)
     ON idempotency_records TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;

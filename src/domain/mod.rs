@@ -6,8 +6,6 @@
 mod common;
 mod email;
 mod event;
-mod idempotency;
-mod idempotency_key;
 mod name;
 mod password;
 mod rule;
@@ -17,10 +15,8 @@ mod user;
 
 pub use email::Email;
 pub use event::UserSignedUp;
-pub use idempotency::{Answer, Claim, Fingerprint, Identity, KeyHash, Record, Recording};
-pub use idempotency_key::{IdempotencyKey, InvalidKey};
 pub use name::Name;
 pub use password::{Candidate, Password, PasswordHash};
 pub use rule::{BrokenRule, CODES};
 pub use store_error::StoreError;
-pub use user::{UserId, UserView};
+pub use user::UserId;

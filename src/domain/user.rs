@@ -1,13 +1,14 @@
-//! A user as the query side sees one.
+//! Which user.
 
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The id of a user: a `UUIDv7`, so that ids sort by the time they were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UserId(Uuid);
 
 impl UserId {
@@ -39,30 +40,6 @@ impl FromStr for UserId {
     /// When the text is not 36 characters or not a UUID.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         uuid::fmt::Hyphenated::from_str(text).map(|id| Self(id.into_uuid()))
-    }
-}
-
-/// One row of the projection `users_read`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UserView {
-    /// Who it is.
-    pub id: UserId,
-    /// The name given at signup.
-    pub name: String,
-    /// The address as it was typed.
-    pub email: String,
-    /// What to call the user; the name unless signup said otherwise.
-    pub display_name: String,
-    /// When the account was made, to the microsecond.
-    pub created_at: DateTime<Utc>,
-}
-
-impl fmt::Debug for UserView {
-    // Only the id: names and addresses have no place in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserView")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
     }
 }
 

@@ -11,24 +11,23 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, web};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
+use super::connection::connections::Connections;
 use super::connection::{self, Terms, Thread};
-use super::connections::Connections;
-use crate::config::Http;
+use crate::http::middleware::client::TrustedProxies;
+use crate::http::middleware::request_context::{self, Ids};
+use crate::http::middleware::trace::RequestSpan;
+use crate::http::middleware::{access_log, edge, hosts};
+use crate::http::problem::Problem;
+use crate::http::resource::{self, Resource};
 use crate::lifecycle::Lifecycle;
-use crate::middleware::client::TrustedProxies;
-use crate::middleware::idempotency::Idempotency;
-use crate::middleware::request_context::{self, Ids};
-use crate::middleware::trace::RequestSpan;
-use crate::middleware::{edge, hosts, observe};
 use crate::platform::metrics::Metrics;
-use crate::platform::problem::{Problem, ProblemType};
 use crate::platform::telemetry::Sampling;
-use crate::slice::{Platform, Routes};
+use crate::slice::{Dependencies, Slice};
 
 /// How long the threads may take to begin.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -60,7 +59,7 @@ pub struct Listener {
     /// Bytes that they may hold together.
     pub budget: usize,
     /// What is served.
-    pub routes: Vec<Routes>,
+    pub slices: Vec<Slice>,
 }
 
 impl Listening {
@@ -68,31 +67,31 @@ impl Listening {
     ///
     /// # Errors
     /// When the address can't be had, or a thread does not begin.
-    pub async fn start(platform: &Platform, listener: Listener) -> std::io::Result<Self> {
+    pub async fn start(dependencies: &Dependencies, listener: Listener) -> std::io::Result<Self> {
         let socket = listen(listener.address)?;
         let address = socket.local_addr()?;
-        let http = &platform.settings.http;
+        let http = &dependencies.settings.http;
         let workers = listener.workers.min(listener.max_connections);
         let terms = Terms {
             connections: Connections::new(
                 listener.max_connections,
                 listener.budget,
-                platform.metrics.clone(),
+                dependencies.metrics.clone(),
             ),
             ids: Ids::new(
-                Arc::clone(&platform.clock),
-                Arc::clone(&platform.randomness),
+                Arc::clone(&dependencies.clock),
+                Arc::clone(&dependencies.randomness),
             ),
-            metrics: platform.metrics.clone(),
+            metrics: dependencies.metrics.clone(),
             read_timeout: http.read_timeout,
             keep_alive: http.keep_alive,
         };
-        let closing = (platform.lifecycle.clone(), terms.connections.clone());
+        let closing = (dependencies.lifecycle.clone(), terms.connections.clone());
         tokio::spawn(async move {
             closing.0.closing().await;
             closing.1.close();
         });
-        let parts = Parts::new(platform, http, address, listener.routes, terms.ids.clone());
+        let parts = Parts::new(dependencies, &listener, address, terms.ids.clone());
         let (serving_threads, mut count) = watch::channel(0_usize);
         let serving_threads = Arc::new(serving_threads);
         let server = Server::build()
@@ -175,8 +174,9 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// What the application of each thread is made of.
 #[derive(Clone)]
 struct Parts {
-    routes: Arc<[Routes]>,
-    idempotency: web::Data<Idempotency>,
+    resources: Arc<[Arc<Resource>]>,
+    /// Responds where no resource has the path.
+    fallback: fn(&HttpRequest) -> HttpResponse,
     ids: Ids,
     sampling: Sampling,
     proxies: TrustedProxies,
@@ -184,40 +184,57 @@ struct Parts {
     metrics: Metrics,
     lifecycle: Lifecycle,
     timeout: Duration,
-    /// The origins whose pages may ask, if there are any.
-    cors: Option<Arc<[String]>>,
+    cross_origin: Option<Arc<CrossOrigin>>,
+}
+
+/// What pages of other origins may do.
+struct CrossOrigin {
+    origins: Vec<String>,
+    methods: Vec<&'static str>,
 }
 
 impl Parts {
     fn new(
-        platform: &Platform,
-        http: &Http,
+        dependencies: &Dependencies,
+        listener: &Listener,
         address: SocketAddr,
-        routes: Vec<Routes>,
         ids: Ids,
     ) -> Self {
+        let http = &dependencies.settings.http;
+        let slices = &listener.slices;
+        let operations: Vec<_> = slices.iter().flat_map(|slice| (slice.http)()).collect();
+        let fallback = slices.iter().find_map(|slice| slice.fallback);
+        let origins = &http.cors_allowed_origins;
         Self {
-            routes: routes.into(),
-            idempotency: web::Data::from(Arc::clone(&platform.idempotency)),
+            resources: resource::bind(&operations, dependencies).into(),
+            fallback: fallback.unwrap_or(not_found),
             ids,
-            sampling: Sampling::new(&platform.settings.traces),
+            sampling: Sampling::new(&dependencies.settings.traces),
             proxies: TrustedProxies::new(&http.trusted_proxies, http.trusted_proxy_hops),
             hosts: hosts::Hosts::new(address, &http.hosts),
-            metrics: platform.metrics.clone(),
-            lifecycle: platform.lifecycle.clone(),
+            metrics: dependencies.metrics.clone(),
+            lifecycle: dependencies.lifecycle.clone(),
             timeout: http.request_timeout,
-            cors: (!http.cors_allowed_origins.is_empty())
-                .then(|| http.cors_allowed_origins.clone().into()),
+            cross_origin: (!origins.is_empty()).then(|| {
+                Arc::new(CrossOrigin {
+                    origins: origins.clone(),
+                    methods: resource::methods(&operations),
+                })
+            }),
         }
     }
 }
 
+fn not_found(_: &HttpRequest) -> HttpResponse {
+    Problem::not_found().error_response()
+}
+
 /// Lets the pages of these origins ask from a browser (the Fetch standard's CORS protocol), and
 /// see what a client needs.
-fn cross_origin(origins: &[String]) -> Cors {
+fn cross_origin(allowed: &CrossOrigin) -> Cors {
     const PREFLIGHT_SECONDS: usize = 600;
     let cors = Cors::default()
-        .allowed_methods(["GET", "HEAD", "POST"])
+        .allowed_methods(allowed.methods.iter().copied())
         .allowed_headers([
             "content-type",
             "idempotency-key",
@@ -238,9 +255,8 @@ fn cross_origin(origins: &[String]) -> Cors {
             "etag",
         ])
         .max_age(PREFLIGHT_SECONDS);
-    origins
-        .iter()
-        .fold(cors, |cors, origin| cors.allowed_origin(origin))
+    let origins = allowed.origins.iter();
+    origins.fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// The application of one of the server's threads. The middleware that is named last is met
@@ -257,8 +273,8 @@ fn app(
     >,
 > {
     let Parts {
-        routes,
-        idempotency,
+        resources,
+        fallback,
         ids,
         sampling,
         proxies,
@@ -266,20 +282,17 @@ fn app(
         metrics,
         lifecycle,
         timeout,
-        cors,
+        cross_origin: allowed,
     } = parts;
-    let cors = Condition::new(cors.is_some(), cross_origin(cors.as_deref().unwrap_or(&[])));
+    let cors = allowed.as_deref().map_or_else(Cors::default, cross_origin);
+    let cors = Condition::new(allowed.is_some(), cors);
     App::new()
-        .app_data(idempotency)
-        .default_service(web::to(async || -> Result<&'static str, Problem> {
-            Err(Problem::new(
-                ProblemType::NotFound,
-                "No resource has this path.",
-            ))
+        .default_service(web::to(move |request: HttpRequest| async move {
+            fallback(&request)
         }))
         .configure(move |config| {
-            for routes in routes.iter() {
-                routes(config);
+            for resource in resources.iter() {
+                resource.register(config);
             }
         })
         .wrap(cors)
@@ -287,7 +300,7 @@ fn app(
             edge::edge(hosts.clone(), request, next)
         }))
         .wrap(from_fn(move |request, next| {
-            observe::observe(metrics.clone(), lifecycle.clone(), request, next)
+            access_log::observe(metrics.clone(), lifecycle.clone(), request, next)
         }))
         .wrap(TracingLogger::<RequestSpan>::new())
         .wrap(from_fn(move |request, next| {

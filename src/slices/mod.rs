@@ -1,46 +1,36 @@
-//! The slices, one folder each: a use of the service from its route to its statements.
+//! The slices, by area: each is a use of the service from its operation to its statements.
 //!
-//! To add one, make its folder and name it in `slices!` below. `docs/adding-a-slice.md` walks
-//! through it.
+//! To add one, make its folder in its area and name it in `slices!` below. `docs/adding-a-slice.md`
+//! walks through it.
 
 use utoipa::openapi::OpenApi;
 
-use crate::platform;
+use crate::http;
 use crate::slice::Slice;
 
-/// Declares each slice's module and puts it on the list. A slice gives two functions: `api`, its
-/// part of the OpenAPI document, and `routes`, its resources over what the platform offers.
+/// Puts slices on the list, by area. Each module has a `SLICE`.
 macro_rules! slices {
-    ($($name:ident),+; for operations: $($operations:ident),+ $(,)?) => {
-        $(pub mod $name;)+
-        $(pub mod $operations;)+
+    ($($area:ident: $($name:ident),+;)+) => {
+        $(pub mod $area;)+
 
         /// Every slice.
         #[must_use]
         pub fn all() -> Vec<Slice> {
-            vec![
-                $(Slice { api: $name::api, routes: $name::routes, for_operations: false },)+
-                $(Slice {
-                    api: $operations::api,
-                    routes: $operations::routes,
-                    for_operations: true,
-                },)+
-            ]
+            vec![$($($area::$name::SLICE,)+)+]
         }
     };
 }
 
-slices![signup, get_user, list_users, docs; for operations: health, metrics];
+slices![
+    accounts: signup, get_user, list_users;
+    operations: docs, health, metrics;
+];
 
 /// The whole OpenAPI document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let mut document = platform::openapi::base();
-    for slice in all() {
-        document.merge((slice.api)());
-    }
-    platform::openapi::complete(&mut document);
-    document
+    let operations: Vec<_> = all().iter().flat_map(|slice| (slice.http)()).collect();
+    http::openapi::document(&operations)
 }
 
 /// The whole OpenAPI document as text, as `docs/openapi.json` has it.

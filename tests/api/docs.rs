@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use rstest::rstest;
 use serde_json::{Map, Value};
-use signup_service::platform::problem::ProblemType;
+use signup_service::http::problem::ProblemType;
 
 use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, run};
 
@@ -103,21 +103,11 @@ const PAGES: [&str; 5] = [
 #[test]
 fn every_resource_is_in_the_document_or_a_page() {
     let document = document();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slices");
-    let mut registered = BTreeSet::new();
-    for slice in std::fs::read_dir(root).expect("the slices") {
-        let file = slice.expect("an entry").path().join("mod.rs");
-        let Ok(code) = std::fs::read_to_string(file) else {
-            continue;
-        };
-        for call in code.split("resource(").skip(1) {
-            let path = call
-                .trim_start()
-                .strip_prefix('"')
-                .and_then(|rest| rest.split('"').next());
-            registered.extend(path.map(str::to_owned));
-        }
-    }
+    let slices = signup_service::slices::all();
+    let operations = slices.iter().flat_map(|slice| (slice.http)());
+    let registered: BTreeSet<String> = operations
+        .map(|operation| operation.path().to_owned())
+        .collect();
     let mut documented: BTreeSet<String> = members(&document["paths"]).keys().cloned().collect();
     documented.extend(PAGES.map(str::to_owned));
     assert_eq!(registered, documented);

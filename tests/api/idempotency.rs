@@ -580,16 +580,12 @@ async fn no_key_or_password_is_kept_or_logged(
     for _ in 0..2 {
         service.send(&["a-very-secret-key"], &body).await;
     }
-    let (column, text) = match setup {
-        Sqlite => ("CAST(body AS TEXT)", "hex"),
-        _ => ("convert_from(body, 'UTF8')", "encode"),
-    };
-    let hash = |column: &str| match text {
-        "hex" => format!("hex({column})"),
+    let hash = |column: &str| match setup {
+        Sqlite => format!("hex({column})"),
         _ => format!("encode({column}, 'hex')"),
     };
     let query = format!(
-        "SELECT {} || {} || {column} || content_type || location FROM idempotency_records",
+        "SELECT {} || {} || outcome || request_id FROM idempotency_records",
         hash("key_hash"),
         hash("fingerprint")
     );
@@ -605,7 +601,7 @@ async fn no_key_or_password_is_kept_or_logged(
             .lines()
             .map(|key| redis.command(&["GET", key]))
             .collect();
-        assert!(held.iter().any(|value| value.starts_with('A')), "{held:?}");
+        assert!(held.iter().any(|value| value.starts_with('O')), "{held:?}");
         let all = format!("{keys} {held:?}");
         for secret in ["horse", "very-secret", "ada", "Ada"] {
             assert!(!all.contains(secret), "{secret} in {all}");

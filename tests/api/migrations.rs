@@ -1,10 +1,14 @@
 //! `migrate`: up, status, down, and two at once.
 
+use std::sync::Arc;
+
 use rstest::rstest;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Database, Output, run};
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, run, somebody,
+};
 
-const ALL: usize = 4;
+const ALL: usize = 5;
 
 fn migrate(database: &Database, arguments: &[&str]) -> Output {
     let arguments = [&["migrate"], arguments].concat();
@@ -117,7 +121,7 @@ async fn a_database_from_another_binary_is_left_alone(
 ) {
     let database = Database::new(backend);
     printed(&migrate(&database, &[]));
-    let newer = "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 4";
+    let newer = "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 5";
     database.execute(newer).await.expect("updated");
     let refused = migrate(&database, &[]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
@@ -129,4 +133,94 @@ async fn a_database_from_another_binary_is_left_alone(
     assert!(printed(&status).contains("unknown  9000"), "{status:?}");
     let down = migrate(&database, &["down", "--yes"]);
     assert_eq!(down.status.code(), Some(1), "{down:?}");
+}
+
+/// A record of each kind of outcome, made by this release; the response to each.
+async fn recorded(database: &Arc<Database>) -> [String; 2] {
+    let service = Service::start_on(Arc::clone(database), &[("DATABASE_MIGRATE", "true")]).await;
+    let responses = ["created", "taken"].map(|key| replayed(&service, key));
+    let [created, taken] = responses;
+    [created.await, taken.await]
+}
+
+/// The response to a signup with this key, which has its `Location` behind it.
+async fn replayed(service: &Service, key: &str) -> String {
+    let signup = service.signup(&somebody("ada@example.org"));
+    let response = signup.header("Idempotency-Key", key).send().await;
+    let response = response.expect("a response");
+    let location = response.headers().get("location").cloned();
+    format!("{} {location:?}", response.text().await.expect("a body"))
+}
+
+/// Those who retry across an upgrade, or a way back and an upgrade, get what they would have got.
+#[rstest]
+#[tokio::test]
+async fn records_are_replayed_after_the_way_back_and_forth(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::new(backend));
+    let before = recorded(&database).await;
+
+    printed(&migrate(&database, &["down", "--yes"]));
+    let body = match backend {
+        Sqlite => "CAST(body AS TEXT)",
+        Postgres => "convert_from(body, 'UTF8')",
+    };
+    let status = "CAST(status AS TEXT)";
+    let query = format!(
+        "SELECT {status} || ' ' || {body} || ' ' || coalesce(location, '') \
+         FROM idempotency_records ORDER BY status"
+    );
+    let old = database.rows(&query).await;
+    for (old, (status, new)) in old.iter().zip(["201", "409"].iter().zip(&before)) {
+        let new = new
+            .replace(" Some(\"", " ")
+            .replace("\")", "")
+            .replace("None", "");
+        assert_eq!(*old, format!("{status} {new}"));
+    }
+    assert_eq!(old.len(), 2);
+
+    assert_eq!(recorded(&database).await, before);
+}
+
+/// While a deployment rolls, instances of two releases write and read the same records.
+#[tokio::test]
+async fn records_of_two_releases_stand_side_by_side() {
+    let database = Arc::new(Database::new(Postgres));
+    let before = recorded(&database).await;
+    let newer = database
+        .rows("SELECT DISTINCT status || ' ' || content_type FROM idempotency_records")
+        .await;
+    assert_eq!(
+        newer,
+        ["503 application/problem+json"],
+        "what an older one answers"
+    );
+
+    // As the release before has them, and writes them.
+    printed(&migrate(&database, &["down", "--yes"]));
+    database
+        .execute("CREATE TABLE kept AS TABLE idempotency_records")
+        .await
+        .expect("kept");
+    printed(&migrate(&database, &[]));
+    let columns =
+        "key_hash, fingerprint, status, location, content_type, body, created_at, expires_at";
+    for write in [
+        // It inserts, and completes a conflict.
+        "DELETE FROM idempotency_records; INSERT INTO idempotency_records (COLUMNS) \
+         SELECT COLUMNS FROM kept",
+        // It claims anew what has expired.
+        "UPDATE idempotency_records SET outcome = 'null'; \
+         INSERT INTO idempotency_records (COLUMNS) SELECT COLUMNS FROM kept \
+         ON CONFLICT (key_hash) DO UPDATE SET status = excluded.status, \
+         location = excluded.location, content_type = excluded.content_type, body = excluded.body",
+    ] {
+        database
+            .execute(&write.replace("COLUMNS", columns))
+            .await
+            .expect("written");
+        assert_eq!(recorded(&database).await, before, "{write}");
+    }
 }

@@ -68,7 +68,7 @@ impl Trouble {
                 server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
                 server.command(&["CONFIG", "SET", "requirepass", "x"]);
             }
-            Self::Garbled => garble(server, "Anonsense of a certain length, at least a nonce's"),
+            Self::Garbled => garble(server, "Ononsense of a certain length, at least a nonce's"),
             Self::LeasedForEver => garble(server, "Lnonsense"),
         }
     }
@@ -205,7 +205,7 @@ async fn a_retry_is_answered_by_redis_on_any_instance() {
     let services = two_instances(&redis.url(), &[]).await;
     let body = somebody("ada@example.org");
     let first = whole(send(&services[0], "k", &body).await).await;
-    wait_for_values(&redis, 'A', 1).await;
+    wait_for_values(&redis, 'O', 1).await;
     let again = send(&services[1], "k", &body).await;
     assert!(is_replay(&again));
     assert_eq!(whole(again).await, first);
@@ -214,8 +214,8 @@ async fn a_retry_is_answered_by_redis_on_any_instance() {
         .await;
 }
 
-/// Waits until Redis holds so many values with this first byte: `L` for a lease, `A` for an
-/// answer.
+/// Waits until Redis holds so many values with this first byte: `L` for a lease, `O` for an
+/// outcome.
 async fn wait_for_values(redis: &redis::Database, kind: char, count: usize) {
     let begun = Instant::now();
     let found = || {
@@ -418,7 +418,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
             let key = format!("key-{number}-{at}");
             let body = somebody(&format!("ada{number}{at}@example.org"));
             assert_eq!(send(first, &key, &body).await.status(), 201);
-            wait_for_values(&redis, 'A', 1).await;
+            wait_for_values(&redis, 'O', 1).await;
             for guess in 0..11 {
                 let mut wrong = body.clone();
                 wrong["password"] = json!(format!("another horse battery {guess}"));
@@ -440,14 +440,14 @@ async fn another_request_of_the_key_takes_the_answer_out_of_redis() {
     let mut other = body.clone();
     other["name"] = json!("Bob");
     assert_eq!(send(&services[0], "k", &body).await.status(), 201);
-    wait_for_values(&redis, 'A', 1).await;
+    wait_for_values(&redis, 'O', 1).await;
     problem(
         send(&services[1], "k", &other).await,
         422,
         "idempotency-key-reused",
     )
     .await;
-    wait_for_values(&redis, 'A', 0).await;
+    wait_for_values(&redis, 'O', 0).await;
     assert!(is_replay(&send(&services[0], "k", &body).await));
 }
 

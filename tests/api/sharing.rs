@@ -171,9 +171,9 @@ fn changes(backend: Backend) -> &'static [&'static str] {
             "ALTER TABLE users_read ALTER COLUMN display_name TYPE varchar(400)",
             "ALTER TABLE users_read ALTER COLUMN name TYPE varchar(400), \
              ALTER COLUMN email TYPE varchar(400)",
-            "ALTER TABLE idempotency_records ALTER COLUMN content_type TYPE varchar(400)",
-            "ALTER TABLE idempotency_records ALTER COLUMN location TYPE varchar(400), \
-             ALTER COLUMN mismatches TYPE bigint, ALTER COLUMN status TYPE integer",
+            "ALTER TABLE idempotency_records ALTER COLUMN outcome_version TYPE integer",
+            "ALTER TABLE idempotency_records ALTER COLUMN request_id TYPE varchar(400), \
+             ALTER COLUMN mismatches TYPE bigint",
             "ALTER TABLE users ALTER COLUMN name TYPE varchar(400), ADD COLUMN more text",
             "ALTER TABLE user_events ALTER COLUMN type TYPE varchar(400)",
             "BEGIN; ALTER TABLE users_read RENAME TO old; \

@@ -107,9 +107,11 @@ async fn the_tree_of_a_signup(
          \x20   connection\n\
          \x20   BEGIN\n\
          \x20   INSERT idempotency_records\n\
+         \x20   SAVEPOINT\n\
          \x20   INSERT users\n\
          \x20   INSERT users_read\n\
          \x20   INSERT user_events\n\
+         \x20   UPDATE idempotency_records\n\
          \x20   COMMIT\n\
          \x20 share answer\n\
          \x20   SET\n"

@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::faults::Chance;
 use crate::instances::Instances;
 
+/// How long a client goes on without a certain answer once faults have stopped. A planted bug can
+/// leave a key that never has one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a client was told about a signup.
 #[derive(Debug, Clone)]
 pub struct Signup {
     pub key: String,
     pub email: String,
-    /// The answer that is certain.
+    /// The answer that is certain; of status 0 where there was none.
     pub answer: Answer,
     /// How often it was sent.
     pub tries: u64,
@@ -64,7 +68,8 @@ pub async fn run(
                 format!("ada{client}.{number}@example.org"),
             ),
         };
-        let (answer, tries) = until_certain(&http, &instances, &key, &email, &mut chance).await;
+        let sent = until_certain(&http, &instances, &key, &email, &mut chance, &going_on);
+        let (answer, tries) = sent.await;
         history.push(Signup {
             key,
             email,
@@ -83,7 +88,9 @@ pub async fn ask_again(history: &[Signup], instances: &Instances) -> Vec<Signup>
     let mut again = Vec::new();
     for signup in history.iter().filter(|signup| seen.insert(&signup.key)) {
         let (key, email) = (&signup.key, &signup.email);
-        let (answer, tries) = until_certain(&http, instances, key, email, &mut chance).await;
+        let healed = AtomicBool::new(false);
+        let sent = until_certain(&http, instances, key, email, &mut chance, &healed);
+        let (answer, tries) = sent.await;
         again.push(Signup {
             answer,
             tries,
@@ -107,15 +114,19 @@ fn body(email: &str) -> Value {
 }
 
 /// Sends a signup until the answer is certain: what is lost, late or 5xx is not, nor is a key
-/// that is still in use.
+/// that is still in use. Once faults have stopped it gives up in the end, which breaks a promise.
 async fn until_certain(
     http: &reqwest::Client,
     instances: &Instances,
     key: &str,
     email: &str,
     chance: &mut Chance,
+    going_on: &AtomicBool,
 ) -> (Answer, u64) {
-    for tries in 1.. {
+    let mut calm_since = None;
+    let mut tries = 0;
+    loop {
+        tries += 1;
         if let Some(address) = instances.address(chance.below(instances.count())) {
             let request = http
                 .post(format!("http://{address}/signup"))
@@ -127,9 +138,19 @@ async fn until_certain(
                 return (answer, tries);
             }
         }
+        if !going_on.load(Ordering::Relaxed) {
+            let calm_since = *calm_since.get_or_insert_with(Instant::now);
+            if calm_since.elapsed() > PATIENCE {
+                let answer = Answer {
+                    status: 0,
+                    location: None,
+                    body: "no certain answer".to_owned(),
+                };
+                return (answer, tries);
+            }
+        }
         tokio::time::sleep(chance.millis(5, 50)).await;
     }
-    unreachable!("it goes on until it is certain")
 }
 
 async fn certain(response: reqwest::Response) -> Option<Answer> {

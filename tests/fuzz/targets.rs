@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use signup_service::config::{Settings, Sources};
-use signup_service::domain::{Candidate, Email, IdempotencyKey, Name};
-use signup_service::middleware::client::TrustedProxies;
-use signup_service::middleware::head::is_host;
-use signup_service::platform::body::parse_object;
+use signup_service::domain::{Candidate, Email, Name};
+use signup_service::http::json::parse_object;
+use signup_service::http::middleware::client::TrustedProxies;
+use signup_service::http::middleware::head::is_host;
+use signup_service::idempotency::IdempotencyKey;
 use signup_service::platform::telemetry::Sampling;
-use signup_service::slices::list_users::{Parameters, cursor};
-use signup_service::slices::signup::SignUpRequest;
+use signup_service::slices::accounts::list_users::{Parameters, cursor};
+use signup_service::slices::accounts::signup::SignUpRequest;
 
 /// The largest body, and the largest head, in bytes.
 const BODY: usize = 16 * 1024;

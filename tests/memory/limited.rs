@@ -68,7 +68,7 @@ impl Limited {
                 ("PORT", "0"),
                 ("BCRYPT_COST", "8"),
                 ("LOG_FORMAT", "json"),
-                ("RUST_LOG", "info,signup_service::middleware=warn"),
+                ("RUST_LOG", "info,signup_service::http::middleware=warn"),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -14,7 +14,7 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::{Database, Pools, Rows, Statement, Unusable, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
-use crate::platform::problem::error_chain;
+use crate::platform::errors::error_chain;
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");

@@ -6,7 +6,6 @@ pub mod migrate;
 mod pg_pool;
 mod postgres;
 mod queries;
-pub mod records;
 mod sqlite;
 mod sqlite_pool;
 mod statement;
@@ -14,7 +13,6 @@ mod statement;
 pub(crate) mod testing;
 mod transaction;
 mod unit_of_work;
-mod user_view;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,8 +22,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
+use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics, Retry};
-use crate::platform::problem::error_chain;
 use crate::platform::tasks::Tasks;
 use crate::platform::telemetry::spans::Kind;
 

@@ -15,8 +15,8 @@ use super::pg_pool::{Make, Neighbours, PgPool, SessionLimits};
 use super::statement::{FromRow, Rows, Statement};
 use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Pools, Unusable, in_words};
 use crate::config::{DatabaseUrl, Settings};
+use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
-use crate::platform::problem::error_chain;
 
 /// The oldest PostgreSQL that is tested.
 const OLDEST: i32 = 15;

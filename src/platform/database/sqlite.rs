@@ -15,8 +15,8 @@ use super::{
     ACQUIRE_TIMEOUT, Pools, SqlitePool, SqliteWriter, Unusable, WriteTransaction, in_words,
 };
 use crate::config::{DatabaseUrl, Settings};
+use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics};
-use crate::platform::problem::error_chain;
 use crate::platform::telemetry::spans::{System, statement};
 
 /// Rows that a connection's thread puts down before it waits for somebody to take them: more than a

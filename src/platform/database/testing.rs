@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, Executor, PgConnectio
 
 use super::{Database, migrate};
 use crate::config::{Backend, Settings, Sources};
-use crate::domain::UserView;
 use crate::platform::metrics::Metrics;
 use crate::platform::tasks::Tasks;
 
@@ -100,33 +99,6 @@ impl TestDatabase {
             .map(|text| text.parse().expect("a number"))
             .collect();
         counts.try_into().expect("three tables")
-    }
-
-    /// Puts rows into the projection, and nowhere else. The addresses must be canonical.
-    pub async fn project(&self, users: &[UserView]) {
-        for users in users.chunks(500) {
-            let rows: Vec<String> = users.iter().map(|user| self.row(user)).collect();
-            self.sql(&format!(
-                "INSERT INTO users_read \
-                 (id, name, email, email_canonical, display_name, created_at) VALUES {}",
-                rows.join(", ")
-            ))
-            .await;
-        }
-    }
-
-    fn row(&self, user: &UserView) -> String {
-        let id = user.id.as_uuid();
-        let micros = user.created_at.timestamp_micros();
-        let (id, created_at) = match self.backend {
-            Backend::Sqlite => (format!("x'{}'", id.simple()), micros.to_string()),
-            Backend::Postgres => (
-                format!("'{id}'"),
-                format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
-            ),
-        };
-        let (name, email, display_name) = (&user.name, &user.email, &user.display_name);
-        format!("({id}, '{name}', '{email}', '{email}', '{display_name}', {created_at})")
     }
 
     /// An expression for a UUID's 32 hexadecimal digits.

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-#[cfg(feature = "faults")]
 use sqlx::Executor;
 
 use super::faults;
@@ -11,7 +10,7 @@ use super::{Database, Error, PgLease, Pools, SqliteLease, WriteTransaction, want
 use crate::domain::StoreError;
 use crate::platform::faults::point;
 use crate::platform::metrics::Retry;
-use crate::platform::telemetry::spans::within_fallibly;
+use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 /// Tries of a transaction that the server asks to run again.
 const MAX_TRIES: u32 = 3;
@@ -83,7 +82,7 @@ impl Transaction {
         }
         let changed = self.run(of, arguments).await?;
         #[cfg(feature = "faults")]
-        if faults::splits(of) {
+        if changed > 0 && faults::splits(of) {
             self.split().await?;
         }
         faults::ran(of);
@@ -117,6 +116,37 @@ impl Transaction {
         };
         faults::ran(of);
         rows
+    }
+
+    /// Marks a place to which what follows can be taken back.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn savepoint(&mut self) -> Result<(), Error> {
+        self.control("SAVEPOINT", "SAVEPOINT work").await
+    }
+
+    /// Takes back what was written since [`Transaction::savepoint`].
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
+        self.control("ROLLBACK TO SAVEPOINT", "ROLLBACK TO SAVEPOINT work")
+            .await
+    }
+
+    async fn control(&mut self, operation: &'static str, text: &'static str) -> Result<(), Error> {
+        match &mut self.on {
+            On::Postgres(on) => {
+                let run = on.connection().execute(text);
+                statement(System::Postgres, operation, "", run).await?;
+            }
+            On::Sqlite(on) => {
+                let run = on.connection().execute(text);
+                statement(System::Sqlite, operation, "", run).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn run(&mut self, of: &Statement, arguments: Arguments) -> Result<u64, Error> {

@@ -32,7 +32,7 @@ use json::JsonLines;
 use sink::Flush;
 use traces::Traces;
 
-pub use traces::Sampling;
+pub use traces::{Headers, Sampling};
 
 /// Logs and traces of the process. Dropped, it sends and writes out what waits.
 pub struct Telemetry {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderMap, HeaderValue};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{SpanId, SpanKind, TraceContextExt, TraceId, TracerProvider};
 use opentelemetry::{Context, KeyValue};
@@ -61,7 +60,7 @@ impl Sampling {
     /// Else it is as for a request without a caller: neither the flag nor a chosen trace id, which
     /// a share is reckoned from, makes spans or keeps them from being made.
     #[must_use]
-    pub fn begin(&self, headers: &HeaderMap, is_trusted: bool) -> RequestTrace {
+    pub fn begin(&self, headers: &impl Headers, is_trusted: bool) -> RequestTrace {
         let parent = self.parent(headers);
         let new_id = || RandomIdGenerator::default().new_trace_id();
         let trace_id = parent
@@ -84,8 +83,8 @@ impl Sampling {
 
     /// The caller's span. Where more than one is named, none of them is (W3C Trace Context, section
     /// 3.2.2.5: a `traceparent` that cannot be read begins a new trace).
-    fn parent(&self, headers: &HeaderMap) -> Option<Context> {
-        let mut lines = headers.get_all(TRACEPARENT);
+    fn parent(&self, headers: &impl Headers) -> Option<Context> {
+        let mut lines = headers.lines(TRACEPARENT);
         // Nearly no request has one, and looking is cheaper than reading.
         let (Some(parent), None) = (lines.next(), lines.next()) else {
             return None;
@@ -99,6 +98,12 @@ impl Sampling {
             .extract_with_context(&Context::new(), &caller);
         parent.has_active_span().then_some(parent)
     }
+}
+
+/// The headers of a request, of whatever face.
+pub trait Headers {
+    /// The lines of a header.
+    fn lines<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]>;
 }
 
 /// The part of a `traceparent` that is read, if it has its form to the letter (W3C Trace Context,
@@ -119,15 +124,17 @@ fn well_formed(parent: &str) -> Option<&str> {
 }
 
 /// The text of a line, if it is no longer than what is taken.
-fn short(line: &HeaderValue) -> Option<&str> {
-    (line.len() <= MAX_HEADER).then(|| line.to_str().ok())?
+fn short(line: &[u8]) -> Option<&str> {
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    let is_taken = line.len() <= MAX_HEADER && line.iter().all(is_text);
+    is_taken.then(|| std::str::from_utf8(line).ok())?
 }
 
 /// The `tracestate` of a request, whose lines are one list (W3C Trace Context, section 3.3.1.1);
 /// `None` where there is none, or it is no text or too long, as each span keeps a copy.
-fn state(headers: &HeaderMap) -> Option<String> {
+fn state(headers: &impl Headers) -> Option<String> {
     let mut state = String::new();
-    for line in headers.get_all(TRACESTATE) {
+    for line in headers.lines(TRACESTATE) {
         let line = short(line)?;
         let comma = if state.is_empty() { "" } else { "," };
         if state.len() + comma.len() + line.len() > MAX_HEADER {
@@ -361,7 +368,6 @@ impl SpanExporter for CountedExporter {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
     use rstest::rstest;
 
     use super::*;
@@ -374,11 +380,18 @@ mod tests {
             sampler,
             propagator: Arc::default(),
         };
-        let mut request = TestRequest::default();
-        for line in lines {
-            request = request.append_header(*line);
+        sampling.begin(&Lines(lines), is_trusted)
+    }
+
+    struct Lines<'l>(&'l [(&'l str, &'l str)]);
+
+    impl Headers for Lines<'_> {
+        fn lines<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+            let lines = self.0.iter();
+            lines
+                .filter(move |(line, _)| line.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.as_bytes())
         }
-        sampling.begin(request.to_http_request().headers(), is_trusted)
     }
 
     fn joins(lines: &[(&str, &str)]) -> bool {

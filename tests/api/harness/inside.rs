@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 use signup_service::app;
 use signup_service::config::{Settings, Sources};
+use signup_service::http::middleware::idempotency::respond;
+use signup_service::http::operation::{Call, Operation};
+use signup_service::http::problem::Problem;
+use signup_service::idempotency::{Begun, Idempotency, Outcome};
 use signup_service::lifecycle::Lifecycle;
-use signup_service::middleware::idempotency::{Begun, Idempotency, IdempotencyHeader};
-use signup_service::middleware::resource::{Methods, resource};
 use signup_service::platform::metrics::Metrics;
-use signup_service::platform::problem::Problem;
-use signup_service::slice::{Platform, Routes, Slice};
+use signup_service::slice::{Access, Slice};
 use signup_service::slices;
-use utoipa::openapi::{OpenApi, OpenApiBuilder};
 
 use super::{Backend, Database};
 
@@ -42,11 +42,7 @@ impl Inside {
         let sources = Sources::given(&environment, "").expect("an empty file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");
         let mut slices = slices::all();
-        slices.push(Slice {
-            api: no_api,
-            routes: misbehaving,
-            for_operations: false,
-        });
+        slices.push(Slice::new(misbehaving));
         let metrics = Metrics::new().expect("names that differ");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
         let service = app::Service::start(settings, &slices, lifecycle, metrics)
@@ -73,34 +69,38 @@ impl Inside {
     }
 }
 
-fn no_api() -> OpenApi {
-    OpenApiBuilder::new().build()
+/// What `/keyed` comes to, were it recorded.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Nothing;
+
+impl Outcome for Nothing {
+    const VERSION: i16 = 1;
 }
 
-fn misbehaving(_: &Platform) -> Routes {
-    Arc::new(|config: &mut web::ServiceConfig| {
-        config
-            .service(resource("/panic", Methods::Get, panicking))
-            .service(resource("/stuck", Methods::Get, stuck))
-            .service(resource("/keyed", Methods::Post, keyed));
-    })
+fn misbehaving() -> Vec<Operation> {
+    let access = Access::Public("a test asks it");
+    vec![
+        Operation::get("/panic", access).handled_by(|_| |_| panicking()),
+        Operation::get("/stuck", access).handled_by(|_| |_| std::future::pending()),
+        Operation::post("/keyed", access)
+            .keyed()
+            .handled_by(|dependencies| {
+                let idempotency = Arc::clone(&dependencies.idempotency);
+                move |call| keyed(Arc::clone(&idempotency), call)
+            }),
+    ]
 }
 
-async fn panicking() -> HttpResponse {
+async fn panicking() -> Result<HttpResponse, Problem> {
     panic!("a secret that must not leave");
 }
 
-async fn stuck() -> HttpResponse {
-    std::future::pending().await
-}
-
-async fn keyed(
-    idempotency: web::Data<Idempotency>,
-    key: IdempotencyHeader,
-) -> Result<HttpResponse, Problem> {
-    Ok(match idempotency.begin(key.0, "POST /keyed", &[]).await? {
-        Begun::First(_) => HttpResponse::Ok().body("executed"),
-        Begun::Unkeyed => HttpResponse::Ok().body("no key"),
-        Begun::Replay(response) => response,
+async fn keyed(idempotency: Arc<Idempotency>, call: Call) -> Result<HttpResponse, Problem> {
+    let has_key = call.key.is_some();
+    let begun = idempotency.begin(call.key, "POST /keyed", &[]);
+    Ok(match begun.await? {
+        Begun::Execute(_) if has_key => HttpResponse::Ok().body("executed"),
+        Begun::Execute(_) => HttpResponse::Ok().body("no key"),
+        Begun::Replay(recorded) => respond(&recorded, |Nothing| Ok(HttpResponse::Ok().finish())),
     })
 }

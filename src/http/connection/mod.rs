@@ -1,0 +1,394 @@
+//! One connection: its bytes, its time limits, and its end.
+//!
+//! What is no HTTP never becomes a request: `hyper` has a bare status for it, which is held back
+//! here, so that a problem with ids can be sent instead. A client that stops, in the middle of a
+//! head or of a response, is given a limit each; one that is told to close is read from for a
+//! moment longer, so that it gets to see the response.
+
+pub mod connections;
+mod exchange;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use actix_web::ResponseError;
+use actix_web::rt::net::TcpStream;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+
+use crate::http::middleware::request_context::Ids;
+use crate::http::problem::{MEDIA_TYPE, Problem, ProblemType};
+use crate::platform::client::Client;
+use crate::platform::metrics::{ConnectionCut, Metrics};
+use connections::{Connections, Phase};
+use exchange::{App, Exchange};
+
+/// The longest head of a request, in bytes; and how much of a response waits to be written.
+pub const MAX_HEAD: usize = 32 * 1024;
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 96;
+
+/// How long a client may take no byte of a response.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// How long a connection that is to close still takes in what was sent, and how many bytes of it: what
+/// is allowed many times over. Who sends more may lose the response.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Requests that came behind others and are served at a time, on each thread.
+const PIPELINED: usize = 16;
+
+/// The longest of hyper's bare responses: a status line, three headers.
+const MAX_BARE: usize = 256;
+
+/// What the connections of a listener share.
+#[derive(Clone)]
+pub struct Terms {
+    /// All of them.
+    pub connections: Connections,
+    /// Makes ids for what is refused before it is a request.
+    pub ids: Ids,
+    /// Counts.
+    pub metrics: Metrics,
+    /// For a head to arrive.
+    pub read_timeout: Duration,
+    /// For an idle connection.
+    pub keep_alive: Duration,
+}
+
+/// What the connections of one thread share.
+pub struct Thread<A> {
+    /// The application.
+    pub app: A,
+    /// What they share with those of other threads.
+    pub terms: Terms,
+    /// Taken for a request that came behind another, before its response.
+    pub pipelined: Semaphore,
+}
+
+impl<A> Thread<A> {
+    /// Serves this application.
+    pub fn new(app: A, terms: Terms) -> Self {
+        Self {
+            app,
+            terms,
+            pipelined: Semaphore::new(PIPELINED),
+        }
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// As HTTP has it, or the client broke it off.
+    Over,
+    /// With something that was no request.
+    Unreadable,
+    /// Because nothing came, or nothing was taken.
+    Late(Phase),
+    /// For the sake of others.
+    Cut,
+}
+
+/// Serves a connection to its end.
+pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
+    let terms = &thread.terms;
+    let peer = stream.peer_addr().ok();
+    let network = peer.and_then(|peer| Client::new(peer.ip(), false).networks().last());
+    let network = network.map(|(widest, _)| widest);
+    let exchange = Rc::new(Exchange::new(terms.connections.enter(network), peer));
+    let wire = Wire::new(stream, Rc::clone(&exchange));
+    if exchange.place.is_cut(Waker::noop()) {
+        wire.abort();
+        return;
+    }
+    let (served, handled) = (Rc::clone(&thread), Rc::clone(&exchange));
+    let service = hyper::service::service_fn(move |request| {
+        exchange::handle(Rc::clone(&served), Rc::clone(&handled), request)
+    });
+    let mut connection = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .writev(false)
+        .serve_connection(TokioIo::new(wire), service);
+    let mut alarm = pin!(tokio::time::sleep(terms.read_timeout));
+    let mut is_told = false;
+    let end = poll_fn(|cx| {
+        exchange.turn_begins();
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(match result {
+                Err(error) if error.is_parse() => End::Unreadable,
+                _ => End::Over,
+            });
+        }
+        if exchange.place.is_cut(cx.waker()) {
+            return Poll::Ready(End::Cut);
+        }
+        let is_closing = exchange.place.is_closing();
+        // One that has sent nothing yet may still ask once.
+        if is_closing && !is_told && exchange.has_read() {
+            is_told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            cx.waker().wake_by_ref();
+        }
+        late(&exchange, terms, is_closing, alarm.as_mut(), cx).map(End::Late)
+    })
+    .await;
+    let mut wire = connection.into_parts().io.into_inner();
+    let problem = match end {
+        End::Over => wire.withheld,
+        End::Unreadable => wire.withheld.or(Some(ProblemType::MalformedRequest)),
+        End::Late(Phase::Idle | Phase::Serving | Phase::Queued) => None,
+        End::Late(Phase::Head) => exchange.has_read().then_some(ProblemType::RequestTimeout),
+        End::Late(Phase::Responding) => {
+            terms.metrics.connection_cut(ConnectionCut::Stalled);
+            wire.abort();
+            None
+        }
+        End::Cut => {
+            wire.abort();
+            None
+        }
+    };
+    if let Some(kind) = problem {
+        // Within a limit: whoever sends no request need not read, either.
+        let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, terms)).await;
+    }
+}
+
+/// Whether the time of the phase is over; if not, the task is woken then.
+fn late(
+    exchange: &Exchange,
+    terms: &Terms,
+    is_closing: bool,
+    mut alarm: Pin<&mut Sleep>,
+    cx: &mut Context<'_>,
+) -> Poll<Phase> {
+    let phase = exchange.place.phase();
+    let limit = match phase {
+        Phase::Head | Phase::Idle if is_closing => Some(LINGER.min(terms.read_timeout)),
+        Phase::Head => Some(terms.read_timeout),
+        Phase::Idle => Some(terms.keep_alive),
+        Phase::Responding => Some(STALLED),
+        // The request has a deadline of its own, and its body a limit; and so has the wait for a turn.
+        Phase::Serving | Phase::Queued => None,
+    };
+    let end = limit.map(|limit| exchange.place.since() + limit);
+    let now = Instant::now();
+    if end.is_some_and(|end| end <= now) {
+        return Poll::Ready(phase);
+    }
+    // The end moves with each request, and the alarm follows only when it has to.
+    let end = end.unwrap_or(now + STALLED).into();
+    if alarm.deadline() > end {
+        alarm.as_mut().reset(end);
+    }
+    while alarm.as_mut().poll(cx).is_ready() {
+        alarm.as_mut().reset(end);
+    }
+    Poll::Pending
+}
+
+/// The bytes of a connection, on their way to and from hyper.
+struct Wire {
+    stream: TcpStream,
+    exchange: Rc<Exchange>,
+    /// Whether the client has ended its side.
+    has_ended: bool,
+    /// The kind of the bare response that was held back.
+    withheld: Option<ProblemType>,
+    linger: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were taken in and thrown away.
+    ignored: usize,
+}
+
+impl Wire {
+    fn new(stream: TcpStream, exchange: Rc<Exchange>) -> Self {
+        let _ = stream.set_nodelay(true);
+        Self {
+            stream,
+            exchange,
+            has_ended: false,
+            withheld: None,
+            linger: None,
+            ignored: 0,
+        }
+    }
+
+    /// Answers what was no request, and closes.
+    async fn refuse(&mut self, kind: ProblemType, terms: &Terms) -> io::Result<()> {
+        self.withheld = None;
+        let id = terms.ids.make();
+        let problem = Problem::new(kind, kind.about().title);
+        let status = problem.status_code();
+        terms.metrics.unreadable_request(status.as_u16());
+        tracing::info!(
+            status = status.as_u16(),
+            request_id = id,
+            correlation_id = id,
+            "what came was no readable request"
+        );
+        let body = problem.body(&id);
+        let date = httpdate::fmt_http_date(terms.ids.now().into());
+        let response = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\
+             x-request-id: {id}\r\nx-correlation-id: {id}\r\nconnection: close\r\n\
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\ndate: {date}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.write_all(response.as_bytes()).await?;
+        poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await
+    }
+
+    /// Closes at once: the system forgets what was not taken.
+    fn abort(&self) {
+        let _ = self.stream.set_zero_linger();
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[before..];
+        if read.is_empty() {
+            self.has_ended = true;
+        } else {
+            self.exchange.read(read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = match find_bare(buffer) {
+            Some((0, kind)) => {
+                self.withheld = Some(kind);
+                return Poll::Ready(Ok(buffer.len()));
+            }
+            Some((start, _)) => &buffer[..start],
+            None => buffer,
+        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.exchange.place.progress();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.exchange.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.withheld.is_some() {
+            // There is a response to come.
+            return Poll::Ready(Ok(()));
+        }
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        // A socket that is closed with bytes unread resets the connection, and the client may lose
+        // the response (RFC 9112, section 9.6).
+        let mut scratch = [MaybeUninit::uninit(); 16 * 1024];
+        while !self.has_ended {
+            let mut rest = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut rest) {
+                Poll::Ready(Ok(())) => {
+                    self.ignored += rest.filled().len();
+                    self.has_ended = rest.filled().is_empty() || self.ignored > LINGER_BYTES;
+                }
+                Poll::Ready(Err(_)) => self.has_ended = true,
+                Poll::Pending => break,
+            }
+        }
+        let has_ended = self.has_ended;
+        if let Some(linger) = self.linger.as_mut().filter(|_| !has_ended) {
+            ready!(linger.as_mut().poll(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Where one of hyper's own responses begins, if the bytes end in one, and what it stands for.
+///
+/// Those of the application never match: each has an `x-request-id`.
+fn find_bare(buffer: &[u8]) -> Option<(usize, ProblemType)> {
+    if !buffer.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let from = buffer.len().saturating_sub(MAX_BARE);
+    let tail = &buffer[from..];
+    let start = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 ")?;
+    let head = std::str::from_utf8(&tail[start..]).ok()?;
+    let kind = match head.get(9..12)? {
+        "400" => ProblemType::MalformedRequest,
+        "414" => ProblemType::UriTooLong,
+        "431" => ProblemType::HeadersTooLarge,
+        _ => return None,
+    };
+    let has_id = head
+        .lines()
+        .any(|line| line.to_ascii_lowercase().starts_with("x-request-id:"));
+    let is_one_head = head.find("\r\n\r\n") == Some(head.len() - 4);
+    (is_one_head && !has_id).then_some((from + start, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BARE: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\
+                        connection: close\r\ndate: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\n";
+
+    #[test]
+    fn a_bare_response_is_found_behind_others() {
+        assert_eq!(
+            find_bare(BARE.as_bytes()),
+            Some((0, ProblemType::MalformedRequest))
+        );
+        let ours = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\n{}";
+        let both = format!("{ours}{BARE}");
+        assert_eq!(
+            find_bare(both.as_bytes()),
+            Some((ours.len(), ProblemType::MalformedRequest))
+        );
+    }
+
+    #[test]
+    fn responses_of_the_application_are_left_alone() {
+        for response in [
+            "HTTP/1.1 400 Bad Request\r\nx-request-id: a\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\nX-Request-Id: a\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\n\r\n\r\n",
+            "0\r\n\r\n",
+            "{}",
+            "\r\n\r\n",
+            "",
+        ] {
+            assert_eq!(find_bare(response.as_bytes()), None, "{response:?}");
+        }
+    }
+}

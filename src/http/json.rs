@@ -1,0 +1,147 @@
+//! Bodies, read within their limits.
+
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use actix_web::web::Payload;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+
+use super::problem::{Problem, ProblemType};
+use crate::platform::context;
+
+/// How much of a body is read, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// The largest body, in bytes.
+    pub bytes: usize,
+    /// How long the whole body may take to arrive.
+    pub time: Duration,
+}
+
+/// Reads a JSON object: no duplicate field, no unknown field where `T` denies them.
+///
+/// # Errors
+/// 415 for another media type, 413 over the limit (before reading the rest), 408 when the body
+/// is late, 400 when it is not the JSON that `T` wants.
+pub async fn read_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limits: BodyLimits,
+) -> Result<T, Problem> {
+    if !is_json(request) {
+        return Err(Problem::new(
+            ProblemType::UnsupportedMediaType,
+            "Send the body with the header Content-Type: application/json.",
+        )
+        .closing());
+    }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(
+            ProblemType::UnsupportedMediaType,
+            "Send the body as it is, without a Content-Encoding.",
+        )
+        .closing());
+    }
+    let body = read_body(request, payload, limits).await?;
+    parse_object(&body)
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    let mut values = request.headers().get_all(header::CONTENT_TYPE);
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    value.to_str().is_ok_and(|value| {
+        let media_type = value.split(';').next().unwrap_or("");
+        media_type.trim().eq_ignore_ascii_case("application/json")
+    })
+}
+
+async fn read_body(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limits: BodyLimits,
+) -> Result<Vec<u8>, Problem> {
+    let too_large = || {
+        Problem::new(
+            ProblemType::PayloadTooLarge,
+            format!("The body is over {} bytes.", limits.bytes),
+        )
+        .closing()
+    };
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limits.bytes as u64) {
+        return Err(too_large());
+    }
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| {
+                Problem::new(
+                    ProblemType::MalformedRequest,
+                    "The body ended early or is not encoded as its headers say.",
+                )
+                .closing()
+            })?;
+            if body.len() + chunk.len() > limits.bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    };
+    // The request's own deadline would say that the outcome is unknown, and it is not.
+    let rest = context::with_current(|context| {
+        context.map(|context| context.deadline.saturating_duration_since(Instant::now()))
+    });
+    let time = rest.map_or(limits.time, |rest| limits.time.min(rest * 9 / 10));
+    match tokio::time::timeout(time, read).await {
+        Ok(result) => result,
+        Err(_) => Err(Problem::new(
+            ProblemType::RequestTimeout,
+            format!("The body took over {} ms to arrive.", time.as_millis()),
+        )
+        .closing()),
+    }
+}
+
+/// Reads a JSON object from a whole body, as [`read_json`] does.
+///
+/// # Errors
+/// 400 when it is not the JSON that `T` wants. The text never repeats a value.
+pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let malformed = |detail: String| Problem::new(ProblemType::MalformedRequest, detail);
+    if std::str::from_utf8(body).is_err() {
+        return Err(malformed("The body is not UTF-8.".to_owned()));
+    }
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        None => return Err(malformed("The body is empty.".to_owned())),
+        // serde would also fill a struct from an array, in the order of its fields.
+        Some(b'{') => {}
+        Some(_) => return Err(malformed("The body is not a JSON object.".to_owned())),
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        // serde's own text can repeat a value, and a value can be a password.
+        let text = error.to_string();
+        let what = if text.starts_with("duplicate field") {
+            "A field stands twice"
+        } else if text.starts_with("unknown field") {
+            "A field is not known"
+        } else if error.is_data() {
+            "A field has the wrong type"
+        } else {
+            "The body is not valid JSON"
+        };
+        malformed(format!(
+            "{what}, at line {}, column {}.",
+            error.line(),
+            error.column()
+        ))
+    })
+}

@@ -1,0 +1,117 @@
+//! The ids of a request: taken from the client or made, on every answer and log line.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+
+use super::client::TrustedProxies;
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::context::{self, RequestContext};
+use crate::platform::telemetry::{Headers, Sampling};
+
+/// The id of one request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The id of what the request is part of.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The request's place in a trace, for its client: its trace and its span (W3C Trace Context,
+/// level 3 draft).
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
+/// The longest id that is taken from a client.
+const MAX_ID: usize = 128;
+
+/// Makes ids for requests that bring none.
+#[derive(Clone)]
+pub struct Ids {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl Ids {
+    /// Ids of this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { clock, randomness }
+    }
+
+    /// The time of the clock.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.clock.now()
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn make(&self) -> String {
+        uuid_v7(self.clock.now(), self.randomness.as_ref()).to_string()
+    }
+}
+
+/// Serves a request within its context.
+///
+/// # Errors
+/// Those of what it wraps.
+pub async fn request_context<B: MessageBody>(
+    ids: Ids,
+    sampling: Sampling,
+    proxies: TrustedProxies,
+    timeout: Duration,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let request_id = taken(request.headers(), &REQUEST_ID).unwrap_or_else(|| ids.make());
+    let correlation_id =
+        taken(request.headers(), &CORRELATION_ID).unwrap_or_else(|| request_id.clone());
+    let client = request
+        .peer_addr()
+        .map(|peer| proxies.client(peer, request.headers()));
+    let is_trusted = client.is_some_and(|client| client.through_trusted_proxy);
+    let context = Arc::new(RequestContext {
+        request_id,
+        correlation_id,
+        client,
+        deadline: Instant::now() + timeout,
+        route: OnceLock::new(),
+        trace: sampling.begin(request.headers(), is_trusted),
+    });
+    // What is within begins inside the context, too.
+    let served = async { next.call(request).await };
+    let mut response = context::scope(Arc::clone(&context), served).await?;
+    put(response.headers_mut(), REQUEST_ID, &context.request_id);
+    put(
+        response.headers_mut(),
+        CORRELATION_ID,
+        &context.correlation_id,
+    );
+    let place = context.trace.as_header();
+    put(response.headers_mut(), TRACE_RESPONSE, &place);
+    Ok(response)
+}
+
+impl Headers for HeaderMap {
+    fn lines<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).map(HeaderValue::as_bytes)
+    }
+}
+
+/// An id of the client's: 1 to 128 visible ASCII characters, sent once.
+fn taken(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name);
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes();
+    let fits = (1..=MAX_ID).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+    fits.then(|| String::from_utf8_lossy(value).into_owned())
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,235 @@
+//! Resources: the operations of one path, and what is done for every call of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use actix_web::http::Method as Verb;
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use futures_util::FutureExt;
+
+use super::json::BodyLimits;
+use super::middleware::idempotency;
+use super::operation::{Call, Method, Observe, Operation, Respond};
+use super::problem::Problem;
+use super::rate_limit::RateLimit;
+use crate::platform::context::{self, RequestContext};
+use crate::platform::metrics::ABANDONED;
+use crate::slice::Dependencies;
+
+/// The operations of one path.
+pub struct Resource {
+    path: &'static str,
+    /// What `Allow` says.
+    allow: String,
+    operations: Vec<Bound>,
+}
+
+/// An operation with what its handler uses.
+struct Bound {
+    method: Method,
+    respond: Respond,
+    rate_limit: Option<RateLimit>,
+    limits: BodyLimits,
+    key: Option<KeyTerms>,
+    observe: Option<Observe>,
+}
+
+/// What holds for the key of a keyed operation.
+struct KeyTerms {
+    is_required: bool,
+}
+
+/// The resources of these operations, each path once, in the order in which they are to be matched.
+#[must_use]
+pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Resource>> {
+    let mut resources: Vec<Resource> = Vec::new();
+    for operation in operations {
+        let bound = Bound::new(operation, dependencies);
+        let path = operation.path();
+        match resources.iter_mut().find(|resource| resource.path == path) {
+            Some(resource) => resource.operations.push(bound),
+            None => resources.push(Resource {
+                path,
+                allow: String::new(),
+                operations: vec![bound],
+            }),
+        }
+    }
+    for resource in &mut resources {
+        resource.operations.sort_by_key(|bound| bound.method);
+        resource.allow = allow(resource.operations.iter().map(|bound| bound.method));
+    }
+    resources.sort_by_key(|resource| specificity(resource.path));
+    resources.into_iter().map(Arc::new).collect()
+}
+
+/// What `Allow` may say where these operations are, each text once.
+pub fn allowed(operations: &[Operation]) -> Vec<String> {
+    let mut by_path: BTreeMap<&str, BTreeSet<Method>> = BTreeMap::new();
+    for operation in operations {
+        let methods = by_path.entry(operation.path()).or_default();
+        methods.insert(operation.method());
+    }
+    let texts: BTreeSet<String> = by_path.into_values().map(allow).collect();
+    texts.into_iter().collect()
+}
+
+fn allow(methods: impl IntoIterator<Item = Method>) -> String {
+    let names = methods.into_iter().flat_map(Method::names);
+    names.copied().collect::<Vec<_>>().join(", ")
+}
+
+/// Sorts paths so that a literal segment comes before a variable in its place: `/users/me` fits
+/// `/users/{id}`, too.
+fn specificity(path: &str) -> Vec<bool> {
+    path.split('/')
+        .map(|segment| segment.contains('{'))
+        .collect()
+}
+
+/// The methods of some operations, for browsers that ask what they may send.
+pub fn methods(operations: &[Operation]) -> Vec<&'static str> {
+    let mut methods: Vec<Method> = operations.iter().map(Operation::method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+        .iter()
+        .flat_map(|method| method.names())
+        .copied()
+        .collect()
+}
+
+impl Resource {
+    /// Registers it with one of the server's threads.
+    pub fn register(self: &Arc<Self>, config: &mut ServiceConfig) {
+        let resource = Arc::clone(self);
+        config.service(
+            web::resource(self.path)
+                .to(move |request, payload| serve(Arc::clone(&resource), request, payload)),
+        );
+    }
+
+    fn find(&self, verb: &Verb) -> Option<&Bound> {
+        let verb = verb.as_str();
+        let is_of = |bound: &&Bound| bound.method.names().contains(&verb);
+        self.operations.iter().find(is_of)
+    }
+}
+
+impl Bound {
+    fn new(operation: &Operation, dependencies: &Dependencies) -> Self {
+        let terms = &operation.terms;
+        let settings = &dependencies.settings;
+        let rate = terms.rate_limit.and_then(|rate| rate(settings));
+        Self {
+            method: terms.method,
+            respond: (operation.bind)(dependencies),
+            rate_limit: rate.map(RateLimit::new),
+            limits: BodyLimits {
+                bytes: terms.body_limit.unwrap_or(0),
+                time: settings.http.read_timeout,
+            },
+            key: terms.is_keyed.then_some(KeyTerms {
+                is_required: settings.idempotency.required,
+            }),
+            observe: terms.observe.map(|observe| observe(dependencies)),
+        }
+    }
+
+    async fn handle(
+        &self,
+        request: HttpRequest,
+        payload: Payload,
+        context: Option<Arc<RequestContext>>,
+    ) -> Result<HttpResponse, Problem> {
+        let context = context.ok_or_else(Problem::internal)?;
+        // What is wrong with a key costs nothing, and is said before a body is read.
+        let key = match &self.key {
+            Some(terms) => idempotency::read(&request, terms.is_required)?,
+            None => None,
+        };
+        if let (Some(rate_limit), Some(client)) = (&self.rate_limit, context.client) {
+            rate_limit.admit(client)?;
+        }
+        (self.respond)(Call {
+            request,
+            context,
+            key,
+            payload,
+            limits: self.limits,
+        })
+        .await
+    }
+}
+
+/// Responds to a request of a resource: 405 where it has no such operation, 500 where the handler
+/// panics, and 503 where it has not ended by the deadline: the outcome is then unknown. Work that
+/// must not be cut in half runs on in a task of its own.
+async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let context = context::current();
+    if let Some(context) = &context {
+        let _ = context.route.set(resource.path);
+    }
+    let Some(operation) = resource.find(request.method()) else {
+        return Problem::method_not_allowed(&resource.allow).error_response();
+    };
+    let mut observed = Observed {
+        observe: operation.observe.as_ref(),
+        status: ABANDONED,
+    };
+    let deadline = context.as_ref().map(|context| context.deadline);
+    // The request's state is dropped with its future; what it shares guards itself.
+    let handler = AssertUnwindSafe(operation.handle(request, payload, context)).catch_unwind();
+    let outcome = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), handler).await,
+        None => Ok(handler.await),
+    };
+    let response = match outcome {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(problem))) => problem.error_response(),
+        // The panic hook has logged it by now.
+        Ok(Err(_panic)) => Problem::internal().closing().error_response(),
+        Err(_elapsed) => {
+            tracing::warn!("the request did not end by its deadline");
+            Problem::unavailable().closing().error_response()
+        }
+    };
+    observed.status = response.status().as_u16();
+    response
+}
+
+/// Tells the status when it is dropped: also where the client left.
+struct Observed<'a> {
+    observe: Option<&'a Observe>,
+    status: u16,
+}
+
+impl Drop for Observed<'_> {
+    fn drop(&mut self) {
+        if let Some(observe) = self.observe {
+            observe(self.status);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_path_is_matched_before_a_variable_that_fits_it() {
+        let mut paths = [
+            "/users/{id}",
+            "/users/{id}/sessions",
+            "/users",
+            "/users/me",
+            "/{any}",
+        ];
+        paths.sort_by_key(|path| specificity(path));
+        let place = |wanted| paths.iter().position(|path| *path == wanted);
+        assert!(place("/users/me") < place("/users/{id}"), "{paths:?}");
+        assert!(place("/users") < place("/{any}"), "{paths:?}");
+    }
+}

@@ -1,0 +1,333 @@
+//! What makes a request that is retried the same request: keyed hashes under the server's secrets.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use super::key::IdempotencyKey;
+use crate::config::MIN_SECRET_BYTES;
+use crate::platform::clock::Randomness;
+
+/// How much of a secret's file is read, in bytes.
+const MAX_SECRET_FILE: usize = 4096;
+
+/// The bits of a file's mode for its group, and for all others.
+const GROUP: u32 = 0o070;
+const EVERYBODY: u32 = 0o007;
+
+/// The keyed hash of an idempotency key and what it is used on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyFingerprint(pub [u8; 32]);
+
+/// The keyed hash of everything that a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestFingerprint(pub [u8; 32]);
+
+/// A key and a request under one secret of the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Names the record.
+    pub key: KeyFingerprint,
+    /// Has to match for a replay.
+    pub request: RequestFingerprint,
+}
+
+/// The right to come to an outcome for a key, if it has none yet.
+#[derive(Clone)]
+pub struct Claim {
+    /// Under the secret in use: it names what instances share.
+    pub current: Identity,
+    /// One for each secret that is in use, in the order of their keys: whoever claims takes them
+    /// all, in that order.
+    pub identities: Vec<Identity>,
+    /// How long the key is taken once it has an outcome: counted from the write, as a request may
+    /// take longer than a short life.
+    pub life: Duration,
+}
+
+macro_rules! debug_shows_nothing {
+    ($($name:ident),+) => {
+        $(impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        })+
+    };
+}
+
+debug_shows_nothing!(KeyFingerprint, RequestFingerprint, Claim);
+
+/// The secret in use, and the one before it.
+pub struct Secrets {
+    current: SecretString,
+    previous: Option<SecretString>,
+}
+
+/// There is no secret. The text is one line for the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The setting is missing where it is needed.
+    #[error("IDEMPOTENCY_SECRET must be set on PostgreSQL, the same for every instance")]
+    Missing,
+    /// The file of an embedded database's secret can't be used.
+    #[error("cannot use the secret in {path}: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Secrets {
+    /// Takes the secrets of the settings.
+    #[must_use]
+    pub const fn new(current: SecretString, previous: Option<SecretString>) -> Self {
+        Self { current, previous }
+    }
+
+    /// Reads the secret from a file, which is made where it is missing.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the file.
+    pub fn from_file(
+        path: &Path,
+        randomness: &dyn Randomness,
+        previous: Option<SecretString>,
+    ) -> Result<Self, SecretError> {
+        let wrong = |reason: String| SecretError::File {
+            path: path.display().to_string(),
+            reason,
+        };
+        make_once(path, randomness).map_err(|error| wrong(error.to_string()))?;
+        let mut file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+        let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
+        if metadata.mode() & EVERYBODY != 0 {
+            return Err(wrong(format!(
+                "everybody on this machine may use it; run `chmod 600 {}`, and think of who may have \
+                 read it",
+                path.display()
+            )));
+        }
+        // A volume may be shared by a group on purpose, or belong to whoever made it.
+        if metadata.mode() & GROUP != 0 {
+            tracing::warn!("the group of the secret's file may use it");
+        }
+        let own = rustix::process::geteuid().as_raw();
+        if ![own, 0].contains(&metadata.uid()) {
+            tracing::warn!("the secret's file belongs to another user");
+        }
+        // Wiped when it is dropped.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_FILE));
+        (&mut file)
+            .take(MAX_SECRET_FILE as u64)
+            .read_to_string(&mut text)
+            .map_err(|error| wrong(error.to_string()))?;
+        let text = text.trim();
+        if text.len() < MIN_SECRET_BYTES {
+            return Err(wrong(format!("it has fewer than {MIN_SECRET_BYTES} bytes")));
+        }
+        Ok(Self::new(SecretString::from(text), previous))
+    }
+
+    /// The claim of a request on a key, for so long.
+    #[must_use]
+    pub fn claim(
+        &self,
+        scope: &str,
+        key: &IdempotencyKey,
+        fields: &[Option<&[u8]>],
+        life: Duration,
+    ) -> Claim {
+        let current = identity(&self.current, scope, key, fields);
+        let previous = self.previous.as_ref();
+        let previous = previous.map(|secret| identity(secret, scope, key, fields));
+        let mut identities: Vec<Identity> =
+            [Some(current), previous].into_iter().flatten().collect();
+        identities.sort_by_key(|identity| identity.key);
+        // One value in both places is one secret: a second claim of it would lose to the first.
+        identities.dedup_by_key(|identity| identity.key);
+        Claim {
+            current,
+            identities,
+            life,
+        }
+    }
+}
+
+fn identity(
+    secret: &SecretString,
+    scope: &str,
+    key: &IdempotencyKey,
+    fields: &[Option<&[u8]>],
+) -> Identity {
+    let secret = secret.expose_secret().as_bytes();
+    let key = [Some(scope.as_bytes()), Some(key.expose().as_bytes())];
+    let request: Vec<_> = std::iter::once(Some(scope.as_bytes()))
+        .chain(fields.iter().copied())
+        .collect();
+    Identity {
+        key: KeyFingerprint(keyed_hash(secret, b"key", &key)),
+        request: RequestFingerprint(keyed_hash(secret, b"fingerprint", &request)),
+    }
+}
+
+/// HMAC-SHA-256 over a purpose and values, each behind its length, so that no two lists of values
+/// have the same bytes.
+pub(super) fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    for value in std::iter::once(&Some(purpose)).chain(values) {
+        match value {
+            None => mac.update(&[0]),
+            Some(value) => {
+                mac.update(&[1]);
+                mac.update(&(value.len() as u64).to_be_bytes());
+                mac.update(value);
+            }
+        }
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Makes the file with a new secret, whole or not at all, unless there is one.
+fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let secret = Zeroizing::new(hex(&[randomness.bytes(), randomness.bytes()].concat()));
+    // Nobody can guess the name, so that nothing waits there to be written into.
+    let mut made = path.as_os_str().to_owned();
+    made.push(format!(".{}", hex(&randomness.bytes())));
+    let made = Path::new(&made);
+    let linked = write_private(made, secret.as_bytes()).and_then(|()| {
+        // A link fails where another process was first; its secret counts then.
+        std::fs::hard_link(made, path)
+    });
+    let removed = std::fs::remove_file(made);
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => removed?,
+    }
+    // Without this a crash of the machine may take the name away again.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Makes a file for its owner only, and waits until it is on disk. One that is there, or a link, is an
+/// error.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::clock::System;
+
+    fn key(text: &str) -> IdempotencyKey {
+        let lines = std::iter::once(text.as_bytes());
+        IdempotencyKey::read(lines).expect("valid").expect("there")
+    }
+
+    fn identities(
+        secrets: &Secrets,
+        scope: &str,
+        text: &str,
+        fields: &[Option<&[u8]>],
+    ) -> Vec<Identity> {
+        let claim = secrets.claim(scope, &key(text), fields, Duration::ZERO);
+        claim.identities
+    }
+
+    fn identity(secret: &str, scope: &str, text: &str, fields: &[Option<&[u8]>]) -> Identity {
+        let secrets = Secrets::new(SecretString::from(secret), None);
+        identities(&secrets, scope, text, fields)[0]
+    }
+
+    #[test]
+    fn whatever_differs_makes_a_difference() {
+        let of = |fields: &[Option<&[u8]>]| identity("s", "POST /signup", "k", fields).request;
+        let first = of(&[Some(b"ab"), Some(b"c"), None]);
+        assert!(first == of(&[Some(b"ab"), Some(b"c"), None]));
+        assert!(first != of(&[Some(b"a"), Some(b"bc"), None]));
+        assert!(first != of(&[Some(b"ab"), Some(b"c"), Some(b"")]));
+        assert!(first != of(&[Some(b"ab"), Some(b"c")]));
+
+        let base = identity("s", "POST /signup", "k", &[]);
+        for other in [
+            identity("t", "POST /signup", "k", &[]),
+            identity("s", "POST /other", "k", &[]),
+            identity("s", "POST /signup", "K", &[]),
+        ] {
+            assert!(base.key != other.key);
+        }
+        assert!(base.key.0 != base.request.0);
+    }
+
+    #[test]
+    fn a_rotated_secret_still_names_what_the_old_one_named() {
+        let before = Secrets::new(SecretString::from("old"), None);
+        let after = Secrets::new(SecretString::from("new"), Some(SecretString::from("old")));
+        let swapped = Secrets::new(SecretString::from("old"), Some(SecretString::from("new")));
+        let old = identities(&before, "s", "k", &[])[0];
+        let both = identities(&after, "s", "k", &[]);
+        assert!(both.contains(&old) && both.len() == 2);
+        assert!(
+            both == identities(&swapped, "s", "k", &[]),
+            "one order for all"
+        );
+    }
+
+    #[test]
+    fn one_value_in_both_places_is_one_secret() {
+        let both = Secrets::new(SecretString::from("s"), Some(SecretString::from("s")));
+        let one = Secrets::new(SecretString::from("s"), None);
+        let both = identities(&both, "s", "k", &[]);
+        assert!(both == identities(&one, "s", "k", &[]));
+    }
+
+    #[test]
+    fn the_file_is_made_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        let open = || Secrets::from_file(&path, &System, None).expect("opens");
+        let first = identities(&open(), "s", "k", &[]);
+        assert!(identities(&open(), "s", "k", &[]) == first);
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            1
+        );
+        std::fs::write(&path, "short").expect("written");
+        assert!(Secrets::from_file(&path, &System, None).is_err());
+    }
+}

@@ -1,0 +1,380 @@
+//! Commands that are executed once for a key, however often they are sent.
+//!
+//! [`Idempotency::begin`] looks whether a key has an outcome, and waits for one that is on its way.
+//! What is then to be executed comes as an [`Execution`]: the command writes through it, and the
+//! outcome commits with what the command wrote ([`Keyed`]). Nothing here knows HTTP: a face renders
+//! an outcome in the same way whether it is fresh or replayed.
+//!
+//! To make another command keyed, give its outcome the trait [`Outcome`], and write its unit of work
+//! by [`Execution::write`].
+
+mod encryption;
+mod fingerprint;
+mod key;
+mod keyed;
+mod lease;
+pub mod record;
+mod single_flight;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::StoreError;
+use crate::lifecycle::Lifecycle;
+use crate::platform::clock::Clock;
+use crate::platform::context;
+use crate::platform::database::{Database, UnitOfWork};
+use crate::platform::errors::error_chain;
+use crate::platform::faults;
+use crate::platform::metrics::{IdempotencyResult, InFlight, Metrics, ReplayTier};
+use crate::platform::telemetry::spans;
+use lease::{Lease, Seen};
+use record::{Record, Records, Stored};
+use single_flight::{Entered, Flight, SingleFlight};
+
+pub use fingerprint::{Claim, Identity, KeyFingerprint, RequestFingerprint, SecretError, Secrets};
+pub use key::{IdempotencyKey, InvalidKey};
+pub use keyed::Keyed;
+pub use lease::LeaseStore;
+
+/// How long a request waits for the same request that is still running.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// What is kept of a request's time for the response that the other is still running.
+const RESERVE: Duration = Duration::from_millis(200);
+
+/// How often a key may come with another request. Beyond it the key is of no more use: whoever
+/// holds it could try passwords on it.
+const MAX_MISMATCHES: u32 = 10;
+
+/// How long to wait between two rounds of removing what has expired.
+const PURGE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a record is kept beyond its end, at most: the clocks of two instances may differ.
+const PURGE_MARGIN: Duration = Duration::from_mins(1);
+
+/// Records that are removed in one transaction.
+const PURGE_BATCH: u32 = 500;
+
+/// What a keyed command comes to. A record keeps it as JSON, for as long as its key lives: also
+/// across releases, so its form is a contract with the releases before and after.
+pub trait Outcome: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The version of the form. An instance that meets a newer one than it knows says that it is
+    /// unavailable: a newer instance can tell.
+    const VERSION: i16;
+}
+
+/// An outcome, and what its response repeats of the request that came to it.
+pub struct Recorded<O> {
+    /// What the command came to.
+    pub outcome: O,
+    /// The id of the request that came to it.
+    pub request_id: String,
+    /// Whether that was an earlier request.
+    pub is_replay: bool,
+}
+
+/// Why a keyed command has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The first request of the key is still running.
+    #[error("a request of this key is still running")]
+    InProgress,
+    /// The key was used with another request.
+    #[error("the key was used with another request")]
+    Reused,
+    /// The key was used with too many other requests.
+    #[error("the key was used with too many other requests")]
+    Exhausted,
+    /// The store failed; a write may have happened all the same.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Knows what each key came to.
+pub struct Idempotency {
+    /// Make names of keys and requests.
+    pub secrets: Secrets,
+    /// Whether every request must have a key.
+    pub required: bool,
+    /// How long an outcome is kept.
+    pub ttl: Duration,
+    /// The records.
+    pub records: Records,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Says when to stop removing what has expired.
+    pub lifecycle: Lifecycle,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What is running in this process.
+    pub running: Arc<SingleFlight>,
+    /// What all instances know, where there is a Redis.
+    pub leases: Option<LeaseStore>,
+}
+
+/// What is to be done with a request.
+pub enum Begun<O> {
+    /// Nothing: its key has an outcome.
+    Replay(Recorded<O>),
+    /// It is to be executed.
+    Execute(Execution),
+}
+
+/// The execution of a command: the first of its key, as far as is known, or one without a key.
+/// While it is held, others of the key wait.
+pub struct Execution {
+    idempotency: Arc<Idempotency>,
+    first: Option<First>,
+}
+
+struct First {
+    claim: Claim,
+    lease: Option<Lease>,
+    _flight: Option<Flight>,
+    _counted: InFlight,
+}
+
+impl Idempotency {
+    /// Looks whether this request of the key has an outcome, waiting for one that is running.
+    ///
+    /// `scope` says what the key is used on; `fields` are the values of the request, in an order
+    /// of their own. The fingerprint is over these and not over the request's bytes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn begin<O: Outcome>(
+        self: &Arc<Self>,
+        key: Option<IdempotencyKey>,
+        scope: &str,
+        fields: &[Option<&[u8]>],
+    ) -> Result<Begun<O>, Error> {
+        spans::within("idempotency look-up", self.look_up(key, scope, fields)).await
+    }
+
+    async fn look_up<O: Outcome>(
+        self: &Arc<Self>,
+        key: Option<IdempotencyKey>,
+        scope: &str,
+        fields: &[Option<&[u8]>],
+    ) -> Result<Begun<O>, Error> {
+        let Some(key) = key else {
+            return Ok(Begun::Execute(Execution {
+                idempotency: Arc::clone(self),
+                first: None,
+            }));
+        };
+        let claim = self.secrets.claim(scope, &key, fields, self.ttl);
+        let end = Instant::now() + WAIT;
+        let deadline = context::with_current(|context| context.map(|context| context.deadline));
+        let deadline = deadline.unwrap_or(end);
+        // A little before the deadline, so that there is time to say so.
+        let end = end.min(deadline.checked_sub(RESERVE).unwrap_or(deadline));
+        loop {
+            match self.running.enter(&claim) {
+                Entered::First(flight) => return self.first(claim, flight, end, deadline).await,
+                Entered::Running(mut ended) => {
+                    // An error says that it has ended, which is what is waited for.
+                    let waited = tokio::time::timeout_at(end.into(), ended.changed()).await;
+                    if waited.is_err() {
+                        return Err(self.in_progress());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for an outcome, as the one of this process that does for the key.
+    async fn first<O: Outcome>(
+        self: &Arc<Self>,
+        claim: Claim,
+        flight: Option<Flight>,
+        end: Instant,
+        deadline: Instant,
+    ) -> Result<Begun<O>, Error> {
+        let counted = self.metrics.key_begins();
+        let mut seen = match &self.leases {
+            Some(leases) => leases.look(&claim, deadline).await,
+            None => Seen::Nothing,
+        };
+        if let (Seen::Running, Some(leases)) = (&seen, &self.leases) {
+            // It may have an outcome all the same: a lease can be left behind, or forged.
+            if let Some(record) = self.find(&claim).await? {
+                return Ok(Begun::Replay(self.settle(&claim, record).await?));
+            }
+            seen = leases.wait(&claim, end, deadline).await;
+        }
+        let is_running = matches!(seen, Seen::Running);
+        let lease = match seen {
+            Seen::Stored(stored) => {
+                return Ok(Begun::Replay(self.replay(&stored, ReplayTier::Redis)?));
+            }
+            Seen::Free(lease) => Some(lease),
+            Seen::Running | Seen::Nothing => None,
+        };
+        // Also where it is said to run: the instance that ran it may have ended since.
+        if let Some(record) = self.find(&claim).await? {
+            return Ok(Begun::Replay(self.settle(&claim, record).await?));
+        }
+        if is_running {
+            return Err(self.in_progress());
+        }
+        Ok(Begun::Execute(Execution {
+            idempotency: Arc::clone(self),
+            first: Some(First {
+                claim,
+                lease,
+                _flight: flight,
+                _counted: counted,
+            }),
+        }))
+    }
+
+    fn in_progress(&self) -> Error {
+        self.metrics.idempotency(IdempotencyResult::InFlight);
+        Error::InProgress
+    }
+
+    /// The outcome of a record, where it is of this request.
+    async fn settle<O: Outcome>(
+        &self,
+        claim: &Claim,
+        record: Record,
+    ) -> Result<Recorded<O>, Error> {
+        let is_same = claim
+            .identities
+            .iter()
+            .any(|identity| identity.key == record.key && identity.request == record.request);
+        let mut mismatches = record.mismatches;
+        // A key that is worn out stays so: nothing is written for it any more.
+        if !is_same && mismatches <= MAX_MISMATCHES {
+            let counting = self
+                .records
+                .count_mismatch(&claim.identities, MAX_MISMATCHES);
+            mismatches = counting.await?;
+            if let Some(leases) = &self.leases {
+                leases.withdraw(claim).await;
+            }
+        }
+        if !is_same || mismatches > MAX_MISMATCHES {
+            self.metrics.idempotency(IdempotencyResult::Mismatch);
+        }
+        if mismatches > MAX_MISMATCHES {
+            return Err(Error::Exhausted);
+        }
+        if !is_same {
+            return Err(Error::Reused);
+        }
+        self.replay(&record.stored, ReplayTier::Database)
+    }
+
+    fn replay<O: Outcome>(&self, stored: &Stored, tier: ReplayTier) -> Result<Recorded<O>, Error> {
+        let outcome = stored.read()?;
+        self.metrics.replayed(tier);
+        Ok(Recorded {
+            outcome,
+            request_id: stored.request_id.clone(),
+            is_replay: true,
+        })
+    }
+
+    /// Removes records that have expired, now and then, until the service stops.
+    pub fn purge_in_the_background(self: Arc<Self>) {
+        let pause = PURGE_EVERY.min(self.ttl);
+        self.metrics.purge_completed(self.clock.now());
+        let lifecycle = self.lifecycle.clone();
+        lifecycle.clone().spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = lifecycle.stopping() => return,
+                }
+                self.purge().await;
+            }
+        });
+    }
+
+    /// Removes what has expired, in small batches, so that no command waits for long.
+    async fn purge(&self) {
+        while !self.lifecycle.is_stopping() {
+            let now = self.clock.now();
+            let margin = PURGE_MARGIN.min(self.ttl);
+            match self.records.purge(now, margin, PURGE_BATCH).await {
+                Ok(purged) => {
+                    self.metrics.records_purged(purged);
+                    if purged < u64::from(PURGE_BATCH) {
+                        self.metrics.purge_completed(now);
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let reason = error_chain(&error);
+                    tracing::warn!(reason, "expired idempotency records were not removed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn find(&self, claim: &Claim) -> Result<Option<Record>, StoreError> {
+        self.records.find(&claim.identities, self.clock.now()).await
+    }
+}
+
+impl Execution {
+    /// Writes a unit of work, and its outcome where there is a key. Where another execution of the
+    /// key was faster nothing is written, and its outcome is returned.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn write<W: UnitOfWork>(
+        self,
+        database: &Database,
+        work: W,
+    ) -> Result<Recorded<W::Outcome>, Error>
+    where
+        W::Outcome: Outcome,
+    {
+        let request_id = context::with_current(|context| {
+            context.map_or_else(String::new, |context| context.request_id.clone())
+        });
+        let Self { idempotency, first } = self;
+        let Some(first) = first else {
+            return Ok(Recorded {
+                outcome: database.write(work).await?,
+                request_id,
+                is_replay: false,
+            });
+        };
+        let keyed = Keyed {
+            claim: first.claim.clone(),
+            now: idempotency.clock.now(),
+            request_id,
+            work,
+        };
+        match database.write(keyed).await? {
+            Some((outcome, stored)) => {
+                idempotency.metrics.idempotency(IdempotencyResult::First);
+                let request_id = stored.request_id.clone();
+                if let Some(lease) = first.lease {
+                    lease.share(stored, first.claim.life);
+                }
+                faults::point("RESPONSE");
+                Ok(Recorded {
+                    outcome,
+                    request_id,
+                    is_replay: false,
+                })
+            }
+            None => {
+                // Only now: within the transaction, what it claimed itself would be found.
+                let found = idempotency.find(&first.claim).await?;
+                let record = found.ok_or_else(record::expired_meanwhile)?;
+                idempotency.settle(&first.claim, record).await
+            }
+        }
+    }
+}

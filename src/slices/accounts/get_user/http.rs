@@ -1,0 +1,54 @@
+//! HTTP in and out.
+
+use actix_web::HttpResponse;
+use serde_json::json;
+use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
+
+use super::store;
+use crate::domain::UserId;
+use crate::http::openapi::Documentation;
+use crate::http::operation::{Call, Operation};
+use crate::http::problem::{Problem, ProblemType};
+use crate::platform::database::Database;
+use crate::slice::Access;
+use crate::slices::accounts::user::{EXAMPLE_ID, UserResponse};
+
+/// The slice's operations.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/users/{id}", Access::Public("nobody can log in yet"))
+            .documented(documentation)
+            .handled_by(|dependencies| {
+                let database = dependencies.database.clone();
+                move |call| get_user(database.clone(), call)
+            }),
+    ]
+}
+
+async fn get_user(database: Database, call: Call) -> Result<HttpResponse, Problem> {
+    // What is no id can't be a user's: no need to ask the store.
+    let id: UserId = call.path("id").parse().map_err(|_| not_found())?;
+    match store::by_id(&database, id).await? {
+        Some(user) => Ok(HttpResponse::Ok().json(UserResponse::from(&user))),
+        None => Err(not_found()),
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(ProblemType::UserNotFound, "No user has this id.")
+}
+
+fn documentation() -> Documentation {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())));
+    Documentation::new("get_user", "users", "One user.")
+        .path_parameter(
+            "id",
+            id,
+            "The id that signup gave, with its hyphens, in either case.",
+            json!(EXAMPLE_ID),
+        )
+        .json::<UserResponse>(200, "The user.", json!(UserResponse::example()))
+        .problems(&[ProblemType::UserNotFound, ProblemType::Unavailable])
+}

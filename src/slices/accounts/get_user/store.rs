@@ -1,0 +1,18 @@
+//! What the slice reads.
+
+#[cfg(test)]
+mod contract;
+
+use crate::domain::{StoreError, UserId};
+use crate::platform::database::{Database, Statement};
+use crate::slices::accounts::user::{User, users_read};
+
+static BY_ID: Statement = users_read!("WHERE id = $1");
+
+/// The user with this id, from the projection only; `None` where there is no such user.
+///
+/// # Errors
+/// When the store can't tell.
+pub async fn by_id(database: &Database, id: UserId) -> Result<Option<User>, StoreError> {
+    database.fetch_optional(&BY_ID, (id.as_uuid(),)).await
+}

@@ -1,0 +1,230 @@
+//! HTTP in and out: the query string, the pages.
+
+use actix_web::HttpResponse;
+use actix_web::web::Query;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::openapi::link::LinkBuilder;
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::cursor;
+use super::store::{self, Position};
+use crate::domain::Email;
+use crate::http::openapi::Documentation;
+use crate::http::operation::{Call, Operation};
+use crate::http::problem::{Problem, ProblemType};
+use crate::platform::database::Database;
+use crate::slice::Access;
+use crate::slices::accounts::user::{EmailAddress, UserResponse};
+
+/// Users on a page where the client does not say.
+const DEFAULT_LIMIT: u32 = 20;
+/// The most users on a page.
+const MAX_LIMIT: u32 = 100;
+
+/// The most parameters in a query, known or not.
+const MAX_PARAMETERS: usize = 16;
+
+/// A page of users.
+#[derive(Serialize, ToSchema)]
+pub struct UserPage<'a> {
+    /// Newest first.
+    #[schema(max_items = 100)]
+    users: Vec<UserResponse<'a>>,
+    /// Where the next page begins; null on the last page.
+    #[schema(
+        required = true,
+        example = json!(CURSOR)
+    )]
+    next_cursor: Option<String>,
+}
+
+/// What a look-up by address found: one user or none.
+#[derive(Serialize, ToSchema)]
+pub struct FoundUsers<'a> {
+    /// The user with the address.
+    #[schema(max_items = 1)]
+    users: Vec<UserResponse<'a>>,
+}
+
+/// The schema of either. One path and method are one operation, whatever the parameters.
+pub struct Users;
+
+impl PartialSchema for Users {
+    fn schema() -> RefOr<Schema> {
+        // The page first: generated clients take the first that fits, and a page fits the look-up too.
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name("UserPage"))
+            .item(Ref::from_schema_name("FoundUsers"))
+            .description(Some(
+                "A page, which has `next_cursor`; or what a look-up by address found, which has not.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Users {}
+
+/// The slice's operations.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/users", Access::Public("nobody can log in yet"))
+            .documented(documentation)
+            .handled_by(|dependencies| {
+                let database = dependencies.database.clone();
+                move |call| list_users(database.clone(), call)
+            }),
+    ]
+}
+
+async fn list_users(database: Database, call: Call) -> Result<HttpResponse, Problem> {
+    match Parameters::parse(call.request.query_string())? {
+        Parameters::ByEmail(email) => {
+            let user = store::by_email(&database, &email).await?;
+            Ok(HttpResponse::Ok().json(FoundUsers {
+                users: user.iter().map(UserResponse::from).collect(),
+            }))
+        }
+        Parameters::Page { limit, after } => {
+            let page = store::page(&database, limit, after).await?;
+            let next_cursor = page
+                .users
+                .last()
+                .filter(|_| page.has_more)
+                .map(cursor::after);
+            Ok(HttpResponse::Ok().json(UserPage {
+                users: page.users.iter().map(UserResponse::from).collect(),
+                next_cursor,
+            }))
+        }
+    }
+}
+
+/// What the query string asks for.
+pub enum Parameters {
+    /// The user with this address.
+    ByEmail(Email),
+    /// So many users, 1 to 100, behind this one.
+    Page {
+        /// How many.
+        limit: u32,
+        /// Behind which; from the first where there is none.
+        after: Option<Position>,
+    },
+}
+
+impl Parameters {
+    /// Reads a query string, without its question mark.
+    ///
+    /// # Errors
+    /// 400 for the parameter that breaks its rule.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
+        // Before a text is made of each of them.
+        if query.split('&').nth(MAX_PARAMETERS).is_some() {
+            return Err(invalid("There are more than 16 parameters."));
+        }
+        let pairs = Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|_| invalid("The query string can't be read."))?
+            .into_inner();
+        let limit = match single(&pairs, "limit")? {
+            None => DEFAULT_LIMIT,
+            Some(text) => Some(text)
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|text| text.parse().ok())
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+                .ok_or_else(|| invalid("limit must be a whole number from 1 to 100."))?,
+        };
+        let after = single(&pairs, "cursor")?
+            .map(|text| {
+                cursor::read(text)
+                    .ok_or_else(|| invalid("cursor must be the next_cursor of a page."))
+            })
+            .transpose()?;
+        match single(&pairs, "email")? {
+            None => Ok(Self::Page { limit, after }),
+            Some(text) => Email::parse(text)
+                .map(Self::ByEmail)
+                .map_err(|_| invalid("email must be an e-mail address.")),
+        }
+    }
+}
+
+fn single<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a str>, Problem> {
+    let mut values = pairs.iter().filter(|(key, _)| key == name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(|(_, value)| value.as_str())),
+        (_, Some(_)) => Err(invalid("A parameter stands twice.")),
+    }
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(ProblemType::InvalidParameter, detail)
+}
+
+fn documentation() -> Documentation {
+    let limit = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(MAX_LIMIT))
+        .default(Some(DEFAULT_LIMIT.into()));
+    // An example beside the schema would be filled in by Swagger UI, and ask for another page than the first.
+    let cursor = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .examples([CURSOR]);
+    let user = || json!(UserResponse::example());
+    let next_page = LinkBuilder::new()
+        .operation_id("list_users")
+        .parameter("cursor", "$response.body#/next_cursor")
+        .description("The next page, unless `next_cursor` is null.")
+        .build();
+    let mut documentation = Documentation::new(
+        "list_users",
+        "users",
+        "Users, newest first, or the one with an address.",
+    );
+    let email = documentation.reference::<EmailAddress>();
+    let _ = documentation.reference::<UserPage<'_>>();
+    let _ = documentation.reference::<FoundUsers<'_>>();
+    documentation
+        .description(
+            "Without `email` it is a page of all users: go on with `next_cursor` until it is null. With `email` it is\n\
+             the user whose address this is, or nobody; `limit` and `cursor` must then be valid, and have no effect.\n\
+             Parameters that are not known are ignored; one that stands twice is refused, and so are more than 16.",
+        )
+        .query_parameter(
+            "email",
+            email,
+            "Only the user with this address, compared as signup does. A plus sign must be sent as `%2B`.",
+        )
+        .query_parameter("limit", limit, "Users on the page.")
+        .query_parameter(
+            "cursor",
+            cursor,
+            "The `next_cursor` of the page before, as it was given. Left out, the page is the first.",
+        )
+        .json_examples::<Users>(
+            200,
+            "The users.",
+            [
+                (
+                    "page",
+                    "A page, with more behind it",
+                    json!({"users": [user()], "next_cursor": CURSOR}),
+                ),
+                (
+                    "last_page",
+                    "The last page",
+                    json!({"users": [user()], "next_cursor": null}),
+                ),
+                ("found", "The user with an address", json!({"users": [user()]})),
+                ("nobody", "Nobody has the address", json!({"users": []})),
+            ],
+            [("next_page", next_page)],
+        )
+        .problems(&[ProblemType::InvalidParameter, ProblemType::Unavailable])
+}
+
+/// A cursor, for examples.
+const CURSOR: &str = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_";

@@ -1,0 +1,12 @@
+//! `GET /users`: look-up by address, and the list of users, newest first.
+
+pub mod cursor;
+mod http;
+pub mod store;
+
+use crate::slice::Slice;
+
+pub use http::Parameters;
+
+/// The slice.
+pub const SLICE: Slice = Slice::new(http::operations);

@@ -1,0 +1,349 @@
+//! HTTP in and out: the body, its rules, the answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::link::LinkBuilder;
+use utoipa::openapi::{Header, ResponseBuilder};
+
+use super::command::{SignUp, SignUpError, SignUpHandler};
+use super::store::{Outcome, SignupStore};
+use crate::domain::{BrokenRule, Candidate, Email, Name};
+use crate::hashing::HashError;
+use crate::http::middleware::idempotency::respond;
+use crate::http::openapi::Documentation;
+use crate::http::operation::{Call, Operation};
+use crate::http::problem::{FieldError, Problem, ProblemType};
+use crate::idempotency::{Begun, Idempotency, IdempotencyKey};
+use crate::platform::client::Client;
+use crate::platform::metrics::{HashRefused, Metrics};
+use crate::slice::{Access, Dependencies};
+use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
+
+/// The largest body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// The slice's operations.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post("/signup", Access::Public("who signs up has no account yet"))
+            .keyed()
+            .body(MAX_BODY)
+            .rate_limited(|settings| settings.signup_rate)
+            .observed(|dependencies| {
+                let metrics = dependencies.metrics.clone();
+                Arc::new(move |status| metrics.signup(status))
+            })
+            .documented(documentation)
+            .handled_by(|dependencies| {
+                let state = Arc::new(State::new(dependencies));
+                move |call| sign_up(Arc::clone(&state), call)
+            }),
+    ]
+}
+
+/// What the handler uses.
+struct State {
+    handler: SignUpHandler,
+    idempotency: Arc<Idempotency>,
+    metrics: Metrics,
+}
+
+impl State {
+    fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            handler: SignUpHandler {
+                hasher: Arc::clone(&dependencies.hasher),
+                store: SignupStore::new(dependencies.database.clone()),
+                clock: Arc::clone(&dependencies.clock),
+                randomness: Arc::clone(&dependencies.randomness),
+                write_reserve: dependencies.settings.http.request_timeout / 5,
+            },
+            idempotency: Arc::clone(&dependencies.idempotency),
+            metrics: dependencies.metrics.clone(),
+        }
+    }
+}
+
+// It has no `Debug`: it carries a password. Every field is optional here, so that all missing ones
+// are told at once.
+/// The body of a signup: at most 16 KiB of JSON, with no other field and none twice.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignUpRequest {
+    /// The user's name.
+    #[schema(value_type = PersonName, required = true)]
+    name: Option<String>,
+    /// The user's address. One address has one account; upper case makes no other.
+    #[schema(value_type = EmailAddress, required = true)]
+    email: Option<String>,
+    /// At least 8 characters and at most 1024 bytes of UTF-8, no NUL. Not one of the passwords that most
+    /// people choose, nor among the first that an attacker would try, nor the user's own name or address or
+    /// made of their parts, also in disguise. It is taken as it is: not trimmed, not cut.
+    #[schema(
+        value_type = String,
+        required = true,
+        write_only,
+        format = "password",
+        min_length = 8,
+        max_length = 1024,
+        pattern = r"^[^\u0000]*$",
+        example = "correct horse battery staple"
+    )]
+    password: Option<SecretString>,
+    /// What to call the user; the name where it is left out or null.
+    #[schema(value_type = Option<PersonName>)]
+    display_name: Option<String>,
+}
+
+async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
+    let fields = call.validated(SignUpRequest::parse).await?;
+    let context = &call.context;
+    let network = context.client.as_ref().map(Client::network);
+    // What will be refused is only read so far that an outcome of its key is found.
+    let admitted = state.handler.admits(network, context.deadline);
+    let execution = match state.begin(call.key, &fields).await? {
+        Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
+        Begun::Execute(execution) => execution,
+    };
+    if let Err(refusal) = admitted {
+        if matches!(refusal, SignUpError::Hash(HashError::Overloaded { .. })) {
+            state.metrics.hash_refused(HashRefused::Early);
+        }
+        return Err(refuse(refusal, context.deadline).await);
+    }
+    let command = SignUp {
+        name: fields.name,
+        display_name: fields.display_name,
+        email: fields.email,
+        password: fields.password,
+        client: network,
+        correlation_id: context.correlation_id.clone(),
+        deadline: context.deadline,
+    };
+    let recorded = match state.handler.handle(command, execution).await {
+        Ok(recorded) => recorded,
+        Err(refusal) => return Err(refuse(refusal, context.deadline).await),
+    };
+    match &recorded.outcome {
+        Outcome::Created(user) if !recorded.is_replay => {
+            tracing::info!(user_id = %user.id, "account created");
+        }
+        Outcome::EmailTaken if !recorded.is_replay => state.metrics.duplicate_signup(),
+        _ => {}
+    }
+    Ok(respond(&recorded, render))
+}
+
+/// The response to what a signup came to.
+fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
+    match outcome {
+        Outcome::Created(user) => Ok(HttpResponse::Created()
+            .insert_header((header::LOCATION, format!("/users/{}", user.id)))
+            .json(UserResponse::from(user))),
+        Outcome::EmailTaken => Err(Problem::new(
+            ProblemType::EmailAlreadyRegistered,
+            "The address has an account already.",
+        )),
+    }
+}
+
+/// How long a client that is refused for lack of time waits for its response. A connection that
+/// retries at once then asks 20 times a second and not hundreds of times: refusals would take the
+/// cores from the hashes of others.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// The response to a signup that came to nothing, when it is due.
+async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
+    if matches!(error, SignUpError::Hash(HashError::Overloaded { .. })) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::time::sleep(HOLD.min(left / 2)).await;
+    }
+    error.into()
+}
+
+impl State {
+    /// Looks whether the key has been answered for these fields.
+    async fn begin(
+        &self,
+        key: Option<IdempotencyKey>,
+        fields: &Fields,
+    ) -> Result<Begun<Outcome>, Problem> {
+        let values = [
+            Some(fields.name.as_str().as_bytes()),
+            Some(fields.email.as_typed().as_bytes()),
+            Some(fields.password.expose_bytes()),
+            Some(fields.display_name.as_str().as_bytes()),
+        ];
+        let begun = self.idempotency.begin(key, "POST /signup", &values);
+        Ok(begun.await?)
+    }
+}
+
+/// The fields of a signup, each valid.
+struct Fields {
+    name: Name,
+    display_name: Name,
+    email: Email,
+    password: Candidate,
+}
+
+impl SignUpRequest {
+    /// Checks every field, and tells of all that break their rules. Whether the password is
+    /// guessable takes too long for here: that is found when it is hashed.
+    fn parse(self) -> Result<Fields, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = check(
+            &mut errors,
+            "/name",
+            required(self.name.as_deref(), Name::parse),
+        );
+        let email = check(
+            &mut errors,
+            "/email",
+            required(self.email.as_deref(), Email::parse),
+        );
+        let about_the_user: Vec<&str> = [&self.name, &self.email, &self.display_name]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        let password = self
+            .password
+            .ok_or(MISSING)
+            .and_then(|secret| Candidate::parse(secret, &about_the_user));
+        let password = check(&mut errors, PASSWORD, password);
+        let display_name = match self.display_name.as_deref() {
+            None => name.clone(),
+            Some(text) => check(&mut errors, "/display_name", Name::parse(text)),
+        };
+        match (name, display_name, email, password) {
+            (Some(name), Some(display_name), Some(email), Some(password)) => Ok(Fields {
+                name,
+                display_name,
+                email,
+                password,
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+const PASSWORD: &str = "/password";
+
+const MISSING: BrokenRule = BrokenRule::new("required", "Is missing.");
+
+fn required<T>(
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, BrokenRule>,
+) -> Result<T, BrokenRule> {
+    text.ok_or(MISSING).and_then(parse)
+}
+
+fn check<T>(
+    errors: &mut Vec<FieldError>,
+    pointer: &'static str,
+    result: Result<T, BrokenRule>,
+) -> Option<T> {
+    result
+        .map_err(|rule| errors.push(broken(pointer, rule)))
+        .ok()
+}
+
+fn broken(pointer: &'static str, rule: BrokenRule) -> FieldError {
+    FieldError {
+        pointer,
+        code: rule.code,
+        detail: rule.detail,
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Self {
+        match error {
+            SignUpError::Hash(HashError::Guessable(rule)) => {
+                Self::validation(vec![broken(PASSWORD, rule)])
+            }
+            SignUpError::Hash(HashError::Overloaded { retry_after }) => Self::new(
+                ProblemType::Overloaded,
+                "Too many signups are waiting. Nothing was done.",
+            )
+            .retry_after(retry_after),
+            SignUpError::Hash(HashError::Failed) => {
+                tracing::error!("the password could not be hashed");
+                Self::internal()
+            }
+            SignUpError::Hash(HashError::Stopped) => Self::unavailable(),
+            SignUpError::Write(error) => error.into(),
+        }
+    }
+}
+
+fn documentation() -> Documentation {
+    let user = LinkBuilder::new()
+        .operation_id("get_user")
+        .parameter("id", "$response.body#/id")
+        .description("The user that was made.")
+        .build();
+    let by_address = LinkBuilder::new()
+        .operation_id("list_users")
+        .parameter("email", "$response.body#/email")
+        .description("The same user, by the address.")
+        .build();
+    let mut documentation = Documentation::new("sign_up", "signup", "Makes an account.");
+    let content = ContentBuilder::new()
+        .schema(Some(documentation.reference::<UserResponse<'_>>()))
+        .example(Some(json!(UserResponse::example())))
+        .build();
+    let created = ResponseBuilder::new()
+        .description("The account was made: now, or by an earlier try with the same key.")
+        .content("application/json", content)
+        .header("Location", Header::default())
+        .header("Idempotent-Replayed", Header::default())
+        .link("user", user)
+        .link("by_address", by_address);
+    documentation
+        .description(
+            "A 201 means that the account is on disk. With an `Idempotency-Key` a signup can be sent again without\n\
+             harm: it makes one account, and each try gets the same answer. Without one, after a 503 `unavailable` or a\n\
+             broken connection, the account may or may not have been made.",
+        )
+        .body::<SignUpRequest>(
+            "At most 16 KiB, without a `Content-Encoding`.",
+            [
+                (
+                    "required",
+                    "Only what is needed",
+                    json!({
+                        "name": "Ada Lovelace",
+                        "email": "ada@example.org",
+                        "password": "correct horse battery staple",
+                    }),
+                ),
+                (
+                    "all",
+                    "Every field",
+                    json!({
+                        "name": "Ada Lovelace",
+                        "email": "Ada@example.org",
+                        "password": "correct horse battery staple",
+                        "display_name": "Ada",
+                    }),
+                ),
+            ],
+        )
+        .response(201, created)
+        .problems(&[
+            ProblemType::EmailAlreadyRegistered,
+            ProblemType::ValidationFailed,
+            ProblemType::Overloaded,
+            ProblemType::Unavailable,
+        ])
+}

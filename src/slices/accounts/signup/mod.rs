@@ -1,0 +1,15 @@
+//! `POST /signup`: makes an account.
+//!
+//! The HTTP part parses and validates, the command hashes the password and then hands everything
+//! that must commit together to the store.
+
+pub mod command;
+mod http;
+pub mod store;
+
+use crate::slice::Slice;
+
+pub use http::SignUpRequest;
+
+/// The slice.
+pub const SLICE: Slice = Slice::new(http::operations);

@@ -1,0 +1,170 @@
+//! What a signup writes.
+
+#[cfg(test)]
+mod contract;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::{Email, Name, PasswordHash, UserId, UserSignedUp};
+use crate::idempotency::{self, Execution, Recorded};
+use crate::platform::database::{
+    Database, End, Error, Json, Micros, Statement, Transaction, UnitOfWork,
+};
+use crate::slices::accounts::user::User;
+
+/// Everything that commits together.
+#[derive(Clone)]
+pub struct NewAccount {
+    /// The account's id.
+    pub id: UserId,
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The user's name.
+    pub name: Name,
+    /// What to call the user.
+    pub display_name: Name,
+    /// The user's address.
+    pub email: Email,
+    /// What is kept of the password.
+    pub password_hash: PasswordHash,
+    /// When the account was made, in whole microseconds.
+    pub created_at: DateTime<Utc>,
+    /// What the request is part of.
+    pub correlation_id: String,
+}
+
+impl NewAccount {
+    /// The event, for the history.
+    fn event(&self) -> UserSignedUp<'_> {
+        UserSignedUp {
+            id: self.id.to_string(),
+            name: self.name.as_str(),
+            email: self.email.as_typed(),
+            display_name: self.display_name.as_str(),
+        }
+    }
+
+    /// The user, as the projection will have it.
+    pub(super) fn view(&self) -> User {
+        User {
+            id: self.id,
+            name: self.name.as_str().to_owned(),
+            email: self.email.as_typed().to_owned(),
+            display_name: self.display_name.as_str().to_owned(),
+            created_at: self.created_at,
+        }
+    }
+}
+
+/// What a signup comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The account was made, with its row in the projection and its event.
+    Created(User),
+    /// The address has an account; nothing was written.
+    EmailTaken,
+}
+
+impl idempotency::Outcome for Outcome {
+    const VERSION: i16 = 1;
+}
+
+static INSERT_USER: Statement = Statement::new(
+    "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (email_canonical) DO NOTHING",
+);
+
+static INSERT_USER_READ: Statement = Statement::new(
+    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6)",
+);
+
+static INSERT_EVENT: Statement = Statement::new(
+    "INSERT INTO user_events \
+     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+
+/// Keeps accounts.
+pub struct SignupStore {
+    database: Database,
+}
+
+impl SignupStore {
+    /// The accounts of this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Writes one row each of `users`, `users_read` and `user_events`, in one transaction and in this
+    /// lock order; and before them the record, where the execution has a key.
+    ///
+    /// It
+    /// - writes all three rows or none, whatever fails and whenever the future is dropped;
+    /// - comes to [`Outcome::EmailTaken`] exactly when the canonical address has an account, also
+    ///   when it lost a race for it;
+    /// - keeps the outcome in the record, and writes it in the same transaction, also where the
+    ///   address has an account;
+    /// - writes nothing and returns what is recorded where the key has an outcome that has not
+    ///   expired, also when it lost a race for it;
+    /// - has made it durable before it returns;
+    /// - returns within a bounded time.
+    ///
+    /// # Errors
+    /// Where the outcome is not certain, an error: it may then have been written.
+    pub async fn sign_up(
+        &self,
+        account: NewAccount,
+        execution: Execution,
+    ) -> Result<Recorded<Outcome>, idempotency::Error> {
+        execution.write(&self.database, SignUp(account)).await
+    }
+}
+
+/// The rows of one signup.
+struct SignUp(NewAccount);
+
+impl UnitOfWork for SignUp {
+    type Outcome = Outcome;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
+        let Self(account) = self;
+        let (id, name, email) = (account.id.as_uuid(), account.name.as_str(), &account.email);
+        let created_at = Micros(account.created_at);
+        let user = (
+            id,
+            name,
+            email.as_typed(),
+            email.canonical(),
+            account.password_hash.as_str(),
+            created_at,
+        );
+        if transaction.execute(&INSERT_USER, user).await? == 0 {
+            return Ok(End::Rollback(Outcome::EmailTaken));
+        }
+        let user_read = (
+            id,
+            name,
+            email.as_typed(),
+            email.canonical(),
+            account.display_name.as_str(),
+            created_at,
+        );
+        transaction.execute(&INSERT_USER_READ, user_read).await?;
+        let event = (
+            account.event_id,
+            id,
+            UserSignedUp::TYPE,
+            UserSignedUp::SCHEMA_VERSION,
+            created_at,
+            account.correlation_id.as_str(),
+            Json(account.event()),
+        );
+        transaction.execute(&INSERT_EVENT, event).await?;
+        Ok(End::Commit(Outcome::Created(account.view())))
+    }
+}

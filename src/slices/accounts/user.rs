@@ -1,0 +1,192 @@
+//! A user: its row in the projection, its response, and the OpenAPI schemas of its values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::domain::UserId;
+use crate::platform::database::{Error, FromRow, Micros, Row};
+
+/// A query of users: `users_read!("WHERE id = $1")`. The columns of a [`User`] stand here only.
+macro_rules! users_read {
+    ($rest:literal) => {
+        crate::platform::database::Statement::new(concat!(
+            "SELECT id, name, email, display_name, created_at FROM users_read ",
+            $rest
+        ))
+    };
+}
+
+pub(super) use users_read;
+
+/// One row of the projection `users_read`. Records of signups keep it as JSON, too.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Who it is.
+    pub id: UserId,
+    /// The name given at signup.
+    pub name: String,
+    /// The address as it was typed.
+    pub email: String,
+    /// What to call the user; the name unless signup said otherwise.
+    pub display_name: String,
+    /// When the account was made, to the microsecond.
+    pub created_at: DateTime<Utc>,
+}
+
+impl fmt::Debug for User {
+    // Only the id: names and addresses have no place in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromRow for User {
+    fn from_row(row: Row<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            id: UserId::new(row.get("id")?),
+            name: row.get("name")?,
+            email: row.get("email")?,
+            display_name: row.get("display_name")?,
+            created_at: row.get::<Micros>("created_at")?.0,
+        })
+    }
+}
+
+/// A user. Never has a password or a hash.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub struct UserResponse<'a> {
+    /// A UUIDv7, in lower case and with hyphens. It sorts by the time of signup.
+    #[schema(format = "uuid", example = json!(EXAMPLE.0))]
+    id: Cow<'a, str>,
+    /// The name given at signup.
+    #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.1))]
+    name: &'a str,
+    /// The address as it was typed.
+    #[schema(value_type = EmailAddress)]
+    email: &'a str,
+    /// What to call the user; the name unless signup said otherwise.
+    #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.3))]
+    display_name: &'a str,
+    /// RFC 3339, in UTC, with six digits of microseconds.
+    #[schema(
+        format = "date-time",
+        pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+        example = json!(EXAMPLE.4)
+    )]
+    created_at: Cow<'a, str>,
+}
+
+/// The id of the user whom the examples show.
+pub const EXAMPLE_ID: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
+
+/// Whom the examples show.
+const EXAMPLE: (&str, &str, &str, &str, &str) = (
+    EXAMPLE_ID,
+    "Ada Lovelace",
+    "Ada@example.org",
+    "Ada",
+    "2026-11-21T06:34:27.161988Z",
+);
+
+impl UserResponse<'static> {
+    /// The user of the examples.
+    #[must_use]
+    pub const fn example() -> Self {
+        let (id, name, email, display_name, created_at) = EXAMPLE;
+        Self {
+            id: Cow::Borrowed(id),
+            name,
+            email,
+            display_name,
+            created_at: Cow::Borrowed(created_at),
+        }
+    }
+}
+
+impl<'a> From<&'a User> for UserResponse<'a> {
+    fn from(user: &'a User) -> Self {
+        Self {
+            id: user.id.to_string().into(),
+            name: &user.name,
+            email: &user.email,
+            display_name: &user.display_name,
+            created_at: user
+                .created_at
+                .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+                .into(),
+        }
+    }
+}
+
+/// The schema of [`Email`](crate::domain::Email).
+pub struct EmailAddress;
+
+impl PartialSchema for EmailAddress {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("idn-email".to_owned())))
+            .max_length(Some(254))
+            // The local part; an @; letters, digits, dots and hyphens, and whatever is not ASCII.
+            .pattern(Some(
+                r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[^\u0000-,/:-@\[-`{-\u007f]+$",
+            ))
+            .description(Some(
+                "An e-mail address: at most 254 octets, at most 64 of them before the @. Before the @ it is \
+                 ASCII, without quotes and spaces; behind it is a domain name, which may be international.",
+            ))
+            .examples([EXAMPLE.2])
+            .into()
+    }
+}
+
+impl ToSchema for EmailAddress {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("EmailAddress")
+    }
+}
+
+/// The schema of [`Name`](crate::domain::Name).
+pub struct PersonName;
+
+impl PartialSchema for PersonName {
+    fn schema() -> RefOr<Schema> {
+        // White space and control characters by their numbers: regular expressions differ in what
+        // they take for either.
+        const SPACE: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+        const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
+        // Those of the first plane that nothing needs. Not all expressions know the other planes.
+        const HIDDEN: &str = concat!(
+            r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f",
+            r"\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+        );
+        let end = format!("[^{SPACE}{CONTROL}{HIDDEN}]");
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .pattern(Some(format!(
+                "^[{SPACE}]*{end}([^{CONTROL}{HIDDEN}]{{0,253}}{end})?[{SPACE}]*$"
+            )))
+            .description(Some(
+                "1 to 255 characters after white space at both ends is cut off, one of which can be seen at \
+                 least; no control characters, nothing that changes the direction of the text, and nothing \
+                 invisible but what emoji and scripts need.",
+            ))
+            .examples([EXAMPLE.1])
+            .into()
+    }
+}
+
+impl ToSchema for PersonName {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PersonName")
+    }
+}

@@ -1,0 +1,193 @@
+//! HTTP out: where to begin, the document, the page with its assets, a page for each problem.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ContentType};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::{ObjectBuilder, ResponseBuilder, Type};
+
+use super::accept::prefers_html;
+use super::assets::{self, Asset};
+use super::pages;
+use crate::http::openapi::Documentation;
+use crate::http::operation::{Call, Operation};
+use crate::http::problem::{Problem, ProblemType};
+use crate::http::static_content::StaticContent;
+use crate::slice::Access;
+
+/// What the pages may load: this service's own files, and nothing from elsewhere. Swagger UI puts styles
+/// on elements, and has pictures in its style sheet.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
+    style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// Pages are read before anybody logs in.
+const ACCESS: Access = Access::Public("it says what the service is, and nothing of anybody");
+
+/// The slice's operations. Pages for people are none of the OpenAPI document: no client is generated
+/// for them.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/", ACCESS)
+            .documented(document_index)
+            .handled_by(|_| |call| async move { Ok(index(&call.request)) }),
+        Operation::get("/openapi.json", ACCESS)
+            .documented(document_openapi)
+            .handled_by(|_| {
+                let document = Arc::new(StaticContent::new(
+                    crate::slices::openapi_text().into_bytes(),
+                    "application/json",
+                    assets::MAX_AGE,
+                ));
+                move |call| {
+                    let document = Arc::clone(&document);
+                    async move { Ok(document.respond(&call.request).await) }
+                }
+            }),
+        Operation::get("/docs", ACCESS)
+            .handled_by(|_| |_| async { Ok(html(assets::PAGE.to_owned())) }),
+        Operation::get("/docs/licence", ACCESS)
+            .handled_by(|_| |_| async { Ok(html(pages::licence())) }),
+        Operation::get("/docs/{file}", ACCESS).handled_by(|_| {
+            let assets: Arc<[Asset]> = assets::all().into();
+            move |call| asset(Arc::clone(&assets), call)
+        }),
+        Operation::get("/problems", ACCESS)
+            .handled_by(|_| |_| async { Ok(html(pages::problems())) }),
+        Operation::get("/problems/{slug}", ACCESS)
+            .handled_by(|_| |call| async move { Ok(problem(&call)) }),
+    ]
+}
+
+/// What this is, and where to go.
+#[derive(Serialize, ToSchema)]
+pub struct Index {
+    /// The name of the service.
+    #[schema(example = "signup-service")]
+    service: &'static str,
+    /// Its version.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Where the OpenAPI document is, from here.
+    #[schema(example = "openapi.json")]
+    openapi: &'static str,
+    /// A page to read and try the service.
+    #[schema(example = "docs")]
+    docs: &'static str,
+    /// Every kind of problem, on a page.
+    #[schema(example = "problems")]
+    problems: &'static str,
+}
+
+const INDEX: Index = Index {
+    service: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    openapi: "openapi.json",
+    docs: "docs",
+    problems: "problems",
+};
+
+fn index(request: &HttpRequest) -> HttpResponse {
+    let mut response = if prefers_html(request.headers()) {
+        html(pages::front())
+    } else {
+        HttpResponse::Ok().json(INDEX)
+    };
+    vary(&mut response);
+    response
+}
+
+fn document_index() -> Documentation {
+    let mut documentation =
+        Documentation::new("index", "documentation", "What this is, and where to go.");
+    let json = ContentBuilder::new()
+        .schema(Some(documentation.reference::<Index>()))
+        .example(Some(json!(INDEX)))
+        .build();
+    let html = ContentBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .example(Some(json!("<!doctype html>\n<html lang=\"en\">…</html>\n")))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("What this is, and where to go.")
+        .content("application/json", json)
+        .content("text/html", html);
+    documentation
+        .description(
+            "JSON, or a page where `Accept` prefers `text/html`. The addresses in it are relative.",
+        )
+        .response(200, response)
+}
+
+fn document_openapi() -> Documentation {
+    let content = ContentBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Object)))
+        .example(Some(json!({
+            "openapi": "3.1.0",
+            "info": {"title": "signup-service", "version": "0.1.0"},
+            "paths": {},
+        })))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("The OpenAPI 3.1 document.")
+        .content("application/json", content);
+    Documentation::new("openapi", "documentation", "This document.").response(200, response)
+}
+
+/// A file of the page.
+async fn asset(assets: Arc<[Asset]>, call: Call) -> Result<HttpResponse, Problem> {
+    let name = call.path("file");
+    let asset = assets
+        .iter()
+        .find(|asset| asset.name == name)
+        .ok_or_else(|| Problem::new(ProblemType::NotFound, "The page has no such file."))?;
+    Ok(asset.content.respond(&call.request).await)
+}
+
+/// What a kind of problem means and what to do, on a page for people.
+fn problem(call: &Call) -> HttpResponse {
+    let slug = call.path("slug");
+    let kind = ProblemType::ALL
+        .into_iter()
+        .find(|kind| kind.about().slug == slug);
+    match kind {
+        Some(kind) => html(pages::problem(kind)),
+        None => nothing(&call.request, "There is no such problem."),
+    }
+}
+
+/// No resource has this path.
+pub fn not_found(request: &HttpRequest) -> HttpResponse {
+    nothing(request, "No resource has this path.")
+}
+
+/// 404: a page for those who would rather have one, else the problem.
+fn nothing(request: &HttpRequest, detail: &'static str) -> HttpResponse {
+    let mut response = if prefers_html(request.headers()) {
+        let mut page = html(pages::not_found(request.path()));
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        page
+    } else {
+        Problem::new(ProblemType::NotFound, detail).error_response()
+    };
+    vary(&mut response);
+    response
+}
+
+/// Tells caches that the response is by the `Accept` of the request.
+fn vary(response: &mut HttpResponse) {
+    let accept = header::HeaderValue::from_static("Accept");
+    response.headers_mut().insert(header::VARY, accept);
+}
+
+fn html(page: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::html())
+        .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .body(page)
+}

@@ -1,0 +1,15 @@
+//! `GET /`, `GET /openapi.json`, `GET /docs`, `GET /problems` and `GET /problems/{slug}`: what the service says
+//! of itself; and what it says where nothing is.
+
+mod accept;
+mod assets;
+mod http;
+mod pages;
+
+use crate::slice::Slice;
+
+/// The slice.
+pub const SLICE: Slice = Slice {
+    fallback: Some(http::not_found),
+    ..Slice::new(http::operations)
+};

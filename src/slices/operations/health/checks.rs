@@ -1,0 +1,372 @@
+//! What has to hold for the service to be ready, each check with its own time limit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::lifecycle::Lifecycle;
+use crate::platform::database::{self, Database, migrate};
+use crate::platform::machine::{Machine, Sample};
+use crate::platform::metrics::Metrics;
+use crate::platform::redis::Redis;
+use crate::slice::Dependencies;
+
+/// How long one check may take. They run side by side.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a report counts.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Memory and disk above this many percent make the service not ready.
+const FULL_PERCENT: f64 = 95.0;
+
+/// Runs the checks.
+pub struct Checks {
+    database: Database,
+    redis: Option<Redis>,
+    machine: Arc<Machine>,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    /// The last report. Locked while one is made.
+    last: Arc<Mutex<Last>>,
+}
+
+/// A report and when it was made; none at first.
+type Last = Option<(Instant, Arc<Report>)>;
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It holds.
+    Ok,
+    /// It does not hold: the service is not ready.
+    Failed,
+    /// It did not end within its time limit: the service is not ready.
+    TimedOut,
+    /// It does not hold, and the service does without. It may be ready.
+    Degraded,
+    /// The system does not tell. The service may be ready.
+    Unknown,
+}
+
+/// One check.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Check {
+    /// How it went.
+    status: Status,
+    /// How long it took.
+    #[schema(minimum = 0, example = 0.7)]
+    duration_ms: f64,
+    /// How full, from 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, maximum = 100, example = 41.5)]
+    used_percent: Option<f64>,
+    /// Migrations that are not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 0)]
+    pending: Option<usize>,
+    /// Why it does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "read-only")]
+    detail: Option<String>,
+}
+
+/// All of them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Report {
+    /// Fails while the service is going down.
+    running: Check,
+    /// The database answers and takes writes.
+    database: Check,
+    /// Every migration is applied.
+    migrations: Check,
+    /// Redis takes writes. Never fails: the service does without. Missing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redis: Option<Check>,
+    /// How busy the cores are. Never fails: a busy service is a ready one.
+    cpu: Check,
+    /// How full the memory is, of the container's limit where there is one. Fails above 95.
+    memory: Check,
+    /// How full the disk with the data folder is. Fails above 95.
+    disk: Check,
+}
+
+impl Report {
+    /// What has to hold.
+    fn needed(&self) -> [(&'static str, &Check); 6] {
+        [
+            ("running", &self.running),
+            ("database", &self.database),
+            ("migrations", &self.migrations),
+            ("cpu", &self.cpu),
+            ("memory", &self.memory),
+            ("disk", &self.disk),
+        ]
+    }
+
+    /// Whether the service can serve.
+    pub fn is_ready(&self) -> bool {
+        self.needed().iter().all(|(_, check)| check.holds())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.running.status == Status::Failed
+    }
+
+    fn redis_status(&self) -> Option<Status> {
+        self.redis.as_ref().map(|check| check.status)
+    }
+
+    /// Notes how the checks went.
+    fn measure(&self, metrics: &Metrics) {
+        let redis = self.redis.iter().map(|check| ("redis", check));
+        for (name, check) in self.needed().into_iter().chain(redis) {
+            metrics.readiness_check(name, check.holds());
+        }
+        metrics.readiness(self.is_ready());
+    }
+}
+
+impl Check {
+    fn holds(&self) -> bool {
+        matches!(self.status, Status::Ok | Status::Unknown)
+    }
+
+    fn of(status: Status) -> Self {
+        Self {
+            status,
+            duration_ms: 0.0,
+            used_percent: None,
+            pending: None,
+            detail: None,
+        }
+    }
+
+    fn failed(detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::of(Status::Failed)
+        }
+    }
+
+    /// A figure that fails above the limit; `None` where the system does not tell.
+    fn of_percent(used: Option<f64>, limit: f64) -> Self {
+        let status = match used {
+            None => Status::Unknown,
+            Some(used) if used > limit => Status::Failed,
+            Some(_) => Status::Ok,
+        };
+        Self {
+            used_percent: used,
+            ..Self::of(status)
+        }
+    }
+}
+
+impl Checks {
+    pub fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            database: dependencies.database.clone(),
+            redis: dependencies.redis.clone(),
+            machine: Arc::clone(&dependencies.machine),
+            lifecycle: dependencies.lifecycle.clone(),
+            metrics: dependencies.metrics.clone(),
+            last: Arc::default(),
+        }
+    }
+
+    /// What the checks came to, at most a second ago. One round of them is under way at a time,
+    /// whoever asks, and whether or not somebody still waits for it: so asking costs nothing.
+    pub async fn report(self: &Arc<Self>) -> Arc<Report> {
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        if let Some((at, report)) = last.as_ref()
+            && at.elapsed() < FRESH
+            && self.lifecycle.is_stopping() == report.is_stopping()
+            && self.redis.as_ref().map(|redis| of_redis(redis).status) == report.redis_status()
+        {
+            return Arc::clone(report);
+        }
+        let checks = Arc::clone(self);
+        // On this thread, whose connections the check of the queries uses.
+        let round = tokio::task::spawn_local(async move {
+            let report = Arc::new(checks.run().await);
+            report.measure(&checks.metrics);
+            *last = Some((Instant::now(), Arc::clone(&report)));
+            report
+        });
+        match round.await {
+            Ok(report) => report,
+            Err(_) => Arc::new(self.broken()),
+        }
+    }
+
+    /// Runs every check.
+    async fn run(&self) -> Report {
+        let running = if self.lifecycle.is_stopping() {
+            Check::failed("the service is going down")
+        } else {
+            Check::of(Status::Ok)
+        };
+        let (database, migrations, (cpu, memory, disk)) =
+            tokio::join!(self.database(), self.migrations(), self.machine());
+        Report {
+            running,
+            database,
+            migrations,
+            redis: self.redis.as_ref().map(of_redis),
+            cpu,
+            memory,
+            disk,
+        }
+    }
+
+    /// The report where the checks themselves came to nothing.
+    fn broken(&self) -> Report {
+        let broken = || Check::failed("the check broke");
+        Report {
+            running: broken(),
+            database: broken(),
+            migrations: broken(),
+            redis: self.redis.as_ref().map(of_redis),
+            cpu: broken(),
+            memory: broken(),
+            disk: broken(),
+        }
+    }
+
+    async fn database(&self) -> Check {
+        let database = self.database.clone();
+        let writes = self.timed(async move {
+            match database.check_writable().await {
+                Ok(()) => Check::of(Status::Ok),
+                Err(reason) => Check::failed(reason),
+            }
+        });
+        // Queries have connections of this thread's own.
+        let reads = tokio::time::timeout(LIMIT, self.database.check_readable());
+        let (writes, reads) = tokio::join!(writes, reads);
+        match (&writes.status, reads) {
+            (Status::Ok, Ok(Err(reason))) => Check {
+                duration_ms: writes.duration_ms,
+                ..Check::failed(reason)
+            },
+            (Status::Ok, Err(_)) => Check {
+                duration_ms: writes.duration_ms,
+                ..Check::of(Status::TimedOut)
+            },
+            _ => writes,
+        }
+    }
+
+    async fn migrations(&self) -> Check {
+        let database = self.database.clone();
+        self.timed(async move {
+            match migrate::pending(&database).await {
+                Ok(pending) => Check {
+                    pending: Some(pending.len()),
+                    detail: (!pending.is_empty())
+                        .then(|| "run `signup-service migrate`".to_owned()),
+                    ..Check::of(if pending.is_empty() {
+                        Status::Ok
+                    } else {
+                        Status::Failed
+                    })
+                },
+                Err(error) => {
+                    tracing::warn!(
+                        reason = database::in_words(&error),
+                        "migrations check failed"
+                    );
+                    Check::failed("no answer")
+                }
+            }
+        })
+        .await
+    }
+
+    async fn machine(&self) -> (Check, Check, Check) {
+        let begun = Instant::now();
+        let sample = tokio::time::timeout(LIMIT, self.machine.sample()).await;
+        let duration_ms = millis(begun);
+        let checks = match sample {
+            Ok(Some(sample)) => of_sample(sample),
+            Ok(None) => [(); 3].map(|()| Check::of(Status::Unknown)),
+            Err(_) => [(); 3].map(|()| Check::of(Status::TimedOut)),
+        };
+        checks
+            .map(|check| Check {
+                duration_ms,
+                ..check
+            })
+            .into()
+    }
+
+    /// Runs a check as a task of the runtime that the command side's connections belong to.
+    async fn timed(&self, check: impl Future<Output = Check> + Send + 'static) -> Check {
+        let begun = Instant::now();
+        let task = self.lifecycle.spawn(tokio::time::timeout(LIMIT, check));
+        let check = match task.await {
+            Ok(Ok(check)) => check,
+            Ok(Err(_)) => Check::of(Status::TimedOut),
+            Err(_) => Check::failed("the check broke"),
+        };
+        Check {
+            duration_ms: millis(begun),
+            ..check
+        }
+    }
+}
+
+/// What the circuit breaker knows. A Redis that nobody has asked since may have failed.
+fn of_redis(redis: &Redis) -> Check {
+    if redis.is_usable() {
+        return Check::of(Status::Ok);
+    }
+    Check {
+        detail: Some("signups go on without it".to_owned()),
+        ..Check::of(Status::Degraded)
+    }
+}
+
+fn of_sample(sample: Sample) -> [Check; 3] {
+    [
+        Check::of_percent(Some(sample.cpu_percent), f64::INFINITY),
+        Check::of_percent(Some(sample.memory_percent), FULL_PERCENT),
+        Check::of_percent(sample.disk_percent, FULL_PERCENT),
+    ]
+}
+
+fn millis(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_disk_fail_above_95_percent_and_cpu_never() {
+        let statuses = |used| {
+            of_sample(Sample {
+                cpu_percent: used,
+                memory_percent: used,
+                disk_percent: Some(used),
+            })
+            .map(|check| check.status)
+        };
+        assert_eq!(statuses(95.0), [Status::Ok; 3]);
+        assert_eq!(statuses(95.1), [Status::Ok, Status::Failed, Status::Failed]);
+        let silent = of_sample(Sample {
+            cpu_percent: 1.0,
+            memory_percent: 1.0,
+            disk_percent: None,
+        });
+        assert_eq!(silent[2].status, Status::Unknown);
+    }
+}

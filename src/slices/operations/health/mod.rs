@@ -1,0 +1,9 @@
+//! `GET /health` and `GET /ready`: whether the process lives, and whether it can serve.
+
+mod checks;
+mod http;
+
+use crate::slice::Slice;
+
+/// The slice.
+pub const SLICE: Slice = Slice::for_operators(http::operations);

@@ -1,0 +1,8 @@
+//! `GET /metrics`: the figures, in Prometheus' text format.
+
+mod http;
+
+use crate::slice::Slice;
+
+/// The slice.
+pub const SLICE: Slice = Slice::for_operators(http::operations);
