@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
@@ -14,7 +14,7 @@ use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
 use crate::idempotency::{Idempotency, LeaseStore, SecretError, Secrets};
 use crate::lifecycle::Lifecycle;
-use crate::platform::clock::{self, Clock, Randomness};
+use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::descriptors;
 use crate::platform::errors::error_chain;
@@ -65,6 +65,7 @@ impl Service {
         slices: &[Slice],
         lifecycle: Lifecycle,
         metrics: Metrics,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         fit_descriptors(&mut settings);
         if settings.hashing.cost < LOW_COST {
@@ -80,7 +81,7 @@ impl Service {
                  one client may send any number of signups"
             );
         }
-        let randomness: Arc<dyn Randomness> = Arc::new(clock::System);
+        let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         if settings.idempotency.secret.is_none()
             && settings.database.url.backend == Backend::Postgres
         {
@@ -97,7 +98,6 @@ impl Service {
                 "BCRYPT_COST is high: a hash takes more than half of REQUEST_TIMEOUT_MS"
             );
         }
-        let clock: Arc<dyn Clock> = Arc::new(clock::System);
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
@@ -127,7 +127,7 @@ impl Service {
             lifecycle,
             metrics,
             machine: Arc::new(Machine::new(&data_folder(&settings))),
-            started: Instant::now(),
+            started: clock::monotonic(),
             settings,
         };
         let operations = listen_for_operations(&dependencies, slices).await?;
@@ -269,9 +269,9 @@ async fn shut_down(main: Listening, operations: Option<Listening>, dependencies:
     // Not ready already; give the load balancer the time to notice.
     tokio::time::sleep(http.shutdown_delay).await;
     dependencies.lifecycle.close_connections();
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     let stopped = main.stop(http.shutdown_grace).await;
-    let rest = || http.shutdown_grace.saturating_sub(begun.elapsed());
+    let rest = || http.shutdown_grace.saturating_sub(clock::since(begun));
     let drained = dependencies.lifecycle.drain(rest()).await;
     if !stopped || !drained {
         tracing::warn!("the grace period is over; requests in flight were cut");

@@ -12,13 +12,14 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::app::Service;
 use crate::config::{self, LogFormat, Settings};
 use crate::lifecycle::{self, Lifecycle};
-use crate::platform::clock::{Randomness, System};
+use crate::platform::clock::{Randomness, SystemClock, SystemRandomness};
 use crate::platform::metrics::Metrics;
 use crate::platform::telemetry;
 use crate::slices;
@@ -233,8 +234,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     warn(&settings);
     let database = settings.database.url.clone();
     let slices = slices::all();
+    let clock = Arc::new(SystemClock);
     let service = tokio::select! {
-        started = Service::start(settings, &slices, lifecycle.clone(), metrics) => {
+        started = Service::start(settings, &slices, lifecycle.clone(), metrics, clock) => {
             started.map_err(|error| Failure::new(&error))?
         }
         () = lifecycle.stopping() => {
@@ -267,7 +269,7 @@ fn warn(settings: &Settings) {
 fn welcome(address: SocketAddr) {
     let address = reachable(address);
     // Another one at each start: an address signs up once.
-    let [a, b, c, ..] = System.bytes();
+    let [a, b, c, ..] = SystemRandomness.bytes();
     terminal::note(format!(
         "\n  signup-service listens on http://{address}\n  \
          docs:  http://{address}/docs\n  \

@@ -421,6 +421,19 @@ fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
     );
 }
 
+/// What asks the system for the time can't be moved by a test.
+#[test]
+fn only_the_clock_asks_the_system_for_the_time() {
+    const ASKS: [&str; 4] = ["Instant::now", "SystemTime::now", "Utc::now", ".elapsed()"];
+    let asks = |source: &Source| ASKS.iter().any(|ask| source.code.contains(ask));
+    let found: Vec<String> = source::all()
+        .iter()
+        .filter(|source| asks(source))
+        .map(|source| source.path.clone())
+        .collect();
+    assert_eq!(found, ["src/platform/clock.rs"]);
+}
+
 #[test]
 fn every_rule_has_files_that_it_is_for() {
     let sources = source::all();

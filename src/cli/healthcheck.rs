@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Failure, reachable, terminal};
 use crate::config::Http;
+use crate::platform::clock;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -29,7 +30,7 @@ pub fn ask(http: &Http) -> Result<(), Failure> {
 }
 
 fn request(address: SocketAddr) -> std::io::Result<String> {
-    let end = Instant::now() + LIMIT;
+    let end = clock::monotonic() + LIMIT;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(
@@ -40,7 +41,7 @@ fn request(address: SocketAddr) -> std::io::Result<String> {
     let mut answer = Vec::new();
     let mut buffer = [0; 256];
     while !answer.contains(&b'\n') && answer.len() < 4096 {
-        let rest = end.saturating_duration_since(Instant::now());
+        let rest = end.saturating_duration_since(clock::monotonic());
         if rest.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }

@@ -16,7 +16,7 @@ use super::{HashError, bcrypt_sha256};
 use crate::config::Hashing as Settings;
 use crate::domain::{Candidate, Password, PasswordHash};
 use crate::platform::client::Network;
-use crate::platform::clock::Randomness;
+use crate::platform::clock::{self, Randomness};
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::telemetry::spans;
 
@@ -127,7 +127,7 @@ impl Order {
 
     /// Whether the hash is still of use.
     pub(super) fn is_wanted(&self) -> bool {
-        self.is_probe || (!self.reply.is_closed() && Instant::now() < self.deadline)
+        self.is_probe || (!self.reply.is_closed() && clock::monotonic() < self.deadline)
     }
 }
 
@@ -161,7 +161,7 @@ impl HashQueue {
                 closed: false,
                 one_hash: estimate(settings.cost, 1),
                 full_hash: estimate(settings.cost, engine.lanes()),
-                measured: Instant::now(),
+                measured: clock::monotonic(),
             }),
             wake: Condvar::new(),
             randomness,
@@ -196,7 +196,7 @@ impl HashQueue {
                 deadline,
                 is_probe: false,
             },
-            submitted: Instant::now(),
+            submitted: clock::monotonic(),
         };
         self.submit(client, job)?;
         // No longer than that: whoever leaves is not hashed for any more.
@@ -246,7 +246,7 @@ impl HashQueue {
         }
         if !state.is_in_time(self.slots(), client, job.order.deadline) {
             // The only one for a while.
-            state.measured = Instant::now();
+            state.measured = clock::monotonic();
             job.order.is_probe = true;
         }
         let displaced = state.queue.push(client, job);
@@ -282,7 +282,7 @@ impl HashQueue {
         };
         let retry_after = if state.is_idle() {
             // Nobody is let in before the next probe.
-            PROBE_AFTER.saturating_sub(state.measured.elapsed())
+            PROBE_AFTER.saturating_sub(clock::since(state.measured))
         } else {
             state.wait_for_a_lane(self.slots(), client)
         };
@@ -293,7 +293,7 @@ impl HashQueue {
     /// they would take the place of others that still can.
     fn drop_unwanted(&self, state: &mut State) {
         let mut abandoned = 0;
-        let ends = Instant::now() + state.one_hash;
+        let ends = clock::monotonic() + state.one_hash;
         state.queue.retain(|job| {
             if !job.order.is_wanted() {
                 abandoned += 1;
@@ -322,7 +322,7 @@ impl HashQueue {
                 && let Some((client, mut job)) = state.queue.take()
             {
                 job.wait = Span::none();
-                self.metrics.hash_waited(job.submitted.elapsed());
+                self.metrics.hash_waited(clock::since(job.submitted));
                 state.in_use[thread] += 1;
                 let held = Held {
                     shared: self,
@@ -362,7 +362,7 @@ impl State {
     /// long, because the other may have no core.
     fn may_take(&self, thread: usize) -> bool {
         let mine = self.in_use[thread];
-        let has_waited = |job: &Job| job.submitted.elapsed() > PATIENCE;
+        let has_waited = |job: &Job| clock::since(job.submitted) > PATIENCE;
         self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
     }
 
@@ -372,7 +372,7 @@ impl State {
         if was_full {
             follow(&mut self.full_hash, took);
         }
-        self.measured = Instant::now();
+        self.measured = clock::monotonic();
     }
 
     /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
@@ -386,13 +386,13 @@ impl State {
         } else {
             self.full_hash
         };
-        Instant::now() + wait * 3 / 2 + hash * 5 / 4 <= deadline
+        clock::monotonic() + wait * 3 / 2 + hash * 5 / 4 <= deadline
     }
 
     /// Whether one password is to be hashed against the estimate: where the estimate refuses
     /// everything, nothing else would ever correct it.
     fn wants_a_probe(&self) -> bool {
-        self.is_idle() && self.measured.elapsed() >= PROBE_AFTER
+        self.is_idle() && clock::since(self.measured) >= PROBE_AFTER
     }
 
     fn is_idle(&self) -> bool {
@@ -429,11 +429,11 @@ fn estimate(cost: u32, lanes: usize) -> Duration {
     let password = Password::parse(SecretString::from("a sample for the clock"), &[])
         .expect("a constant that keeps the rules");
     let sample = || {
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         let lane = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);
         let mut lanes: Vec<_> = (0..lanes).map(lane).collect();
         bcrypt_lanes::advance(&mut lanes, u32::MAX);
-        begun.elapsed()
+        clock::since(begun)
     };
     let fastest = (0..SAMPLES).map(|_| sample()).min().unwrap_or_default();
     let doublings = f64::from(cost) - f64::from(SAMPLE_COST);

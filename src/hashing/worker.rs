@@ -14,6 +14,7 @@ use tracing::Span;
 use super::queue::{ABANDONED, Engine, HashQueue, Held, Job, Order};
 use super::{HashError, bcrypt_sha256};
 use crate::domain::{BrokenRule, Candidate, Password, PasswordHash};
+use crate::platform::clock;
 use crate::platform::telemetry::spans;
 
 /// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
@@ -63,7 +64,7 @@ pub fn work(queue: &HashQueue, thread: usize) {
                     order,
                     held,
                     lane,
-                    begun: Instant::now(),
+                    begun: clock::monotonic(),
                 }),
                 Ok(Err(rule)) => order.answer(Err(HashError::Guessable(rule))),
                 Err(_) => order.answer(Err(HashError::Failed)),
@@ -112,7 +113,7 @@ fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
             spans::fail(&span, "panic");
         }
         drop(span);
-        queue.ended(thread, hash.is_ok().then(|| begun.elapsed()));
+        queue.ended(thread, hash.is_ok().then(|| clock::since(begun)));
         drop(held);
         order.answer(hash.map_err(|_| HashError::Failed));
     }

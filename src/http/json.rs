@@ -1,6 +1,6 @@
 //! Bodies, read within their limits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemType};
+use crate::platform::clock;
 use crate::platform::context;
 
 /// How much of a body is read, and for how long.
@@ -97,7 +98,11 @@ async fn read_body(
     };
     // The request's own deadline would say that the outcome is unknown, and it is not.
     let rest = context::with_current(|context| {
-        context.map(|context| context.deadline.saturating_duration_since(Instant::now()))
+        context.map(|context| {
+            context
+                .deadline
+                .saturating_duration_since(clock::monotonic())
+        })
     });
     let time = rest.map_or(limits.time, |rest| limits.time.min(rest * 9 / 10));
     match tokio::time::timeout(time, read).await {

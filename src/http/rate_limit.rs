@@ -13,6 +13,7 @@ use moka::sync::Cache;
 use crate::config::Rate;
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::client::{Client, Network};
+use crate::platform::clock::Clock;
 
 /// Clients that are kept track of. Beyond it, those that ask least are forgotten.
 const MAX_CLIENTS: u64 = 100_000;
@@ -20,6 +21,7 @@ const MAX_CLIENTS: u64 = 100_000;
 /// One limit, with what each client has asked for.
 pub struct RateLimit {
     rate: Rate,
+    clock: Arc<dyn Clock>,
     clients: Cache<Network, Arc<Mutex<Window>>>,
 }
 
@@ -33,9 +35,10 @@ struct Window {
 impl RateLimit {
     /// Nobody has asked for anything yet.
     #[must_use]
-    pub fn new(rate: Rate) -> Self {
+    pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
         Self {
             rate,
+            clock,
             clients: Cache::builder()
                 .max_capacity(MAX_CLIENTS)
                 .time_to_idle(rate.window * 2)
@@ -49,14 +52,15 @@ impl RateLimit {
     /// # Errors
     /// The problem to answer with. The request is not counted then.
     pub fn admit(&self, client: Client) -> Result<(), Problem> {
-        self.count(client, Instant::now()).map_err(|retry_after| {
-            Problem::new(
-                ProblemType::RateLimited,
-                "Too many requests came from this address. Nothing was done.",
-            )
-            .retry_after(retry_after)
-            .closing()
-        })
+        self.count(client, self.clock.instant())
+            .map_err(|retry_after| {
+                Problem::new(
+                    ProblemType::RateLimited,
+                    "Too many requests came from this address. Nothing was done.",
+                )
+                .retry_after(retry_after)
+                .closing()
+            })
     }
 
     /// Counts a request of a client at this moment; or says when there is room again.
@@ -134,10 +138,11 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::platform::clock::SystemClock;
 
     fn limit(requests: u32) -> RateLimit {
         let window = Duration::from_mins(1);
-        RateLimit::new(Rate { requests, window })
+        RateLimit::new(Rate { requests, window }, Arc::new(SystemClock))
     }
 
     fn ip(text: &str) -> Client {

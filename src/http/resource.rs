@@ -126,7 +126,7 @@ impl Bound {
         Self {
             method: terms.method,
             respond: (operation.bind)(dependencies),
-            rate_limit: rate.map(RateLimit::new),
+            rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             limits: BodyLimits {
                 bytes: terms.body_limit.unwrap_or(0),
                 time: settings.http.read_timeout,

@@ -246,7 +246,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::clock::System;
+    use crate::platform::clock::SystemRandomness;
 
     fn key(text: &str) -> IdempotencyKey {
         let lines = std::iter::once(text.as_bytes());
@@ -315,7 +315,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");
-        let open = || Secrets::from_file(&path, &System, None).expect("opens");
+        let open = || Secrets::from_file(&path, &SystemRandomness, None).expect("opens");
         let first = identities(&open(), "s", "k", &[]);
         assert!(identities(&open(), "s", "k", &[]) == first);
         let mode = std::fs::metadata(&path)
@@ -328,6 +328,6 @@ mod tests {
             1
         );
         std::fs::write(&path, "short").expect("written");
-        assert!(Secrets::from_file(&path, &System, None).is_err());
+        assert!(Secrets::from_file(&path, &SystemRandomness, None).is_err());
     }
 }

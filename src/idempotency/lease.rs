@@ -15,7 +15,7 @@ use super::encryption;
 use super::fingerprint::{Claim, Identity, KeyFingerprint};
 use super::record::Stored;
 use crate::lifecycle::Lifecycle;
-use crate::platform::clock::{Clock, Randomness};
+use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::faults;
 use crate::platform::redis::{NoAnswer, Redis};
 use crate::platform::telemetry::spans;
@@ -74,7 +74,7 @@ impl LeaseStore {
     /// Asks for a claim's key, and leases it until the deadline if nobody has.
     pub async fn look(&self, claim: &Claim, deadline: Instant) -> Seen {
         let (store, identity) = (self.clone(), claim.current);
-        let life = deadline.saturating_duration_since(Instant::now());
+        let life = deadline.saturating_duration_since(clock::monotonic());
         let question = async move { store.lease(identity, life).await };
         // The lease comes to be within the task: given back even if nobody waits any more.
         let seen = self.lifecycle.spawn(question).await;
@@ -84,7 +84,7 @@ impl LeaseStore {
     /// Asks for a key that another instance runs, again and again until it is not, or until the end.
     pub async fn wait(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
         let mut pause = POLL;
-        while Instant::now() + pause < end {
+        while clock::monotonic() + pause < end {
             tokio::time::sleep(pause).await;
             pause = MAX_POLL.min(pause * 2);
             let seen = self.look(claim, deadline).await;

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::StoreError;
 use crate::lifecycle::Lifecycle;
-use crate::platform::clock::Clock;
+use crate::platform::clock::{self, Clock};
 use crate::platform::context;
 use crate::platform::database::{Database, UnitOfWork};
 use crate::platform::errors::error_chain;
@@ -168,7 +168,7 @@ impl Idempotency {
             }));
         };
         let claim = self.secrets.claim(scope, &key, fields, self.ttl);
-        let end = Instant::now() + WAIT;
+        let end = clock::monotonic() + WAIT;
         let deadline = context::with_current(|context| context.map(|context| context.deadline));
         let deadline = deadline.unwrap_or(end);
         // A little before the deadline, so that there is time to say so.

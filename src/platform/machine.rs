@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
 use tokio::sync::Mutex;
 
+use crate::platform::clock;
+
 /// Samples the machine. One sample at a time: a disk that hangs holds up one thread, not more.
 pub struct Machine {
     sampler: Arc<Mutex<Sampler>>,
@@ -74,7 +76,7 @@ impl Sampler {
     fn sample(&mut self) -> Option<Sample> {
         const FRESH: Duration = Duration::from_secs(1);
         if let Some((at, sample)) = self.last
-            && at.elapsed() < FRESH
+            && clock::since(at) < FRESH
         {
             return Some(sample);
         }
@@ -90,7 +92,7 @@ impl Sampler {
             memory_percent: memory_percent(system),
             disk_percent: disk_percent(&self.folder),
         };
-        self.last = Some((Instant::now(), sample));
+        self.last = Some((clock::monotonic(), sample));
         Some(sample)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, cmd};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::RedisUrl;
+use crate::platform::clock;
 use crate::platform::metrics::{Metrics, PoolSize};
 use crate::platform::telemetry::spans::{Kind, System, statement};
 
@@ -221,10 +222,10 @@ impl Redis {
     }
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd, limit: Duration) -> Result<T, String> {
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         let end = (begun + limit).into();
         let connection = timeout_at(end, self.pool.get()).await;
-        self.waits.observe(begun.elapsed().as_secs_f64());
+        self.waits.observe(clock::since(begun).as_secs_f64());
         let mut connection = connection
             .map_err(|_| NO_CONNECTION.to_owned())?
             .map_err(|error| why(&error))?;

@@ -10,6 +10,7 @@ mod hostile;
 mod idempotency;
 mod leaks;
 mod lifecycle;
+mod lifetimes;
 mod migrations;
 mod model;
 mod operations;

@@ -27,6 +27,7 @@ use rand::seq::IndexedRandom;
 use super::MAX_HEAD;
 use super::exchange::PIECE;
 use crate::platform::client::Network;
+use crate::platform::clock;
 use crate::platform::metrics::{ConnectionCut, InFlight, Metrics};
 
 /// Bytes that a connection may hold without being counted: an ordinary request and its response.
@@ -125,7 +126,7 @@ impl Connections {
             held: AtomicUsize::new(0),
             open: Mutex::default(),
             is_closing: AtomicBool::new(false),
-            begun: Instant::now(),
+            begun: clock::monotonic(),
             metrics,
         }))
     }
@@ -182,7 +183,7 @@ impl All {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(clock::since(self.begun).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Closes the slowest of those that hold something, until the rest keeps the budget.

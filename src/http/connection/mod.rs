@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::ResponseError;
 use actix_web::rt::net::TcpStream;
@@ -27,6 +27,7 @@ use tokio::time::Sleep;
 use crate::http::middleware::request_context::Ids;
 use crate::http::problem::{MEDIA_TYPE, Problem, ProblemType};
 use crate::platform::client::Client;
+use crate::platform::clock;
 use crate::platform::metrics::{ConnectionCut, Metrics};
 use connections::{Connections, Phase};
 use exchange::{App, Exchange};
@@ -184,7 +185,7 @@ fn late(
         Phase::Serving | Phase::Queued => None,
     };
     let end = limit.map(|limit| exchange.place.since() + limit);
-    let now = Instant::now();
+    let now = clock::monotonic();
     if end.is_some_and(|end| end <= now) {
         return Poll::Ready(phase);
     }

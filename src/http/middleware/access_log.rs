@@ -10,6 +10,7 @@ use actix_web::middleware::Next;
 
 use crate::http::problem::ProblemType;
 use crate::lifecycle::Lifecycle;
+use crate::platform::clock;
 use crate::platform::context;
 use crate::platform::metrics::{ABANDONED, InFlight, Metrics};
 
@@ -32,7 +33,7 @@ pub async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let mut observed = Observed {
-        begun: Instant::now(),
+        begun: clock::monotonic(),
         method: request.method().clone(),
         status: ABANDONED,
         problem: None,
@@ -72,7 +73,7 @@ struct Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         drop(self.in_flight.take());
-        let took = self.begun.elapsed();
+        let took = clock::since(self.begun);
         let route = context::with_current(|context| context.and_then(|c| c.route.get().copied()))
             .unwrap_or(NO_ROUTE);
         let (method, status, bytes) = (self.method.as_str(), self.status, self.bytes);

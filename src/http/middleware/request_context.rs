@@ -1,7 +1,7 @@
 //! The ids of a request: taken from the client or made, on every answer and log line.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -10,7 +10,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 
 use super::client::TrustedProxies;
-use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::clock::{self, Clock, Randomness, uuid_v7};
 use crate::platform::context::{self, RequestContext};
 use crate::platform::telemetry::{Headers, Sampling};
 
@@ -75,7 +75,7 @@ pub async fn request_context<B: MessageBody>(
         request_id,
         correlation_id,
         client,
-        deadline: Instant::now() + timeout,
+        deadline: clock::monotonic() + timeout,
         route: OnceLock::new(),
         trace: sampling.begin(request.headers(), is_trusted),
     });

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
 use sqlx::postgres::PgArguments;
@@ -14,6 +14,7 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::{Database, Pools, Rows, Statement, Unusable, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
+use crate::platform::clock;
 use crate::platform::errors::error_chain;
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -232,12 +233,12 @@ async fn run_up<C: Migrate>(
     for step in steps.iter().filter(|step| step.state == State::Pending) {
         let migration = find(migrator, step.version, true)?;
         progress(Progress::Running(step));
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         connection
             .apply(TABLE, migration)
             .await
             .map_err(|error| failed(&error))?;
-        progress(Progress::Done(step, begun.elapsed()));
+        progress(Progress::Done(step, clock::since(begun)));
         count += 1;
     }
     Ok(count)
@@ -259,12 +260,12 @@ async fn run_down<C: Migrate>(
     }
     let migration = find(migrator, expected.version, false)?;
     progress(Progress::Running(expected));
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     connection
         .revert(TABLE, migration)
         .await
         .map_err(|error| failed(&error))?;
-    progress(Progress::Done(expected, begun.elapsed()));
+    progress(Progress::Done(expected, clock::since(begun)));
     Ok(())
 }
 
@@ -384,11 +385,11 @@ async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, Unusable> {
     let cannot_lock =
         |error: std::io::Error| Unusable(format!("cannot lock {}: {error}", path.display()));
     let file = sqlite::private_file(&path).map_err(cannot_lock)?;
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => {
+            Err(std::fs::TryLockError::WouldBlock) if clock::since(begun) < LOCK_TIMEOUT => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(std::fs::TryLockError::WouldBlock) => {

@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::statement::{FromRow, Row, Rows, Statement};
 use super::transaction::{Pooled, TRUSTED};
 use super::{is_out_of_connections, is_stale_plan};
+use crate::platform::clock;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
 use crate::platform::telemetry::spans::within_fallibly;
 
@@ -72,7 +73,7 @@ impl Neighbours {
             pools: Mutex::default(),
             plans: AtomicU64::new(0),
             tight_until: AtomicU64::new(0),
-            made: Instant::now(),
+            made: clock::monotonic(),
         });
         let weak = Arc::downgrade(&neighbours);
         tokio::spawn(async move {
@@ -96,7 +97,7 @@ impl Neighbours {
     }
 
     fn age_in_ms(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(clock::since(self.made).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn pools(&self) -> Vec<Arc<Inner>> {
@@ -257,7 +258,7 @@ impl PgPool {
         let plans = self.0.neighbours.plans.load(Ordering::Acquire);
         let mut state = lock(&self.0.state);
         let last = state.idle.last()?;
-        if last.since.elapsed() > TRUSTED || last.open.plans != plans {
+        if clock::since(last.since) > TRUSTED || last.open.plans != plans {
             return None;
         }
         let open = state.idle.pop()?.open;
@@ -342,7 +343,7 @@ impl PgPool {
         arguments: PgArguments,
         rows: Rows,
     ) -> Result<Vec<T>, sqlx::Error> {
-        let end = Instant::now() + self.0.patience;
+        let end = clock::monotonic() + self.0.patience;
         let _unpaid = match &self.0.unpaid {
             None => None,
             Some(unpaid) => {
@@ -353,7 +354,7 @@ impl PgPool {
         };
         let mut is_first = true;
         loop {
-            let patience = end.saturating_duration_since(Instant::now());
+            let patience = end.saturating_duration_since(clock::monotonic());
             let mut connection = self.acquire_within(patience, rows).await?;
             let fetched = of
                 .fetch_on_postgres(&mut connection, arguments.clone())
@@ -453,7 +454,7 @@ impl Inner {
                 state.places += 1;
                 self.places.add_permits(1);
             }
-            let old = |idle: &Idle| idle.since.elapsed() > IDLE_LIFE;
+            let old = |idle: &Idle| clock::since(idle.since) > IDLE_LIFE;
             // They are in the order of their last use.
             let count = state.idle.iter().take_while(|idle| old(idle)).count();
             state.idle.drain(..count).collect()
@@ -467,10 +468,10 @@ impl Inner {
         let mut state = lock(&self.state);
         if state.closed || is_unwanted {
             drop(state);
-            let since = Instant::now();
+            let since = clock::monotonic();
             part_with(vec![Idle { open, since }]);
         } else {
-            let since = Instant::now();
+            let since = clock::monotonic();
             state.idle.push(Idle { open, since });
         }
     }
@@ -497,7 +498,7 @@ async fn fit(idle: Idle) -> Option<Open> {
     let Idle { mut open, since } = idle;
     let plans = open.pool.neighbours.plans.load(Ordering::Acquire);
     let connection = open.connection.as_mut()?;
-    if since.elapsed() > TRUSTED {
+    if clock::since(since) > TRUSTED {
         connection.ping().await.ok()?;
     }
     if open.plans != plans {

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::platform::clock::{Clock, System};
+use crate::platform::clock::{Clock, SystemClock};
 use crate::platform::context;
 
 /// Bytes that a line of a request has room in.
@@ -42,7 +42,7 @@ where
         // Written to a piece at a time, the writer would cost as much as what it is told.
         let mut line = String::with_capacity(USUAL_LINE);
         let metadata = event.metadata();
-        let timestamp = System.now();
+        let timestamp = SystemClock.now();
         write!(
             line,
             r#"{{"timestamp":"{}","level":"{}""#,

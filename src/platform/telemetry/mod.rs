@@ -24,7 +24,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::clock::{Clock, System};
+use super::clock::{Clock, SystemClock};
 use super::context;
 use super::metrics::Metrics;
 use crate::config::{Log, LogFormat, Traces as TraceSettings};
@@ -154,7 +154,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let time = System.now().format("%H:%M:%S%.3f");
+        let time = SystemClock.now().format("%H:%M:%S%.3f");
         let level = event.metadata().level();
         write!(writer, "{time} {level:>5} ")?;
         DefaultFields::new().format_fields(writer.by_ref(), event)?;

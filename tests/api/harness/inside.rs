@@ -10,6 +10,7 @@ use signup_service::http::operation::{Call, Operation};
 use signup_service::http::problem::Problem;
 use signup_service::idempotency::{Begun, Idempotency, Outcome};
 use signup_service::lifecycle::Lifecycle;
+use signup_service::platform::clock::SettableClock;
 use signup_service::platform::metrics::Metrics;
 use signup_service::slice::{Access, Slice};
 use signup_service::slices;
@@ -19,7 +20,9 @@ use super::{Backend, Database};
 /// A running service, which stops with the test's runtime.
 pub struct Inside {
     address: std::net::SocketAddr,
-    _database: Arc<Database>,
+    /// What time it is for it; moved by tests.
+    pub clock: Arc<SettableClock>,
+    pub database: Arc<Database>,
 }
 
 impl Inside {
@@ -45,14 +48,15 @@ impl Inside {
         slices.push(Slice::new(misbehaving));
         let metrics = Metrics::new().expect("names that differ");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
-        let service = app::Service::start(settings, &slices, lifecycle, metrics)
-            .await
-            .expect("it starts");
+        let clock = Arc::new(SettableClock::default());
+        let service = app::Service::start(settings, &slices, lifecycle, metrics, clock.clone());
+        let service = service.await.expect("it starts");
         let address = service.address;
         tokio::spawn(service.run());
         Self {
             address,
-            _database: database,
+            clock,
+            database,
         }
     }
 

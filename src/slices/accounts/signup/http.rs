@@ -23,6 +23,7 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::idempotency::{Begun, Idempotency, IdempotencyKey};
 use crate::platform::client::Client;
+use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::slice::{Access, Dependencies};
 use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
@@ -163,7 +164,7 @@ const HOLD: Duration = Duration::from_millis(50);
 /// The response to a signup that came to nothing, when it is due.
 async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
     if matches!(error, SignUpError::Hash(HashError::Overloaded { .. })) {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(clock::monotonic());
         tokio::time::sleep(HOLD.min(left / 2)).await;
     }
     error.into()

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::lifecycle::Lifecycle;
+use crate::platform::clock::{self, Clock};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
@@ -31,6 +32,7 @@ pub struct Checks {
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
     /// The last report. Locked while one is made.
     last: Arc<Mutex<Last>>,
 }
@@ -177,6 +179,7 @@ impl Checks {
             machine: Arc::clone(&dependencies.machine),
             lifecycle: dependencies.lifecycle.clone(),
             metrics: dependencies.metrics.clone(),
+            clock: Arc::clone(&dependencies.clock),
             last: Arc::default(),
         }
     }
@@ -186,7 +189,7 @@ impl Checks {
     pub async fn report(self: &Arc<Self>) -> Arc<Report> {
         let mut last = Arc::clone(&self.last).lock_owned().await;
         if let Some((at, report)) = last.as_ref()
-            && at.elapsed() < FRESH
+            && self.clock.instant().saturating_duration_since(*at) < FRESH
             && self.lifecycle.is_stopping() == report.is_stopping()
             && self.redis.as_ref().map(|redis| of_redis(redis).status) == report.redis_status()
         {
@@ -197,7 +200,7 @@ impl Checks {
         let round = tokio::task::spawn_local(async move {
             let report = Arc::new(checks.run().await);
             report.measure(&checks.metrics);
-            *last = Some((Instant::now(), Arc::clone(&report)));
+            *last = Some((checks.clock.instant(), Arc::clone(&report)));
             report
         });
         match round.await {
@@ -291,7 +294,7 @@ impl Checks {
     }
 
     async fn machine(&self) -> (Check, Check, Check) {
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         let sample = tokio::time::timeout(LIMIT, self.machine.sample()).await;
         let duration_ms = millis(begun);
         let checks = match sample {
@@ -309,7 +312,7 @@ impl Checks {
 
     /// Runs a check as a task of the runtime that the command side's connections belong to.
     async fn timed(&self, check: impl Future<Output = Check> + Send + 'static) -> Check {
-        let begun = Instant::now();
+        let begun = clock::monotonic();
         let task = self.lifecycle.spawn(tokio::time::timeout(LIMIT, check));
         let check = match task.await {
             Ok(Ok(check)) => check,
@@ -343,7 +346,7 @@ fn of_sample(sample: Sample) -> [Check; 3] {
 }
 
 fn millis(begun: Instant) -> f64 {
-    (begun.elapsed().as_secs_f64() * 1e6).round() / 1e3
+    (clock::since(begun).as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

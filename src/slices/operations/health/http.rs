@@ -12,6 +12,7 @@ use super::checks::{Checks, Report};
 use crate::http::openapi::Documentation;
 use crate::http::operation::Operation;
 use crate::http::problem::{Problem, ProblemType};
+use crate::platform::clock;
 use crate::slice::Access;
 
 /// The slice's operations.
@@ -64,7 +65,7 @@ fn health(started: Instant) -> HttpResponse {
         status: "ok",
         service: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: started.elapsed().as_secs(),
+        uptime_seconds: clock::since(started).as_secs(),
     })
 }
 
