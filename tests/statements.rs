@@ -97,10 +97,10 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
         if literal.before.ends_with("Statement::new(concat!(") {
             continue;
         }
-        let prefixed = prefixes
+        let of_a_macro = prefixes
             .iter()
             .find(|(macro_call, _)| literal.before.ends_with(*macro_call));
-        let (text, before) = match prefixed {
+        let (text, before) = match of_a_macro {
             None => (literal.text.clone(), literal.before.clone()),
             Some((macro_call, prefix)) => {
                 let static_name = literal.before.strip_suffix(macro_call.as_str());

@@ -128,7 +128,7 @@ pub enum Begun<O> {
 /// While it is held, others of the key wait.
 pub struct Execution {
     idempotency: Arc<Idempotency>,
-    first: Option<First>,
+    first: Option<Box<First>>,
 }
 
 struct First {
@@ -224,12 +224,12 @@ impl Idempotency {
         }
         Ok(Begun::Execute(Execution {
             idempotency: Arc::clone(self),
-            first: Some(First {
+            first: Some(Box::new(First {
                 claim,
                 lease,
                 _flight: flight,
                 _counted: counted,
-            }),
+            })),
         }))
     }
 
@@ -355,26 +355,22 @@ impl Execution {
             request_id,
             work,
         };
-        match database.write(keyed).await? {
-            Some((outcome, stored)) => {
-                idempotency.metrics.idempotency(IdempotencyResult::First);
-                let request_id = stored.request_id.clone();
-                if let Some(lease) = first.lease {
-                    lease.share(stored, first.claim.life);
-                }
-                faults::point("RESPONSE");
-                Ok(Recorded {
-                    outcome,
-                    request_id,
-                    is_replay: false,
-                })
-            }
-            None => {
-                // Only now: within the transaction, what it claimed itself would be found.
-                let found = idempotency.find(&first.claim).await?;
-                let record = found.ok_or_else(record::expired_meanwhile)?;
-                idempotency.settle(&first.claim, record).await
-            }
+        let Some((outcome, stored)) = database.write(keyed).await? else {
+            // Only now: within the transaction, what it claimed itself would be found.
+            let found = idempotency.find(&first.claim).await?;
+            let record = found.ok_or_else(record::expired_meanwhile)?;
+            return idempotency.settle(&first.claim, record).await;
+        };
+        idempotency.metrics.idempotency(IdempotencyResult::First);
+        let request_id = stored.request_id.clone();
+        if let Some(lease) = first.lease {
+            lease.share(stored, first.claim.life);
         }
+        faults::point("RESPONSE");
+        Ok(Recorded {
+            outcome,
+            request_id,
+            is_replay: false,
+        })
     }
 }

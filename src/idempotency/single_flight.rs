@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::fingerprint::{Claim, KeyFingerprint};
 
-/// SingleFlight that are kept track of. Beyond it, requests run without waiting for each other.
+/// Flights that are kept track of. Beyond it, requests run without waiting for each other.
 const MAX_FLIGHTS: usize = 10_000;
 
 /// The keys that are running.
@@ -29,7 +29,7 @@ pub enum Entered {
 
 /// A running request.
 pub struct Flight {
-    single_flight: Arc<SingleFlight>,
+    all: Arc<SingleFlight>,
     key: KeyFingerprint,
     _ends: watch::Sender<()>,
 }
@@ -50,7 +50,7 @@ impl SingleFlight {
         let (ends, ended) = watch::channel(());
         running.insert(key, ended);
         Entered::First(Some(Flight {
-            single_flight: Arc::clone(self),
+            all: Arc::clone(self),
             key,
             _ends: ends,
         }))
@@ -65,6 +65,6 @@ impl SingleFlight {
 impl Drop for Flight {
     fn drop(&mut self) {
         // Before the channel closes, so that whoever waited finds the key free.
-        self.single_flight.lock().remove(&self.key);
+        self.all.lock().remove(&self.key);
     }
 }

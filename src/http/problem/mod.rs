@@ -514,7 +514,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     checks: Option<serde_json::Value>,
     retry_after: Option<Duration>,
-    allow: Option<String>,
+    allow: Option<Box<str>>,
     close: bool,
 }
 
@@ -598,7 +598,7 @@ impl Problem {
             ProblemType::MethodNotAllowed,
             format!("Allowed here: {allow}."),
         );
-        problem.allow = Some(allow.to_owned());
+        problem.allow = Some(allow.into());
         problem
     }
 
@@ -729,7 +729,7 @@ impl Problem {
             response.insert_header((header::RETRY_AFTER, format!("{seconds:.0}")));
         }
         if let Some(allow) = &self.allow {
-            response.insert_header((header::ALLOW, allow.as_str()));
+            response.insert_header((header::ALLOW, &**allow));
         }
         if self.close {
             response.force_close();

@@ -84,7 +84,8 @@ impl Outcome for Nothing {
 fn misbehaving() -> Vec<Operation> {
     let access = Access::Public("a test asks it");
     vec![
-        Operation::get("/panic", access).handled_by(|_| |_| panicking()),
+        Operation::get("/panic", access)
+            .handled_by(|_| |_| async { panic!("a secret that must not leave") }),
         Operation::get("/stuck", access).handled_by(|_| |_| std::future::pending()),
         Operation::post("/keyed", access)
             .keyed()
@@ -93,10 +94,6 @@ fn misbehaving() -> Vec<Operation> {
                 move |call| keyed(Arc::clone(&idempotency), call)
             }),
     ]
-}
-
-async fn panicking() -> Result<HttpResponse, Problem> {
-    panic!("a secret that must not leave");
 }
 
 async fn keyed(idempotency: Arc<Idempotency>, call: Call) -> Result<HttpResponse, Problem> {

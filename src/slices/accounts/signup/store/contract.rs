@@ -48,15 +48,13 @@ impl Store {
                     request_id: account.correlation_id.clone(),
                     work: signup,
                 };
-                match self.0.write(keyed).await? {
-                    Some((outcome, _)) => outcome,
-                    None => {
-                        let records = Records::new(self.0.clone());
-                        let found = records.find(&claim.identities, account.created_at).await?;
-                        let record = found.expect("the claim was lost to it");
-                        return Ok(Written::NothingAlreadyAnswered(record));
-                    }
-                }
+                let Some((outcome, _)) = self.0.write(keyed).await? else {
+                    let records = Records::new(self.0.clone());
+                    let found = records.find(&claim.identities, account.created_at);
+                    let record = found.await?.expect("the claim was lost to it");
+                    return Ok(Written::NothingAlreadyAnswered(record));
+                };
+                outcome
             }
         };
         Ok(match outcome {
