@@ -462,6 +462,58 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
     assert_ne!(listed("\nslices![b: one, two;];"), areas);
 }
 
+/// The blocks of a page that show a file, each with its path.
+fn excerpts(page: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    let mut path = String::new();
+    while let Some(line) = lines.next() {
+        if let Some(named) = line
+            .strip_prefix('`')
+            .and_then(|rest| rest.strip_suffix("`:"))
+        {
+            named.clone_into(&mut path);
+        }
+        if line == "```rust" {
+            let block = lines.by_ref().take_while(|line| *line != "```");
+            let block = block.map(|line| line.trim().to_owned()).collect();
+            found.push((path.clone(), block));
+        }
+    }
+    found
+}
+
+/// Whether these lines stand in a text, one behind the other, however far they are indented.
+fn stand_in(lines: &[String], text: &str) -> bool {
+    let text: Vec<&str> = text.lines().map(str::trim).collect();
+    text.windows(lines.len()).any(|window| window == lines)
+}
+
+#[test]
+fn the_tour_of_the_slices_shows_them_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/adding-a-slice.md")).expect("the page");
+    let excerpts = excerpts(&page);
+    assert!(excerpts.len() >= 8, "{}", excerpts.len());
+    for (path, lines) in excerpts {
+        let source = std::fs::read_to_string(root.join(&path)).expect(&path);
+        assert!(
+            stand_in(&lines, &source),
+            "{path} has no more:\n{}",
+            lines.join("\n")
+        );
+    }
+}
+
+#[test]
+fn an_excerpt_that_is_out_of_date_is_found() {
+    let page = "`a.rs`:\n\n```rust\nfn a() {\n    b();\n}\n```\n";
+    let (path, lines) = excerpts(page).remove(0);
+    assert_eq!(path, "a.rs");
+    assert!(stand_in(&lines, "x\n    fn a() {\n        b();\n    }\n"));
+    assert!(!stand_in(&lines, "fn a() {\n    c();\n}\n"));
+}
+
 /// A row that two areas write has two owners, and neither can change it.
 #[test]
 fn no_table_is_written_by_two_areas() {

@@ -75,8 +75,9 @@ def settings() -> dict[str, str]:
 
 @cache
 def secret_settings() -> set[str]:
-    """The settings whose value is never shown, as the table in the source marks them."""
-    return set(re.findall(r"secret\(\w+\(\s*\"([A-Z_]+)\"", read("src/config/table.rs")))
+    """The settings whose value is never shown, as their rows in the source mark them."""
+    source = "".join(read(path) for path in files_below("src/config"))
+    return set(re.findall(r"secret\(\w+\(\s*\"([A-Z_]+)\"", source))
 
 
 def is_known(name: str) -> bool:
@@ -109,7 +110,7 @@ def settings_are_found() -> Mistakes:
         "IDEMPOTENCY_SECRET_PREVIOUS",
     }
     if not known <= secret_settings():
-        yield "src/config/table.rs marks no secrets as they are looked for"
+        yield "src/config marks no secrets as they are looked for"
 
 
 def unpinned(image: str) -> str | None:
