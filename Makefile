@@ -1,9 +1,26 @@
 # `make help` lists what there is.
 
+# What `make test` runs, in this order. CI has a job for each.
+TESTS := test-sqlite test-postgres test-chaos check-monitoring check-deployment check-openapi check-docs-page
+# The programs that they take.
+TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
+
+# Parts of the names of the tests that start PostgreSQL or Redis: the cases that rstest names after a backend, and
+# those whose names don't say. .config/nextest.toml has the same list; `make supply-chain` compares the two, and looks
+# for tests that are missing from it.
+SERVER_TESTS := Postgres postgres TwoInstances redis a_connection_lost_at_commit a_database_of_another_encoding \
+  a_database_that_cannot_hold a_pooler_serves a_replica_is_read_from a_transaction_that_the_server \
+  a_wrong_password_is_told an_instance_whose_clock_is_fast errors_are_recorded_where half_of_the_places \
+  instances_that_purge no_library_logs reads_and_signups_share reads_in_flight_finish sqlx_loses_the_write \
+  the_granted_role the_limit_of_connections_is_one_for_all the_read_url_may_be the_socket_form \
+  what_is_idle_is_given_back whoever_asks_how_it_goes
+
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos lint format docs bench bench-peers load servers load-programs python-locks \
-  check-monitoring check-deployment check-openapi check-docs-page docs-screenshot browser debug-build \
-  supply-chain
+.PHONY: help run check programs test $(TESTS) chaos lint format docs bench bench-peers load servers load-programs \
+  python-locks docs-screenshot browser debug-build supply-chain
+
+# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
+RUST_FILES := find src tests benches crates build.rs -name '*.rs'
 
 # The environment of the servers that `bench-peers` compares with.
 PEERS_VENV := target/peers-venv
@@ -25,13 +42,26 @@ help: ## Say what there is
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
 
-test: ## Run all tests; asks before it installs what they need (YES=1: don't ask)
-	@# All of it now: nobody waits for a question after some minutes.
-	@scripts/install.sh postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
-	@scripts/test.sh \
-	  'cargo test --workspace --locked' \
-	  'cargo test --locked --features faults --test chaos' \
-	  '$(MAKE) --no-print-directory check-monitoring check-deployment check-openapi check-docs-page'
+check: ## In seconds, once it has built: formatting, types, the rules of the architecture
+	$(RUST_FILES) -exec rustfmt --check {} +
+	cargo check --workspace --all-targets --locked
+	cargo test --locked --test architecture
+
+test: programs ## Run all tests; asks before it installs what they need (YES=1: don't ask)
+	@scripts/test.sh $(foreach part,$(TESTS),'$(MAKE) --no-print-directory $(part)')
+
+programs: ## Install the programs that the tests take, where they are missing; asks first
+	@# All at once: nobody waits for a question after some minutes.
+	@scripts/install.sh $(TEST_PROGRAMS)
+
+test-sqlite: ## The tests that start no server: units, the architecture, the service on SQLite
+	cargo test --workspace --locked -- $(addprefix --skip ,$(SERVER_TESTS))
+
+test-postgres: servers ## The other tests: the service on PostgreSQL, with Redis and without
+	cargo test --workspace --locked -- $(SERVER_TESTS)
+
+test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` goes on for minutes
+	cargo test --locked --features faults --test chaos
 
 check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
@@ -66,13 +96,12 @@ supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages an
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
 
 lint: ## Check formatting, lints and documentation
-	@# Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
-	find src tests benches crates build.rs -name '*.rs' -exec rustfmt --check {} +
+	$(RUST_FILES) -exec rustfmt --check {} +
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --locked
 
 format: ## Format every file
-	find src tests benches crates build.rs -name '*.rs' -exec rustfmt {} +
+	$(RUST_FILES) -exec rustfmt {} +
 
 docs: ## Write the generated documents anew
 	cargo run --locked --quiet -- settings > docs/settings.md.new
