@@ -17,7 +17,7 @@ SERVER_TESTS := Postgres postgres TwoInstances redis a_connection_lost_at_commit
 
 .DEFAULT_GOAL := help
 .PHONY: help run check programs test $(TESTS) chaos lint format docs bench bench-peers load servers load-programs \
-  python-locks docs-screenshot browser debug-build supply-chain
+  release-tools python-locks docs-screenshot browser debug-build supply-chain
 
 # Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
 RUST_FILES := find src tests benches crates build.rs -name '*.rs'
@@ -32,6 +32,8 @@ DEPLOYMENT_VENV := target/deployment-venv
 OPENAPI_VENV := target/openapi-venv
 # The environment of `supply-chain`.
 SUPPLY_CHAIN_VENV := target/supply-chain-venv
+# What signs a release.
+RELEASE_VENV := target/release-venv
 # The generators of clients that `check-openapi` tries, with node; and what node runs.
 GENERATORS_VENV := target/generators-venv
 OPENAPI_NODE := target/openapi-node
@@ -111,6 +113,8 @@ docs: ## Write the generated documents anew
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
+release-tools: $(RELEASE_VENV)/installed ## Install what the workflow of releases signs with
+
 python-locks: ## Write each requirements.txt anew, of the requirements.in beside it
 	scripts/python-locks.sh
 
@@ -134,6 +138,7 @@ $(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
 $(GENERATORS_VENV)/installed: tests/openapi/clients/requirements.txt
 $(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
+$(RELEASE_VENV)/installed: scripts/release/requirements.txt
 
 %/installed:
 	scripts/venv.sh $(@D) $<
