@@ -1,19 +1,9 @@
 # `make help` lists what there is.
 
 # What `make test` runs, in this order. CI has a job for each.
-TESTS := test-sqlite test-postgres test-chaos check-monitoring check-deployment check-openapi check-docs-page
+TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page
 # The programs that they take.
 TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
-
-# Parts of the names of the tests that start PostgreSQL or Redis: the cases that rstest names after a backend, and
-# those whose names don't say. .config/nextest.toml has the same list; `make supply-chain` compares the two, and looks
-# for tests that are missing from it.
-SERVER_TESTS := Postgres postgres TwoInstances redis a_connection_lost_at_commit a_database_of_another_encoding \
-  a_database_that_cannot_hold a_pooler_serves a_replica_is_read_from a_transaction_that_the_server \
-  a_wrong_password_is_told an_instance_whose_clock_is_fast errors_are_recorded_where half_of_the_places \
-  instances_that_purge no_library_logs reads_and_signups_share reads_in_flight_finish sqlx_loses_the_write \
-  the_granted_role the_limit_of_connections_is_one_for_all the_read_url_may_be the_socket_form \
-  what_is_idle_is_given_back whoever_asks_how_it_goes
 
 .DEFAULT_GOAL := help
 .PHONY: help run check programs test $(TESTS) chaos lint format docs bench bench-peers load servers load-programs \
@@ -56,11 +46,8 @@ programs: ## Install the programs that the tests take, where they are missing; a
 	@# All at once: nobody waits for a question after some minutes.
 	@scripts/install.sh $(TEST_PROGRAMS)
 
-test-sqlite: ## The tests that start no server: units, the architecture, the service on SQLite
-	cargo test --workspace --locked -- $(addprefix --skip ,$(SERVER_TESTS))
-
-test-postgres: servers ## The other tests: the service on PostgreSQL, with Redis and without
-	cargo test --workspace --locked -- $(SERVER_TESTS)
+test-rust: servers ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
+	cargo test --workspace --locked
 
 test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` goes on for minutes
 	cargo test --locked --features faults --test chaos

@@ -6,22 +6,15 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from project import ROOT, Mistakes, check, files, read, run
-from workflows import make_targets, makefile_list
+from workflows import make_targets
 
 NEXTEST = Path(sys.executable).with_name("cargo-nextest")
 CONFIG = ".config/nextest.toml"
 OWNER = re.compile(r"@[\w-]+(/[\w-]+)?|[\w.+-]+@[\w.-]+")
-# What starts a server: one of its own, that of the process, or a test database on PostgreSQL.
-STARTS = re.compile(
-    r"postgres::server\(\)|redis::server\(\)|(?:postgres|redis)::Server::start\(|Pooler::start\("
-    r"|(?:Service|Inside|Database|TestDatabase|Instances)::\w+\(\s*(?:Backend::|Setup::)?(?:Postgres|TwoInstances)"
-)
-FUNCTION = re.compile(r"^(?P<indent> *)(?:pub(?:\(\w+\))? )?(?:async )?fn (?P<name>\w+)")
 
 Document = dict[str, Any]
 
@@ -62,14 +55,8 @@ def the_devcontainer_is_what_ci_has() -> Mistakes:
     own, theirs = re.search(image, text, re.MULTILINE), re.search(image, read("Dockerfile"), re.MULTILINE)
     if not own or not theirs or own[1] != theirs[1]:
         yield f"{folder}: the image is not that of the Dockerfile"
-    toolchain = tomllib.loads(read("rust-toolchain.toml"))["toolchain"]["channel"]
-    if own and not own[1].startswith(f"rust:{toolchain}-"):
-        yield f"{folder}: the image is not of Rust {toolchain}"
     if re.findall(r"^FROM (.*)$", text, re.MULTILINE) != ["${BUILD_IMAGE}"]:
         yield f"{folder}: it is built from something else than the image that is compared"
-    for feature in container.get("features", {}):
-        if "@sha256:" not in feature:
-            yield f"{folder}: {feature} has no digest"
     user = container.get("remoteUser", "root")
     made = re.search(rf"useradd .*--uid (\d+) {user}\b", text)
     if not made or re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1:] != [made[1]]:
@@ -79,103 +66,32 @@ def the_devcontainer_is_what_ci_has() -> Mistakes:
         yield f"{folder}: the port of the service is not forwarded"
     if "programs" not in make_targets(container.get("onCreateCommand", "")):
         yield f"{folder}: it does not install what `make programs` does"
-    cases = re.findall(r"^    ([\w| -]+)\) echo", read("scripts/install.sh"), re.MULTILINE)
-    known = set(re.findall(r"[\w-]+", " ".join(cases)))
-    programs = set(makefile_list("TEST_PROGRAMS"))
-    for program in sorted(programs - known):
-        yield f"scripts/install.sh does not know {program} of TEST_PROGRAMS"
-    used = set(" ".join(re.findall(r"^\t@scripts/install\.sh ([a-z -]+)$", read("Makefile"), re.MULTILINE)).split())
-    for program in sorted(used - programs):
-        # Only what a benchmark takes may be missing; its target installs it.
-        if f"-@scripts/install.sh {program}" not in read("Makefile") and program != "wrk":
-            yield f"TEST_PROGRAMS lacks {program}, which a target installs"
 
 
-def functions(file: str) -> Iterator[tuple[str, bool, str]]:
-    """The functions of a Rust file: the name, whether it is a test, and the text from its attributes to its end.
-
-    rustfmt has laid the file out, so that a function ends with a brace as far to the right as it began.
-    """
-    lines = read(file).splitlines()
-    for at, line in enumerate(lines):
-        found = FUNCTION.match(line)
-        if not found:
-            continue
-        end = next((end for end in range(at, len(lines)) if lines[end] == f"{found['indent']}}}"), len(lines) - 1)
-        begin = at
-        while begin and lines[begin - 1].strip() not in ("", "}") and not lines[begin - 1].endswith(("{", ";")):
-            begin -= 1
-        head = "\n".join(lines[begin:at])
-        is_test = bool(re.search(r"#\[(?:tokio::)?test\b|#\[rstest\b", head))
-        yield found["name"], is_test, "\n".join(lines[begin : end + 1])
-
-
-def names(name: str, text: str) -> list[str]:
-    """What a test is called with each of its `#[values(…)]`, roughly as rstest does it."""
-    called = [name]
-    for values, parameter in re.findall(r"#\[values\(([^\]]*)\)\]\s*(\w+)", text):
-        each = [value.strip().replace("::", "__") for value in values.split(",") if value.strip()]
-        called = [f"{before}::{parameter}_{value}" for before in called for value in each]
-    return called
-
-
-def tests(source: Path) -> list[str]:
-    """The names of the tests of a binary, as far as its source says."""
-    whole = source.name in ("main.rs", "lib.rs")
-    below = files(f"{source.parent}/*.rs") if whole else [str(source)]
-    found = []
-    for file in below:
-        path = Path(file).relative_to(source.parent).with_suffix("") if whole and file != str(source) else Path()
-        module = [part for part in path.parts if part != "mod"]
-        for name, is_test, text in functions(file):
-            if is_test:
-                found += ["::".join([*module, called]) for called in names(name, text)]
-    return found
-
-
-@cache
-def binaries() -> dict[str, tuple[Document, list[str]]]:
-    """Each test binary by nextest's name for it, as nextest describes it, with the names of its tests."""
-    found = {}
-    for package in metadata()["packages"]:
-        if package["id"] not in metadata()["workspace_members"]:
-            continue
+def test_binaries(metadata: Document, stand_in: Path) -> Iterator[Document]:
+    """Each test binary of the workspace as nextest describes it, with the same program in the place of all."""
+    for package in metadata["packages"]:
         for target in package["targets"]:
             kind = target["kind"][0]
-            if target["test"] and kind in ("lib", "bin", "test"):
-                suffix = {"lib": "", "bin": f"::bin/{target['name']}", "test": f"::{target['name']}"}[kind]
-                described = {
-                    "binary-id": f"{package['name']}{suffix}",
+            if package["id"] in metadata["workspace_members"] and target["test"] and kind in ("lib", "bin", "test"):
+                yield {
+                    "binary-id": f"{package['name']}::{kind}/{target['name']}",
                     "binary-name": target["name"],
                     "package-id": package["id"],
                     "kind": kind,
                     "build-platform": "target",
+                    "binary-path": str(stand_in),
                 }
-                source = Path(target["src_path"]).relative_to(ROOT)
-                # The libraries have the tests; a program only calls its library.
-                found[described["binary-id"]] = (described, [] if kind == "bin" else tests(source))
-    return found
 
 
-@cache
-def metadata() -> Document:
-    """What Cargo knows of the workspace."""
-    done = run("cargo", "metadata", "--locked", "--format-version", "1", "--all-features")
-    if done.returncode:
-        raise ValueError(done.stderr)
-    found: Document = json.loads(done.stdout)
-    return found
-
-
-def nextest(folder: Path, *arguments: str) -> tuple[str | None, str]:
-    """Asks nextest, for which scripts that list the tests stand in for binaries; gives its error and its output."""
-    described = {}
-    for number, (name, (binary, listed)) in enumerate(binaries().items()):
-        path = folder / f"binary-{number}"
-        (folder / f"listed-{number}").write_text("".join(f"{test}: test\n" for test in listed))
-        path.write_text(f'#!/bin/sh\ncase "$*" in *--ignored*) ;; *) cat "{folder}/listed-{number}" ;; esac\n')
-        path.chmod(0o755)
-        described[name] = binary | {"binary-path": str(path)}
+def instead_of_a_build(folder: Path) -> list[str | Path]:
+    """Options by which nextest takes a script that lists one test for each test binary, and builds nothing."""
+    known = run("cargo", "metadata", "--locked", "--format-version", "1", "--all-features")
+    if known.returncode:
+        raise ValueError(known.stderr)
+    stand_in = folder / "lists-a-test"
+    stand_in.write_text('#!/bin/sh\ncase "$*" in *--ignored*) ;; *) echo "a_test: test" ;; esac\n')
+    stand_in.chmod(0o755)
     build = {
         "target-directory": str(folder),
         "base-output-directories": ["debug"],
@@ -185,11 +101,11 @@ def nextest(folder: Path, *arguments: str) -> tuple[str | None, str]:
         "target-platforms": [],
         "target-platform": None,
     }
-    (folder / "binaries.json").write_text(json.dumps({"rust-build-meta": build, "rust-binaries": described}))
-    (folder / "metadata.json").write_text(json.dumps(metadata()))
-    inputs = ("--binaries-metadata", str(folder / "binaries.json"), "--cargo-metadata", str(folder / "metadata.json"))
-    done = run(NEXTEST, "nextest", *arguments, *inputs)
-    return (done.stderr.strip() if done.returncode else None), done.stdout
+    described = {binary["binary-id"]: binary for binary in test_binaries(json.loads(known.stdout), stand_in)}
+    binaries, metadata = folder / "binaries.json", folder / "metadata.json"
+    binaries.write_text(json.dumps({"rust-build-meta": build, "rust-binaries": described}))
+    metadata.write_text(known.stdout)
+    return ["--binaries-metadata", binaries, "--cargo-metadata", metadata]
 
 
 def profiles() -> dict[str, Document]:
@@ -200,31 +116,27 @@ def profiles() -> dict[str, Document]:
 
 @check
 def nextest_takes_its_configuration() -> Mistakes:
-    """It reads every profile, and every filter names binaries that exist and matches a test."""
+    """It knows every setting, and every filter names binaries that exist and matches a test."""
     try:
-        profiles()
+        overrides = [each for profile in profiles().values() for each in profile.get("overrides", [])]
     except tomllib.TOMLDecodeError as error:
         yield f"{CONFIG}: {error}"
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for profile in profiles():
-            error, _ = nextest(folder, "show-config", "test-groups", "--profile", profile)
-            if error:
-                yield f"{CONFIG}, profile {profile}: {error}"
-                return
-        for profile, settings in profiles().items():
-            for override in settings.get("overrides", []):
-                error, listed = nextest(folder, "list", "--message-format", "json", "-E", override["filter"])
-                if error:
-                    yield f"{CONFIG}, {override['filter']}: {error}"
-                elif '"status":"matches"' not in listed:
-                    yield f"{CONFIG}, profile {profile}: no test is matched by {override['filter']}"
+        options = instead_of_a_build(Path(name))
+        for chosen in ("all()", *(override["filter"] for override in overrides)):
+            listed = run(NEXTEST, "nextest", "list", *options, "--message-format", "json", "-E", chosen)
+            if listed.returncode or "unknown configuration" in listed.stderr:
+                yield f"{CONFIG}, {chosen}: {listed.stderr.strip()}"
+            elif '"status":"matches"' not in listed.stdout:
+                yield f"{CONFIG}: no test is matched by {chosen}"
 
 
 @check
 def nextest_bounds_every_test() -> Mistakes:
-    """A test that hangs is ended, none is tried again, and the profile of CI goes on after a failure."""
+    """A test that hangs is ended, none is tried again, few run at once, and the profile of CI goes on after a failure."""
+    if not isinstance(profiles()["default"].get("test-threads"), int):
+        yield f"{CONFIG} does not bound how many tests run at once"
     if "terminate-after" not in profiles()["default"].get("slow-timeout", {}):
         yield f"{CONFIG} has no limit for how long a test takes"
     for profile, settings in profiles().items():
@@ -236,39 +148,3 @@ def nextest_bounds_every_test() -> Mistakes:
                 yield f"{CONFIG}, {where}: there is no limit for how long a test takes"
     if profiles().get("ci", {}).get("fail-fast") is not False:
         yield f"{CONFIG}: the profile ci does not show everything that fails"
-
-
-@check
-def tests_that_start_servers_are_listed() -> Mistakes:
-    """SERVER_TESTS of the Makefile is the group of nextest, and has every test that starts PostgreSQL or Redis."""
-    words = makefile_list("SERVER_TESTS")
-    groups = [
-        re.findall(r"[\w:]+", override["filter"].removeprefix("test(/(?x)").removesuffix("/)"))
-        for override in profiles()["default"].get("overrides", [])
-        if override.get("test-group") == "servers"
-    ]
-    if not words or groups != [words]:
-        yield f"the group `servers` of {CONFIG} is not SERVER_TESTS of the Makefile"
-    known = [name for _, listed in binaries().values() for name in listed]
-    for word in words:
-        if not any(word in name for name in known):
-            yield f"SERVER_TESTS has {word}, which no test is called"
-    for file in files("src/*.rs", "tests/*.rs"):
-        if file.startswith(("tests/chaos/", "tests/api/harness/")):
-            continue
-        found = list(functions(file))
-        starting = {name for name, _, text in found if STARTS.search(text)}
-        # And those that call them.
-        while more := {
-            name
-            for name, _, text in found
-            if name not in starting and any(re.search(rf"\b{other}\(", text) for other in starting if other != "new")
-        }:
-            starting |= more
-        module = file.removesuffix(".rs").replace("/", "::")
-        for name, is_test, text in found:
-            called = [f"{module}::{each}" for each in names(name, text)]
-            if is_test and name in starting and not any(word in each for word in words for each in called):
-                yield f"{file}: {name} starts a server, and is not in SERVER_TESTS of the Makefile"
-    if len(known) < 500:
-        yield f"only {len(known)} tests were found"
