@@ -28,7 +28,7 @@ ROWS = [
     (CI, "${{ matrix.minutes }}", "${{ matrix.minute }}", "references_resolve"),
     (RELEASE, "      - id: push\n", "      - id: pushed\n", "references_resolve"),
     (RELEASE, "needs.push.outputs.image", "needs.push.outputs.digest", "references_resolve"),
-    (RELEASE, '"$GITHUB_REF_NAME" --verify-tag', '"${{ github.ref_name }}" --verify-tag', "workflows_are_valid"),
+    (RELEASE, '"$GITHUB_REF_NAME" --verify-tag', '"${{ github.ref_name }}" --verify-tag', "workflows_are_safe"),
     (DEPENDABOT, "package-ecosystem: npm", "package-ecosystem: npn", "workflows_are_valid"),
     (CI, CHECKOUT, "actions/checkout@v6", "workflows_run_what_they_name"),
     (CI, "de0fac2e45", "de0fac2e46", "workflows_run_what_they_name"),

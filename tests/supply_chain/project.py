@@ -43,7 +43,7 @@ def files(*patterns: str) -> list[str]:
 
 def bill_error(text: str) -> str | None:
     """What is wrong with a bill of materials by CycloneDX, if anything."""
-    # Here, as this takes seconds, and most checks do without.
+    # Here, as most checks do without, and this takes half a second.
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

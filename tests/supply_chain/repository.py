@@ -134,7 +134,7 @@ def nextest_takes_its_configuration() -> Mistakes:
 
 @check
 def nextest_bounds_every_test() -> Mistakes:
-    """A test that hangs is ended, none is tried again, few run at once, and the profile of CI goes on after a failure."""
+    """A test that hangs is ended, none is tried again, few run at once, and CI goes on after a failure."""
     if not isinstance(profiles()["default"].get("test-threads"), int):
         yield f"{CONFIG} does not bound how many tests run at once"
     if "terminate-after" not in profiles()["default"].get("slow-timeout", {}):

@@ -71,7 +71,7 @@ def makefile_list(name: str) -> list[str]:
 
 @check
 def workflows_are_valid() -> Mistakes:
-    """By the schemas of their host, and by what zizmor knows of attacks on them."""
+    """By the schemas of their host."""
     for schema, found in (
         ("vendor.github-workflows", files(".github/workflows/*")),
         ("vendor.dependabot", [".github/dependabot.yml"]),
@@ -79,6 +79,11 @@ def workflows_are_valid() -> Mistakes:
         done = run(TOOLS / "check-jsonschema", "--builtin-schema", schema, *found)
         if done.returncode:
             yield done.stdout.strip() + done.stderr.strip()
+
+
+@check
+def workflows_are_safe() -> Mistakes:
+    """By what zizmor knows of attacks on them."""
     done = run(TOOLS / "zizmor", "--offline", "--quiet", "--no-progress", "--persona", "pedantic", ROOT / ".github")
     if done.returncode:
         yield done.stdout.strip() + done.stderr.strip()
