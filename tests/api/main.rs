@@ -16,6 +16,7 @@ mod model;
 mod operations;
 mod read;
 mod redis;
+mod resources;
 mod settings;
 mod sharing;
 mod signup;

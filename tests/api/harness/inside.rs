@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use signup_service::app;
 use signup_service::config::{Settings, Sources};
 use signup_service::http::middleware::idempotency::respond;
-use signup_service::http::operation::{Call, Operation};
+use signup_service::http::operation::{Call, Method, Operation};
 use signup_service::http::problem::Problem;
 use signup_service::idempotency::{Begun, Idempotency, Outcome};
 use signup_service::lifecycle::Lifecycle;
@@ -26,8 +26,9 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers; and
-    /// `/keyed`, which says whether the key of a request was new to it.
+    /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers;
+    /// `/keyed`, which says whether the key of a request was new to it; and `/shared/{id}`, which two
+    /// slices have.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(Database::new(Backend::Sqlite)), settings).await
     }
@@ -45,7 +46,7 @@ impl Inside {
         let sources = Sources::given(&environment, "").expect("an empty file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");
         let mut slices = slices::all();
-        slices.push(Slice::new(misbehaving));
+        slices.extend([misbehaving, reading, writing].map(Slice::new));
         let metrics = Metrics::new().expect("names that differ");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
         let clock = Arc::new(SettableClock::default());
@@ -65,6 +66,14 @@ impl Inside {
         reqwest::get(url).await.expect("an answer")
     }
 
+    /// A request of any method, without a body.
+    pub async fn send(&self, method: &str, path: &str) -> reqwest::Response {
+        let method = method.parse().expect("a method");
+        let url = format!("http://{}{path}", self.address);
+        let request = reqwest::Client::new().request(method, url);
+        request.send().await.expect("an answer")
+    }
+
     /// A POST with a key.
     pub async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> reqwest::Response {
         let request = reqwest::Client::new().post(format!("http://{}{path}", self.address));
@@ -79,6 +88,32 @@ struct Nothing;
 
 impl Outcome for Nothing {
     const VERSION: i16 = 1;
+}
+
+/// One of two slices that share a path.
+fn reading() -> Vec<Operation> {
+    vec![
+        named(Method::Get, "/shared/{id}"),
+        named(Method::Get, "/shared/literal"),
+    ]
+}
+
+/// The other.
+fn writing() -> Vec<Operation> {
+    [Method::Delete, Method::Put, Method::Patch]
+        .map(|method| named(method, "/shared/{id}"))
+        .into()
+}
+
+/// Says which operation it is, and of what.
+fn named(method: Method, path: &'static str) -> Operation {
+    let access = Access::Public("a test asks it");
+    Operation::of(method, path, access).handled_by(move |_| {
+        move |call: Call| {
+            let text = format!("{method:?} {path} {}", call.path("id"));
+            async { Ok(HttpResponse::Ok().body(text)) }
+        }
+    })
 }
 
 fn misbehaving() -> Vec<Operation> {
