@@ -201,9 +201,11 @@ fn area_of(path: &str) -> Option<&str> {
     Some(area)
 }
 
-/// The pages of `docs` are of HTTP, too.
+/// The pages of `docs` are of HTTP, too, and so are an area's kinds of problem.
 fn speaks_http(path: &str) -> bool {
-    in_a_slice(path) && (["http.rs", "accept.rs", "pages.rs", "assets.rs"].contains(&file(path)))
+    let of_a_slice = ["http.rs", "accept.rs", "pages.rs", "assets.rs"];
+    in_a_slice(path) && of_a_slice.contains(&file(path))
+        || area_of(path).is_some() && file(path) == "problems.rs"
         || path == "src/slice.rs"
 }
 

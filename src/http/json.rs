@@ -33,14 +33,14 @@ pub async fn read_json<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     if !is_json(request) {
         return Err(Problem::new(
-            ProblemType::UnsupportedMediaType,
+            ProblemType::UNSUPPORTED_MEDIA_TYPE,
             "Send the body with the header Content-Type: application/json.",
         )
         .closing());
     }
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::new(
-            ProblemType::UnsupportedMediaType,
+            ProblemType::UNSUPPORTED_MEDIA_TYPE,
             "Send the body as it is, without a Content-Encoding.",
         )
         .closing());
@@ -67,7 +67,7 @@ async fn read_body(
 ) -> Result<Vec<u8>, Problem> {
     let too_large = || {
         Problem::new(
-            ProblemType::PayloadTooLarge,
+            ProblemType::PAYLOAD_TOO_LARGE,
             format!("The body is over {} bytes.", limits.bytes),
         )
         .closing()
@@ -84,7 +84,7 @@ async fn read_body(
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| {
                 Problem::new(
-                    ProblemType::MalformedRequest,
+                    ProblemType::MALFORMED_REQUEST,
                     "The body ended early or is not encoded as its headers say.",
                 )
                 .closing()
@@ -108,7 +108,7 @@ async fn read_body(
     match tokio::time::timeout(time, read).await {
         Ok(result) => result,
         Err(_) => Err(Problem::new(
-            ProblemType::RequestTimeout,
+            ProblemType::REQUEST_TIMEOUT,
             format!("The body took over {} ms to arrive.", time.as_millis()),
         )
         .closing()),
@@ -120,7 +120,7 @@ async fn read_body(
 /// # Errors
 /// 400 when it is not the JSON that `T` wants. The text never repeats a value.
 pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let malformed = |detail: String| Problem::new(ProblemType::MalformedRequest, detail);
+    let malformed = |detail: String| Problem::new(ProblemType::MALFORMED_REQUEST, detail);
     if std::str::from_utf8(body).is_err() {
         return Err(malformed("The body is not UTF-8.".to_owned()));
     }

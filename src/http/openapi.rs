@@ -21,6 +21,7 @@ use utoipa::openapi::schema::{Discriminator, ObjectBuilder, OneOfBuilder, Schema
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{OpenApi, ToSchema};
 
+use super::middleware::idempotency;
 use super::operation::Method;
 use super::problem::{EXAMPLE_ID, FieldError, MEDIA_TYPE, ProblemType};
 use super::{operation, resource};
@@ -49,30 +50,21 @@ use super::{operation, resource};
 )]
 struct Base;
 
-/// What a request to a keyed operation may meet.
-const OF_A_KEY: [ProblemType; 5] = [
-    ProblemType::IdempotencyKeyInvalid,
-    ProblemType::IdempotencyKeyMissing,
-    ProblemType::RequestInProgress,
-    ProblemType::IdempotencyKeyReused,
-    ProblemType::IdempotencyKeyExhausted,
-];
-
 /// What a request with a body may meet.
 const OF_A_BODY: [ProblemType; 2] = [
-    ProblemType::PayloadTooLarge,
-    ProblemType::UnsupportedMediaType,
+    ProblemType::PAYLOAD_TOO_LARGE,
+    ProblemType::UNSUPPORTED_MEDIA_TYPE,
 ];
 
 /// What any request may meet, whatever it asks for.
 const OF_EVERY_REQUEST: [ProblemType; 7] = [
-    ProblemType::MalformedRequest,
-    ProblemType::MethodNotAllowed,
-    ProblemType::RequestTimeout,
-    ProblemType::UriTooLong,
-    ProblemType::MisdirectedRequest,
-    ProblemType::HeadersTooLarge,
-    ProblemType::Internal,
+    ProblemType::MALFORMED_REQUEST,
+    ProblemType::METHOD_NOT_ALLOWED,
+    ProblemType::REQUEST_TIMEOUT,
+    ProblemType::URI_TOO_LONG,
+    ProblemType::MISDIRECTED_REQUEST,
+    ProblemType::HEADERS_TOO_LARGE,
+    ProblemType::INTERNAL,
 ];
 
 const REQUEST_ID: &str = "X-Request-ID";
@@ -84,7 +76,7 @@ const TRACE_ANSWER: &str = "traceresponse";
 const OF_EVERY_ANSWER: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_ANSWER];
 
 /// The document without paths.
-fn base() -> openapi::OpenApi {
+fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
     let mut document = Base::openapi();
     let components = document.components.get_or_insert_default();
     components.headers = headers();
@@ -111,8 +103,8 @@ fn base() -> openapi::OpenApi {
     .into();
     components
         .schemas
-        .insert("Problem".to_owned(), any_of(&ProblemType::ALL));
-    for kind in ProblemType::ALL {
+        .insert("Problem".to_owned(), any_of(kinds));
+    for kind in kinds {
         components
             .schemas
             .insert(kind.schema_name(), Schema::from(kind.schema()).into());
@@ -126,7 +118,7 @@ fn base() -> openapi::OpenApi {
             .insert(about.slug.to_owned(), example.into());
         components
             .responses
-            .insert(about.slug.to_owned(), response(&[kind]).into());
+            .insert(about.slug.to_owned(), response(&[*kind]).into());
     }
     document
 }
@@ -135,11 +127,11 @@ fn base() -> openapi::OpenApi {
 /// those that any request may meet.
 fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<String, Vec<ProblemType>> = BTreeMap::new();
-    for kind in ProblemType::ALL {
-        if own.contains(&kind) || OF_EVERY_REQUEST.contains(&kind) {
-            let status = kind.about().status.as_str().to_owned();
-            by_status.entry(status).or_default().push(kind);
-        }
+    let mut kinds = [own, &OF_EVERY_REQUEST].concat();
+    ProblemType::arrange(&mut kinds);
+    for kind in kinds {
+        let status = kind.about().status.as_str().to_owned();
+        by_status.entry(status).or_default().push(kind);
     }
     by_status
         .into_iter()
@@ -309,10 +301,25 @@ fn example(
     (name, example.into())
 }
 
+/// Every kind of problem that these operations respond with.
+#[must_use]
+pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
+    let documented = operations
+        .iter()
+        .filter_map(|operation| operation.terms.documentation);
+    let mut kinds: Vec<ProblemType> = documented
+        .flat_map(|documentation| documentation().problems)
+        .chain(ProblemType::COMMON)
+        .chain(idempotency::PROBLEMS)
+        .collect();
+    ProblemType::arrange(&mut kinds);
+    kinds
+}
+
 /// The document of these operations.
 #[must_use]
 pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
-    let mut document = base();
+    let mut document = base(&all_problems(operations));
     for operation in operations {
         let terms = &operation.terms;
         let Some(documentation) = terms.documentation else {
@@ -325,13 +332,13 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
         } = documentation();
         if terms.is_keyed {
             described = described.parameter(key());
-            own.extend(OF_A_KEY);
+            own.extend(idempotency::PROBLEMS);
         }
         if terms.body_limit.is_some() {
             own.extend(OF_A_BODY);
         }
         if terms.rate_limit.is_some() {
-            own.push(ProblemType::RateLimited);
+            own.push(ProblemType::RATE_LIMITED);
         }
         let described = problems(&own)
             .into_iter()
@@ -454,11 +461,7 @@ fn response(kinds: &[ProblemType]) -> Response {
         .examples_from_iter(examples)
         .build();
     let mut headers = OF_EVERY_ANSWER.to_vec();
-    headers.extend(kinds.iter().filter_map(|kind| match kind {
-        ProblemType::MethodNotAllowed => Some("Allow"),
-        ProblemType::EmailAlreadyRegistered => Some("Idempotent-Replayed"),
-        kind => kind.has_retry_after().then_some("Retry-After"),
-    }));
+    headers.extend(kinds.iter().flat_map(|kind| kind.about().headers));
     let response = ResponseBuilder::new()
         .description(description.join("\n\n"))
         .content(MEDIA_TYPE, content);

@@ -55,7 +55,7 @@ impl RateLimit {
         self.count(client, self.clock.instant())
             .map_err(|retry_after| {
                 Problem::new(
-                    ProblemType::RateLimited,
+                    ProblemType::RATE_LIMITED,
                     "Too many requests came from this address. Nothing was done.",
                 )
                 .retry_after(retry_after)

@@ -6,6 +6,8 @@
 use utoipa::openapi::OpenApi;
 
 use crate::http;
+use crate::http::operation::Operation;
+use crate::http::problem::ProblemType;
 use crate::slice::Slice;
 
 /// Puts slices on the list, by area. Each module has a `SLICE`.
@@ -26,11 +28,22 @@ slices![
     operations: docs, health, metrics;
 ];
 
+/// Every operation of every slice.
+#[must_use]
+pub fn operations() -> Vec<Operation> {
+    all().iter().flat_map(|slice| (slice.http)()).collect()
+}
+
+/// Every kind of problem that a client can meet.
+#[must_use]
+pub fn problems() -> Vec<ProblemType> {
+    http::openapi::all_problems(&operations())
+}
+
 /// The whole OpenAPI document.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let operations: Vec<_> = all().iter().flat_map(|slice| (slice.http)()).collect();
-    http::openapi::document(&operations)
+    http::openapi::document(&operations())
 }
 
 /// The whole OpenAPI document as text, as `docs/openapi.json` has it.
@@ -46,6 +59,19 @@ pub fn openapi_text() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_has_a_slug_of_its_own_and_an_error_status() {
+        let problems = problems();
+        let slugs: std::collections::HashSet<_> =
+            problems.iter().map(|kind| kind.about().slug).collect();
+        assert_eq!(slugs.len(), problems.len());
+        for kind in &problems {
+            assert!(kind.about().status.as_u16() >= 400, "{kind:?}");
+        }
+        let statuses: Vec<_> = problems.iter().map(|kind| kind.about().status).collect();
+        assert!(statuses.is_sorted(), "{statuses:?}");
+    }
 
     #[test]
     fn the_committed_document_is_fresh() {

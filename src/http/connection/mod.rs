@@ -148,9 +148,9 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
     let mut wire = connection.into_parts().io.into_inner();
     let problem = match end {
         End::Over => wire.withheld,
-        End::Unreadable => wire.withheld.or(Some(ProblemType::MalformedRequest)),
+        End::Unreadable => wire.withheld.or(Some(ProblemType::MALFORMED_REQUEST)),
         End::Late(Phase::Idle | Phase::Serving | Phase::Queued) => None,
-        End::Late(Phase::Head) => exchange.has_read().then_some(ProblemType::RequestTimeout),
+        End::Late(Phase::Head) => exchange.has_read().then_some(ProblemType::REQUEST_TIMEOUT),
         End::Late(Phase::Responding) => {
             terms.metrics.connection_cut(ConnectionCut::Stalled);
             wire.abort();
@@ -343,9 +343,9 @@ fn find_bare(buffer: &[u8]) -> Option<(usize, ProblemType)> {
     let start = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 ")?;
     let head = std::str::from_utf8(&tail[start..]).ok()?;
     let kind = match head.get(9..12)? {
-        "400" => ProblemType::MalformedRequest,
-        "414" => ProblemType::UriTooLong,
-        "431" => ProblemType::HeadersTooLarge,
+        "400" => ProblemType::MALFORMED_REQUEST,
+        "414" => ProblemType::URI_TOO_LONG,
+        "431" => ProblemType::HEADERS_TOO_LARGE,
         _ => return None,
     };
     let has_id = head
@@ -366,13 +366,13 @@ mod tests {
     fn a_bare_response_is_found_behind_others() {
         assert_eq!(
             find_bare(BARE.as_bytes()),
-            Some((0, ProblemType::MalformedRequest))
+            Some((0, ProblemType::MALFORMED_REQUEST))
         );
         let ours = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\n{}";
         let both = format!("{ours}{BARE}");
         assert_eq!(
             find_bare(both.as_bytes()),
-            Some((ours.len(), ProblemType::MalformedRequest))
+            Some((ours.len(), ProblemType::MALFORMED_REQUEST))
         );
     }
 

@@ -25,7 +25,7 @@ pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
     let uri = request.uri();
     if length(uri) > MAX_TARGET {
         return Err(Problem::new(
-            ProblemType::UriTooLong,
+            ProblemType::URI_TOO_LONG,
             format!("The target of the request is over {MAX_TARGET} bytes."),
         ));
     }
@@ -37,7 +37,7 @@ pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
         // RFC 9112, section 3.2.
         _ => {
             return Err(Problem::new(
-                ProblemType::MalformedRequest,
+                ProblemType::MALFORMED_REQUEST,
                 "Send one header Host, with the name or address of the service, and its port.",
             ));
         }
@@ -45,7 +45,7 @@ pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
     let asked = uri.authority().map(Authority::as_str).or(host);
     if asked.is_some_and(|host| !served.serve(host)) {
         return Err(Problem::new(
-            ProblemType::MisdirectedRequest,
+            ProblemType::MISDIRECTED_REQUEST,
             "This service is not known under the name in Host.",
         ));
     }

@@ -5,6 +5,7 @@
 
 pub mod get_user;
 pub mod list_users;
+mod problems;
 pub mod signup;
 #[cfg(test)]
 mod testing;

@@ -11,6 +11,7 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
 use crate::slice::Access;
+use crate::slices::accounts::problems::USER_NOT_FOUND;
 use crate::slices::accounts::user::{EXAMPLE_ID, UserResponse};
 
 /// The slice's operations.
@@ -35,7 +36,7 @@ async fn get_user(database: Database, call: Call) -> Result<HttpResponse, Proble
 }
 
 fn not_found() -> Problem {
-    Problem::new(ProblemType::UserNotFound, "No user has this id.")
+    Problem::new(USER_NOT_FOUND, "No user has this id.")
 }
 
 fn documentation() -> Documentation {
@@ -50,5 +51,5 @@ fn documentation() -> Documentation {
             json!(EXAMPLE_ID),
         )
         .json::<UserResponse>(200, "The user.", json!(UserResponse::example()))
-        .problems(&[ProblemType::UserNotFound, ProblemType::Unavailable])
+        .problems(&[USER_NOT_FOUND, ProblemType::UNAVAILABLE])
 }

@@ -160,7 +160,7 @@ fn single<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a st
 }
 
 fn invalid(detail: &'static str) -> Problem {
-    Problem::new(ProblemType::InvalidParameter, detail)
+    Problem::new(ProblemType::INVALID_PARAMETER, detail)
 }
 
 fn documentation() -> Documentation {
@@ -223,7 +223,7 @@ fn documentation() -> Documentation {
             ],
             [("next_page", next_page)],
         )
-        .problems(&[ProblemType::InvalidParameter, ProblemType::Unavailable])
+        .problems(&[ProblemType::INVALID_PARAMETER, ProblemType::UNAVAILABLE])
 }
 
 /// A cursor, for examples.

@@ -26,6 +26,7 @@ use crate::platform::client::Client;
 use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::slice::{Access, Dependencies};
+use crate::slices::accounts::problems::EMAIL_ALREADY_REGISTERED;
 use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
 
 /// The largest body, in bytes.
@@ -150,7 +151,7 @@ fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
             .insert_header((header::LOCATION, format!("/users/{}", user.id)))
             .json(UserResponse::from(user))),
         Outcome::EmailTaken => Err(Problem::new(
-            ProblemType::EmailAlreadyRegistered,
+            EMAIL_ALREADY_REGISTERED,
             "The address has an account already.",
         )),
     }
@@ -273,7 +274,7 @@ impl From<SignUpError> for Problem {
                 Self::validation(vec![broken(PASSWORD, rule)])
             }
             SignUpError::Hash(HashError::Overloaded { retry_after }) => Self::new(
-                ProblemType::Overloaded,
+                ProblemType::OVERLOADED,
                 "Too many signups are waiting. Nothing was done.",
             )
             .retry_after(retry_after),
@@ -342,9 +343,9 @@ fn documentation() -> Documentation {
         )
         .response(201, created)
         .problems(&[
-            ProblemType::EmailAlreadyRegistered,
-            ProblemType::ValidationFailed,
-            ProblemType::Overloaded,
-            ProblemType::Unavailable,
+            EMAIL_ALREADY_REGISTERED,
+            ProblemType::VALIDATION_FAILED,
+            ProblemType::OVERLOADED,
+            ProblemType::UNAVAILABLE,
         ])
 }

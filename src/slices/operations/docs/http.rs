@@ -57,10 +57,20 @@ pub fn operations() -> Vec<Operation> {
             let assets: Arc<[Asset]> = assets::all().into();
             move |call| asset(Arc::clone(&assets), call)
         }),
-        Operation::get("/problems", ACCESS)
-            .handled_by(|_| |_| async { Ok(html(pages::problems())) }),
-        Operation::get("/problems/{slug}", ACCESS)
-            .handled_by(|_| |call| async move { Ok(problem(&call)) }),
+        Operation::get("/problems", ACCESS).handled_by(|_| {
+            let page = pages::problems(&crate::slices::problems());
+            move |_| {
+                let page = html(page.clone());
+                async { Ok(page) }
+            }
+        }),
+        Operation::get("/problems/{slug}", ACCESS).handled_by(|_| {
+            let kinds: Arc<[ProblemType]> = crate::slices::problems().into();
+            move |call| {
+                let page = problem(&kinds, &call);
+                async { Ok(page) }
+            }
+        }),
     ]
 }
 
@@ -145,18 +155,16 @@ async fn asset(assets: Arc<[Asset]>, call: Call) -> Result<HttpResponse, Problem
     let asset = assets
         .iter()
         .find(|asset| asset.name == name)
-        .ok_or_else(|| Problem::new(ProblemType::NotFound, "The page has no such file."))?;
+        .ok_or_else(|| Problem::new(ProblemType::NOT_FOUND, "The page has no such file."))?;
     Ok(asset.content.respond(&call.request).await)
 }
 
 /// What a kind of problem means and what to do, on a page for people.
-fn problem(call: &Call) -> HttpResponse {
+fn problem(kinds: &[ProblemType], call: &Call) -> HttpResponse {
     let slug = call.path("slug");
-    let kind = ProblemType::ALL
-        .into_iter()
-        .find(|kind| kind.about().slug == slug);
+    let kind = kinds.iter().find(|kind| kind.about().slug == slug);
     match kind {
-        Some(kind) => html(pages::problem(kind)),
+        Some(kind) => html(pages::problem(*kind)),
         None => nothing(&call.request, "There is no such problem."),
     }
 }
@@ -173,7 +181,7 @@ fn nothing(request: &HttpRequest, detail: &'static str) -> HttpResponse {
         *page.status_mut() = StatusCode::NOT_FOUND;
         page
     } else {
-        Problem::new(ProblemType::NotFound, detail).error_response()
+        Problem::new(ProblemType::NOT_FOUND, detail).error_response()
     };
     vary(&mut response);
     response

@@ -119,8 +119,9 @@ pub fn problem(kind: ProblemType) -> String {
 }
 
 /// The list of all kinds.
-pub fn problems() -> String {
-    let rows: String = ProblemType::ALL
+pub fn problems(kinds: &[ProblemType]) -> String {
+    let rows: Vec<String> = kinds
+        .iter()
         .map(|kind| {
             let about = kind.about();
             format!(
@@ -131,7 +132,8 @@ pub fn problems() -> String {
                 title = escaped(about.title),
             )
         })
-        .concat();
+        .collect();
+    let rows = rows.concat();
     let body = format!(
         "<h1>Problems</h1>\n\
          <p>Every error of this service has a body of the media type <code>{MEDIA_TYPE}</code> \

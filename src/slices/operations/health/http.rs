@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 use super::checks::{Checks, Report};
 use crate::http::openapi::Documentation;
 use crate::http::operation::Operation;
-use crate::http::problem::{Problem, ProblemType};
+use crate::http::problem::{About, Member, Problem, ProblemType};
 use crate::platform::clock;
 use crate::slice::Access;
 
@@ -31,6 +32,34 @@ pub fn operations() -> Vec<Operation> {
                 move |_| ready(Arc::clone(&checks))
             }),
     ]
+}
+
+/// A check of readiness does not hold.
+const NOT_READY: ProblemType = ProblemType::new(&About {
+    slug: "not-ready",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    title: "The service is not ready",
+    meaning: "A check of readiness does not hold. Only `/ready` answers this.",
+    advice: "Send requests elsewhere, and ask again later. The member `checks` \
+          has each check with its status and figure: those that are `failed` \
+          or `timed_out` are the reason.",
+    detail: "A check does not hold; see checks.",
+    headers: &[],
+    member: Member::Checks {
+        schema: "Report",
+        example: example_checks,
+    },
+});
+
+fn example_checks() -> serde_json::Value {
+    json!({
+        "running": {"status": "ok", "duration_ms": 0.0},
+        "database": {"status": "failed", "duration_ms": 5.875, "detail": "read-only"},
+        "migrations": {"status": "ok", "duration_ms": 6.311, "pending": 0},
+        "cpu": {"status": "ok", "duration_ms": 4.236, "used_percent": 12.5},
+        "memory": {"status": "ok", "duration_ms": 4.236, "used_percent": 4.1},
+        "disk": {"status": "ok", "duration_ms": 4.236, "used_percent": 73.3},
+    })
 }
 
 /// The process lives.
@@ -96,10 +125,7 @@ async fn ready(checks: Arc<Checks>) -> Result<HttpResponse, Problem> {
         }));
     }
     let checks = serde_json::to_value(report.as_ref()).map_err(|_| Problem::internal())?;
-    Err(
-        Problem::new(ProblemType::NotReady, "A check does not hold; see checks.")
-            .with_checks(checks),
-    )
+    Err(Problem::new(NOT_READY, "A check does not hold; see checks.").with_checks(checks))
 }
 
 fn document_ready() -> Documentation {
@@ -128,5 +154,5 @@ fn document_ready() -> Documentation {
             },
         }),
     )
-    .problems(&[ProblemType::Unavailable, ProblemType::NotReady])
+    .problems(&[ProblemType::UNAVAILABLE, NOT_READY])
 }

@@ -1,0 +1,245 @@
+//! The kinds of problem that operations of any slice have.
+
+use actix_web::http::StatusCode;
+
+use super::{About, Member, ProblemType};
+
+impl ProblemType {
+    /// All of these, for the document and the pages.
+    pub const COMMON: [Self; 15] = [
+        Self::MALFORMED_REQUEST,
+        Self::INVALID_PARAMETER,
+        Self::NOT_FOUND,
+        Self::METHOD_NOT_ALLOWED,
+        Self::REQUEST_TIMEOUT,
+        Self::PAYLOAD_TOO_LARGE,
+        Self::URI_TOO_LONG,
+        Self::UNSUPPORTED_MEDIA_TYPE,
+        Self::MISDIRECTED_REQUEST,
+        Self::VALIDATION_FAILED,
+        Self::RATE_LIMITED,
+        Self::HEADERS_TOO_LARGE,
+        Self::INTERNAL,
+        Self::OVERLOADED,
+        Self::UNAVAILABLE,
+    ];
+
+    /// The request could not be read.
+    pub const MALFORMED_REQUEST: Self = Self::new(&About {
+        slug: "malformed-request",
+        status: StatusCode::BAD_REQUEST,
+        title: "The request could not be read",
+        meaning: "The request line, a header or the JSON body is not well-formed; or \
+              the header `Host` is missing, stands twice or names no host; or \
+              the body is no object, or has a field twice, of a wrong type, or \
+              that is not known. Nothing was done.",
+        advice: "Correct the request. The detail says what could not be read and, for \
+              a body, at which line and column. Sent again as it is, it gets the \
+              same answer.",
+        detail: "A field is not known, at line 1, column 21.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// A query parameter breaks its rule.
+    pub const INVALID_PARAMETER: Self = Self::new(&About {
+        slug: "invalid-parameter",
+        status: StatusCode::BAD_REQUEST,
+        title: "A query parameter is not valid",
+        meaning: "A parameter in the query string breaks its rule, or stands twice; or \
+              there are more than 16 of them.",
+        advice: "Correct the parameter that the detail names. `limit` is a whole \
+              number from 1 to 100. A cursor is valid only as `next_cursor` gave \
+              it: do not make or change one. Send a plus sign in an address as \
+              `%2B`.",
+        detail: "limit must be a whole number from 1 to 100.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// Nothing lives at this path.
+    pub const NOT_FOUND: Self = Self::new(&About {
+        slug: "not-found",
+        status: StatusCode::NOT_FOUND,
+        title: "Nothing is here",
+        meaning: "No resource has this path.",
+        advice: "Compare the path with those in `/openapi.json`. Paths have no slash \
+              at their end, and upper case counts.",
+        detail: "No resource has this path.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// The path is right, the method is not.
+    pub const METHOD_NOT_ALLOWED: Self = Self::new(&About {
+        slug: "method-not-allowed",
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        title: "The method is not allowed here",
+        meaning: "The path exists, but not for this method.",
+        advice: "Use one of the methods in the header `Allow`.",
+        detail: "Allowed here: POST.",
+        headers: &["Allow"],
+        member: Member::None,
+    });
+
+    /// The request did not arrive in time.
+    pub const REQUEST_TIMEOUT: Self = Self::new(&About {
+        slug: "request-timeout",
+        status: StatusCode::REQUEST_TIMEOUT,
+        title: "The request did not arrive in time",
+        meaning: "The head or the body of the request was not complete within the \
+              time limit. Nothing was done, and the connection closes.",
+        advice: "Send the request again on a new connection, all of it at once.",
+        detail: "The body took over 5000 ms to arrive.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// The body is too large.
+    pub const PAYLOAD_TOO_LARGE: Self = Self::new(&About {
+        slug: "payload-too-large",
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        title: "The body is too large",
+        meaning: "The body is over the limit of 16 KiB (16,384 bytes). The rest was \
+              not read, nothing was done, and the connection closes.",
+        advice: "Send a smaller body. No signup that keeps the rules of its fields \
+              needs as much.",
+        detail: "The body is over 16384 bytes.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// The target of the request is too long.
+    pub const URI_TOO_LONG: Self = Self::new(&About {
+        slug: "uri-too-long",
+        status: StatusCode::URI_TOO_LONG,
+        title: "The target of the request is too long",
+        meaning: "The path and the query together are over the limit of 8 KiB (8,192 \
+              bytes). Nothing was done, and the connection closes.",
+        advice: "Send a shorter one. No path or query of this service needs as much.",
+        detail: "The target of the request is over 8192 bytes.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// The body is not JSON by its `Content-Type`.
+    pub const UNSUPPORTED_MEDIA_TYPE: Self = Self::new(&About {
+        slug: "unsupported-media-type",
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        title: "The body is not JSON",
+        meaning: "The header `Content-Type` is missing, stands twice or is not \
+              `application/json`; or the body has a `Content-Encoding`. Nothing \
+              was done, and the connection closes.",
+        advice: "Send the body as JSON, uncompressed, with the header `Content-Type: \
+              application/json`.",
+        detail: "Send the body with the header Content-Type: application/json.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// The request is meant for another service.
+    pub const MISDIRECTED_REQUEST: Self = Self::new(&About {
+        slug: "misdirected-request",
+        status: StatusCode::MISDIRECTED_REQUEST,
+        title: "Misdirected request",
+        meaning: "The header `Host` names a host that this service is not known under. \
+              Nothing was done, and the connection closes.",
+        advice: "Use the name that the service is known under. Who runs it can add more by \
+              the setting `HTTP_HOSTS`: on loopback, only names of loopback are served \
+              by default, so that no web page can ask it under a name of its own.",
+        detail: "This service is not known under the name in Host.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// Fields break their rules.
+    pub const VALIDATION_FAILED: Self = Self::new(&About {
+        slug: "validation-failed",
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        title: "Fields break their rules",
+        meaning: "The body could be read, and fields in it break their rules. Nothing \
+              was done.",
+        advice: "Correct every field that the member `errors` lists: all of them are \
+              there at once. `pointer` says which field; `code` is for programs \
+              and does not change; `detail` is for people.",
+        detail: "2 fields break their rules.",
+        headers: &[],
+        member: Member::Errors,
+    });
+
+    /// The client asked for too much in a short time.
+    pub const RATE_LIMITED: Self = Self::new(&About {
+        slug: "rate-limited",
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "Too many requests from this address",
+        meaning: "So many signups came from the network address of the client that \
+              more are refused for a while. Nothing was done.",
+        advice: "Wait for the seconds in `Retry-After`, and send the same request \
+              again, with the same key if it has one.",
+        detail: "Too many requests came from this address. Nothing was done.",
+        headers: &["Retry-After"],
+        member: Member::None,
+    });
+
+    /// The head of the request is too large.
+    pub const HEADERS_TOO_LARGE: Self = Self::new(&About {
+        slug: "headers-too-large",
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        title: "The head of the request is too large",
+        meaning: "The request line and the headers together are over the limit of 32 \
+              KiB, or there are more than 96 headers. Nothing was done, and the \
+              connection closes.",
+        advice: "Send fewer or shorter headers; look for a cookie or a header that \
+              grows.",
+        detail: "The head of the request is too large",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// A defect in the service.
+    pub const INTERNAL: Self = Self::new(&About {
+        slug: "internal-error",
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        title: "The service made a mistake",
+        meaning: "Something went wrong that is not the client's doing. What was asked \
+              for may or may not have been done.",
+        advice: "Give the `request_id` to those who run the service: the log has the \
+              reason under it. A signup with an `Idempotency-Key` can be sent \
+              again with the same key without harm.",
+        detail: "The service made a mistake. The log has the reason under the request \
+              id.",
+        headers: &[],
+        member: Member::None,
+    });
+
+    /// More work is waiting than can be done in time.
+    pub const OVERLOADED: Self = Self::new(&About {
+        slug: "overloaded",
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Too much work is waiting",
+        meaning: "More passwords wait to be hashed than can be done in time. Nothing \
+              was done.",
+        advice: "Wait for the seconds in `Retry-After` and a random part more, and \
+              send the same request again. Double the wait when it happens again.",
+        detail: "Too many signups are waiting. Nothing was done.",
+        headers: &["Retry-After"],
+        member: Member::None,
+    });
+
+    /// Something the service needs can't be reached, or the outcome is unknown.
+    pub const UNAVAILABLE: Self = Self::new(&About {
+        slug: "unavailable",
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "The service cannot answer now",
+        meaning: "The database can't be reached, or the answer did not come in time. \
+              Of a signup the outcome is then not known: the account may have \
+              been made.",
+        advice: "Wait for the seconds in `Retry-After`, and send the same request \
+              again. A signup with an `Idempotency-Key`, sent again with the same \
+              key, gets a certain answer. Without a key, an answer that the \
+              address has an account may be about your own earlier try.",
+        detail: "The service cannot answer now. Try again shortly.",
+        headers: &["Retry-After"],
+        member: Member::None,
+    });
+}
