@@ -12,7 +12,7 @@ use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::hashing::Pool;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
-use crate::idempotency::{Idempotency, LeaseStore, SecretError, Secrets};
+use crate::idempotency::{Idempotency, KeyMetrics, LeaseStore, SecretError, Secrets};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
 use crate::platform::database::{self, Database, migrate};
@@ -107,7 +107,8 @@ impl Service {
             records: Records::new(database.clone()),
             clock: Arc::clone(&clock),
             lifecycle: lifecycle.clone(),
-            metrics: metrics.clone(),
+            metrics: KeyMetrics::new(&metrics)
+                .map_err(|error| StartError(format!("cannot count: {error}")))?,
             running: Arc::default(),
             leases: redis.clone().map(|redis| LeaseStore {
                 redis,

@@ -412,7 +412,9 @@ fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
     let listed = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
     let codes: BTreeSet<String> = listed(signup_service::domain::CODES);
     assert_eq!(said(&["BrokenRule::new(", "BrokenRule { code:"]), codes);
-    let pointers: BTreeSet<String> = listed(signup_service::http::problem::POINTERS);
+    let pointers: BTreeSet<String> = listed(&signup_service::http::openapi::all_fields(
+        &signup_service::slices::operations(),
+    ));
     assert_eq!(
         said(&[
             "check( &mut errors,",

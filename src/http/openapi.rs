@@ -23,7 +23,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::middleware::idempotency;
 use super::operation::Method;
-use super::problem::{EXAMPLE_ID, FieldError, MEDIA_TYPE, ProblemType};
+use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
 use super::{operation, resource};
 
 #[derive(OpenApi)]
@@ -40,7 +40,6 @@ use super::{operation, resource};
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "./", description = "Where this document is served.")),
-    components(schemas(FieldError)),
     tags(
         (name = "signup", description = "Making accounts."),
         (name = "users", description = "Reading accounts. No login is asked for yet."),
@@ -150,6 +149,8 @@ pub struct Documentation {
     operation: OperationBuilder,
     schemas: Vec<(String, RefOr<Schema>)>,
     problems: Vec<ProblemType>,
+    /// The fields of the body that have a rule, as JSON pointers.
+    pointers: &'static [&'static str],
 }
 
 impl Documentation {
@@ -163,6 +164,7 @@ impl Documentation {
                 .summary(Some(summary)),
             schemas: Vec::new(),
             problems: Vec::new(),
+            pointers: &[],
         }
     }
 
@@ -234,6 +236,13 @@ impl Documentation {
         self
     }
 
+    /// The fields of the body that have a rule, as JSON pointers (RFC 6901).
+    #[must_use]
+    pub const fn fields(mut self, pointers: &'static [&'static str]) -> Self {
+        self.pointers = pointers;
+        self
+    }
+
     /// A JSON response with one example.
     #[must_use]
     pub fn json<T: ToSchema>(mut self, status: u16, description: &str, example: Value) -> Self {
@@ -301,6 +310,21 @@ fn example(
     (name, example.into())
 }
 
+/// Every field of a body of these operations that has a rule, as a JSON pointer.
+#[must_use]
+pub fn all_fields(operations: &[operation::Operation]) -> Vec<&'static str> {
+    let documented = operations
+        .iter()
+        .filter_map(|operation| operation.terms.documentation);
+    let mut fields: Vec<&str> = Vec::new();
+    for pointer in documented.flat_map(|documentation| documentation().pointers) {
+        if !fields.contains(pointer) {
+            fields.push(pointer);
+        }
+    }
+    fields
+}
+
 /// Every kind of problem that these operations respond with.
 #[must_use]
 pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
@@ -329,6 +353,7 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             operation: mut described,
             schemas,
             problems: mut own,
+            ..
         } = documentation();
         if terms.is_keyed {
             described = described.parameter(key());
@@ -359,6 +384,9 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
     }
     if let Some(components) = &mut document.components {
         components.headers.extend([allow(operations)]);
+        let field_error = Schema::from(field_error_schema(&all_fields(operations)));
+        let named = ("FieldError".to_owned(), field_error.into());
+        components.schemas.extend([named]);
     }
     complete(&mut document);
     document

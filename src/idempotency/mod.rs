@@ -13,6 +13,7 @@ mod fingerprint;
 mod key;
 mod keyed;
 mod lease;
+mod metrics;
 pub mod record;
 mod single_flight;
 
@@ -29,9 +30,10 @@ use crate::platform::context;
 use crate::platform::database::{Database, UnitOfWork};
 use crate::platform::errors::error_chain;
 use crate::platform::faults;
-use crate::platform::metrics::{IdempotencyResult, InFlight, Metrics, ReplayTier};
+use crate::platform::metrics::InFlight;
 use crate::platform::telemetry::spans;
 use lease::{Lease, Seen};
+use metrics::{IdempotencyResult, ReplayTier};
 use record::{Record, Records, Stored};
 use single_flight::{Entered, Flight, SingleFlight};
 
@@ -39,6 +41,7 @@ pub use fingerprint::{Claim, Identity, KeyFingerprint, RequestFingerprint, Secre
 pub use key::{IdempotencyKey, InvalidKey};
 pub use keyed::Keyed;
 pub use lease::LeaseStore;
+pub use metrics::KeyMetrics;
 
 /// How long a request waits for the same request that is still running.
 const WAIT: Duration = Duration::from_secs(2);
@@ -109,7 +112,7 @@ pub struct Idempotency {
     /// Says when to stop removing what has expired.
     pub lifecycle: Lifecycle,
     /// Counts.
-    pub metrics: Metrics,
+    pub metrics: KeyMetrics,
     /// What is running in this process.
     pub running: Arc<SingleFlight>,
     /// What all instances know, where there is a Redis.
@@ -195,7 +198,7 @@ impl Idempotency {
         end: Instant,
         deadline: Instant,
     ) -> Result<Begun<O>, Error> {
-        let counted = self.metrics.key_begins();
+        let counted = self.metrics.begins();
         let mut seen = match &self.leases {
             Some(leases) => leases.look(&claim, deadline).await,
             None => Seen::Nothing,
@@ -234,7 +237,7 @@ impl Idempotency {
     }
 
     fn in_progress(&self) -> Error {
-        self.metrics.idempotency(IdempotencyResult::InFlight);
+        self.metrics.ended(IdempotencyResult::InFlight);
         Error::InProgress
     }
 
@@ -260,7 +263,7 @@ impl Idempotency {
             }
         }
         if !is_same || mismatches > MAX_MISMATCHES {
-            self.metrics.idempotency(IdempotencyResult::Mismatch);
+            self.metrics.ended(IdempotencyResult::Mismatch);
         }
         if mismatches > MAX_MISMATCHES {
             return Err(Error::Exhausted);
@@ -361,7 +364,7 @@ impl Execution {
             let record = found.ok_or_else(record::expired_meanwhile)?;
             return idempotency.settle(&first.claim, record).await;
         };
-        idempotency.metrics.idempotency(IdempotencyResult::First);
+        idempotency.metrics.ended(IdempotencyResult::First);
         let request_id = stored.request_id.clone();
         if let Some(lease) = first.lease {
             lease.share(stored, first.claim.life);

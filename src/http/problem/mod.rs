@@ -13,7 +13,6 @@ use std::time::Duration;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::{ArrayBuilder, Object, ObjectBuilder, Ref, SchemaFormat, Type};
 
@@ -207,16 +206,13 @@ impl ProblemType {
 }
 
 /// A field that breaks its rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) to the field.
-    #[schema(schema_with = pointer_schema)]
     pub pointer: &'static str,
     /// A short word for programs; does not change.
-    #[schema(schema_with = code_schema)]
     pub code: &'static str,
     /// One sentence for people.
-    #[schema(example = "Must be an e-mail address such as ada@example.org.")]
     pub detail: Cow<'static, str>,
 }
 
@@ -250,25 +246,38 @@ pub struct ProblemBody<'a> {
 /// A request id, for examples.
 pub const EXAMPLE_ID: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
 
-/// Every member of a request body that has a rule. To add one, put its pointer here.
-pub const POINTERS: &[&str] = &["/name", "/email", "/password", "/display_name"];
-
-fn pointer_schema() -> Object {
-    text()
-        .format(Some(SchemaFormat::Custom("json-pointer".to_owned())))
-        .description(Some("A JSON pointer (RFC 6901) to the field."))
-        .enum_values(Some(POINTERS.iter().copied()))
-        .examples(["/email"])
-        .build()
-}
-
-fn code_schema() -> Object {
-    text()
-        .description(Some(
-            "A short word for programs. A code does not change; others may be added.",
-        ))
-        .enum_values(Some(CODES.iter().copied()))
-        .examples(["invalid_email"])
+/// The schema of [`FieldError`], where these are all the fields that have a rule.
+#[must_use]
+pub fn field_error_schema(pointers: &[&'static str]) -> Object {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("A field that breaks its rule."))
+        .property(
+            "pointer",
+            text()
+                .format(Some(SchemaFormat::Custom("json-pointer".to_owned())))
+                .description(Some("A JSON pointer (RFC 6901) to the field."))
+                .enum_values(Some(pointers.iter().copied()))
+                .examples(["/email"]),
+        )
+        .property(
+            "code",
+            text()
+                .description(Some(
+                    "A short word for programs. A code does not change; others may be added.",
+                ))
+                .enum_values(Some(CODES.iter().copied()))
+                .examples(["invalid_email"]),
+        )
+        .property(
+            "detail",
+            text()
+                .description(Some("One sentence for people."))
+                .examples(["Must be an e-mail address such as ada@example.org."]),
+        );
+    ["pointer", "code", "detail"]
+        .into_iter()
+        .fold(schema, ObjectBuilder::required)
         .build()
 }
 

@@ -120,25 +120,43 @@ pub fn known_method(method: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method)
 }
 
-/// Statuses as text without an allocation for those that are answered.
-pub(super) fn status_text(status: u16) -> &'static str {
-    match status {
-        200 => "200",
-        201 => "201",
-        307 => "307",
-        400 => "400",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        409 => "409",
-        413 => "413",
-        415 => "415",
-        422 => "422",
-        429 => "429",
-        431 => "431",
-        ABANDONED => "499",
-        500 => "500",
-        503 => "503",
-        _ => "other",
+/// The statuses from 100 to 599 as text.
+static STATUS_TEXTS: [[u8; 3]; 500] = {
+    let mut texts = [[b'0'; 3]; 500];
+    let mut place = 0;
+    while place < texts.len() {
+        let status = place + 100;
+        let digits = [status / 100, status / 10 % 10, status % 10];
+        let mut digit = 0;
+        while digit < digits.len() {
+            texts[place][digit] = b"0123456789"[digits[digit]];
+            digit += 1;
+        }
+        place += 1;
+    }
+    texts
+};
+
+/// A status as text, without an allocation.
+#[must_use]
+pub fn status_text(status: u16) -> &'static str {
+    let place = usize::from(status).checked_sub(100);
+    place
+        .and_then(|place| STATUS_TEXTS.get(place))
+        .and_then(|text| std::str::from_utf8(text).ok())
+        .unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_its_digits() {
+        for (status, text) in [(100, "100"), (201, "201"), (499, "499"), (599, "599")] {
+            assert_eq!(status_text(status), text);
+        }
+        assert_eq!(status_text(0), "other");
+        assert_eq!(status_text(600), "other");
     }
 }

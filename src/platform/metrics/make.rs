@@ -13,35 +13,63 @@ pub const SECONDS: [f64; 16] = [
 ];
 
 /// Registers what it makes. Each fails where the name stands already.
-pub struct Make<'registry>(pub &'registry Registry);
+pub struct Make<'registry>(pub(super) &'registry Registry);
 
 impl Make<'_> {
+    /// A counter.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
         self.register(IntCounter::new(name, help)?)
     }
 
+    /// A counter for each set of values of its labels.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
         self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
+    /// A gauge.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
         self.register(IntGauge::new(name, help)?)
     }
 
+    /// A gauge for each set of values of its labels.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
+    /// A histogram with these upper bounds.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.register(Histogram::with_opts(options)?)
     }
 
+    /// A histogram of seconds for each set of values of its labels.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         self.register(HistogramVec::new(options, labels)?)
     }
 
+    /// Registers what was made elsewhere.
+    ///
+    /// # Errors
+    /// When the name stands already.
     pub fn register<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C> {
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)

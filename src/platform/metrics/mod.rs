@@ -1,26 +1,24 @@
 //! Metrics: the registry that `/metrics` prints, and what can be counted.
 //!
 //! Names and units are those that Prometheus' guide asks for; every label has a bounded set of
-//! values. To add one: a field where it belongs, its line in `new` there, and a method that
-//! counts. docs/observability.md lists them all.
+//! values. Those of a slice stand in the slice, and register by [`Metrics::make`]; to add one here: a
+//! field where it belongs, its line in `new` there, and a method that counts. docs/observability.md lists them all.
 
 mod dependencies;
 mod hashing;
 mod http;
 mod make;
-mod signups;
 mod telemetry;
 
 use std::sync::Arc;
 
 use prometheus::{Encoder, Gauge, IntGauge, Opts, Registry, TextEncoder};
 
-use make::Make;
+pub use make::Make;
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
 pub use hashing::HashRefused;
-pub use http::{ABANDONED, ConnectionCut, known_method};
-pub use signups::{IdempotencyResult, ReplayTier};
+pub use http::{ABANDONED, ConnectionCut, known_method, status_text};
 pub use telemetry::SpanDropped;
 
 /// The metrics of one service. A copy counts for the same.
@@ -30,7 +28,6 @@ pub struct Metrics(Arc<Families>);
 struct Families {
     registry: Registry,
     http: http::Http,
-    signups: signups::Signups,
     hashing: hashing::Hashing,
     dependencies: dependencies::Dependencies,
     telemetry: telemetry::Telemetry,
@@ -56,18 +53,22 @@ impl Metrics {
         ))?;
         let families = Families {
             http: http::Http::new(&make)?,
-            signups: signups::Signups::new(&make)?,
             hashing: hashing::Hashing::new(&make)?,
             dependencies: dependencies::Dependencies::new(&make)?,
             telemetry: telemetry::Telemetry::new(&make)?,
             registry,
         };
         families.http.begin();
-        families.signups.begin();
         families.hashing.begin();
         families.dependencies.begin();
         families.telemetry.begin();
         Ok(Self(Arc::new(families)))
+    }
+
+    /// Registers the metrics of a slice or of a layer above, which owns them.
+    #[must_use]
+    pub fn make(&self) -> Make<'_> {
+        Make(&self.0.registry)
     }
 
     /// Everything, in Prometheus' text format.
@@ -85,7 +86,9 @@ impl Metrics {
 pub struct InFlight(IntGauge);
 
 impl InFlight {
-    fn new(gauge: &IntGauge) -> Self {
+    /// Counts it until this is dropped.
+    #[must_use]
+    pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

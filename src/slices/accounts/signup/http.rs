@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use prometheus::IntCounter;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +15,7 @@ use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::{Header, ResponseBuilder};
 
 use super::command::{SignUp, SignUpError, SignUpHandler};
+use super::metrics;
 use super::store::{Outcome, SignupStore};
 use crate::domain::{BrokenRule, Candidate, Email, Name};
 use crate::hashing::HashError;
@@ -40,8 +42,7 @@ pub fn operations() -> Vec<Operation> {
             .body(MAX_BODY)
             .rate_limited(|settings| settings.signup_rate)
             .observed(|dependencies| {
-                let metrics = dependencies.metrics.clone();
-                Arc::new(move |status| metrics.signup(status))
+                Arc::new(metrics::requests(&dependencies.metrics).expect("a name of its own"))
             })
             .documented(documentation)
             .handled_by(|dependencies| {
@@ -56,6 +57,7 @@ struct State {
     handler: SignUpHandler,
     idempotency: Arc<Idempotency>,
     metrics: Metrics,
+    duplicates: IntCounter,
 }
 
 impl State {
@@ -70,6 +72,7 @@ impl State {
             },
             idempotency: Arc::clone(&dependencies.idempotency),
             metrics: dependencies.metrics.clone(),
+            duplicates: metrics::duplicates(&dependencies.metrics).expect("a name of its own"),
         }
     }
 }
@@ -138,7 +141,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
         Outcome::Created(user) if !recorded.is_replay => {
             tracing::info!(user_id = %user.id, "account created");
         }
-        Outcome::EmailTaken if !recorded.is_replay => state.metrics.duplicate_signup(),
+        Outcome::EmailTaken if !recorded.is_replay => state.duplicates.inc(),
         _ => {}
     }
     Ok(respond(&recorded, render))
@@ -341,6 +344,7 @@ fn documentation() -> Documentation {
                 ),
             ],
         )
+        .fields(&["/name", "/email", PASSWORD, "/display_name"])
         .response(201, created)
         .problems(&[
             EMAIL_ALREADY_REGISTERED,

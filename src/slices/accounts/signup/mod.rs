@@ -5,6 +5,7 @@
 
 pub mod command;
 mod http;
+mod metrics;
 pub mod store;
 
 use crate::slice::Slice;

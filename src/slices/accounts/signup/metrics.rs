@@ -1,0 +1,36 @@
+//! The figures of signups.
+
+use prometheus::{IntCounter, Result};
+
+use crate::platform::metrics::{ABANDONED, Metrics, status_text};
+
+/// What a signup is answered with.
+const STATUSES: [u16; 11] = [201, 400, 408, 409, 413, 415, 422, 429, ABANDONED, 500, 503];
+
+/// Counts answered signups by their status; there from the start, as a rate needs a zero to begin
+/// from.
+///
+/// # Errors
+/// When the name stands already.
+pub fn requests(metrics: &Metrics) -> Result<impl Fn(u16) + Send + Sync + 'static> {
+    let requests = metrics.make().counters(
+        "signup_requests_total",
+        "Answered signups, by the status of the answer.",
+        &["status"],
+    )?;
+    for status in STATUSES {
+        requests.with_label_values(&[status_text(status)]);
+    }
+    Ok(move |status| requests.with_label_values(&[status_text(status)]).inc())
+}
+
+/// Counts signups for an address that had an account.
+///
+/// # Errors
+/// When the name stands already.
+pub fn duplicates(metrics: &Metrics) -> Result<IntCounter> {
+    metrics.make().counter(
+        "signup_duplicate_attempts_total",
+        "Signups for an address that had an account.",
+    )
+}
