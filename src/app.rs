@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
+use crate::dependencies::Dependencies;
 use crate::hashing::Pool;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -21,7 +22,7 @@ use crate::platform::errors::error_chain;
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
-use crate::slice::{Dependencies, Slice};
+use crate::slice::Slice;
 
 /// Below this cost a stolen hash is too cheap to guess.
 const LOW_COST: u32 = 10;
@@ -102,7 +103,6 @@ impl Service {
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
                 .map_err(|error| StartError(error.to_string()))?,
-            required: settings.idempotency.required,
             ttl: settings.idempotency.ttl,
             records: Records::new(database.clone()),
             clock: Arc::clone(&clock),

@@ -7,9 +7,11 @@
 // through its log.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod access;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dependencies;
 pub mod http;
 pub mod lifecycle;
 pub mod slice;

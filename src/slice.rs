@@ -1,21 +1,8 @@
-//! What a slice gives to the application, and what it may use. The slices themselves are in
-//! [`slices`](crate::slices).
-
-use std::sync::Arc;
-use std::time::Instant;
+//! What a slice gives to the application. The slices themselves are in [`slices`](crate::slices).
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::config::Settings;
-use crate::hashing::PasswordHasher;
 use crate::http::operation::Operation;
-use crate::idempotency::Idempotency;
-use crate::lifecycle::Lifecycle;
-use crate::platform::clock::{Clock, Randomness};
-use crate::platform::database::Database;
-use crate::platform::machine::Machine;
-use crate::platform::metrics::Metrics;
-use crate::platform::redis::Redis;
 
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
@@ -48,37 +35,4 @@ impl Slice {
             ..Self::new(http)
         }
     }
-}
-
-/// Who may call an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Whoever reaches the port, for this reason.
-    Public(&'static str),
-}
-
-/// What the slices may use.
-pub struct Dependencies {
-    /// All settings.
-    pub settings: Settings,
-    /// The database.
-    pub database: Database,
-    /// What speeds up, where there is one.
-    pub redis: Option<Redis>,
-    /// Hashes passwords.
-    pub hasher: Arc<dyn PasswordHasher>,
-    /// Knows what each key came to.
-    pub idempotency: Arc<Idempotency>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Makes salts and ids.
-    pub randomness: Arc<dyn Randomness>,
-    /// Knows whether the service is going down, and runs what must not be cut.
-    pub lifecycle: Lifecycle,
-    /// The figures.
-    pub metrics: Metrics,
-    /// How full the machine is.
-    pub machine: Arc<Machine>,
-    /// When the service started.
-    pub started: Instant,
 }

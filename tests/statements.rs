@@ -42,10 +42,13 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ("COMMIT", "a word of the protocol, without names"),
     ("ROLLBACK", "a word of the protocol, without names"),
     ("SAVEPOINT", "the word for its span"),
-    ("SAVEPOINT work", "a word of the protocol, without names"),
+    (
+        "SAVEPOINT keyed_work",
+        "a word of the protocol, without names",
+    ),
     ("ROLLBACK TO SAVEPOINT", "the word for its span"),
     (
-        "ROLLBACK TO SAVEPOINT work",
+        "ROLLBACK TO SAVEPOINT keyed_work",
         "a word of the protocol, without names",
     ),
     ("SET", "a command of Redis"),
@@ -73,13 +76,18 @@ type Prefixes = BTreeMap<String, String>;
 fn prefixes(sources: &[Source]) -> Prefixes {
     let literals = sources.iter().flat_map(|source| &source.literals);
     literals
+        .filter(|literal| is_prefix(literal))
         .filter_map(|literal| {
-            literal.before.strip_suffix("Statement::new(concat!(")?;
             // Such a macro has the name of its table.
             let table = literal.text.trim_end().rsplit(' ').next()?;
             Some((format!("Statement = {table}!("), literal.text.clone()))
         })
         .collect()
+}
+
+/// Whether a literal is the beginning that a macro gives: it is the value of no static.
+fn is_prefix(literal: &source::Literal) -> bool {
+    literal.before.ends_with("Statement::new(concat!(") && !literal.before.contains("static ")
 }
 
 /// The statements of a file, or what is wrong with them.
@@ -94,7 +102,8 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
     }
     for literal in &source.literals {
         let place = format!("{}:{}", source.path, literal.line);
-        if literal.before.ends_with("Statement::new(concat!(") {
+        // The beginning that a macro gives to statements is none itself.
+        if is_prefix(literal) {
             continue;
         }
         let of_a_macro = prefixes
@@ -266,6 +275,10 @@ async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] bac
 #[case::raw("query_as(r#\"WITH a AS (SELECT 1) TABLE a\"#)", "is not a `const")]
 #[case::made("query(AssertSqlSafe(format!(\"{verb} users\")))", "at run time")]
 #[case::session("connection.execute(\"PRAGMA synchronous = OFF\")", "NOT_PREPARED")]
+#[case::of_parts(
+    "static X: Statement = Statement::new(concat!(\"SELECT id \", \"FROM users\"));",
+    "is not a `const"
+)]
 #[case::of_no_backend("const COUNT: &str = \"SELECT count(*) FROM users\";", "no backend")]
 fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] because: &str) {
     let wrong =

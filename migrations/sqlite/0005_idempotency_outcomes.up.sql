@@ -1,5 +1,9 @@
--- A record keeps what its command came to, as JSON, and no more the response of one face.
-CREATE TABLE idempotency_outcomes (
+-- A record keeps what its command came to, as JSON, and no more the response of one face. The next
+-- migration takes the records that there are across.
+DROP INDEX idempotency_records_expires_at_idx;
+ALTER TABLE idempotency_records RENAME TO idempotency_responses;
+
+CREATE TABLE idempotency_records (
     key_hash        BLOB    NOT NULL,
     fingerprint     BLOB    NOT NULL,
     outcome_version INTEGER NOT NULL,
@@ -11,18 +15,4 @@ CREATE TABLE idempotency_outcomes (
     PRIMARY KEY (key_hash)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO idempotency_outcomes
-SELECT
-    key_hash,
-    fingerprint,
-    1,
-    CASE status WHEN 201 THEN '{"created":' || CAST(body AS TEXT) || '}' ELSE '"email_taken"' END,
-    CASE status WHEN 201 THEN '' ELSE CAST(body AS TEXT) ->> '$.request_id' END,
-    mismatches,
-    created_at,
-    expires_at
-FROM idempotency_records;
-
-DROP TABLE idempotency_records;
-ALTER TABLE idempotency_outcomes RENAME TO idempotency_records;
 CREATE INDEX idempotency_records_expires_at_idx ON idempotency_records (expires_at);

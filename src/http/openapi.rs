@@ -25,6 +25,7 @@ use super::middleware::idempotency;
 use super::operation::Method;
 use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
 use super::{operation, resource};
+use crate::access::Access;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -370,6 +371,10 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             .fold(described, |described, (status, response)| {
                 described.response(status, response)
             });
+        let described = match terms.access {
+            // An empty list: no credentials, whatever the document says elsewhere.
+            Access::Public(_) => described.securities(Some([])),
+        };
         let methods = match terms.method {
             Method::Get => HttpMethod::Get,
             Method::Post => HttpMethod::Post,

@@ -17,14 +17,15 @@ use tracing::Span;
 use super::json::{BodyLimits, read_json};
 use super::openapi::Documentation;
 use super::problem::{FieldError, Problem};
+use crate::access::Access;
 use crate::config::{Rate, Settings};
-use crate::idempotency::IdempotencyKey;
+use crate::dependencies::Dependencies;
+use crate::idempotency::{Begun, Idempotency, IdempotencyKey, Outcome};
 use crate::platform::context::RequestContext;
 use crate::platform::telemetry::spans;
-use crate::slice::{Access, Dependencies};
 
 /// A method that an operation can have. HEAD is answered wherever GET is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// Reads.
     Get,
@@ -58,17 +59,33 @@ pub struct Call {
     pub request: HttpRequest,
     /// Its ids, its client and its deadline.
     pub context: Arc<RequestContext>,
-    /// Its `Idempotency-Key`, where the operation is keyed and the client sent one.
-    pub key: Option<IdempotencyKey>,
+    /// Its key, where the operation is keyed and the client sent one.
+    pub(super) key: Option<IdempotencyKey>,
+    /// What its key is used on: `POST /signup`.
+    pub(super) scope: Arc<str>,
+    pub(super) idempotency: Arc<Idempotency>,
     pub(super) payload: Payload,
     pub(super) limits: BodyLimits,
 }
 
 impl Call {
-    /// A variable of the path, without its escapes.
+    /// A variable of the path, with its escapes of letters and digits read.
     #[must_use]
     pub fn path(&self, name: &str) -> &str {
         self.request.match_info().query(name)
+    }
+
+    /// Looks what the key of this request came to. `fields` are its values, in an order of their own:
+    /// they are what makes two requests the same.
+    ///
+    /// # Errors
+    /// 409, 422 or 429 where the key stands for something else, or for something that is running.
+    pub async fn begin<O: Outcome>(
+        &mut self,
+        fields: &[Option<&[u8]>],
+    ) -> Result<Begun<O>, Problem> {
+        let begun = self.idempotency.begin(self.key.take(), &self.scope, fields);
+        Ok(begun.await?)
     }
 
     /// Reads the body as a JSON object, within the operation's limit, and then its fields, of which

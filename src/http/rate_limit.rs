@@ -1,6 +1,6 @@
 //! Rate limits: how much one client may ask for in some time.
 //!
-//! A slice opts in by asking [`RateLimit::admit`] before it does anything that costs. The window
+//! An operation that declares a limit asks [`RateLimit::admit`] before it does anything that costs. The window
 //! slides: what came in the window before counts by the part of it that still overlaps. The
 //! estimate takes two numbers a client, however high the limit is; see Cloudflare, "How we built
 //! rate limiting capable of scaling to millions of domains" (2017).

@@ -14,9 +14,11 @@ use super::middleware::idempotency;
 use super::operation::{Call, Method, Observe, Operation, Respond};
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
+use crate::access::Access;
+use crate::dependencies::Dependencies;
+use crate::idempotency::Idempotency;
 use crate::platform::context::{self, RequestContext};
 use crate::platform::metrics::ABANDONED;
-use crate::slice::Dependencies;
 
 /// The operations of one path.
 pub struct Resource {
@@ -29,10 +31,13 @@ pub struct Resource {
 /// An operation with what its handler uses.
 struct Bound {
     method: Method,
+    access: Access,
     respond: Respond,
     rate_limit: Option<RateLimit>,
     limits: BodyLimits,
     key: Option<KeyTerms>,
+    scope: Arc<str>,
+    idempotency: Arc<Idempotency>,
     observe: Option<Observe>,
 }
 
@@ -125,6 +130,7 @@ impl Bound {
         let rate = terms.rate_limit.and_then(|rate| rate(settings));
         Self {
             method: terms.method,
+            access: terms.access,
             respond: (operation.bind)(dependencies),
             rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             limits: BodyLimits {
@@ -134,6 +140,8 @@ impl Bound {
             key: terms.is_keyed.then_some(KeyTerms {
                 is_required: settings.idempotency.required,
             }),
+            scope: format!("{} {}", terms.method.names()[0], terms.path).into(),
+            idempotency: Arc::clone(&dependencies.idempotency),
             observe: terms.observe.map(|observe| observe(dependencies)),
         }
     }
@@ -145,6 +153,9 @@ impl Bound {
         context: Option<Arc<RequestContext>>,
     ) -> Result<HttpResponse, Problem> {
         let context = context.ok_or_else(Problem::internal)?;
+        match self.access {
+            Access::Public(_) => {}
+        }
         // What is wrong with a key costs nothing, and is said before a body is read.
         let key = match &self.key {
             Some(terms) => idempotency::read(&request, terms.is_required)?,
@@ -157,6 +168,8 @@ impl Bound {
             request,
             context,
             key,
+            scope: Arc::clone(&self.scope),
+            idempotency: Arc::clone(&self.idempotency),
             payload,
             limits: self.limits,
         })

@@ -18,6 +18,7 @@ use tracing_actix_web::TracingLogger;
 
 use super::connection::connections::Connections;
 use super::connection::{self, Terms, Thread};
+use crate::dependencies::Dependencies;
 use crate::http::middleware::client::TrustedProxies;
 use crate::http::middleware::request_context::{self, Ids};
 use crate::http::middleware::trace::RequestSpan;
@@ -27,7 +28,7 @@ use crate::http::resource::{self, Resource};
 use crate::lifecycle::Lifecycle;
 use crate::platform::metrics::Metrics;
 use crate::platform::telemetry::Sampling;
-use crate::slice::{Dependencies, Slice};
+use crate::slice::Slice;
 
 /// How long the threads may take to begin.
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -31,6 +31,7 @@ use crate::platform::database::{Database, UnitOfWork};
 use crate::platform::errors::error_chain;
 use crate::platform::faults;
 use crate::platform::metrics::InFlight;
+use crate::platform::tasks::why_ended;
 use crate::platform::telemetry::spans;
 use lease::{Lease, Seen};
 use metrics::{IdempotencyResult, ReplayTier};
@@ -68,6 +69,13 @@ pub trait Outcome: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The version of the form. An instance that meets a newer one than it knows says that it is
     /// unavailable: a newer instance can tell.
     const VERSION: i16;
+
+    /// Reads an outcome that was recorded in this form; `None` where it is none. An outcome whose
+    /// form has changed reads its older ones, too.
+    #[must_use]
+    fn read(_version: i16, json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
 }
 
 /// An outcome, and what its response repeats of the request that came to it.
@@ -101,8 +109,6 @@ pub enum Error {
 pub struct Idempotency {
     /// Make names of keys and requests.
     pub secrets: Secrets,
-    /// Whether every request must have a key.
-    pub required: bool,
     /// How long an outcome is kept.
     pub ttl: Duration,
     /// The records.
@@ -254,10 +260,14 @@ impl Idempotency {
         let mut mismatches = record.mismatches;
         // A key that is worn out stays so: nothing is written for it any more.
         if !is_same && mismatches <= MAX_MISMATCHES {
+            // One task for all of them: a client that leaves would leave some uncounted.
+            let (records, identities) = (self.records.clone(), claim.identities.clone());
             let counting = self
-                .records
-                .count_mismatch(&claim.identities, MAX_MISMATCHES);
-            mismatches = counting.await?;
+                .lifecycle
+                .spawn(async move { records.count_mismatch(&identities, MAX_MISMATCHES).await });
+            mismatches = counting
+                .await
+                .map_err(|error| StoreError::unavailable(why_ended(&error)))??;
             if let Some(leases) = &self.leases {
                 leases.withdraw(claim).await;
             }

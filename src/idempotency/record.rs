@@ -75,9 +75,8 @@ impl Stored {
                 "the outcome was recorded by a newer release",
             ));
         }
-        // The text of the error could have values of the outcome in it.
-        serde_json::from_str(&self.outcome)
-            .map_err(|_| StoreError::broken("a recorded outcome can't be read"))
+        O::read(self.version, &self.outcome)
+            .ok_or_else(|| StoreError::broken("a recorded outcome can't be read"))
     }
 }
 
@@ -270,12 +269,14 @@ impl Records {
         margin: Duration,
         most: u32,
     ) -> Result<u64, StoreError> {
-        let purge = match self.database.pools() {
-            Pools::Postgres { .. } => &PURGE_POSTGRES,
-            Pools::Sqlite { .. } => &PURGE_SQLITE,
+        let (end, most) = (Micros(now - margin), i64::from(most));
+        let purged: Vec<()> = match self.database.pools() {
+            Pools::Postgres { .. } => {
+                let limits = (end, most, margin.as_secs_f64());
+                self.database.write_one(&PURGE_POSTGRES, limits).await?
+            }
+            Pools::Sqlite { .. } => self.database.write_one(&PURGE_SQLITE, (end, most)).await?,
         };
-        let limits = (Micros(now - margin), i64::from(most), margin.as_secs_f64());
-        let purged: Vec<()> = self.database.write_one(purge, limits).await?;
         Ok(purged.len() as u64)
     }
 }

@@ -1,7 +1,7 @@
 //! Clock and randomness. Everything else is handed these, so that a test can hand it others.
 //!
-//! What lives for a while asks a [`Clock`], which tests move: records, rate limits, the breaker of
-//! Redis, reports that count for a second. Deadlines are kept by timers, which only the system's time
+//! What lives for a while asks a [`Clock`], which tests move: records, rate limits, reports that count
+//! for a second. Deadlines are kept by timers, which only the system's time
 //! ends; they and measurements ask [`monotonic`]. Nothing asks the system elsewhere.
 
 use std::sync::{Mutex, PoisonError};

@@ -59,6 +59,7 @@ pub fn openapi_text() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
 
     #[test]
     fn every_kind_has_a_slug_of_its_own_and_an_error_status() {
@@ -71,6 +72,64 @@ mod tests {
         }
         let statuses: Vec<_> = problems.iter().map(|kind| kind.about().status).collect();
         assert!(statuses.is_sorted(), "{statuses:?}");
+    }
+
+    /// A path with its variables left blank: what two paths that fit the same requests share.
+    fn blank(path: &str) -> String {
+        let segments = path.split('/').map(|segment| {
+            if segment.starts_with('{') {
+                "{}"
+            } else {
+                segment
+            }
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+
+    /// The second of two would never be asked.
+    #[test]
+    fn each_method_of_a_path_stands_once_and_variables_have_one_name() {
+        let mut seen = std::collections::HashSet::new();
+        let mut names = std::collections::HashMap::new();
+        for operation in operations() {
+            let path = operation.path();
+            assert!(
+                seen.insert((operation.method(), blank(path))),
+                "{path} twice"
+            );
+            let first = *names.entry(blank(path)).or_insert(path);
+            assert_eq!(first, path, "one path, two names of a variable");
+        }
+    }
+
+    /// Who may call what is decided here, too: an operation that becomes public has to be put on the
+    /// list.
+    #[test]
+    fn these_operations_are_public() {
+        let public: Vec<String> = operations()
+            .iter()
+            .map(|operation| {
+                let Access::Public(because) = operation.access();
+                assert!(!because.is_empty());
+                format!("{:?} {}", operation.method(), operation.path())
+            })
+            .collect();
+        let expected = [
+            "Post /signup",
+            "Get /users/{id}",
+            "Get /users",
+            "Get /",
+            "Get /openapi.json",
+            "Get /docs",
+            "Get /docs/licence",
+            "Get /docs/{file}",
+            "Get /problems",
+            "Get /problems/{slug}",
+            "Get /health",
+            "Get /ready",
+            "Get /metrics",
+        ];
+        assert_eq!(public, expected);
     }
 
     #[test]

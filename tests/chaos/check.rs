@@ -139,7 +139,13 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
             found.push(format!("5: {email} has two accounts"));
         }
     }
-    for signup in everything.iter().filter(|signup| !signup.is_created()) {
+    for signup in everything.iter().filter(|signup| signup.answer.status == 0) {
+        found.push(format!(
+            "9: no certain answer, though all is well: {signup:?}"
+        ));
+    }
+    let refused = |signup: &&&Signup| !signup.is_created() && signup.answer.status != 0;
+    for signup in everything.iter().filter(refused) {
         let by_another = everything.iter().any(|other| {
             other.is_created() && other.email == signup.email && other.key != signup.key
         });
@@ -221,6 +227,10 @@ mod tests {
         assert_eq!(broken(&[taken("k", "a@x")], &tables(&[])), ["6"]);
         let own = [created("k", "a@x", "a"), taken("k", "a@x")];
         assert_eq!(broken(&own, &tables(&["a"])), ["4", "6"]);
+        let mut uncertain = taken("m", "a@x");
+        uncertain.answer.status = 0;
+        let uncertain = [created("k", "a@x", "a"), uncertain];
+        assert_eq!(broken(&uncertain, &tables(&["a"])), ["9"]);
         let mut leak = tables(&["a"]);
         leak.leaks = 1;
         assert_eq!(broken(&good, &leak), ["8"]);

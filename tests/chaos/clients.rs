@@ -12,7 +12,7 @@ use crate::instances::Instances;
 
 /// How long a client goes on without a certain answer once faults have stopped. A planted bug can
 /// leave a key that never has one.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client was told about a signup.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::statement::{FromRow, Parameters, Rows, Statement};
-use super::{Database, Pools};
+use super::{Database, Pools, faults};
 use crate::domain::StoreError;
 use crate::platform::tasks::why_ended;
 
@@ -40,11 +40,11 @@ impl Database {
     ) -> Result<Vec<T>, sqlx::Error> {
         match &self.pools {
             Pools::Postgres { read, .. } => {
-                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_postgres(parameters)?;
                 read.fetch_all(of, arguments, rows).await
             }
             Pools::Sqlite { read, .. } => {
-                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_sqlite(parameters)?;
                 read.fetch_all(of, arguments, rows).await
             }
         }
@@ -62,13 +62,13 @@ impl Database {
     ) -> Result<Option<T>, StoreError> {
         let rows = match &self.pools {
             Pools::Postgres { write, .. } => {
-                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_postgres(parameters)?;
                 let pool = write.clone();
                 self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
                     .await
             }
             Pools::Sqlite { read, .. } => {
-                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_sqlite(parameters)?;
                 let pool = read.clone();
                 self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
                     .await
@@ -90,17 +90,23 @@ impl Database {
     ) -> Result<Vec<T>, StoreError> {
         match &self.pools {
             Pools::Postgres { write, .. } => {
-                let arguments = parameters.for_postgres().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_postgres(parameters)?;
                 let pool = write.clone();
-                self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
-                    .await
+                self.in_a_task(async move {
+                    let rows = pool.fetch_all(of, arguments, Rows::Few).await?;
+                    faults::ran(of);
+                    Ok(rows)
+                })
+                .await
             }
             Pools::Sqlite { write, .. } => {
-                let arguments = parameters.for_sqlite().map_err(sqlx::Error::Encode)?;
+                let arguments = of.for_sqlite(parameters)?;
                 let writer = write.clone();
                 self.in_a_task(async move {
                     let (_place, pool) = writer.enter_unpaid()?;
-                    Ok(pool.fetch_all(of, arguments, Rows::Few).await?)
+                    let rows = pool.fetch_all(of, arguments, Rows::Few).await?;
+                    faults::ran(of);
+                    Ok(rows)
                 })
                 .await
             }

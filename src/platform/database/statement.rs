@@ -23,6 +23,8 @@ pub struct Statement {
     operation: &'static str,
     table: &'static str,
     text: &'static str,
+    /// The highest number of a parameter: SQLite would take one that is missing for NULL.
+    parameters: usize,
 }
 
 impl Statement {
@@ -40,7 +42,33 @@ impl Statement {
             operation,
             table,
             text,
+            parameters: highest_parameter(text),
         }
+    }
+
+    /// Its parameters for PostgreSQL.
+    pub(super) fn for_postgres(&self, given: impl Parameters) -> Result<PgArguments, sqlx::Error> {
+        let arguments = given.for_postgres().map_err(sqlx::Error::Encode)?;
+        self.check(arguments.len()).map(|()| arguments)
+    }
+
+    /// Its parameters for SQLite.
+    pub(super) fn for_sqlite(
+        &self,
+        given: impl Parameters,
+    ) -> Result<SqliteArguments, sqlx::Error> {
+        let arguments = given.for_sqlite().map_err(sqlx::Error::Encode)?;
+        self.check(arguments.len()).map(|()| arguments)
+    }
+
+    fn check(&self, given: usize) -> Result<(), sqlx::Error> {
+        if given == self.parameters {
+            return Ok(());
+        }
+        let wanted = self.parameters;
+        let table = self.table;
+        let reason = format!("a statement on {table} takes {wanted} parameters, and has {given}");
+        Err(sqlx::Error::Encode(reason.into()))
     }
 
     /// What is done: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
@@ -131,6 +159,26 @@ const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
     ""
 }
 
+/// The highest `$n`.
+const fn highest_parameter(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut highest) = (0, 0);
+    while at < bytes.len() {
+        if bytes[at] == b'$' {
+            let mut number = 0;
+            while at + 1 < bytes.len() && bytes[at + 1].is_ascii_digit() {
+                at += 1;
+                number = number * 10 + (bytes[at] - b'0') as usize;
+            }
+            if number > highest {
+                highest = number;
+            }
+        }
+        at += 1;
+    }
+    highest
+}
+
 /// A time in whole microseconds: `timestamptz` on PostgreSQL, a number on SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Micros(pub DateTime<Utc>);
@@ -189,7 +237,7 @@ pub trait Parameters: Send {
 }
 
 /// The parameters of a statement, as a driver takes them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Arguments {
     Postgres(PgArguments),
     Sqlite(SqliteArguments),
@@ -323,5 +371,15 @@ mod tests {
         let statement = Statement::new(text);
         assert_eq!(statement.operation(), operation);
         assert_eq!(statement.table(), table);
+    }
+
+    #[test]
+    fn parameters_that_are_missing_or_too_many_are_refused() {
+        let statement = Statement::new("SELECT $2, $1, $2");
+        assert!(statement.for_sqlite((1_i64, 2_i64)).is_ok());
+        assert!(statement.for_postgres((1_i64, 2_i64)).is_ok());
+        assert!(statement.for_sqlite((1_i64,)).is_err());
+        assert!(statement.for_sqlite((1_i64, 2_i64, 3_i64)).is_err());
+        assert!(statement.for_postgres((1_i64,)).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use sqlx::Executor;
 
 use super::faults;
-use super::statement::{Arguments, FromRow, Parameters, Row, Statement};
+use super::statement::{Arguments, Parameters, Statement};
 use super::{Database, Error, PgLease, Pools, SqliteLease, WriteTransaction, wants_retry};
 use crate::domain::StoreError;
 use crate::platform::faults::point;
@@ -75,7 +75,7 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<u64, Error> {
-        let arguments = self.arguments(parameters)?;
+        let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {
             return Ok(1);
@@ -89,49 +89,20 @@ impl Transaction {
         Ok(changed)
     }
 
-    /// Runs a query. Returns its rows.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub async fn fetch_all<T: FromRow>(
-        &mut self,
-        of: &'static Statement,
-        parameters: impl Parameters,
-    ) -> Result<Vec<T>, Error> {
-        let arguments = self.arguments(parameters)?;
-        let rows = match (&mut self.on, arguments) {
-            (On::Postgres(on), Arguments::Postgres(arguments)) => {
-                let rows = of.fetch_on_postgres(on.connection(), arguments).await?;
-                rows.iter()
-                    .map(|row| T::from_row(Row::Postgres(row)))
-                    .collect()
-            }
-            (On::Sqlite(on), Arguments::Sqlite(arguments)) => {
-                let rows = of.fetch_on_sqlite(on.connection(), arguments).await?;
-                rows.iter()
-                    .map(|row| T::from_row(Row::Sqlite(row)))
-                    .collect()
-            }
-            _ => Err(of_another_database()),
-        };
-        faults::ran(of);
-        rows
-    }
-
     /// Marks a place to which what follows can be taken back.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn savepoint(&mut self) -> Result<(), Error> {
-        self.control("SAVEPOINT", "SAVEPOINT work").await
+    pub(crate) async fn savepoint(&mut self) -> Result<(), Error> {
+        self.control("SAVEPOINT", "SAVEPOINT keyed_work").await
     }
 
     /// Takes back what was written since [`Transaction::savepoint`].
     ///
     /// # Errors
     /// The driver's.
-    pub async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
-        self.control("ROLLBACK TO SAVEPOINT", "ROLLBACK TO SAVEPOINT work")
+    pub(crate) async fn rollback_to_savepoint(&mut self) -> Result<(), Error> {
+        self.control("ROLLBACK TO SAVEPOINT", "ROLLBACK TO SAVEPOINT keyed_work")
             .await
     }
 
@@ -161,12 +132,11 @@ impl Transaction {
         }
     }
 
-    fn arguments(&self, parameters: impl Parameters) -> Result<Arguments, Error> {
+    fn arguments(&self, of: &Statement, parameters: impl Parameters) -> Result<Arguments, Error> {
         match self.on {
-            On::Postgres(_) => parameters.for_postgres().map(Arguments::Postgres),
-            On::Sqlite(_) => parameters.for_sqlite().map(Arguments::Sqlite),
+            On::Postgres(_) => of.for_postgres(parameters).map(Arguments::Postgres),
+            On::Sqlite(_) => of.for_sqlite(parameters).map(Arguments::Sqlite),
         }
-        .map_err(Error::Encode)
     }
 
     async fn complete<W: UnitOfWork>(mut self, work: &W) -> Result<W::Outcome, Error> {

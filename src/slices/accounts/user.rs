@@ -35,7 +35,26 @@ pub struct User {
     /// What to call the user; the name unless signup said otherwise.
     pub display_name: String,
     /// When the account was made, to the microsecond.
+    #[serde(with = "six_digits")]
     pub created_at: DateTime<Utc>,
+}
+
+/// A time as the response has it: what the release before reads of a record must be the same bytes.
+mod six_digits {
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn text(time: &DateTime<Utc>) -> String {
+        time.to_rfc3339_opts(SecondsFormat::Micros, true)
+    }
+
+    pub fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&text(time))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
+        DateTime::deserialize(from)
+    }
 }
 
 impl fmt::Debug for User {
@@ -118,10 +137,7 @@ impl<'a> From<&'a User> for UserResponse<'a> {
             name: &user.name,
             email: &user.email,
             display_name: &user.display_name,
-            created_at: user
-                .created_at
-                .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
-                .into(),
+            created_at: six_digits::text(&user.created_at).into(),
         }
     }
 }
@@ -188,5 +204,33 @@ impl PartialSchema for PersonName {
 impl ToSchema for PersonName {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("PersonName")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_record_keeps_a_user_as_the_response_shows_it() {
+        for micros in [
+            1_700_000_000_000_000,
+            1_700_000_000_123_000,
+            1_700_000_000_123_456,
+        ] {
+            let user = User {
+                id: UserId::new(Uuid::from_u128(7)),
+                name: "Ada Lovelace".to_owned(),
+                email: "ada@example.org".to_owned(),
+                display_name: "Ada".to_owned(),
+                created_at: DateTime::from_timestamp_micros(micros).expect("in range"),
+            };
+            let kept = serde_json::to_string(&user).expect("text");
+            let shown = serde_json::to_string(&UserResponse::from(&user)).expect("text");
+            assert_eq!(kept, shown);
+            assert_eq!(serde_json::from_str::<User>(&kept).expect("itself"), user);
+        }
     }
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
+use signup_service::access::Access;
 use signup_service::app;
 use signup_service::config::{Settings, Sources};
 use signup_service::http::middleware::idempotency::respond;
 use signup_service::http::operation::{Call, Method, Operation};
 use signup_service::http::problem::Problem;
-use signup_service::idempotency::{Begun, Idempotency, Outcome};
+use signup_service::idempotency::{Begun, Outcome};
 use signup_service::lifecycle::Lifecycle;
 use signup_service::platform::clock::SettableClock;
 use signup_service::platform::metrics::Metrics;
-use signup_service::slice::{Access, Slice};
+use signup_service::slice::Slice;
 use signup_service::slices;
 
 use super::{Backend, Database};
@@ -124,17 +125,13 @@ fn misbehaving() -> Vec<Operation> {
         Operation::get("/stuck", access).handled_by(|_| |_| std::future::pending()),
         Operation::post("/keyed", access)
             .keyed()
-            .handled_by(|dependencies| {
-                let idempotency = Arc::clone(&dependencies.idempotency);
-                move |call| keyed(Arc::clone(&idempotency), call)
-            }),
+            .handled_by(|_| keyed),
     ]
 }
 
-async fn keyed(idempotency: Arc<Idempotency>, call: Call) -> Result<HttpResponse, Problem> {
-    let has_key = call.key.is_some();
-    let begun = idempotency.begin(call.key, "POST /keyed", &[]);
-    Ok(match begun.await? {
+async fn keyed(mut call: Call) -> Result<HttpResponse, Problem> {
+    let has_key = call.request.headers().contains_key("idempotency-key");
+    Ok(match call.begin(&[]).await? {
         Begun::Execute(_) if has_key => HttpResponse::Ok().body("executed"),
         Begun::Execute(_) => HttpResponse::Ok().body("no key"),
         Begun::Replay(recorded) => respond(&recorded, |Nothing| Ok(HttpResponse::Ok().finish())),

@@ -5,12 +5,12 @@ use serde_json::json;
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
 use super::store;
+use crate::access::Access;
 use crate::domain::UserId;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
-use crate::slice::Access;
 use crate::slices::accounts::problems::USER_NOT_FOUND;
 use crate::slices::accounts::user::{EXAMPLE_ID, UserResponse};
 

@@ -11,12 +11,12 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::cursor;
 use super::store::{self, Position};
+use crate::access::Access;
 use crate::domain::Email;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
-use crate::slice::Access;
 use crate::slices::accounts::user::{EmailAddress, UserResponse};
 
 /// Users on a page where the client does not say.

@@ -17,17 +17,18 @@ use utoipa::openapi::{Header, ResponseBuilder};
 use super::command::{SignUp, SignUpError, SignUpHandler};
 use super::metrics;
 use super::store::{Outcome, SignupStore};
+use crate::access::Access;
+use crate::dependencies::Dependencies;
 use crate::domain::{BrokenRule, Candidate, Email, Name};
 use crate::hashing::HashError;
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
-use crate::idempotency::{Begun, Idempotency, IdempotencyKey};
+use crate::idempotency::Begun;
 use crate::platform::client::Client;
 use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
-use crate::slice::{Access, Dependencies};
 use crate::slices::accounts::problems::EMAIL_ALREADY_REGISTERED;
 use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
 
@@ -55,7 +56,6 @@ pub fn operations() -> Vec<Operation> {
 /// What the handler uses.
 struct State {
     handler: SignUpHandler,
-    idempotency: Arc<Idempotency>,
     metrics: Metrics,
     duplicates: IntCounter,
 }
@@ -70,7 +70,6 @@ impl State {
                 randomness: Arc::clone(&dependencies.randomness),
                 write_reserve: dependencies.settings.http.request_timeout / 5,
             },
-            idempotency: Arc::clone(&dependencies.idempotency),
             metrics: dependencies.metrics.clone(),
             duplicates: metrics::duplicates(&dependencies.metrics).expect("a name of its own"),
         }
@@ -110,11 +109,11 @@ pub struct SignUpRequest {
 
 async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
     let fields = call.validated(SignUpRequest::parse).await?;
-    let context = &call.context;
+    let context = Arc::clone(&call.context);
     let network = context.client.as_ref().map(Client::network);
     // What will be refused is only read so far that an outcome of its key is found.
     let admitted = state.handler.admits(network, context.deadline);
-    let execution = match state.begin(call.key, &fields).await? {
+    let execution = match call.begin(&fields.values()).await? {
         Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
         Begun::Execute(execution) => execution,
     };
@@ -174,30 +173,24 @@ async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
     error.into()
 }
 
-impl State {
-    /// Looks whether the key has been answered for these fields.
-    async fn begin(
-        &self,
-        key: Option<IdempotencyKey>,
-        fields: &Fields,
-    ) -> Result<Begun<Outcome>, Problem> {
-        let values = [
-            Some(fields.name.as_str().as_bytes()),
-            Some(fields.email.as_typed().as_bytes()),
-            Some(fields.password.expose_bytes()),
-            Some(fields.display_name.as_str().as_bytes()),
-        ];
-        let begun = self.idempotency.begin(key, "POST /signup", &values);
-        Ok(begun.await?)
-    }
-}
-
 /// The fields of a signup, each valid.
 struct Fields {
     name: Name,
     display_name: Name,
     email: Email,
     password: Candidate,
+}
+
+impl Fields {
+    /// What makes two signups the same.
+    fn values(&self) -> [Option<&[u8]>; 4] {
+        [
+            Some(self.name.as_str().as_bytes()),
+            Some(self.email.as_typed().as_bytes()),
+            Some(self.password.expose_bytes()),
+            Some(self.display_name.as_str().as_bytes()),
+        ]
+    }
 }
 
 impl SignUpRequest {

@@ -14,11 +14,11 @@ use utoipa::openapi::{ObjectBuilder, ResponseBuilder, Type};
 use super::accept::prefers_html;
 use super::assets::{self, Asset};
 use super::pages;
+use crate::access::Access;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::http::static_content::StaticContent;
-use crate::slice::Access;
 
 /// What the pages may load: this service's own files, and nothing from elsewhere. Swagger UI puts styles
 /// on elements, and has pictures in its style sheet.

@@ -8,13 +8,13 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
+use crate::dependencies::Dependencies;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
-use crate::slice::Dependencies;
 
 /// How long one check may take. They run side by side.
 const LIMIT: Duration = Duration::from_secs(2);

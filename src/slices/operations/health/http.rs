@@ -10,11 +10,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::checks::{Checks, Report};
+use crate::access::Access;
 use crate::http::openapi::Documentation;
 use crate::http::operation::Operation;
 use crate::http::problem::{About, Member, Problem, ProblemType};
 use crate::platform::clock;
-use crate::slice::Access;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {

@@ -6,13 +6,13 @@ use serde_json::json;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::{ObjectBuilder, ResponseBuilder, Type};
 
+use crate::access::Access;
 use crate::http::openapi::Documentation;
 use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 use crate::platform::database::Database;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
-use crate::slice::Access;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {

@@ -306,6 +306,8 @@ enum Dropper {
     Caller,
     /// A time limit, or the end of the process: the transaction itself is dropped.
     Runtime,
+    /// The same of a signup with a key.
+    RuntimeWithKey,
 }
 
 /// Drops a signup after one poll more each time, until one gets to its end; several times, as an
@@ -315,7 +317,7 @@ enum Dropper {
 async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
     #[values(Sqlite, Postgres)] backend: Backend,
     #[values(Dropped::Waiting, Dropped::Woken)] dropped: Dropped,
-    #[values(Dropper::Caller, Dropper::Runtime)] dropper: Dropper,
+    #[values(Dropper::Caller, Dropper::Runtime, Dropper::RuntimeWithKey)] dropper: Dropper,
 ) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
@@ -333,6 +335,25 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
                     let signup = SignUp(begun.clone());
                     let work = test.database.transact(&signup);
                     let ended = poll_at_most(polls, dropped, work).await;
+                    ended.map(|outcome| outcome.map(|_| Written::Account))
+                }
+                Dropper::RuntimeWithKey => {
+                    let mut claim = claim(&[1]);
+                    claim.identities[0].key.0[..16]
+                        .copy_from_slice(&begun.id.as_uuid().into_bytes());
+                    let keyed = Keyed {
+                        claim,
+                        now: begun.created_at,
+                        request_id: String::new(),
+                        work: SignUp(begun.clone()),
+                    };
+                    let work = test.database.transact(&keyed);
+                    let ended = poll_at_most(polls, dropped, work).await;
+                    let records = Records::new(test.database.clone());
+                    let found = records.find(&keyed.claim.identities, begun.created_at);
+                    let record = found.await.expect("an answer");
+                    let has_account = !ids_of(&test, &email).await.is_empty();
+                    assert_eq!(record.is_some(), has_account, "{polls} polls");
                     ended.map(|outcome| outcome.map(|_| Written::Account))
                 }
             };

@@ -1,0 +1,2 @@
+-- Each row has its response. An older release does not know these commands.
+DELETE FROM idempotency_records WHERE status = 503;
