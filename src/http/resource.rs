@@ -49,25 +49,25 @@ struct KeyTerms {
 /// The resources of these operations, each path once, in the order in which they are to be matched.
 #[must_use]
 pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Resource>> {
-    let mut resources: Vec<Resource> = Vec::new();
+    let mut by_path: Vec<(&'static str, Vec<Bound>)> = Vec::new();
     for operation in operations {
         let bound = Bound::new(operation, dependencies);
         let path = operation.path();
-        match resources.iter_mut().find(|resource| resource.path == path) {
-            Some(resource) => resource.operations.push(bound),
-            None => resources.push(Resource {
-                path,
-                allow: String::new(),
-                operations: vec![bound],
-            }),
+        match by_path.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, operations)) => operations.push(bound),
+            None => by_path.push((path, vec![bound])),
         }
     }
-    for resource in &mut resources {
-        resource.operations.sort_by_key(|bound| bound.method);
-        resource.allow = allow(resource.operations.iter().map(|bound| bound.method));
-    }
-    resources.sort_by_key(|resource| specificity(resource.path));
-    resources.into_iter().map(Arc::new).collect()
+    by_path.sort_by_key(|(path, _)| specificity(path));
+    let resources = by_path.into_iter().map(|(path, mut operations)| {
+        operations.sort_by_key(|bound| bound.method);
+        Arc::new(Resource {
+            path,
+            allow: allow(operations.iter().map(|bound| bound.method)),
+            operations,
+        })
+    });
+    resources.collect()
 }
 
 /// What `Allow` may say where these operations are, each text once.

@@ -165,23 +165,26 @@ fn problem(kinds: &[ProblemType], call: &Call) -> HttpResponse {
     let kind = kinds.iter().find(|kind| kind.about().slug == slug);
     match kind {
         Some(kind) => html(pages::problem(*kind)),
-        None => nothing(&call.request, "There is no such problem."),
+        None => nothing(
+            &call.request,
+            &Problem::new(ProblemType::NOT_FOUND, "There is no such problem."),
+        ),
     }
 }
 
 /// No resource has this path.
 pub fn not_found(request: &HttpRequest) -> HttpResponse {
-    nothing(request, "No resource has this path.")
+    nothing(request, &Problem::not_found())
 }
 
 /// 404: a page for those who would rather have one, else the problem.
-fn nothing(request: &HttpRequest, detail: &'static str) -> HttpResponse {
+fn nothing(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     let mut response = if prefers_html(request.headers()) {
         let mut page = html(pages::not_found(request.path()));
         *page.status_mut() = StatusCode::NOT_FOUND;
         page
     } else {
-        Problem::new(ProblemType::NOT_FOUND, detail).error_response()
+        problem.error_response()
     };
     vary(&mut response);
     response
