@@ -41,8 +41,8 @@ const OPERATIONS_BUDGET: usize = 4 * 1024 * 1024;
 #[error("{0}")]
 pub struct StartError(String);
 
-impl From<database::Unusable> for StartError {
-    fn from(error: database::Unusable) -> Self {
+impl From<database::ConnectError> for StartError {
+    fn from(error: database::ConnectError) -> Self {
         Self(error.to_string())
     }
 }
@@ -72,7 +72,7 @@ impl Service {
         if settings.hashing.cost < LOW_COST {
             tracing::warn!(
                 cost = settings.hashing.cost,
-                "BCRYPT_COST is low: a stolen hash would be cheap to guess"
+                "BCRYPT_COST low: a stolen hash would be cheap to guess"
             );
         }
         if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
@@ -96,7 +96,7 @@ impl Service {
         if hasher.one_hash() > settings.http.request_timeout / 2 {
             tracing::warn!(
                 one_hash_ms = hasher.one_hash().as_millis(),
-                "BCRYPT_COST is high: a hash takes more than half of REQUEST_TIMEOUT_MS"
+                "BCRYPT_COST high: a hash takes more than half of REQUEST_TIMEOUT_MS"
             );
         }
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
@@ -164,7 +164,7 @@ impl Service {
         tokio::select! {
             () = dependencies.lifecycle.stopping() => {}
             error = main.failed() => {
-                tracing::error!(reason = %error, "serves no more");
+                tracing::error!(reason = %error, "server failed");
                 return Err(error);
             }
         }
@@ -275,7 +275,7 @@ async fn shut_down(main: Listening, operations: Option<Listening>, dependencies:
     let rest = || http.shutdown_grace.saturating_sub(clock::since(begun));
     let drained = dependencies.lifecycle.drain(rest()).await;
     if !stopped || !drained {
-        tracing::warn!("the grace period is over; requests in flight were cut");
+        tracing::warn!("grace period exceeded, requests in flight cut");
     }
     if let Some(operations) = operations {
         // Whoever asks how it goes is told to the end.
@@ -285,7 +285,7 @@ async fn shut_down(main: Listening, operations: Option<Listening>, dependencies:
         .await
         .is_err()
     {
-        tracing::warn!("the database did not take its leave in time");
+        tracing::warn!("database connections not closed in time");
     }
     tracing::info!("stopped");
 }
@@ -370,7 +370,7 @@ async fn open_redis(
     };
     let redis = Redis::new(url, metrics.clone()).map_err(StartError)?;
     if let Err(reason) = redis.probe().await {
-        tracing::warn!(reason, "Redis is of no use yet: starting without it");
+        tracing::warn!(reason, "redis unavailable, starting without it");
     }
     let (watched, stopping) = (redis.clone(), lifecycle.clone());
     lifecycle.spawn(async move {

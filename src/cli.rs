@@ -240,7 +240,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
             started.map_err(|error| Failure::new(&error))?
         }
         () = lifecycle.stopping() => {
-            tracing::info!("stopped before it was ready");
+            tracing::info!("stopped before ready");
             return Ok(());
         }
     };

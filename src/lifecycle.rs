@@ -96,7 +96,7 @@ pub fn listen_for_signals(
             }
         };
         let name = next().await;
-        tracing::info!(signal = name, "stopping: requests in flight may finish");
+        tracing::info!(signal = name, "shutting down, finishing requests in flight");
         lifecycle.stop();
         end(next().await);
     });

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::{Failure, reachable, terminal};
-use crate::config::Http;
+use crate::config::HttpSettings;
 use crate::platform::clock;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Exits well if the service says that it lives.
-pub fn ask(http: &Http) -> Result<(), Failure> {
+pub fn ask(http: &HttpSettings) -> Result<(), Failure> {
     let listener = http
         .operations
         .unwrap_or_else(|| SocketAddr::new(http.host, http.port));

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use super::{Failure, terminal};
 use crate::config::DatabaseUrl;
 use crate::platform::database::migrate::{self, Progress, State, Step};
-use crate::platform::database::{Unusable, describe};
+use crate::platform::database::{ConnectError, describe};
 
-impl From<Unusable> for Failure {
-    fn from(error: Unusable) -> Self {
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
         Self::new(&error)
     }
 }

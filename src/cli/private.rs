@@ -24,14 +24,14 @@ pub fn protect_memory() {
         maximum: Some(0),
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(reason = %error, "core dumps could not be forbidden");
+        tracing::warn!(reason = %error, "cannot disable core dumps");
     }
     // A program that takes dumps through a pipe does not ask for the limit.
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
         if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-            tracing::warn!(reason = %error, "the memory could not be closed to other processes");
+            tracing::warn!(reason = %error, "cannot make process memory private");
         }
     }
 }
@@ -46,14 +46,14 @@ pub fn warn_of_open_files(url: &DatabaseUrl) {
     };
     let file = options.get_filename();
     if mode(file) & OTHERS != 0 {
-        tracing::warn!("others may read or change the database");
+        tracing::warn!("database files accessible to other users");
     }
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let mode = mode(folder.unwrap_or_else(|| Path::new(".")));
     if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
-        tracing::warn!("others may replace the files of the database");
+        tracing::warn!("database folder writable by other users");
     }
 }
 

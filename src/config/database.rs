@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of the database.
 #[derive(Debug, Clone)]
-pub struct Database {
+pub struct DatabaseSettings {
     /// Where it is.
     pub url: DatabaseUrl,
     /// A replica for the query side.
@@ -59,7 +59,7 @@ pub struct Database {
     pub allow_async_commit: bool,
 }
 
-pub(super) fn read(s: &mut Sources) -> Database {
+pub(super) fn read(s: &mut Sources) -> DatabaseSettings {
     let url = s.take("database.url", DatabaseUrl::parse);
     let on_sqlite = url.backend == Backend::Sqlite;
     let read_url = s.take_optional("database.read_url", DatabaseUrl::parse);
@@ -71,7 +71,7 @@ pub(super) fn read(s: &mut Sources) -> Database {
             "names a replica, which only a PostgreSQL database has",
         );
     }
-    Database {
+    DatabaseSettings {
         url,
         read_url,
         max_connections: s.take("database.max_connections", |text| number(text, (1, 1000))),

@@ -45,7 +45,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of password hashing.
 #[derive(Debug, Clone, Copy)]
-pub struct Hashing {
+pub struct HashingSettings {
     /// The cost of bcrypt: the work is 2 to this power.
     pub cost: u32,
     /// Threads that hash.
@@ -58,9 +58,9 @@ pub struct Hashing {
     pub nice: i32,
 }
 
-pub(super) fn read(s: &mut Sources) -> Hashing {
+pub(super) fn read(s: &mut Sources) -> HashingSettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Hashing {
+    HashingSettings {
         cost: s.take("hashing.cost", |text| number(text, (4, 31))),
         threads: s.take_or("hashing.threads", cores.min(MAX_HASHING_THREADS), |text| {
             number(text, (1, MAX_HASHING_THREADS))

@@ -115,7 +115,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of the HTTP server.
 #[derive(Debug, Clone)]
-pub struct Http {
+pub struct HttpSettings {
     /// The address to listen on.
     pub host: IpAddr,
     /// The port; 0 takes a free one.
@@ -146,7 +146,7 @@ pub struct Http {
     pub shutdown_delay: Duration,
 }
 
-impl Http {
+impl HttpSettings {
     /// Whether only programs of this machine can reach the service.
     #[must_use]
     pub const fn is_on_loopback(&self) -> bool {
@@ -154,10 +154,10 @@ impl Http {
     }
 }
 
-pub(super) fn read(s: &mut Sources) -> Http {
+pub(super) fn read(s: &mut Sources) -> HttpSettings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let host = s.take("http.host", address);
-    Http {
+    HttpSettings {
         host,
         hosts: s.take_or("http.hosts", Vec::new(), hosts),
         cors_allowed_origins: s.take_or("http.cors_allowed_origins", Vec::new(), origins),

@@ -42,7 +42,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of idempotency keys.
 #[derive(Debug, Clone)]
-pub struct Idempotency {
+pub struct IdempotencySettings {
     /// Makes the stored names of keys and requests.
     pub secret: Option<SecretString>,
     /// The one before it.
@@ -53,8 +53,8 @@ pub struct Idempotency {
     pub ttl: Duration,
 }
 
-pub(super) fn read(s: &mut Sources) -> Idempotency {
-    Idempotency {
+pub(super) fn read(s: &mut Sources) -> IdempotencySettings {
+    IdempotencySettings {
         secret: s.take_optional("idempotency.secret", long_secret),
         secret_previous: s.take_optional("idempotency.secret_previous", long_secret),
         required: s.take("idempotency.required", boolean),

@@ -21,7 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of the logs.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub struct LogSettings {
     /// How a line looks.
     pub format: LogFormat,
     /// What is logged, as `tracing-subscriber` filters it.
@@ -37,13 +37,13 @@ pub enum LogFormat {
     Json,
 }
 
-pub(super) fn read(s: &mut Sources, stdout_is_terminal: bool) -> Log {
+pub(super) fn read(s: &mut Sources, stdout_is_terminal: bool) -> LogSettings {
     let default_format = if stdout_is_terminal {
         LogFormat::Pretty
     } else {
         LogFormat::Json
     };
-    Log {
+    LogSettings {
         format: s.take_or("log.format", default_format, |text| match text {
             "pretty" => Ok(LogFormat::Pretty),
             "json" => Ok(LogFormat::Json),

@@ -24,36 +24,36 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-pub use database::Database;
-pub use hashing::Hashing;
-pub use http::Http;
-pub use idempotency::{Idempotency, MIN_SECRET_BYTES};
-pub use log::{Log, LogFormat};
+pub use database::DatabaseSettings;
+pub use hashing::HashingSettings;
+pub use http::HttpSettings;
+pub use idempotency::{IdempotencySettings, MIN_SECRET_BYTES};
+pub use log::{LogFormat, LogSettings};
 pub use rate_limit::Rate;
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use setting::{Setting, reference};
-pub use traces::{TraceProtocol, TraceSampler, Traces};
+pub use traces::{TraceProtocol, TraceSampler, TraceSettings};
 pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The HTTP server.
-    pub http: Http,
+    pub http: HttpSettings,
     /// The database.
-    pub database: Database,
+    pub database: DatabaseSettings,
     /// What speeds up, where there is one.
     pub redis: Option<RedisUrl>,
     /// Password hashing.
-    pub hashing: Hashing,
+    pub hashing: HashingSettings,
     /// Idempotency keys.
-    pub idempotency: Idempotency,
+    pub idempotency: IdempotencySettings,
     /// Signups that one client may send; `None` for any number.
     pub signup_rate: Option<Rate>,
     /// Logs.
-    pub log: Log,
+    pub log: LogSettings,
     /// Traces.
-    pub traces: Traces,
+    pub traces: TraceSettings,
     /// What works and deserves a second look: for the log, once there is one.
     pub warnings: Vec<Warning>,
 }
@@ -102,7 +102,7 @@ impl Settings {
 }
 
 /// Settings that are valid one by one and break together.
-fn contradictions(s: &mut Sources, http: &Http, idempotency: &Idempotency) {
+fn contradictions(s: &mut Sources, http: &HttpSettings, idempotency: &IdempotencySettings) {
     let secrets = (&idempotency.secret, &idempotency.secret_previous);
     if let (Some(secret), Some(previous)) = secrets
         && secret.expose_secret() == previous.expose_secret()

@@ -125,7 +125,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 /// Settings of traces.
 #[derive(Debug, Clone)]
-pub struct Traces {
+pub struct TraceSettings {
     /// Where they go, to the last part of the path, without a name and password; `None` where none
     /// leave.
     pub endpoint: Option<SecretString>,
@@ -180,7 +180,7 @@ pub struct TraceSampler {
     pub share: f64,
 }
 
-pub(super) fn read(s: &mut Sources) -> Traces {
+pub(super) fn read(s: &mut Sources) -> TraceSettings {
     let protocol = s.take("traces.protocol", protocol);
     let protocol = s.take_or(
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
@@ -200,7 +200,7 @@ pub(super) fn read(s: &mut Sources) -> Traces {
     let exported = s.take("traces.exporter", exporter);
     let share = s.take("traces.sampler_arg", share);
     let queue = s.take("traces.queue", |text| number(text, (1, MAX_QUEUE)));
-    Traces {
+    TraceSettings {
         endpoint: url
             .filter(|_| exported && !disabled)
             .map(|url| SecretString::from(String::from(url))),
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
     use crate::config::{Mistakes, Settings};
 
-    impl Traces {
+    impl TraceSettings {
         fn header(&self, name: &str) -> Option<&str> {
             let mut headers = self.headers.iter();
             let header = headers.find(|header| header.name == name)?;
@@ -356,11 +356,11 @@ mod tests {
         Settings::from_sources(Sources::given(env, file)?, false)
     }
 
-    fn traces(env: &[(&str, &str)]) -> Traces {
+    fn traces(env: &[(&str, &str)]) -> TraceSettings {
         settings(env, "").expect("valid").traces
     }
 
-    fn place(traces: &Traces) -> Option<&str> {
+    fn place(traces: &TraceSettings) -> Option<&str> {
         traces.endpoint.as_ref().map(ExposeSecret::expose_secret)
     }
 

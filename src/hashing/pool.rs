@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::queue::{Engine, HashQueue};
 use super::{HashError, PasswordHasher, known_answers, worker};
-use crate::config::Hashing as Settings;
+use crate::config::HashingSettings as Settings;
 use crate::domain::{Candidate, PasswordHash};
 use crate::platform::client::Network;
 use crate::platform::clock::Randomness;

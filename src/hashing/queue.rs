@@ -13,7 +13,7 @@ use tracing::Span;
 
 use super::fair_queue::{FairQueue, Place};
 use super::{HashError, bcrypt_sha256};
-use crate::config::Hashing as Settings;
+use crate::config::HashingSettings as Settings;
 use crate::domain::{Candidate, Password, PasswordHash};
 use crate::platform::client::Network;
 use crate::platform::clock::{self, Randomness};

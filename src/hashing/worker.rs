@@ -133,7 +133,7 @@ fn end(queue: &HashQueue, password: &Password, lane: Option<Lane>) -> PasswordHa
 fn stand_back(nice: i32) {
     // On Linux, priorities are those of threads: see setpriority(2), "C library/kernel differences".
     if let Err(error) = rustix::process::setpriority_process(None, nice) {
-        tracing::warn!(reason = %error, "hashing threads have the priority of the others");
+        tracing::warn!(reason = %error, "cannot lower the priority of hashing threads");
     }
 }
 

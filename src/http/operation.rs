@@ -115,12 +115,12 @@ pub(super) type Observe = Arc<dyn Fn(u16) + Send + Sync>;
 
 /// One method of one path.
 pub struct Operation {
-    pub(super) terms: Terms,
+    pub(super) terms: OperationBuilder,
     pub(super) bind: Box<dyn Fn(&Dependencies) -> Respond>,
 }
 
 /// An operation that has no handler yet.
-pub struct Terms {
+pub struct OperationBuilder {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
@@ -135,20 +135,20 @@ pub struct Terms {
 impl Operation {
     /// GET of a path, such as `/users/{id}`, which also answers HEAD.
     #[must_use]
-    pub const fn get(path: &'static str, access: Access) -> Terms {
+    pub const fn get(path: &'static str, access: Access) -> OperationBuilder {
         Self::of(Method::Get, path, access)
     }
 
     /// POST of a path.
     #[must_use]
-    pub const fn post(path: &'static str, access: Access) -> Terms {
+    pub const fn post(path: &'static str, access: Access) -> OperationBuilder {
         Self::of(Method::Post, path, access)
     }
 
     /// An operation of any method.
     #[must_use]
-    pub const fn of(method: Method, path: &'static str, access: Access) -> Terms {
-        Terms {
+    pub const fn of(method: Method, path: &'static str, access: Access) -> OperationBuilder {
+        OperationBuilder {
             method,
             path,
             access,
@@ -179,7 +179,7 @@ impl Operation {
     }
 }
 
-impl Terms {
+impl OperationBuilder {
     /// Takes an `Idempotency-Key`.
     #[must_use]
     pub const fn keyed(mut self) -> Self {

@@ -205,7 +205,7 @@ async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) 
         // The panic hook has logged it by now.
         Ok(Err(_panic)) => Problem::internal().closing().error_response(),
         Err(_elapsed) => {
-            tracing::warn!("the request did not end by its deadline");
+            tracing::warn!("request deadline exceeded");
             Problem::unavailable().closing().error_response()
         }
     };

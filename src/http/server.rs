@@ -17,10 +17,10 @@ use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
 
 use super::connection::connections::Connections;
-use super::connection::{self, Terms, Thread};
+use super::connection::{self, ConnectionSettings, Thread};
 use crate::dependencies::Dependencies;
 use crate::http::middleware::client::TrustedProxies;
-use crate::http::middleware::request_context::{self, Ids};
+use crate::http::middleware::request_context::{self, RequestIds};
 use crate::http::middleware::trace::RequestSpan;
 use crate::http::middleware::{access_log, edge, hosts};
 use crate::http::problem::Problem;
@@ -73,13 +73,13 @@ impl Listening {
         let address = socket.local_addr()?;
         let http = &dependencies.settings.http;
         let workers = listener.workers.min(listener.max_connections);
-        let terms = Terms {
+        let terms = ConnectionSettings {
             connections: Connections::new(
                 listener.max_connections,
                 listener.budget,
                 dependencies.metrics.clone(),
             ),
-            ids: Ids::new(
+            ids: RequestIds::new(
                 Arc::clone(&dependencies.clock),
                 Arc::clone(&dependencies.randomness),
             ),
@@ -137,7 +137,7 @@ impl Listening {
         }
     }
 
-    /// Waits until it serves no more, by itself: it never should.
+    /// Waits until it server failed, by itself: it never should.
     pub async fn failed(&mut self) -> std::io::Error {
         match (&mut self.serving).await {
             Ok(Err(error)) => error,
@@ -178,7 +178,7 @@ struct Parts {
     resources: Arc<[Arc<Resource>]>,
     /// Responds where no resource has the path.
     fallback: fn(&HttpRequest) -> HttpResponse,
-    ids: Ids,
+    ids: RequestIds,
     sampling: Sampling,
     proxies: TrustedProxies,
     hosts: hosts::Hosts,
@@ -199,7 +199,7 @@ impl Parts {
         dependencies: &Dependencies,
         listener: &Listener,
         address: SocketAddr,
-        ids: Ids,
+        ids: RequestIds,
     ) -> Self {
         let http = &dependencies.settings.http;
         let slices = &listener.slices;

@@ -119,11 +119,11 @@ impl Secrets {
         }
         // A volume may be shared by a group on purpose, or belong to whoever made it.
         if metadata.mode() & GROUP != 0 {
-            tracing::warn!("the group of the secret's file may use it");
+            tracing::warn!("secret file accessible to its group");
         }
         let own = rustix::process::geteuid().as_raw();
         if ![own, 0].contains(&metadata.uid()) {
-            tracing::warn!("the secret's file belongs to another user");
+            tracing::warn!("secret file owned by another user");
         }
         // Wiped when it is dropped.
         let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_FILE));

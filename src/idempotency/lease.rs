@@ -17,7 +17,7 @@ use super::record::Stored;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock, Randomness};
 use crate::platform::faults;
-use crate::platform::redis::{NoAnswer, Redis};
+use crate::platform::redis::{Redis, Unavailable};
 use crate::platform::telemetry::spans;
 
 /// How long an outcome is kept in Redis.
@@ -109,7 +109,7 @@ impl LeaseStore {
             is_held: true,
         };
         match found {
-            Err(NoAnswer) => {
+            Err(Unavailable) => {
                 // It may have been taken all the same, and would keep others waiting.
                 drop(lease(self));
                 Seen::Nothing
@@ -158,7 +158,7 @@ impl Lease {
         };
         let value = [&[OUTCOME], sealed.as_slice()].concat();
         // The request has its answer meanwhile: a span of its own, so that its request's ends by then.
-        let span = spans::child(&Span::current(), "share answer");
+        let span = spans::child(&Span::current(), "share outcome");
         let lifecycle = self.store.lifecycle.clone();
         let _entered = span.enter();
         lifecycle.spawn(async move {

@@ -65,27 +65,27 @@ impl KeyMetrics {
     /// # Errors
     /// When a name stands already.
     pub fn new(metrics: &Metrics) -> Result<Self> {
-        let make = metrics.make();
+        let registrar = metrics.registrar();
         let own = Self {
-            requests: make.counters(
+            requests: registrar.counters(
                 "idempotency_requests_total",
                 "Requests with an idempotency key, by what came of them.",
                 &["result"],
             )?,
-            replays: make.counters(
+            replays: registrar.counters(
                 "idempotency_replays_total",
                 "Answers given again, by where they were found.",
                 &["tier"],
             )?,
-            in_flight: make.gauge(
+            in_flight: registrar.gauge(
                 "idempotency_keys_in_flight",
                 "Idempotency keys that a request of this process works on.",
             )?,
-            purged: make.counter(
+            purged: registrar.counter(
                 "idempotency_purged_records_total",
                 "Records of idempotency keys that were removed because they had expired.",
             )?,
-            purge_completed: make.gauge(
+            purge_completed: registrar.gauge(
                 "idempotency_purge_last_completed_timestamp_seconds",
                 "When a round of the purge last left nothing that had expired; at first, when \
                  the purge began.",

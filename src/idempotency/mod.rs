@@ -325,7 +325,7 @@ impl Idempotency {
                 }
                 Err(error) => {
                     let reason = error_chain(&error);
-                    tracing::warn!(reason, "expired idempotency records were not removed");
+                    tracing::warn!(reason, "cannot purge expired idempotency records");
                     return;
                 }
             }

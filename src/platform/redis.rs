@@ -54,7 +54,7 @@ const REMOVE_IF: &str =
 /// Redis gave no answer that is of use. The reason is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis gave no answer that is of use")]
-pub struct NoAnswer;
+pub struct Unavailable;
 
 /// A pool of connections behind a circuit breaker.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl Redis {
         key: &str,
         value: &[u8],
         life: Duration,
-    ) -> Result<Option<Vec<u8>>, NoAnswer> {
+    ) -> Result<Option<Vec<u8>>, Unavailable> {
         // Both at once is known from Redis 7 on.
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("NX").arg("GET");
@@ -136,7 +136,7 @@ impl Redis {
     ///
     /// # Errors
     /// When nobody knows whether it was set.
-    pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), NoAnswer> {
+    pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), Unavailable> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
         self.ask::<()>("SET", &command).await?;
@@ -148,7 +148,7 @@ impl Redis {
     ///
     /// # Errors
     /// When nobody knows whether they are gone.
-    pub async fn remove(&self, keys: &[String]) -> Result<(), NoAnswer> {
+    pub async fn remove(&self, keys: &[String]) -> Result<(), Unavailable> {
         self.ask("DEL", cmd("DEL").arg(keys)).await
     }
 
@@ -156,7 +156,7 @@ impl Redis {
     ///
     /// # Errors
     /// When nobody knows whether it is gone.
-    pub async fn remove_if(&self, key: &str, value: &[u8]) -> Result<(), NoAnswer> {
+    pub async fn remove_if(&self, key: &str, value: &[u8]) -> Result<(), Unavailable> {
         let mut command = cmd("EVAL");
         self.ask("EVAL", command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
             .await
@@ -170,7 +170,7 @@ impl Redis {
         let probed = self.try_probe().await;
         match &probed {
             Ok(()) => self.breaker.close(),
-            Err(reason) => tracing::debug!(reason, "redis is still unavailable"),
+            Err(reason) => tracing::debug!(reason, "redis still unavailable"),
         }
         probed
     }
@@ -208,14 +208,14 @@ impl Redis {
         &self,
         name: &'static str,
         command: &Cmd,
-    ) -> Result<T, NoAnswer> {
+    ) -> Result<T, Unavailable> {
         if !self.is_usable() {
-            return Err(NoAnswer);
+            return Err(Unavailable);
         }
         let asked = async {
             self.send(command, LIMIT).await.map_err(|reason| {
                 self.breaker.failed(&reason);
-                NoAnswer
+                Unavailable
             })
         };
         statement(System::Redis, name, "", asked).await
@@ -241,7 +241,7 @@ impl Redis {
     }
 }
 
-impl Kind for NoAnswer {
+impl Kind for Unavailable {
     fn kind(&self) -> String {
         "no_answer".to_owned()
     }
@@ -256,14 +256,14 @@ impl Breaker {
     fn failed(&self, reason: &str) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= MAX_FAILURES && self.set(true) {
-            tracing::warn!(reason, "Redis is of no use: going on without it");
+            tracing::warn!(reason, "redis unavailable, continuing without it");
         }
     }
 
     fn close(&self) {
         self.succeeded();
         if self.set(false) {
-            tracing::info!("Redis answers: using it");
+            tracing::info!("redis available again");
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, run, signup_body,
 };
 
 const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n";
 
 fn signup(headers: &str, email: &str) -> String {
-    let body = somebody(email).to_string();
+    let body = signup_body(email).to_string();
     format!(
         "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n{headers}\r\n{body}",
@@ -391,7 +391,7 @@ async fn pages_of_origins_that_are_allowed_may_ask_and_no_others() {
                 "content-type,idempotency-key",
             );
         let preflight = preflight.send().await.expect("an answer");
-        let body = somebody("ada@example.org");
+        let body = signup_body("ada@example.org");
         let signup = service.signup(&body).header("Origin", origin);
         let signup = signup.send().await.expect("an answer");
         assert_eq!(signup.status(), 201);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Inside, Service, problem, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, InProcess, Service, problem, signup_body,
 };
 
 use crate::signup::lock_out;
@@ -38,7 +38,7 @@ async fn ids_of_the_client_are_on_every_kind_of_answer(
 ) {
     let service = Service::start(backend).await;
     let long = "x".repeat(128);
-    let signup = somebody("ada@example.org").to_string();
+    let signup = signup_body("ada@example.org").to_string();
     let large = " ".repeat(20_000);
     let cases = [
         (Method::POST, "/signup", signup.as_str(), 201),
@@ -202,8 +202,8 @@ async fn a_log_line_says_whose_request_it_was_and_why_it_was_refused(
 ) {
     let settings = [("TRUSTED_PROXIES", "127.0.0.1")];
     let mut service = Service::start_with(backend, &settings).await;
-    let signup = somebody("ada@example.org").to_string();
-    let other = somebody("bob@example.org").to_string();
+    let signup = signup_body("ada@example.org").to_string();
+    let other = signup_body("bob@example.org").to_string();
     let cases = [
         ("127.0.0.0/24", None, "/signup", &*signup, 201, None),
         (
@@ -289,7 +289,7 @@ async fn a_replayed_refusal_has_its_slug_in_the_log() {
     let mut service = Service::start(Sqlite).await;
     assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
     for id in ["first", "again"] {
-        let request = service.signup(&somebody("ada@example.org"));
+        let request = service.signup(&signup_body("ada@example.org"));
         let request = request
             .header("Idempotency-Key", "k")
             .header(REQUEST_ID, id);
@@ -339,7 +339,7 @@ async fn a_request_that_is_abandoned_is_logged_and_counted() {
     let mut service = Service::start(Sqlite).await;
     // It can't be done before it is abandoned.
     let lock = lock_out(&service, Sqlite).await;
-    let body = somebody("ada@example.org").to_string();
+    let body = signup_body("ada@example.org").to_string();
     let mut connection = service.connect();
     connection.send(format!(
         "GET /health HTTP/1.1\r\nHost: x\r\n\r\n\
@@ -407,7 +407,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
             .expect("an answer");
     }
     let signup = service
-        .signup(&somebody("ada@example.org"))
+        .signup(&signup_body("ada@example.org"))
         .header(REQUEST_ID, "d");
     signup
         .header(CORRELATION_ID, "flow")
@@ -450,7 +450,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_the_service_goes_on() {
-    let service = Inside::start(&[("HTTP_WORKERS", "1")]).await;
+    let service = InProcess::start(&[("HTTP_WORKERS", "1")]).await;
     for _ in 0..3 {
         let body = problem(service.get("/panic").await, 500, "internal-error").await;
         assert!(!body.to_string().contains("secret"), "{body}");
@@ -460,7 +460,7 @@ async fn a_panic_is_a_500_and_the_service_goes_on() {
 
 #[tokio::test]
 async fn a_handler_that_never_answers_is_cut_at_the_deadline() {
-    let service = Inside::start(&[("REQUEST_TIMEOUT_MS", "200")]).await;
+    let service = InProcess::start(&[("REQUEST_TIMEOUT_MS", "200")]).await;
     let begun = std::time::Instant::now();
     let response = service.get("/stuck").await;
     assert!(response.headers().contains_key("retry-after"));

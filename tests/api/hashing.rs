@@ -8,7 +8,7 @@ use load_generator::{Connection, Target, Times, closed_loop, leaving_loop};
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Backend, Service, problem, somebody};
+use crate::harness::{Backend, Service, problem, signup_body};
 
 /// How many hashes were made.
 async fn hashes(service: &Service) -> u64 {
@@ -26,7 +26,7 @@ async fn nothing_is_hashed_for_what_is_refused_or_was_answered(
 ) {
     let settings = [("RATE_LIMIT_SIGNUP", "4/1h")];
     let service = Service::start_with(backend, &settings).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let send = async |body| {
         let request = service.signup(body).header("Idempotency-Key", "k");
         request.send().await.expect("an answer")
@@ -37,7 +37,7 @@ async fn nothing_is_hashed_for_what_is_refused_or_was_answered(
     assert_eq!(send(&body).await.status(), 201);
     assert_eq!(hashes(&service).await, 1);
     assert_eq!(send(&body).await.status(), 201);
-    let other = somebody("bob@example.org");
+    let other = signup_body("bob@example.org");
     problem(send(&other).await, 422, "idempotency-key-reused").await;
     let refused = send(&other).await;
     assert!(refused.headers().contains_key("retry-after"));
@@ -66,7 +66,7 @@ async fn each_client_behind_a_trusted_proxy_has_its_own_share() {
         ("198.51.100.2", "bob@example.org", 201),
         ("6.6.6.6, 198.51.100.2", "eve@example.org", 429),
     ] {
-        let request = service.signup(&somebody(email));
+        let request = service.signup(&signup_body(email));
         let request = request.header("X-Forwarded-For", client);
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), status, "{client}");
@@ -81,7 +81,7 @@ async fn a_made_up_address_is_not_believed() {
         ("198.51.100.1", "ada@example.org", 201),
         ("198.51.100.2", "bob@example.org", 429),
     ] {
-        let request = service.signup(&somebody(email));
+        let request = service.signup(&signup_body(email));
         let request = request.header("X-Forwarded-For", client);
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), status, "{client}");
@@ -127,12 +127,15 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
         ("REQUEST_TIMEOUT_MS", "60000"),
     ];
     let service = Service::start_with(Backend::Sqlite, &settings).await;
-    let ada = somebody("ada@example.org");
+    let ada = signup_body("ada@example.org");
     let send = |key: &str, body| service.signup(body).header("Idempotency-Key", key).send();
     let first = send("k", &ada).await.expect("an answer");
     assert_eq!(first.status(), 201);
     // One is hashed, and one waits.
-    let (bob, eve) = (somebody("bob@example.org"), somebody("eve@example.org"));
+    let (bob, eve) = (
+        signup_body("bob@example.org"),
+        signup_body("eve@example.org"),
+    );
     let running = tokio::spawn(send("bob", &bob));
     service
         .wait_for_metric("password_hash_lanes_in_use 1")
@@ -174,7 +177,7 @@ async fn a_client_among_the_trusted_proxies_does_not_choose_its_address() {
         let service = Service::start_with(Backend::Sqlite, &settings).await;
         let mut taken = 0;
         for number in 0..6 {
-            let request = service.signup(&somebody(&format!("u{number}@example.org")));
+            let request = service.signup(&signup_body(&format!("u{number}@example.org")));
             let request = request.header("X-Forwarded-For", format!("192.0.2.{number}, {named}"));
             let answer = request.send().await.expect("an answer");
             taken += usize::from(answer.status() == 201);
@@ -193,7 +196,7 @@ async fn an_ipv6_site_has_a_limit_of_its_own() {
     let service = Service::start_with(Backend::Sqlite, &settings).await;
     let mut taken = 0;
     for number in 0..40 {
-        let request = service.signup(&somebody(&format!("u{number}@example.org")));
+        let request = service.signup(&signup_body(&format!("u{number}@example.org")));
         // A network of 56 bits each.
         let client = format!("2001:db8:1:{number:x}00::1");
         let request = request.header("X-Forwarded-For", client);
@@ -283,7 +286,7 @@ impl Crowd {
 fn signups(target: &Target, whose: String) -> impl Fn(u64) -> Vec<u8> + use<> {
     let target = target.clone();
     move |number| {
-        let body = somebody(&format!("{whose}.{number}@example.org"));
+        let body = signup_body(&format!("{whose}.{number}@example.org"));
         let key = format!("Idempotency-Key: {whose}-{number}");
         target.post("application/json", &[key], &body.to_string())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, signup_body,
 };
 
 const QUICK: [(&str, &str); 1] = [("HTTP_READ_TIMEOUT_MS", "1000")];
@@ -295,7 +295,7 @@ async fn trailers_mean_nothing_and_bad_ones_are_malformed(
 ) {
     let service = Service::start(backend).await;
     let send = |number: usize, trailers: &str| {
-        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        let body = signup_body(&format!("ada{number}@example.org")).to_string();
         let mut connection = service.connect();
         connection.send(format!(
             "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\

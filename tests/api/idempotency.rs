@@ -8,7 +8,7 @@ use reqwest::Response;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Database, Inside, Service, problem, somebody};
+use crate::harness::{Backend, Database, InProcess, Service, problem, signup_body};
 use crate::signup::lock_out;
 use throwaway_servers::redis;
 
@@ -134,7 +134,7 @@ async fn c1_c2_a_retry_gets_the_first_answer(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let body = somebody("Ada@Example.org");
+    let body = signup_body("Ada@Example.org");
     let first = service.send(&["k"], &body).await;
     assert_eq!(first.status(), 201);
     assert!(!is_replay(&first));
@@ -153,7 +153,7 @@ async fn c3_another_body_is_refused_and_the_key_wears_out(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     assert_eq!(service.send(&["k"], &body).await.status(), 201);
     for number in 1..=10 {
         let mut other = body.clone();
@@ -186,7 +186,7 @@ async fn c4_requests_at_once_are_one_and_get_one_answer(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let answers = join_all((0..20).map(|_| service.send(&["k"], &body))).await;
     assert_eq!(
         answers.iter().filter(|answer| !is_replay(answer)).count(),
@@ -204,7 +204,7 @@ async fn c4_c5_the_first_still_running_is_told(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "20000")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let mut other = body.clone();
     other["name"] = json!("Bob");
     let lock = lock_out(&service.services[0], setup.backend()).await;
@@ -250,7 +250,7 @@ async fn c5_other_bodies_at_once_make_one_user_at_most(
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
     let bodies: Vec<Value> = (0..8)
-        .map(|n| somebody(&format!("ada{n}@example.org")))
+        .map(|n| signup_body(&format!("ada{n}@example.org")))
         .collect();
     let answers = join_all(bodies.iter().map(|body| service.send(&["k"], body))).await;
     let mut statuses: BTreeMap<u16, u32> = BTreeMap::new();
@@ -269,13 +269,13 @@ async fn c6_no_key_executes_unless_one_is_required(
     let service = Instances::start(setup, &[]).await;
     assert_eq!(
         service
-            .send(&[], &somebody("ada@example.org"))
+            .send(&[], &signup_body("ada@example.org"))
             .await
             .status(),
         201
     );
     let strict = Instances::start(setup, &[("IDEMPOTENCY_REQUIRED", "true")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     // Whatever the body is: it is not read.
     for body in [&body, &json!({ "name": 1 })] {
         problem(strict.send(&[], body).await, 400, "idempotency-key-missing").await;
@@ -290,7 +290,7 @@ async fn c7_c10_c11_c12_what_is_no_key(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let long = "k".repeat(256);
     let quoted = format!("\"{long}\"");
     for keys in [
@@ -324,7 +324,7 @@ async fn c8_c9_c13_c14_one_key_in_its_forms(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = whole(service.send(&["\"abc-123\""], &body).await).await;
     assert_eq!(first.status, 201);
     for same in [
@@ -339,7 +339,7 @@ async fn c8_c9_c13_c14_one_key_in_its_forms(
         assert_eq!(whole(again).await, first, "{same}");
     }
     let other = service
-        .send(&["ABC-123"], &somebody("bob@example.org"))
+        .send(&["ABC-123"], &signup_body("bob@example.org"))
         .await;
     assert_eq!(other.status(), 201, "case counts");
     assert_eq!(service.users().await, 2);
@@ -375,11 +375,11 @@ async fn c16_a_key_on_another_path_is_another_key(
     let database = Arc::new(Database::new(setup.backend()));
     let mut services = Vec::new();
     for _ in 0..setup.count() {
-        services.push(Inside::start_on(Arc::clone(&database), &settings).await);
+        services.push(InProcess::start_on(Arc::clone(&database), &settings).await);
     }
     let (first, last) = (&services[0], &services[setup.count() - 1]);
 
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let signup = first.post("/signup", "k", &body).await;
     assert_eq!(signup.status(), 201);
     for service in &services {
@@ -418,7 +418,7 @@ async fn c17_nothing_is_stored_before_execution(
         let answer = raw(content_type, body).await.expect("an answer");
         assert_eq!(answer.status(), status);
     }
-    let corrected = service.send(&["k"], &somebody("ada@example.org")).await;
+    let corrected = service.send(&["k"], &signup_body("ada@example.org")).await;
     assert_eq!(corrected.status(), 201);
     assert!(!is_replay(&corrected));
 }
@@ -429,7 +429,7 @@ async fn c18_a_taken_address_is_replayed(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     assert_eq!(service.send(&["a"], &body).await.status(), 201);
     let first = service.send(&["b"], &body).await;
     assert!(!is_replay(&first));
@@ -451,7 +451,7 @@ async fn c19_overload_and_absence_are_not_stored(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "1500")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let lock = lock_out(&service.services[0], setup.backend()).await;
     problem(service.send(&["k"], &body).await, 503, "unavailable").await;
     drop(lock);
@@ -466,7 +466,7 @@ async fn c20_an_answer_that_was_lost_is_given_again(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "6")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let text = body.to_string();
     let mut connection = service.services[0].connect();
     connection.send(format!(
@@ -489,7 +489,7 @@ async fn c20_an_answer_that_was_lost_is_given_again(
 async fn c20_after_a_kill_as_well() {
     let database = Arc::new(Database::new(Backend::Sqlite));
     let mut service = Service::start_on(Arc::clone(&database), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = service.signup(&body).header("Idempotency-Key", "k").send();
     let first = whole(first.await.expect("an answer")).await;
     service.signal("KILL");
@@ -505,7 +505,7 @@ async fn c21_an_expired_key_executes_anew_and_is_removed(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("IDEMPOTENCY_TTL_SECONDS", "1")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = whole(service.send(&["k"], &body).await).await;
     assert_eq!(first.status, 201);
     // The address has an account by now, so that a new execution shows.
@@ -527,7 +527,7 @@ async fn c23_values_count_and_not_their_order(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let first = whole(service.send(&["k"], &somebody("ada@example.org")).await).await;
+    let first = whole(service.send(&["k"], &signup_body("ada@example.org")).await).await;
     assert_eq!(first.status, 201);
     let same = "{\r\n  \"password\": \"correct horse battery \\u0073taple\",\
                 \"email\":\"ada@example.org\", \"name\" : \"Ada Lovelace\" }";
@@ -550,7 +550,7 @@ async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup
     const OLD: &str = "the old secret of thirty-two bytes";
     const NEW: &str = "the new secret of thirty-two bytes";
     let database = Arc::new(Database::new(setup.backend()));
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let mut first = None;
     for settings in [
         &[("IDEMPOTENCY_SECRET", OLD)][..],
@@ -576,7 +576,7 @@ async fn no_key_or_password_is_kept_or_logged(
     #[values(Sqlite, Postgres, PostgresRedis)] setup: Setup,
 ) {
     let mut service = Instances::start(setup, &[("RUST_LOG", "trace")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     for _ in 0..2 {
         service.send(&["a-very-secret-key"], &body).await;
     }
@@ -608,7 +608,7 @@ async fn no_key_or_password_is_kept_or_logged(
         }
     }
     let service = &mut service.services[0];
-    service.wait_for_line("answer replayed").await;
+    service.wait_for_line("response replayed").await;
     let log = service.log_text();
     assert!(!log.contains("horse") && !log.contains("very-secret"));
     let metrics = service.get("/metrics").await.text().await.expect("text");
@@ -643,9 +643,9 @@ async fn a_key_that_is_worn_out_is_refused_without_a_write(
     #[values(Sqlite, Postgres)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
-    let first = service.send(&["k"], &somebody("ada@example.org")).await;
+    let first = service.send(&["k"], &signup_body("ada@example.org")).await;
     assert_eq!(first.status(), 201);
-    let other = somebody("eve@example.org");
+    let other = signup_body("eve@example.org");
     let mut refusals = 0;
     while service.send(&["k"], &other).await.status() == 422 {
         refusals += 1;
@@ -680,7 +680,7 @@ async fn a_key_lives_from_its_response_and_not_from_its_request(
         ("REQUEST_TIMEOUT_MS", "120000"),
     ];
     let service = Instances::start(setup, &settings).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let begun = std::time::Instant::now();
     let first = whole(service.send(&["k"], &body).await).await;
     assert_eq!(first.status, 201);

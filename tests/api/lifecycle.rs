@@ -5,7 +5,8 @@ use std::time::Instant;
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run,
+    signup_body,
 };
 
 /// On PostgreSQL it is asked for before the server is.
@@ -29,7 +30,7 @@ async fn a_signal_lets_requests_in_flight_finish(
 ) {
     // A hash of this cost takes long enough for the signal to come in the middle of it.
     let mut service = Service::start_with(backend, &[("BCRYPT_COST", "14")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let request = tokio::spawn(service.signup(&body).send());
     service.wait_for_in_flight(1).await;
     service.signal(signal);
@@ -60,7 +61,7 @@ async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
     assert_eq!(service.get("/ready").await.status(), 200);
     service.signal("TERM");
     service
-        .wait_for_line("stopping: requests in flight may finish")
+        .wait_for_line("shutting down, finishing requests in flight")
         .await;
     let body = problem(service.get("/ready").await, 503, "not-ready").await;
     assert_eq!(body["checks"]["running"]["status"], "failed");
@@ -110,7 +111,7 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
     service.wait_for_in_flight(3).await;
     service.signal("TERM");
     service
-        .wait_for_line("stopping: requests in flight may finish")
+        .wait_for_line("shutting down, finishing requests in flight")
         .await;
     // By now the threads that have nothing to do are on their way out.
     let refused = async || std::net::TcpStream::connect(service.address).is_err();
@@ -124,7 +125,7 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
         assert_eq!(answer.status(), 200);
     }
     assert_eq!(service.wait().await.code(), Some(0));
-    assert!(!service.log_text().contains("did not take its leave"));
+    assert!(!service.log_text().contains("not closed in time"));
 }
 
 #[tokio::test]
@@ -180,7 +181,7 @@ async fn a_signal_while_it_starts_stops_it(#[values(Sqlite, Postgres)] backend: 
     service.signal("TERM");
     assert_eq!(service.wait().await.code(), Some(0));
     assert!(
-        service.log_text().contains("stopped before it was ready"),
+        service.log_text().contains("stopped before ready"),
         "{}",
         service.log_text()
     );
@@ -214,7 +215,7 @@ async fn requests_that_outlast_the_grace_period_are_cut() {
         ("REQUEST_TIMEOUT_MS", "60000"),
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let request = tokio::spawn(service.signup(&body).send());
     service.wait_for_in_flight(1).await;
     let begun = Instant::now();

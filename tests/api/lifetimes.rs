@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use rstest::rstest;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Database, Inside, somebody};
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Database, InProcess, signup_body,
+};
 
-async fn service(backend: Backend, settings: &[(&str, &str)]) -> Inside {
-    Inside::start_on(Arc::new(Database::new(backend)), settings).await
+async fn service(backend: Backend, settings: &[(&str, &str)]) -> InProcess {
+    InProcess::start_on(Arc::new(Database::new(backend)), settings).await
 }
 
 /// The status of a signup, and whether it is a replay.
-async fn sign_up(service: &Inside, key: &str, email: &str) -> (u16, bool) {
-    let response = service.post("/signup", key, &somebody(email)).await;
+async fn sign_up(service: &InProcess, key: &str, email: &str) -> (u16, bool) {
+    let response = service.post("/signup", key, &signup_body(email)).await;
     let is_replay = response.headers().contains_key("idempotent-replayed");
     (response.status().as_u16(), is_replay)
 }

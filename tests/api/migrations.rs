@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, run, signup_body,
 };
 
 const ALL: usize = 6;
@@ -152,7 +152,7 @@ async fn recorded(database: &Arc<Database>) -> [String; 2] {
 
 /// The response to a signup with this key, which has its `Location` behind it.
 async fn replayed(service: &Service, key: &str) -> String {
-    let signup = service.signup(&somebody("ada@example.org"));
+    let signup = service.signup(&signup_body("ada@example.org"));
     let response = signup.header("Idempotency-Key", key).send().await;
     let response = response.expect("a response");
     let location = response.headers().get("location").cloned();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::harness::{Backend, Database, Service, somebody};
+use crate::harness::{Backend, Database, Service, signup_body};
 
 /// How often a key may come with another request.
 const MAX_MISMATCHES: u32 = 10;
@@ -81,7 +81,7 @@ async fn follow(backend: Backend, steps: Vec<Step>) {
             service = Service::start_on(Arc::clone(&database), &[]).await;
             continue;
         };
-        let mut body = somebody(&format!("ada{address}@example.org"));
+        let mut body = signup_body(&format!("ada{address}@example.org"));
         body["name"] = json!(format!("Ada {name}"));
         let request = service.signup(&body);
         let request = request.header("Idempotency-Key", format!("key-{key}"));

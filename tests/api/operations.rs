@@ -121,7 +121,7 @@ async fn a_replica_is_read_from_and_checked() {
     let refused = run(&[], &settings);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(
-        refused.stderr.contains("queries get no answer"),
+        refused.stderr.contains("no response to queries"),
         "{refused:?}"
     );
 
@@ -145,7 +145,7 @@ async fn a_replica_is_read_from_and_checked() {
     let body = not_ready(&service, "database").await;
     assert_eq!(
         body["checks"]["database"]["detail"],
-        "queries get no answer"
+        "no response to queries"
     );
 }
 

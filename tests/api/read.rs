@@ -3,11 +3,11 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, somebody};
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, signup_body};
 
 async fn sign_up(service: &Service, email: &str) -> Value {
     let response = service
-        .signup(&somebody(email))
+        .signup(&signup_body(email))
         .send()
         .await
         .expect("an answer");
@@ -248,7 +248,7 @@ async fn reads_do_not_wait_for_hashing(#[values(Sqlite, Postgres)] backend: Back
     let first = sign_up(&service, "ada@example.org").await;
     let path = format!("/users/{}", first["id"].as_str().expect("an id"));
     let bodies: Vec<Value> = (0..4)
-        .map(|n| somebody(&format!("ada{n}@example.org")))
+        .map(|n| signup_body(&format!("ada{n}@example.org")))
         .collect();
     let signups = futures_util::future::join_all(bodies.iter().map(|b| service.signup(b).send()));
     let mut signups = std::pin::pin!(signups);

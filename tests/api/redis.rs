@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use throwaway_servers::redis;
 
-use crate::harness::{Backend, Database, Service, problem, somebody};
+use crate::harness::{Backend, Database, Service, problem, signup_body};
 use crate::idempotency::{Whole, is_replay, whole};
 use crate::signup::lock_out;
 
@@ -154,7 +154,7 @@ async fn c22_nothing_changes_but_speed(
     };
     let services = two_instances(&url, &[]).await;
     for round in 0..3 {
-        let ada = somebody(&format!("ada{round}@example.org"));
+        let ada = signup_body(&format!("ada{round}@example.org"));
         let mut eva = ada.clone();
         eva["name"] = json!("Eva Lovelace");
         let (key, other_key) = (format!("key-{round}"), format!("other-{round}"));
@@ -179,7 +179,7 @@ async fn c22_nothing_changes_but_speed(
                 assert_eq!(answer, *first);
             }
         }
-        let bob = somebody(&format!("bob{round}@example.org"));
+        let bob = signup_body(&format!("bob{round}@example.org"));
         let key = format!("at-once-{round}");
         let at_once = (0..6).map(|number| send(&services[number % 2], &key, &bob));
         let answers = join_all(join_all(at_once).await.into_iter().map(whole)).await;
@@ -203,7 +203,7 @@ async fn c22_nothing_changes_but_speed(
 async fn a_retry_is_answered_by_redis_on_any_instance() {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = whole(send(&services[0], "k", &body).await).await;
     wait_for_values(&redis, 'O', 1).await;
     let again = send(&services[1], "k", &body).await;
@@ -233,7 +233,7 @@ async fn wait_for_values(redis: &redis::Database, kind: char, count: usize) {
 async fn an_instance_waits_for_the_other_instead_of_hashing() {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let lock = lock_out(&services[0], Backend::Postgres).await;
     let first = services[0].signup(&body).header("Idempotency-Key", "k");
     let first = tokio::spawn(first.send());
@@ -259,7 +259,7 @@ async fn a_lease_whose_owner_was_killed_ends_by_itself() {
     let redis = redis::server().database();
     let settings = [("REQUEST_TIMEOUT_MS", "3000")];
     let mut services = two_instances(&redis.url(), &settings).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let lock = lock_out(&services[0], Backend::Postgres).await;
     let first = services[0].signup(&body).header("Idempotency-Key", "k");
     let first = tokio::spawn(first.send());
@@ -299,10 +299,10 @@ async fn a_lease_is_given_back_when_nothing_came_of_it() {
         ("bob@example.org", "password_hash_lanes_in_use 1"),
         ("eve@example.org", "password_hash_queue_depth 1"),
     ] {
-        others.push(tokio::spawn(service.signup(&somebody(email)).send()));
+        others.push(tokio::spawn(service.signup(&signup_body(email)).send()));
         service.wait_for_metric(metric).await;
     }
-    let refused = send(&service, "k", &somebody("ada@example.org")).await;
+    let refused = send(&service, "k", &signup_body("ada@example.org")).await;
     problem(refused, 503, "overloaded").await;
     wait_for_values(&redis, 'L', 0).await;
     for other in others {
@@ -317,7 +317,7 @@ async fn only_its_owner_gives_a_lease_back() {
     let settings = [("REQUEST_TIMEOUT_MS", "2000")];
     let services = two_instances(&redis.url(), &settings).await;
     let lock = lock_out(&services[0], Backend::Postgres).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = services[0].signup(&body).header("Idempotency-Key", "k");
     let first = tokio::spawn(first.send());
     wait_for_values(&redis, 'L', 1).await;
@@ -327,7 +327,7 @@ async fn only_its_owner_gives_a_lease_back() {
     problem(first, 503, "unavailable").await;
     // A signup behind it: what the first had to tell Redis, Redis has heard by then.
     drop(lock);
-    let other = somebody("bob@example.org");
+    let other = signup_body("bob@example.org");
     assert_eq!(send(&services[0], "other", &other).await.status(), 201);
     assert_eq!(redis.command(&["GET", &name]), "of another");
 }
@@ -336,7 +336,7 @@ async fn only_its_owner_gives_a_lease_back() {
 async fn name_of(key: &str) -> String {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     assert_eq!(send(&services[0], key, &body).await.status(), 201);
     redis.command(&["KEYS", "signup:idempotency:*"])
 }
@@ -365,7 +365,7 @@ async fn a_lease_that_nobody_can_hold_is_ignored(#[case] end: i64) {
     let services = two_instances(&redis.url(), &[]).await;
     lease(&redis, &name, end);
     let begun = Instant::now();
-    let first = send(&services[0], "k", &somebody("ada@example.org")).await;
+    let first = send(&services[0], "k", &signup_body("ada@example.org")).await;
     assert_eq!(first.status(), 201);
     let waited = begun.elapsed();
     assert!(waited < Duration::from_millis(1500), "it waited {waited:?}");
@@ -377,7 +377,7 @@ async fn a_record_counts_more_than_a_lease() {
     let name = name_of("k").await;
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let first = whole(send(&services[0], "k", &body).await).await;
     lease(&redis, &name, micros_from_now(8));
     let again = send(&services[1], "k", &body).await;
@@ -416,7 +416,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
             .enumerate()
         {
             let key = format!("key-{number}-{at}");
-            let body = somebody(&format!("ada{number}{at}@example.org"));
+            let body = signup_body(&format!("ada{number}{at}@example.org"));
             assert_eq!(send(first, &key, &body).await.status(), 201);
             wait_for_values(&redis, 'O', 1).await;
             for guess in 0..11 {
@@ -436,7 +436,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
 async fn another_request_of_the_key_takes_the_answer_out_of_redis() {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let mut other = body.clone();
     other["name"] = json!("Bob");
     assert_eq!(send(&services[0], "k", &body).await.status(), 201);
@@ -461,12 +461,12 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
         .await;
     server.kill();
     for number in 0..4 {
-        let body = somebody(&format!("ada{number}@example.org"));
+        let body = signup_body(&format!("ada{number}@example.org"));
         let answer = send(&service, &format!("k{number}"), &body).await;
         assert_eq!(answer.status(), 201);
     }
     service
-        .wait_for_line("Redis is of no use: going on without it")
+        .wait_for_line("redis unavailable, continuing without it")
         .await;
     let ready: Value = service.get("/ready").await.json().await.expect("JSON");
     assert_eq!(ready["status"], "ready", "{ready}");
@@ -478,7 +478,7 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
     let ready: Value = service.get("/ready").await.json().await.expect("JSON");
     assert_eq!(ready["checks"]["redis"]["status"], "ok", "{ready}");
     assert_eq!(
-        send(&service, "well", &somebody("well@example.org"))
+        send(&service, "well", &signup_body("well@example.org"))
             .await
             .status(),
         201
@@ -493,7 +493,7 @@ async fn a_forged_lease_delays_no_key_that_was_answered() {
     let url = redis.url();
     let settings = [("REDIS_URL", url.as_str())];
     let service = Service::start_with(Backend::Postgres, &settings).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let send = async || {
         let request = service.signup(&body).header("Idempotency-Key", "k");
         request.send().await.expect("an answer")

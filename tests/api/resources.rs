@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use crate::harness::{Inside, problem};
+use crate::harness::{InProcess, problem};
 
 #[rstest]
 #[case("GET", "/shared/7", "Get /shared/{id} 7")]
@@ -16,7 +16,7 @@ async fn each_method_of_a_path_has_its_own_operation(
     #[case] path: &str,
     #[case] expected: &str,
 ) {
-    let service = Inside::start(&[]).await;
+    let service = InProcess::start(&[]).await;
     let response = service.send(method, path).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.text().await.expect("a body"), expected);
@@ -24,7 +24,7 @@ async fn each_method_of_a_path_has_its_own_operation(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_is_answered_where_get_is_and_without_a_body() {
-    let service = Inside::start(&[]).await;
+    let service = InProcess::start(&[]).await;
     let response = service.send("HEAD", "/shared/7").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-length"], "18");
@@ -37,7 +37,7 @@ async fn head_is_answered_where_get_is_and_without_a_body() {
 #[case("/keyed", "POST")]
 #[tokio::test(flavor = "multi_thread")]
 async fn any_other_method_is_405_with_those_of_the_path(#[case] path: &str, #[case] allow: &str) {
-    let service = Inside::start(&[]).await;
+    let service = InProcess::start(&[]).await;
     for method in ["OPTIONS", "PURGE", "POST", "DELETE"] {
         if allow.contains(method) {
             continue;

@@ -67,7 +67,7 @@ async fn settings_that_could_break_together_serve_and_stop(
     // A connection for each request: the service may close one that is idle at any moment.
     let client = reqwest::Client::builder().pool_max_idle_per_host(0);
     service.client = client.build().expect("a client");
-    let body = crate::harness::somebody("ada@example.org");
+    let body = crate::harness::signup_body("ada@example.org");
     let status = async || {
         let signup = service.signup(&body).header("Idempotency-Key", "k");
         signup.send().await.expect("an answer").status()
@@ -236,7 +236,7 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
         SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
-    let body = crate::harness::somebody("ada@example.org");
+    let body = crate::harness::signup_body("ada@example.org");
     let signup = service.signup(&body).header("Idempotency-Key", "k");
     assert_eq!(signup.send().await.expect("an answer").status(), 201);
     if reachable {
@@ -252,10 +252,10 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
         );
     } else {
         service
-            .wait_for_line("the collector takes no spans: dropping them")
+            .wait_for_line("OTLP export failing, dropping spans")
             .await;
         let line = service
-            .wait_for_line("Redis is of no use yet: starting without it")
+            .wait_for_line("redis unavailable, starting without it")
             .await;
         assert_eq!(line["reason"], "connection refused", "{line}");
     }
@@ -351,7 +351,7 @@ async fn a_redirect_of_the_collector_is_not_followed() {
     let mut service = Service::start_with(Sqlite, &settings).await;
     service.get("/health").await;
     let line = service
-        .wait_for_line("the collector takes no spans: dropping them")
+        .wait_for_line("OTLP export failing, dropping spans")
         .await;
     assert_eq!(line["reason"], "HTTP status 307", "{line}");
     service.signal("TERM");
@@ -462,9 +462,9 @@ async fn files_that_others_may_read_are_warned_of() {
     set_mode(folder.path(), 0o777);
     let mut service = Service::start_on(Arc::clone(&database), OWN_SECRET).await;
     for what in [
-        "the group of the secret's file may use it",
-        "others may read or change the database",
-        "others may replace the files of the database",
+        "secret file accessible to its group",
+        "database files accessible to other users",
+        "database folder writable by other users",
     ] {
         service.wait_for_line(what).await;
     }

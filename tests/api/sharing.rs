@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, run, signup_body,
 };
 
 /// What was refused during a burst is served within this time.
@@ -38,7 +38,7 @@ async fn status_of(service: &Service, path: &str) -> u16 {
 async fn sign_up_at_last(service: &Service, email: &str) {
     let begun = Instant::now();
     loop {
-        let request = service.signup(&somebody(email));
+        let request = service.signup(&signup_body(email));
         let sent = request.header("Idempotency-Key", email).send();
         match sent.await.expect("an answer").status().as_u16() {
             201 => return,
@@ -200,7 +200,7 @@ async fn a_changed_schema_costs_no_request_its_response(
 ) {
     let settings = [("HTTP_WORKERS", "2"), ("DATABASE_MAX_CONNECTIONS", "6")];
     let service = Service::start_with(backend, &settings).await;
-    let known = somebody("known@example.org");
+    let known = signup_body("known@example.org");
     let keyed = |body: &Value, key: &str| {
         let request = service.signup(body).header("Idempotency-Key", key);
         async move { request.send().await.expect("an answer") }
@@ -212,7 +212,7 @@ async fn a_changed_schema_costs_no_request_its_response(
         let (service, known) = (&service, &known);
         async move {
             let each = (0..8).map(|client| async move {
-                let fresh = somebody(&format!("r{number}c{client}@example.org"));
+                let fresh = signup_body(&format!("r{number}c{client}@example.org"));
                 let bare = format!("b{number}c{client}@example.org");
                 let read = format!("/users/{id}");
                 let found: [u16; 6] = tokio::join!(
@@ -244,7 +244,7 @@ async fn a_changed_schema_costs_no_request_its_response(
                 "after change {number}"
             );
             // A key with another body asks, and counts.
-            let other = somebody("other@example.org");
+            let other = signup_body("other@example.org");
             let key = format!("r{number}c0");
             let status = keyed(&other, &key).await.status();
             assert_eq!(status, 422, "after change {number}");

@@ -5,7 +5,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, somebody};
+use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, signup_body};
 
 async fn raw(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
     let request = service.client.post(service.url("/signup"));
@@ -53,7 +53,7 @@ async fn an_account_is_made_and_read_back(#[values(Sqlite, Postgres)] backend: B
 #[tokio::test]
 async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let request = service.signup(&somebody("Ada@Example.ORG"));
+    let request = service.signup(&signup_body("Ada@Example.ORG"));
     let request = request.header("X-Correlation-ID", "order-42");
     let user: Value = request
         .send()
@@ -96,7 +96,7 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
 #[tokio::test]
 async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let response = service.signup(&somebody("ada@example.org")).send().await;
+    let response = service.signup(&signup_body("ada@example.org")).send().await;
     assert_eq!(response.expect("an answer").status(), 201);
     for statement in [
         "UPDATE user_events SET type = 'x'",
@@ -190,14 +190,14 @@ async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Back
         .iter()
         .enumerate()
     {
-        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        let body = signup_body(&format!("ada{number}@example.org")).to_string();
         assert_eq!(
             raw(&service, accepted, body).await.status(),
             201,
             "{accepted}"
         );
     }
-    let body = somebody("bob@example.org").to_string();
+    let body = signup_body("bob@example.org").to_string();
     for refused in [
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -209,7 +209,7 @@ async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Back
         problem(response, 415, "unsupported-media-type").await;
     }
     let packed = service
-        .signup(&somebody("bob@example.org"))
+        .signup(&signup_body("bob@example.org"))
         .header("Content-Encoding", "gzip");
     problem(
         packed.send().await.expect("an answer"),
@@ -230,7 +230,7 @@ async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Back
 #[tokio::test]
 async fn a_body_over_16_kib_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let body = somebody("ada@example.org").to_string();
+    let body = signup_body("ada@example.org").to_string();
     let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
     assert_eq!(
         raw(&service, "application/json", padded(16 * 1024))
@@ -336,7 +336,7 @@ async fn each_rule_of_a_field(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
-    let mut body = somebody("ada@example.org");
+    let mut body = signup_body("ada@example.org");
     body[field] = json!(value);
     assert_eq!(broken(&service, &body).await, [format!("/{field} {code}")]);
 }
@@ -345,7 +345,10 @@ async fn each_rule_of_a_field(
 #[tokio::test]
 async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    let first = service.signup(&somebody("ada@bücher.example")).send().await;
+    let first = service
+        .signup(&signup_body("ada@bücher.example"))
+        .send()
+        .await;
     assert_eq!(first.expect("an answer").status(), 201);
     for same in [
         "ADA@BÜCHER.example",
@@ -353,7 +356,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
         "Ada@bu\u{308}cher.example",
     ] {
         let response = service
-            .signup(&somebody(same))
+            .signup(&signup_body(same))
             .send()
             .await
             .expect("an answer");
@@ -361,7 +364,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
     }
     for other in ["ada+x@bücher.example", "a.da@bücher.example"] {
         let response = service
-            .signup(&somebody(other))
+            .signup(&signup_body(other))
             .send()
             .await
             .expect("an answer");
@@ -375,7 +378,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
 async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let send = || async {
-        let request = service.signup(&somebody("ada@example.org"));
+        let request = service.signup(&signup_body("ada@example.org"));
         let response = request
             .header("X-Request-ID", "race")
             .send()
@@ -406,7 +409,7 @@ async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: B
     ];
     let service = Service::start_with(backend, &settings).await;
     let send = async |number: u32| {
-        let request = service.signup(&somebody(&format!("ada{number}@example.org")));
+        let request = service.signup(&signup_body(&format!("ada{number}@example.org")));
         request.send().await.expect("an answer")
     };
     let answers = futures_util::future::join_all((0..12).map(send)).await;
@@ -508,7 +511,7 @@ async fn more_than_can_be_hashed_is_overload_and_nothing_else(
             if begun.elapsed().as_secs() >= 4 {
                 break;
             }
-            let body = somebody(&format!("ada{client}.{number}@example.org"));
+            let body = signup_body(&format!("ada{client}.{number}@example.org"));
             let answer = service.signup(&body).send().await.expect("an answer");
             if answer.status() == 201 {
                 made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -534,7 +537,7 @@ async fn a_connection_lost_at_commit_is_an_unknown_outcome() {
          CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED \
              FOR EACH ROW EXECUTE FUNCTION cut()";
     service.database.execute(trap).await.expect("set");
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     let answer = service.signup(&body).send().await.expect("an answer");
     assert!(answer.headers().contains_key(RETRY_AFTER));
     problem(answer, 503, "unavailable").await;
@@ -567,7 +570,7 @@ async fn a_transaction_that_the_server_asks_to_run_again_is() {
         );
         service.database.execute(&set).await.expect("set");
         // Twice in vain, and then it is done; the fourth time and on it is given up.
-        let body = somebody(&format!("ada{number}@example.org"));
+        let body = signup_body(&format!("ada{number}@example.org"));
         let answer = service.signup(&body).send().await.expect("an answer");
         assert_eq!(answer.status(), 201, "{code}");
         service
@@ -575,7 +578,7 @@ async fn a_transaction_that_the_server_asks_to_run_again_is() {
             .execute("SELECT setval('tries', 3)::text")
             .await
             .expect("set");
-        let body = somebody(&format!("bob{number}@example.org"));
+        let body = signup_body(&format!("bob{number}@example.org"));
         let answer = service.signup(&body).send().await.expect("an answer");
         problem(answer, 503, "unavailable").await;
         // Each of the two was run again twice.
@@ -593,7 +596,7 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
 ) {
     let service = Service::start_with(backend, &[("BCRYPT_COST", "8")]).await;
     for number in 0_u64..40 {
-        let body = somebody(&format!("ada{number}@example.org")).to_string();
+        let body = signup_body(&format!("ada{number}@example.org")).to_string();
         let mut connection = service.connect();
         connection.send(format!(
             "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
@@ -621,7 +624,7 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
 #[tokio::test]
 async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Backend) {
     let mut service = Service::start_with(backend, &[("RUST_LOG", "trace")]).await;
-    let body = somebody("ada@example.org");
+    let body = signup_body("ada@example.org");
     for _ in 0..2 {
         service.signup(&body).send().await.expect("an answer");
     }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use throwaway_servers::pgbouncer::{Mode, Pooler};
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run, somebody,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run,
+    signup_body,
 };
 
 /// The first line that a start with these settings leaves, which must fail.
@@ -345,7 +346,7 @@ async fn one_round_of_checks_serves_everybody(#[values(Sqlite, Postgres)] backen
     };
     let signups = async {
         for number in 0..40 {
-            let response = service.signup(&somebody(&format!("n{number}@example.org")));
+            let response = service.signup(&signup_body(&format!("n{number}@example.org")));
             assert_eq!(response.send().await.expect("an answer").status(), 201);
         }
     };
@@ -381,7 +382,7 @@ async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
     let service = Service::start_on(Arc::clone(&database), &settings).await;
     let keyed = async |email: &str, key: &str| {
         let request = service
-            .signup(&somebody(email))
+            .signup(&signup_body(email))
             .header("Idempotency-Key", key);
         request.send().await.expect("an answer").status().as_u16()
     };

@@ -13,7 +13,7 @@ use rstest::rstest;
 use throwaway_servers::redis;
 
 use crate::harness::collector::{Collector, Protocol, attribute, hex};
-use crate::harness::{Backend, Service, somebody};
+use crate::harness::{Backend, Service, signup_body};
 use Backend::{Postgres, Sqlite};
 use Protocol::{Grpc, Http};
 
@@ -56,7 +56,7 @@ fn is_error(span: &Span) -> bool {
 }
 
 async fn keyed_signup(service: &Service, email: &str, sampled: bool) -> Response {
-    let request = service.signup(&somebody(email));
+    let request = service.signup(&signup_body(email));
     let request = request.header("Idempotency-Key", "a-key");
     let request = request.header("traceparent", traceparent(sampled));
     request.send().await.expect("an answer")
@@ -113,7 +113,7 @@ async fn the_tree_of_a_signup(
          \x20   INSERT user_events\n\
          \x20   UPDATE idempotency_records\n\
          \x20   COMMIT\n\
-         \x20 share answer\n\
+         \x20 share outcome\n\
          \x20   SET\n"
     );
     assert!(!spans.iter().any(is_error));
@@ -389,15 +389,13 @@ async fn a_collector_that_comes_back_gets_spans_again() {
     let mut service = Service::start_with(Sqlite, &[endpoint, SOON]).await;
     service.get("/health").await;
     service
-        .wait_for_line("the collector takes no spans: dropping them")
+        .wait_for_line("OTLP export failing, dropping spans")
         .await;
     assert!(dropped(&service, "export_failed").await > 0);
     assert!(collector.spans().is_empty());
     collector.refuse(false);
     service.get("/health").await;
-    service
-        .wait_for_line("the collector takes spans again")
-        .await;
+    service.wait_for_line("OTLP export working again").await;
     assert!(!collector.spans().is_empty());
 }
 
@@ -418,7 +416,7 @@ async fn a_dead_collector_costs_spans_and_nothing_else(#[values(Grpc, Http)] pro
     assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
     assert!(begun.elapsed() < AT_ONCE);
     service
-        .wait_for_line("the collector takes no spans: dropping them")
+        .wait_for_line("OTLP export failing, dropping spans")
         .await;
     assert!(dropped(&service, "export_failed").await > 0);
     service.signal("TERM");

@@ -88,12 +88,12 @@ struct Open {
     /// Each knows its index.
     all: Vec<Arc<Seen>>,
     /// The networks that have any.
-    networks: HashMap<Option<Network>, Arc<OfNetwork>>,
+    networks: HashMap<Option<Network>, Arc<NetworkLoad>>,
 }
 
 /// The connections of a network. It changes under the lock only.
 #[derive(Default)]
-struct OfNetwork {
+struct NetworkLoad {
     count: AtomicUsize,
     /// When its exchanges so far would have been made one by one, in microseconds since the service
     /// began.
@@ -105,7 +105,7 @@ struct Seen {
     /// Its place in [`Open`], which only who has the lock looks at.
     index: AtomicUsize,
     network: Option<Network>,
-    of_network: Arc<OfNetwork>,
+    network_load: Arc<NetworkLoad>,
     phase: AtomicU8,
     /// The last progress, in microseconds since the service began.
     since: AtomicU64,
@@ -143,12 +143,12 @@ impl Connections {
     #[must_use]
     pub fn enter(&self, network: Option<Network>) -> Place {
         let mut open = self.0.lock();
-        let of_network = Arc::clone(open.networks.entry(network).or_default());
-        of_network.count.fetch_add(1, Relaxed);
+        let network_load = Arc::clone(open.networks.entry(network).or_default());
+        network_load.count.fetch_add(1, Relaxed);
         let seen = Arc::new(Seen {
             index: AtomicUsize::new(open.all.len()),
             network,
-            of_network,
+            network_load,
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(self.0.now()),
             held: AtomicUsize::new(0),
@@ -228,7 +228,7 @@ impl Open {
     /// The connection that is to close for a new one: another, or the new one itself. None, where the
     /// larger networks have nothing but connections that are being served, and there is room.
     fn make_room_for(&self, new: &Arc<Seen>, nearly_full: usize, now: u64) -> Option<Arc<Seen>> {
-        let count = new.of_network.count.load(Relaxed);
+        let count = new.network_load.count.load(Relaxed);
         let keeps_others_out = self.networks.len() > 1 && count > self.all.len() / LARGE_PART;
         let compared: Vec<&Arc<Seen>> = self
             .all
@@ -247,7 +247,7 @@ impl Open {
         let leaves = match stale {
             None if keeps_others_out => new,
             None => return None,
-            Some(_) if keeps_others_out && !new.of_network.may_exchange(now) => new,
+            Some(_) if keeps_others_out && !new.network_load.may_exchange(now) => new,
             Some(stale) if stale.share() < new.share() => new,
             Some(stale) => stale,
         };
@@ -260,13 +260,13 @@ impl Open {
         if let Some(moved) = self.all.get(index) {
             moved.index.store(index, Relaxed);
         }
-        if seen.of_network.count.fetch_sub(1, Relaxed) == 1 {
+        if seen.network_load.count.fetch_sub(1, Relaxed) == 1 {
             self.networks.remove(&seen.network);
         }
     }
 }
 
-impl OfNetwork {
+impl NetworkLoad {
     /// Whether it may have one for another at this moment; counts it, if so.
     fn may_exchange(&self, now: u64) -> bool {
         const INTERVAL: u64 = 1_000_000 / EXCHANGES_PER_SECOND;
@@ -286,7 +286,7 @@ impl Seen {
 
     /// How many connections its network has, to a factor of two.
     fn share(&self) -> u32 {
-        self.of_network.count.load(Relaxed).max(1).ilog2()
+        self.network_load.count.load(Relaxed).max(1).ilog2()
     }
 }
 
@@ -565,7 +565,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_at_once_is_let_in_only_so_often() {
-        let network = OfNetwork::default();
+        let network = NetworkLoad::default();
         let allowed = |now| (0..1_000).filter(|_| network.may_exchange(now)).count();
         let in_a_row = usize::try_from(EXCHANGES_IN_A_ROW).expect("few");
         let in_a_second = usize::try_from(EXCHANGES_PER_SECOND).expect("few");

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
-use crate::http::middleware::request_context::Ids;
+use crate::http::middleware::request_context::RequestIds;
 use crate::http::problem::{MEDIA_TYPE, Problem, ProblemType};
 use crate::platform::client::Client;
 use crate::platform::clock;
@@ -54,11 +54,11 @@ const MAX_BARE: usize = 256;
 
 /// What the connections of a listener share.
 #[derive(Clone)]
-pub struct Terms {
+pub struct ConnectionSettings {
     /// All of them.
     pub connections: Connections,
     /// Makes ids for what is refused before it is a request.
-    pub ids: Ids,
+    pub ids: RequestIds,
     /// Counts.
     pub metrics: Metrics,
     /// For a head to arrive.
@@ -72,17 +72,17 @@ pub struct Thread<A> {
     /// The application.
     pub app: A,
     /// What they share with those of other threads.
-    pub terms: Terms,
+    pub settings: ConnectionSettings,
     /// Taken for a request that came behind another, before its response.
     pub pipelined: Semaphore,
 }
 
 impl<A> Thread<A> {
     /// Serves this application.
-    pub fn new(app: A, terms: Terms) -> Self {
+    pub fn new(app: A, settings: ConnectionSettings) -> Self {
         Self {
             app,
-            terms,
+            settings,
             pipelined: Semaphore::new(PIPELINED),
         }
     }
@@ -102,11 +102,11 @@ enum End {
 
 /// Serves a connection to its end.
 pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
-    let terms = &thread.terms;
+    let settings = &thread.settings;
     let peer = stream.peer_addr().ok();
     let network = peer.and_then(|peer| Client::new(peer.ip(), false).networks().last());
     let network = network.map(|(widest, _)| widest);
-    let exchange = Rc::new(Exchange::new(terms.connections.enter(network), peer));
+    let exchange = Rc::new(Exchange::new(settings.connections.enter(network), peer));
     let wire = Wire::new(stream, Rc::clone(&exchange));
     if exchange.place.is_cut(Waker::noop()) {
         wire.abort();
@@ -122,7 +122,7 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         .max_headers(MAX_HEADERS)
         .writev(false)
         .serve_connection(TokioIo::new(wire), service);
-    let mut alarm = pin!(tokio::time::sleep(terms.read_timeout));
+    let mut alarm = pin!(tokio::time::sleep(settings.read_timeout));
     let mut is_told = false;
     let end = poll_fn(|cx| {
         exchange.turn_begins();
@@ -142,7 +142,7 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        late(&exchange, terms, is_closing, alarm.as_mut(), cx).map(End::Late)
+        late(&exchange, settings, is_closing, alarm.as_mut(), cx).map(End::Late)
     })
     .await;
     let mut wire = connection.into_parts().io.into_inner();
@@ -152,7 +152,7 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         End::Late(Phase::Idle | Phase::Serving | Phase::Queued) => None,
         End::Late(Phase::Head) => exchange.has_read().then_some(ProblemType::REQUEST_TIMEOUT),
         End::Late(Phase::Responding) => {
-            terms.metrics.connection_cut(ConnectionCut::Stalled);
+            settings.metrics.connection_cut(ConnectionCut::Stalled);
             wire.abort();
             None
         }
@@ -163,23 +163,23 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
     };
     if let Some(kind) = problem {
         // Within a limit: whoever sends no request need not read, either.
-        let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, terms)).await;
+        let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, settings)).await;
     }
 }
 
 /// Whether the time of the phase is over; if not, the task is woken then.
 fn late(
     exchange: &Exchange,
-    terms: &Terms,
+    settings: &ConnectionSettings,
     is_closing: bool,
     mut alarm: Pin<&mut Sleep>,
     cx: &mut Context<'_>,
 ) -> Poll<Phase> {
     let phase = exchange.place.phase();
     let limit = match phase {
-        Phase::Head | Phase::Idle if is_closing => Some(LINGER.min(terms.read_timeout)),
-        Phase::Head => Some(terms.read_timeout),
-        Phase::Idle => Some(terms.keep_alive),
+        Phase::Head | Phase::Idle if is_closing => Some(LINGER.min(settings.read_timeout)),
+        Phase::Head => Some(settings.read_timeout),
+        Phase::Idle => Some(settings.keep_alive),
         Phase::Responding => Some(STALLED),
         // The request has a deadline of its own, and its body a limit; and so has the wait for a turn.
         Phase::Serving | Phase::Queued => None,
@@ -227,20 +227,20 @@ impl Wire {
     }
 
     /// Answers what was no request, and closes.
-    async fn refuse(&mut self, kind: ProblemType, terms: &Terms) -> io::Result<()> {
+    async fn refuse(&mut self, kind: ProblemType, settings: &ConnectionSettings) -> io::Result<()> {
         self.withheld = None;
-        let id = terms.ids.make();
+        let id = settings.ids.make();
         let problem = Problem::new(kind, kind.about().title);
         let status = problem.status_code();
-        terms.metrics.unreadable_request(status.as_u16());
+        settings.metrics.unreadable_request(status.as_u16());
         tracing::info!(
             status = status.as_u16(),
             request_id = id,
             correlation_id = id,
-            "what came was no readable request"
+            "malformed request"
         );
         let body = problem.body(&id);
-        let date = httpdate::fmt_http_date(terms.ids.now().into());
+        let date = httpdate::fmt_http_date(settings.ids.now().into());
         let response = format!(
             "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\
              x-request-id: {id}\r\nx-correlation-id: {id}\r\nconnection: close\r\n\

@@ -30,7 +30,7 @@ pub const PROBLEMS: [ProblemType; 5] = [
 const IDEMPOTENCY_KEY_INVALID: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-invalid",
     status: StatusCode::BAD_REQUEST,
-    title: "The Idempotency-Key is no key",
+    title: "Invalid Idempotency-Key",
     meaning: "The header `Idempotency-Key` is empty, too long, has characters \
           that it must not have, or stands twice. Nothing was done.",
     advice: "Send the header once, with 1 to 255 characters of visible ASCII, \
@@ -44,7 +44,7 @@ const IDEMPOTENCY_KEY_INVALID: ProblemType = ProblemType::new(&About {
 const IDEMPOTENCY_KEY_MISSING: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-missing",
     status: StatusCode::BAD_REQUEST,
-    title: "An Idempotency-Key is required",
+    title: "Idempotency-Key required",
     meaning: "This service is set up to want the header `Idempotency-Key` on \
           every signup, and there was none. Nothing was done.",
     advice: "Send the header `Idempotency-Key`: a new random UUID for each \
@@ -59,7 +59,7 @@ const IDEMPOTENCY_KEY_MISSING: ProblemType = ProblemType::new(&About {
 const REQUEST_IN_PROGRESS: ProblemType = ProblemType::new(&About {
     slug: "request-in-progress",
     status: StatusCode::CONFLICT,
-    title: "The same request is still running",
+    title: "Request in progress",
     meaning: "A request with this `Idempotency-Key` has not ended yet. This one \
           did nothing.",
     advice: "Wait for the seconds in `Retry-After`, and send the same request \
@@ -73,7 +73,7 @@ const REQUEST_IN_PROGRESS: ProblemType = ProblemType::new(&About {
 const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-reused",
     status: StatusCode::UNPROCESSABLE_ENTITY,
-    title: "The Idempotency-Key was used with another request",
+    title: "Idempotency-Key reused",
     meaning: "A key names one request, and another one had it within the last 24 \
           hours. Nothing was done.",
     advice: "Use a new key for a new signup. To try the earlier signup again, \
@@ -87,7 +87,7 @@ const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
 const IDEMPOTENCY_KEY_EXHAUSTED: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-exhausted",
     status: StatusCode::TOO_MANY_REQUESTS,
-    title: "The Idempotency-Key was used with too many other requests",
+    title: "Idempotency-Key exhausted",
     meaning: "The key came with so many different requests that it is refused \
           until it expires. Nothing was done.",
     advice: "Use a new key for each signup. Look for a client that sends the same \
@@ -125,7 +125,7 @@ pub fn respond<O>(
     if recorded.is_replay {
         let headers = response.headers_mut();
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
-        tracing::info!(status = response.status().as_u16(), "answer replayed");
+        tracing::info!(status = response.status().as_u16(), "response replayed");
     }
     response
 }

@@ -27,13 +27,13 @@ const MAX_ID: usize = 128;
 
 /// Makes ids for requests that bring none.
 #[derive(Clone)]
-pub struct Ids {
+pub struct RequestIds {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 }
 
-impl Ids {
-    /// Ids of this clock.
+impl RequestIds {
+    /// Ids by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
         Self { clock, randomness }
@@ -57,7 +57,7 @@ impl Ids {
 /// # Errors
 /// Those of what it wraps.
 pub async fn request_context<B: MessageBody>(
-    ids: Ids,
+    ids: RequestIds,
     sampling: Sampling,
     proxies: TrustedProxies,
     timeout: Duration,

@@ -28,7 +28,7 @@ impl ProblemType {
     pub const MALFORMED_REQUEST: Self = Self::new(&About {
         slug: "malformed-request",
         status: StatusCode::BAD_REQUEST,
-        title: "The request could not be read",
+        title: "Malformed request",
         meaning: "The request line, a header or the JSON body is not well-formed; or \
               the header `Host` is missing, stands twice or names no host; or \
               the body is no object, or has a field twice, of a wrong type, or \
@@ -45,7 +45,7 @@ impl ProblemType {
     pub const INVALID_PARAMETER: Self = Self::new(&About {
         slug: "invalid-parameter",
         status: StatusCode::BAD_REQUEST,
-        title: "A query parameter is not valid",
+        title: "Invalid query parameter",
         meaning: "A parameter in the query string breaks its rule, or stands twice; or \
               there are more than 16 of them.",
         advice: "Correct the parameter that the detail names. `limit` is a whole \
@@ -61,7 +61,7 @@ impl ProblemType {
     pub const NOT_FOUND: Self = Self::new(&About {
         slug: "not-found",
         status: StatusCode::NOT_FOUND,
-        title: "Nothing is here",
+        title: "Not found",
         meaning: "No resource has this path.",
         advice: "Compare the path with those in `/openapi.json`. Paths have no slash \
               at their end, and upper case counts.",
@@ -74,7 +74,7 @@ impl ProblemType {
     pub const METHOD_NOT_ALLOWED: Self = Self::new(&About {
         slug: "method-not-allowed",
         status: StatusCode::METHOD_NOT_ALLOWED,
-        title: "The method is not allowed here",
+        title: "Method not allowed",
         meaning: "The path exists, but not for this method.",
         advice: "Use one of the methods in the header `Allow`.",
         detail: "Allowed here: POST.",
@@ -86,7 +86,7 @@ impl ProblemType {
     pub const REQUEST_TIMEOUT: Self = Self::new(&About {
         slug: "request-timeout",
         status: StatusCode::REQUEST_TIMEOUT,
-        title: "The request did not arrive in time",
+        title: "Request timeout",
         meaning: "The head or the body of the request was not complete within the \
               time limit. Nothing was done, and the connection closes.",
         advice: "Send the request again on a new connection, all of it at once.",
@@ -99,7 +99,7 @@ impl ProblemType {
     pub const PAYLOAD_TOO_LARGE: Self = Self::new(&About {
         slug: "payload-too-large",
         status: StatusCode::PAYLOAD_TOO_LARGE,
-        title: "The body is too large",
+        title: "Payload too large",
         meaning: "The body is over the limit of 16 KiB (16,384 bytes). The rest was \
               not read, nothing was done, and the connection closes.",
         advice: "Send a smaller body. No signup that keeps the rules of its fields \
@@ -113,7 +113,7 @@ impl ProblemType {
     pub const URI_TOO_LONG: Self = Self::new(&About {
         slug: "uri-too-long",
         status: StatusCode::URI_TOO_LONG,
-        title: "The target of the request is too long",
+        title: "URI too long",
         meaning: "The path and the query together are over the limit of 8 KiB (8,192 \
               bytes). Nothing was done, and the connection closes.",
         advice: "Send a shorter one. No path or query of this service needs as much.",
@@ -126,7 +126,7 @@ impl ProblemType {
     pub const UNSUPPORTED_MEDIA_TYPE: Self = Self::new(&About {
         slug: "unsupported-media-type",
         status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        title: "The body is not JSON",
+        title: "Unsupported media type",
         meaning: "The header `Content-Type` is missing, stands twice or is not \
               `application/json`; or the body has a `Content-Encoding`. Nothing \
               was done, and the connection closes.",
@@ -156,7 +156,7 @@ impl ProblemType {
     pub const VALIDATION_FAILED: Self = Self::new(&About {
         slug: "validation-failed",
         status: StatusCode::UNPROCESSABLE_ENTITY,
-        title: "Fields break their rules",
+        title: "Validation failed",
         meaning: "The body could be read, and fields in it break their rules. Nothing \
               was done.",
         advice: "Correct every field that the member `errors` lists: all of them are \
@@ -171,7 +171,7 @@ impl ProblemType {
     pub const RATE_LIMITED: Self = Self::new(&About {
         slug: "rate-limited",
         status: StatusCode::TOO_MANY_REQUESTS,
-        title: "Too many requests from this address",
+        title: "Too many requests",
         meaning: "So many signups came from the network address of the client that \
               more are refused for a while. Nothing was done.",
         advice: "Wait for the seconds in `Retry-After`, and send the same request \
@@ -185,7 +185,7 @@ impl ProblemType {
     pub const HEADERS_TOO_LARGE: Self = Self::new(&About {
         slug: "headers-too-large",
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        title: "The head of the request is too large",
+        title: "Request header fields too large",
         meaning: "The request line and the headers together are over the limit of 32 \
               KiB, or there are more than 96 headers. Nothing was done, and the \
               connection closes.",
@@ -200,7 +200,7 @@ impl ProblemType {
     pub const INTERNAL: Self = Self::new(&About {
         slug: "internal-error",
         status: StatusCode::INTERNAL_SERVER_ERROR,
-        title: "The service made a mistake",
+        title: "Internal error",
         meaning: "Something went wrong that is not the client's doing. What was asked \
               for may or may not have been done.",
         advice: "Give the `request_id` to those who run the service: the log has the \
@@ -216,7 +216,7 @@ impl ProblemType {
     pub const OVERLOADED: Self = Self::new(&About {
         slug: "overloaded",
         status: StatusCode::SERVICE_UNAVAILABLE,
-        title: "Too much work is waiting",
+        title: "Service overloaded",
         meaning: "More passwords wait to be hashed than can be done in time. Nothing \
               was done.",
         advice: "Wait for the seconds in `Retry-After` and a random part more, and \
@@ -230,7 +230,7 @@ impl ProblemType {
     pub const UNAVAILABLE: Self = Self::new(&About {
         slug: "unavailable",
         status: StatusCode::SERVICE_UNAVAILABLE,
-        title: "The service cannot answer now",
+        title: "Service unavailable",
         meaning: "The database can't be reached, or the answer did not come in time. \
               Of a signup the outcome is then not known: the account may have \
               been made.",

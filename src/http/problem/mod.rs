@@ -410,7 +410,7 @@ impl From<StoreError> for Problem {
                 Self::unavailable()
             }
             StoreError::Broken(_) => {
-                tracing::error!(reason, "store gave an impossible answer");
+                tracing::error!(reason, "store returned invalid data");
                 Self::internal()
             }
         }

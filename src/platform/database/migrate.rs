@@ -12,7 +12,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::{Database, Pools, Rows, Statement, Unusable, describe, postgres, sqlite};
+use super::{ConnectError, Database, Pools, Rows, Statement, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::clock;
 use crate::platform::errors::error_chain;
@@ -89,7 +89,7 @@ pub fn known_versions(backend: Backend) -> Vec<i64> {
 ///
 /// # Errors
 /// When the database can't be asked.
-pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, Unusable> {
+pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, ConnectError> {
     match url.backend {
         Backend::Postgres => {
             let mut connection = connect_postgres(url).await?;
@@ -123,7 +123,7 @@ pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, Unusable> {
 pub async fn up(
     url: &DatabaseUrl,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) -> Result<usize, Unusable> {
+) -> Result<usize, ConnectError> {
     progress(Progress::Locking);
     match url.backend {
         Backend::Postgres => {
@@ -145,7 +145,7 @@ pub async fn up(
 ///
 /// # Errors
 /// When the database can't be asked.
-pub async fn newest(url: &DatabaseUrl) -> Result<Option<Step>, Unusable> {
+pub async fn newest(url: &DatabaseUrl) -> Result<Option<Step>, ConnectError> {
     let steps = status(url).await?;
     Ok(steps.into_iter().rfind(|step| step.state != State::Pending))
 }
@@ -158,7 +158,7 @@ pub async fn down(
     url: &DatabaseUrl,
     expected: &Step,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) -> Result<(), Unusable> {
+) -> Result<(), ConnectError> {
     progress(Progress::Locking);
     match url.backend {
         Backend::Postgres => {
@@ -211,20 +211,20 @@ async fn run_up<C: Migrate>(
     migrator: &'static Migrator,
     connection: &mut C,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) -> Result<usize, Unusable> {
+) -> Result<usize, ConnectError> {
     connection
         .ensure_migrations_table(TABLE)
         .await
         .map_err(|error| failed(&error))?;
     let steps = steps(migrator, &applied(connection).await?);
     if let Some(step) = steps.iter().find(|step| step.state == State::Changed) {
-        return Err(Unusable(format!(
+        return Err(ConnectError(format!(
             "migration {} was applied with another text than this binary has",
             step.version
         )));
     }
     if let Some(step) = steps.iter().find(|step| step.state == State::Unknown) {
-        return Err(Unusable(format!(
+        return Err(ConnectError(format!(
             "the database has migration {}, which is newer than this binary",
             step.version
         )));
@@ -249,11 +249,11 @@ async fn run_down<C: Migrate>(
     connection: &mut C,
     expected: &Step,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) -> Result<(), Unusable> {
+) -> Result<(), ConnectError> {
     let steps = steps(migrator, &applied(connection).await?);
     let newest = steps.iter().rfind(|step| step.state != State::Pending);
     if newest.map(|step| step.version) != Some(expected.version) {
-        return Err(Unusable(format!(
+        return Err(ConnectError(format!(
             "migration {} is not the newest any more; somebody else migrated",
             expected.version
         )));
@@ -273,20 +273,20 @@ fn find(
     migrator: &'static Migrator,
     version: i64,
     up: bool,
-) -> Result<&'static Migration, Unusable> {
+) -> Result<&'static Migration, ConnectError> {
     migrator
         .iter()
         .find(|migration| {
             migration.version == version && migration.migration_type.is_up_migration() == up
         })
         .ok_or_else(|| {
-            Unusable(format!(
+            ConnectError(format!(
                 "this binary does not know migration {version}; use the one that applied it"
             ))
         })
 }
 
-async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<AppliedMigration>, Unusable> {
+async fn applied<C: Migrate>(connection: &mut C) -> Result<Vec<AppliedMigration>, ConnectError> {
     connection
         .list_applied_migrations(TABLE)
         .await
@@ -320,41 +320,41 @@ fn steps(migrator: &Migrator, applied: &[AppliedMigration]) -> Vec<Step> {
     steps
 }
 
-fn failed(error: &MigrateError) -> Unusable {
-    Unusable(format!("the migration failed: {}", error_chain(error)))
+fn failed(error: &MigrateError) -> ConnectError {
+    ConnectError(format!("the migration failed: {}", error_chain(error)))
 }
 
-fn cannot_ask(error: &sqlx::Error) -> Unusable {
-    Unusable(format!(
+fn cannot_ask(error: &sqlx::Error) -> ConnectError {
+    ConnectError(format!(
         "the database does not answer: {}",
         error_chain(error)
     ))
 }
 
-async fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, Unusable> {
+async fn connect_postgres(url: &DatabaseUrl) -> Result<PgConnection, ConnectError> {
     postgres::connect_one(&postgres::options(url)?).await
 }
 
-async fn exists_on_postgres(connection: &mut PgConnection) -> Result<bool, Unusable> {
+async fn exists_on_postgres(connection: &mut PgConnection) -> Result<bool, ConnectError> {
     sqlx::query_scalar(EXISTS_ON_POSTGRES)
         .fetch_one(connection)
         .await
         .map_err(|error| cannot_ask(&error))
 }
 
-async fn exists_on_sqlite(connection: &mut SqliteConnection) -> Result<bool, Unusable> {
+async fn exists_on_sqlite(connection: &mut SqliteConnection) -> Result<bool, ConnectError> {
     sqlx::query_scalar(EXISTS_ON_SQLITE)
         .fetch_one(connection)
         .await
         .map_err(|error| cannot_ask(&error))
 }
 
-async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Unusable> {
+async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, ConnectError> {
     let options = sqlite::options(url)?;
     SqliteConnection::connect_with(&options)
         .await
         .map_err(|error| {
-            Unusable(format!(
+            ConnectError(format!(
                 "cannot open {}: {}",
                 describe(url),
                 error_chain(&error)
@@ -363,13 +363,13 @@ async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, Unusable>
 }
 
 /// sqlx's advisory lock waits for ever, so the session's `lock_timeout` bounds it.
-async fn lock_postgres(connection: &mut PgConnection) -> Result<(), Unusable> {
+async fn lock_postgres(connection: &mut PgConnection) -> Result<(), ConnectError> {
     connection
         .execute("SET lock_timeout = '300s'")
         .await
         .map_err(|error| cannot_ask(&error))?;
     connection.lock().await.map_err(|error| {
-        Unusable(format!(
+        ConnectError(format!(
             "another migration step holds the lock: {}",
             error_chain(&error)
         ))
@@ -378,12 +378,12 @@ async fn lock_postgres(connection: &mut PgConnection) -> Result<(), Unusable> {
 
 /// A lock on a file beside the database, as SQLite has no lock that outlasts a transaction. The
 /// system releases it when the process ends, however it ends.
-async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, Unusable> {
+async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, ConnectError> {
     let mut path = sqlite::options(url)?.get_filename().as_os_str().to_owned();
     path.push(".migrate-lock");
     let path = PathBuf::from(path);
     let cannot_lock =
-        |error: std::io::Error| Unusable(format!("cannot lock {}: {error}", path.display()));
+        |error: std::io::Error| ConnectError(format!("cannot lock {}: {error}", path.display()));
     let file = sqlite::private_file(&path).map_err(cannot_lock)?;
     let begun = clock::monotonic();
     loop {
@@ -393,7 +393,7 @@ async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, Unusable> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Unusable(format!(
+                return Err(ConnectError(format!(
                     "another migration step holds {} for over {} s",
                     path.display(),
                     LOCK_TIMEOUT.as_secs()

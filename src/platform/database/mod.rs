@@ -147,7 +147,7 @@ static IS_READABLE: Statement = Statement::new(
 /// The database can't be used. The text is for the terminal and has no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unusable(pub String);
+pub struct ConnectError(pub String);
 
 impl Database {
     /// Opens the pools and checks that the server is fit. Writes run as `tasks`.
@@ -158,7 +158,7 @@ impl Database {
         settings: &Settings,
         metrics: &Metrics,
         tasks: Tasks,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, ConnectError> {
         let pools = match settings.database.url.backend {
             Backend::Postgres => postgres::connect(settings, metrics).await?,
             Backend::Sqlite => sqlite::connect(settings, metrics).await?,
@@ -208,7 +208,7 @@ impl Database {
         let asked: Result<Vec<()>, _> = self.fetch(&IS_READABLE, (), Rows::Few).await;
         asked.map(drop).map_err(|error| {
             tracing::warn!(reason = in_words(&error), "queries check failed");
-            "queries get no answer".to_owned()
+            "no response to queries".to_owned()
         })
     }
 

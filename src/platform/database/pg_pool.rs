@@ -181,7 +181,7 @@ impl Drop for Open {
 }
 
 /// How a pool is made.
-pub struct Make {
+pub struct Connector {
     /// Where the server is.
     pub options: PgConnectOptions,
     /// What each connection is told first.
@@ -201,7 +201,7 @@ pub struct Make {
 
 impl PgPool {
     /// Opens nothing yet.
-    pub fn new(make: Make, neighbours: &Arc<Neighbours>, metrics: &Metrics) -> Self {
+    pub fn new(make: Connector, neighbours: &Arc<Neighbours>, metrics: &Metrics) -> Self {
         let most = make.most.max(1);
         let unpaid = most.saturating_sub(make.kept).max(1);
         let inner = Arc::new(Inner {

@@ -11,9 +11,9 @@ use sqlx::Connection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgSslMode};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::pg_pool::{Make, Neighbours, PgPool, SessionLimits};
+use super::pg_pool::{Connector, Neighbours, PgPool, SessionLimits};
 use super::statement::{FromRow, Rows, Statement};
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, Pools, Unusable, in_words};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, ConnectError, Pools, in_words};
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
@@ -46,7 +46,7 @@ pub(super) const SESSION_MARK: &str = "SELECT current_setting('signup.session', 
 ///
 /// # Errors
 /// When the URL can't be read; the text has no secret.
-pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, Unusable> {
+pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, ConnectError> {
     PgConnectOptions::from_str(url.expose())
         .map(|options| {
             let options = options.extra_float_digits(None);
@@ -57,7 +57,7 @@ pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, Unusable> {
             }
         })
         // The driver's text may repeat the URL.
-        .map_err(|_| Unusable("DATABASE_URL is not a valid postgres:// URL".to_owned()))
+        .map_err(|_| ConnectError("DATABASE_URL is not a valid postgres:// URL".to_owned()))
 }
 
 /// Whether what is sent to the server can be read on the way.
@@ -89,12 +89,12 @@ pub fn describe(options: &PgConnectOptions) -> String {
 ///
 /// # Errors
 /// One line that says where and why.
-pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, Unusable> {
+pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
     let place = describe(options);
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Unusable(why_refused(options, &error))),
-        Err(_) => Err(Unusable(format!(
+        Ok(Err(error)) => Err(ConnectError(why_refused(options, &error))),
+        Err(_) => Err(ConnectError(format!(
             "cannot reach {place}: no answer within {} s",
             CONNECT_TIMEOUT.as_secs()
         ))),
@@ -167,7 +167,7 @@ fn session_limits(request: Duration) -> SessionLimits {
     }
 }
 
-pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, ConnectError> {
     let database = &settings.database;
     let request = settings.http.request_timeout;
     let write = options(&database.url)?;
@@ -185,7 +185,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
         }
     }
 
-    let make = |options: &PgConnectOptions, most: u32, kind, home| Make {
+    let make = |options: &PgConnectOptions, most: u32, kind, home| Connector {
         options: options.clone(),
         limits: Some(session_limits(request)),
         most: usize::try_from(most).unwrap_or(usize::MAX),
@@ -274,7 +274,7 @@ struct Reads {
 struct Threads {
     pools: HashMap<ThreadId, PgPool>,
     /// Of the threads that have none yet.
-    shares: Vec<Make>,
+    shares: Vec<Connector>,
     closed: bool,
 }
 
@@ -371,7 +371,7 @@ impl PgReads {
 async fn first_contact(
     options: &PgConnectOptions,
     allow_async_commit: Option<bool>,
-) -> Result<(), Unusable> {
+) -> Result<(), ConnectError> {
     let mut connection = connect_one(options).await?;
     let checked = check_server(&mut connection, allow_async_commit).await;
     let unfit = match checked {
@@ -379,7 +379,7 @@ async fn first_contact(
         Err(reason) => Err(reason),
     };
     let _ = connection.close().await;
-    unfit.map_err(|reason| Unusable(format!("{} {reason}", describe(options))))
+    unfit.map_err(|reason| ConnectError(format!("{} {reason}", describe(options))))
 }
 
 async fn check_server(
@@ -448,10 +448,10 @@ pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
         Ok([(false, encoding)]) if encoding == ENCODING => Ok(()),
         Ok([(false, _)]) => Err("not encoded as UTF8".to_owned()),
         Ok([(true, _)]) => Err("read-only".to_owned()),
-        Ok(_) => Err("no answer".to_owned()),
+        Ok(_) => Err("no response".to_owned()),
         Err(error) => {
             tracing::warn!(reason = in_words(error), "database check failed");
-            Err("no answer".to_owned())
+            Err("no response".to_owned())
         }
     }
 }

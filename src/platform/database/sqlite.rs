@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
 use super::{
-    ACQUIRE_TIMEOUT, Pools, SqlitePool, SqliteWriter, Unusable, WriteTransaction, in_words,
+    ACQUIRE_TIMEOUT, ConnectError, Pools, SqlitePool, SqliteWriter, WriteTransaction, in_words,
 };
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::errors::error_chain;
@@ -30,7 +30,7 @@ const WRITE_A_PAGE: &str = "PRAGMA user_version = 1";
 ///
 /// # Errors
 /// When the URL can't be read.
-pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
+pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, ConnectError> {
     SqliteConnectOptions::from_str(url.expose())
         .map(|options| {
             options
@@ -43,7 +43,7 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
                 // It would log from a thread of its own, which knows no request id.
                 .disable_statement_logging()
         })
-        .map_err(|_| Unusable("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
+        .map_err(|_| ConnectError("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
 }
 
 /// Makes the database file and its folder, where they are missing, for their owner only. What
@@ -51,9 +51,9 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, Unusable> {
 ///
 /// # Errors
 /// One line that says what can't be made and why.
-pub fn make_file(file: &Path) -> Result<(), Unusable> {
+pub fn make_file(file: &Path) -> Result<(), ConnectError> {
     let cannot_make = |what: &Path, error: &std::io::Error| {
-        Unusable(format!("cannot make {}: {error}", what.display()))
+        ConnectError(format!("cannot make {}: {error}", what.display()))
     };
     if let Some(folder) = file
         .parent()
@@ -79,12 +79,12 @@ pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
         .open(file)
 }
 
-pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, Unusable> {
+pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, ConnectError> {
     let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
     let file = options.get_filename().to_path_buf();
     make_file(&file)?;
     let cannot_open = |error: sqlx::Error| {
-        Unusable(format!(
+        ConnectError(format!(
             "cannot open SQLite at {}: {}",
             file.display(),
             error_chain(&error)
@@ -186,7 +186,7 @@ pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> 
     attempt.await.map_err(|error: sqlx::Error| {
         tracing::warn!(reason = in_words(&error), "database check failed");
         match error {
-            sqlx::Error::PoolTimedOut => "no answer",
+            sqlx::Error::PoolTimedOut => "no response",
             _ => "does not take writes",
         }
         .to_owned()

@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Result};
 
-use super::make::{Make, SECONDS};
+use super::registrar::{Registrar, SECONDS};
 use super::{Metrics, integer};
 
 pub(super) struct Dependencies {
@@ -71,53 +71,53 @@ pub struct PoolSize {
 }
 
 impl Dependencies {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+    pub(super) fn new(registrar: &Registrar<'_>) -> Result<Self> {
         Ok(Self {
-            connections: make.gauges(
+            connections: registrar.gauges(
                 "database_pool_connections",
                 "Connections to the database.",
                 &["pool", "state"],
             )?,
-            connections_max: make.gauges(
+            connections_max: registrar.gauges(
                 "database_pool_connections_max",
                 "Connections to the database that a pool may have.",
                 &["pool"],
             )?,
-            wait: make.histograms(
+            wait: registrar.histograms(
                 "database_pool_wait_seconds",
                 "Time to get a connection to the database.",
                 &["pool"],
             )?,
-            retries: make.counters(
+            retries: registrar.counters(
                 "database_transaction_retries_total",
                 "Transactions that the database asked to run again.",
                 &["reason"],
             )?,
-            redis_connections: make.gauges(
+            redis_connections: registrar.gauges(
                 "redis_pool_connections",
                 "Connections to Redis.",
                 &["state"],
             )?,
-            redis_connections_max: make.gauge(
+            redis_connections_max: registrar.gauge(
                 "redis_pool_connections_max",
                 "Connections to Redis that the pool may have; 0 without Redis.",
             )?,
-            redis_wait: make.histogram(
+            redis_wait: registrar.histogram(
                 "redis_pool_wait_seconds",
                 "Time to get a connection to Redis, or not to.",
                 &SECONDS,
             )?,
-            breakers: make.gauges(
+            breakers: registrar.gauges(
                 "circuit_breaker_open",
                 "1 while a dependency is left alone because it failed.",
                 &["dependency"],
             )?,
-            checks: make.gauges(
+            checks: registrar.gauges(
                 "readiness_check",
                 "1 where a check of /ready held when it was last asked, else 0.",
                 &["check"],
             )?,
-            ready: make.gauge(
+            ready: registrar.gauge(
                 "ready",
                 "1 once the service serves, 0 where /ready said otherwise when it was last asked.",
             )?,

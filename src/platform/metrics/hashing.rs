@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Result};
 
-use super::make::{Make, SECONDS};
+use super::registrar::{Registrar, SECONDS};
 use super::{Metrics, integer};
 
 pub(super) struct Hashing {
@@ -45,38 +45,38 @@ impl HashRefused {
 }
 
 impl Hashing {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+    pub(super) fn new(registrar: &Registrar<'_>) -> Result<Self> {
         Ok(Self {
-            waiting: make.gauge(
+            waiting: registrar.gauge(
                 "password_hash_queue_depth",
                 "Passwords that wait for a lane.",
             )?,
-            in_use: make.gauge("password_hash_lanes_in_use", "Password hashes under way.")?,
-            lanes: make.gauge(
+            in_use: registrar.gauge("password_hash_lanes_in_use", "Password hashes under way.")?,
+            lanes: registrar.gauge(
                 "password_hash_lanes",
                 "Password hashes that can be under way at a time.",
             )?,
-            batch: make.histogram(
+            batch: registrar.histogram(
                 "password_hash_batch_size",
                 "Hashes that were moved forward together in a slice.",
                 &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
             )?,
-            wait: make.histogram(
+            wait: registrar.histogram(
                 "password_hash_wait_seconds",
                 "Time that a password waited for its lane.",
                 &SECONDS,
             )?,
-            duration: make.histogram(
+            duration: registrar.histogram(
                 "password_hash_duration_seconds",
                 "Time from the first slice of a password hash to its last.",
                 &SECONDS,
             )?,
-            refused: make.counters(
+            refused: registrar.counters(
                 "password_hash_rejected_total",
                 "Passwords that were not hashed because of too much load.",
                 &["reason"],
             )?,
-            abandoned: make.counter(
+            abandoned: registrar.counter(
                 "password_hash_abandoned_total",
                 "Passwords given up, waiting or half hashed, because nobody waited for them any \
                  more.",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, Result};
 
-use super::make::Make;
+use super::registrar::Registrar;
 use super::{InFlight, Metrics};
 
 /// Stands for the status of a request whose connection broke before it was answered; nginx counts
@@ -43,24 +43,24 @@ impl ConnectionCut {
 }
 
 impl Http {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+    pub(super) fn new(registrar: &Registrar<'_>) -> Result<Self> {
         Ok(Self {
-            duration: make.histograms(
+            duration: registrar.histograms(
                 "http_request_duration_seconds",
                 "Time from the head of a request to its answer.",
                 &["method", "route", "status"],
             )?,
-            in_flight: make.gauge(
+            in_flight: registrar.gauge(
                 "http_requests_in_flight",
                 "Requests that have no answer yet.",
             )?,
-            connections: make.gauge("active_connections", "Open connections of clients.")?,
-            unreadable: make.counters(
+            connections: registrar.gauge("active_connections", "Open connections of clients.")?,
+            unreadable: registrar.counters(
                 "http_unreadable_requests_total",
                 "Answers to what was no readable request.",
                 &["status"],
             )?,
-            cut: make.counters(
+            cut: registrar.counters(
                 "http_connections_cut_total",
                 "Connections that were closed for the sake of others.",
                 &["reason"],

@@ -7,14 +7,14 @@
 mod dependencies;
 mod hashing;
 mod http;
-mod make;
+mod registrar;
 mod telemetry;
 
 use std::sync::Arc;
 
 use prometheus::{Encoder, Gauge, IntGauge, Opts, Registry, TextEncoder};
 
-pub use make::Make;
+pub use registrar::Registrar;
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
 pub use hashing::HashRefused;
@@ -40,22 +40,22 @@ impl Metrics {
     /// When a name stands twice.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let make = Make(&registry);
+        let registrar = Registrar(&registry);
         let build_info = Gauge::with_opts(
             Opts::new("build_info", "Always 1; the labels say what runs.")
                 .const_label("service", env!("CARGO_PKG_NAME"))
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
-        make.register(build_info)?.set(1.0);
+        registrar.register(build_info)?.set(1.0);
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
         let families = Families {
-            http: http::Http::new(&make)?,
-            hashing: hashing::Hashing::new(&make)?,
-            dependencies: dependencies::Dependencies::new(&make)?,
-            telemetry: telemetry::Telemetry::new(&make)?,
+            http: http::Http::new(&registrar)?,
+            hashing: hashing::Hashing::new(&registrar)?,
+            dependencies: dependencies::Dependencies::new(&registrar)?,
+            telemetry: telemetry::Telemetry::new(&registrar)?,
             registry,
         };
         families.http.begin();
@@ -67,8 +67,8 @@ impl Metrics {
 
     /// Registers the metrics of a slice or of a layer above, which owns them.
     #[must_use]
-    pub fn make(&self) -> Make<'_> {
-        Make(&self.0.registry)
+    pub fn registrar(&self) -> Registrar<'_> {
+        Registrar(&self.0.registry)
     }
 
     /// Everything, in Prometheus' text format.

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, Result};
 
 use super::Metrics;
-use super::make::Make;
+use super::registrar::Registrar;
 
 pub(super) struct Telemetry {
     lines_dropped: IntCounter,
@@ -30,17 +30,17 @@ impl SpanDropped {
 }
 
 impl Telemetry {
-    pub(super) fn new(make: &Make<'_>) -> Result<Self> {
+    pub(super) fn new(registrar: &Registrar<'_>) -> Result<Self> {
         Ok(Self {
-            lines_dropped: make.counter(
+            lines_dropped: registrar.counter(
                 "log_lines_dropped_total",
                 "Log lines that were dropped because they were not taken fast enough.",
             )?,
-            spans_exported: make.counter(
+            spans_exported: registrar.counter(
                 "trace_spans_exported_total",
                 "Spans that the collector took.",
             )?,
-            spans_dropped: make.counters(
+            spans_dropped: registrar.counters(
                 "trace_spans_dropped_total",
                 "Spans that did not get to the collector.",
                 &["reason"],

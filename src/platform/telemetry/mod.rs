@@ -27,7 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::clock::{Clock, SystemClock};
 use super::context;
 use super::metrics::Metrics;
-use crate::config::{Log, LogFormat, Traces as TraceSettings};
+use crate::config::{LogFormat, LogSettings, TraceSettings};
 use json::JsonLines;
 use sink::Flush;
 use traces::Traces;
@@ -48,7 +48,11 @@ pub struct Telemetry {
 ///
 /// # Panics
 /// When called twice.
-pub fn start(log: &Log, traces: &TraceSettings, metrics: &Metrics) -> Result<Telemetry, String> {
+pub fn start(
+    log: &LogSettings,
+    traces: &TraceSettings,
+    metrics: &Metrics,
+) -> Result<Telemetry, String> {
     let (writer, logs) = sink::start(unbuffered_stdout(), metrics.log_lines_dropped())
         .map_err(|error| error.to_string())?;
     let (traces, spans) = traces::start(traces, metrics)?.unzip();

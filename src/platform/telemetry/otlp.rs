@@ -21,7 +21,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use crate::config::{TraceProtocol, Traces as Settings};
+use crate::config::{TraceProtocol, TraceSettings as Settings};
 
 /// The way to one collector. Its errors have no secret and nothing that the collector said.
 pub struct Exporter {

@@ -23,7 +23,7 @@ use opentelemetry_sdk::trace::{
 use secrecy::ExposeSecret;
 
 use super::otlp::Exporter;
-use crate::config::Traces as Settings;
+use crate::config::TraceSettings as Settings;
 use crate::platform::context::{self, RequestTrace};
 use crate::platform::metrics::{Metrics, SpanDropped};
 
@@ -205,7 +205,7 @@ pub fn start(
         .with_span_processor(Counted::new(exporter, settings, metrics.clone()))
         // Decided already, see `Sampling`.
         .with_sampler(Sampler::AlwaysOn)
-        .with_id_generator(RequestIds)
+        .with_id_generator(SpanIds)
         .with_resource(resource())
         .build();
     let tracer = provider.tracer(env!("CARGO_PKG_NAME"));
@@ -229,9 +229,9 @@ fn resource() -> Resource {
 
 /// Gives the span of a request the ids that its log lines have.
 #[derive(Debug)]
-struct RequestIds;
+struct SpanIds;
 
-impl IdGenerator for RequestIds {
+impl IdGenerator for SpanIds {
     fn new_trace_id(&self) -> TraceId {
         context::with_current(|context| context.map(|context| context.trace.trace_id))
             .unwrap_or_else(|| RandomIdGenerator::default().new_trace_id())
@@ -349,9 +349,9 @@ impl SpanExporter for CountedExporter {
         match (self.failing.swap(failed, Ordering::Relaxed), failed) {
             (false, true) => tracing::warn!(
                 reason = reason(&result),
-                "the collector takes no spans: dropping them"
+                "OTLP export failing, dropping spans"
             ),
-            (true, false) => tracing::info!("the collector takes spans again"),
+            (true, false) => tracing::info!("OTLP export working again"),
             _ => {}
         }
         result

@@ -8,7 +8,7 @@ use crate::http::problem::{About, Member, ProblemType};
 pub const USER_NOT_FOUND: ProblemType = ProblemType::new(&About {
     slug: "user-not-found",
     status: StatusCode::NOT_FOUND,
-    title: "There is no such user",
+    title: "User not found",
     meaning: "No user has this id.",
     advice: "Use the id that signup gave, a UUID in its hyphenated form. Right \
           after a signup, a service that reads from a replica may not know the \
@@ -22,7 +22,7 @@ pub const USER_NOT_FOUND: ProblemType = ProblemType::new(&About {
 pub const EMAIL_ALREADY_REGISTERED: ProblemType = ProblemType::new(&About {
     slug: "email-already-registered",
     status: StatusCode::CONFLICT,
-    title: "The address has an account",
+    title: "Email already registered",
     meaning: "One address has one account, and this one has it already. Addresses \
           are compared in lower case, so that `Ada@example.org` is \
           `ada@example.org`.",

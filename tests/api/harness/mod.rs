@@ -1,11 +1,11 @@
 //! Starts the real binary on a free port, with a database of its own.
 
 pub mod collector;
-mod inside;
+mod in_process;
 mod raw;
 mod service;
 
-pub use inside::Inside;
+pub use in_process::InProcess;
 pub use raw::Connection;
 pub use service::{Output, Service, run};
 
@@ -130,7 +130,7 @@ pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
 }
 
 /// A body that signs up somebody new.
-pub fn somebody(email: &str) -> Value {
+pub fn signup_body(email: &str) -> Value {
     json!({
         "name": "Ada Lovelace",
         "email": email,

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::raw::Connection;
-use super::{Backend, Database, somebody};
+use super::{Backend, Database, signup_body};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -219,9 +219,9 @@ impl Service {
         self.client.post(self.url("/signup")).json(body)
     }
 
-    /// Signs up somebody with this address.
+    /// Signs up with this address.
     pub async fn sign_up(&self, email: &str) -> Response {
-        let request = self.signup(&somebody(email));
+        let request = self.signup(&signup_body(email));
         request.send().await.expect("an answer")
     }
 

@@ -275,7 +275,7 @@ impl From<SignUpError> for Problem {
             )
             .retry_after(retry_after),
             SignUpError::Hash(HashError::Failed) => {
-                tracing::error!("the password could not be hashed");
+                tracing::error!("password hashing failed");
                 Self::internal()
             }
             SignUpError::Hash(HashError::Stopped) => Self::unavailable(),

@@ -13,7 +13,7 @@ const STATUSES: [u16; 11] = [201, 400, 408, 409, 413, 415, 422, 429, ABANDONED, 
 /// # Errors
 /// When the name stands already.
 pub fn requests(metrics: &Metrics) -> Result<impl Fn(u16) + Send + Sync + 'static> {
-    let requests = metrics.make().counters(
+    let requests = metrics.registrar().counters(
         "signup_requests_total",
         "Answered signups, by the status of the answer.",
         &["status"],
@@ -29,7 +29,7 @@ pub fn requests(metrics: &Metrics) -> Result<impl Fn(u16) + Send + Sync + 'stati
 /// # Errors
 /// When the name stands already.
 pub fn duplicates(metrics: &Metrics) -> Result<IntCounter> {
-    metrics.make().counter(
+    metrics.registrar().counter(
         "signup_duplicate_attempts_total",
         "Signups for an address that had an account.",
     )

@@ -121,14 +121,16 @@ impl SignupStore {
         account: NewAccount,
         execution: Execution,
     ) -> Result<Recorded<Outcome>, idempotency::Error> {
-        execution.write(&self.database, SignUp(account)).await
+        execution
+            .write(&self.database, CreateAccount(account))
+            .await
     }
 }
 
 /// The rows of one signup.
-struct SignUp(NewAccount);
+struct CreateAccount(NewAccount);
 
-impl UnitOfWork for SignUp {
+impl UnitOfWork for CreateAccount {
     type Outcome = Outcome;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {

@@ -286,7 +286,7 @@ impl Checks {
                         reason = database::in_words(&error),
                         "migrations check failed"
                     );
-                    Check::failed("no answer")
+                    Check::failed("no response")
                 }
             }
         })

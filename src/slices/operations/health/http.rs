@@ -38,7 +38,7 @@ pub fn operations() -> Vec<Operation> {
 const NOT_READY: ProblemType = ProblemType::new(&About {
     slug: "not-ready",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    title: "The service is not ready",
+    title: "Service not ready",
     meaning: "A check of readiness does not hold. Only `/ready` answers this.",
     advice: "Send requests elsewhere, and ask again later. The member `checks` \
           has each check with its status and figure: those that are `failed` \

@@ -44,7 +44,7 @@ fn get_metrics(
         redis.measure(metrics);
     }
     let text = metrics.encode().map_err(|error| {
-        tracing::error!(reason = %error, "metrics can't be encoded");
+        tracing::error!(reason = %error, "cannot encode metrics");
         Problem::internal()
     })?;
     Ok(HttpResponse::Ok()

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use rstest::rstest;
 use uuid::Uuid;
 
-use super::{NewAccount, Outcome, SignUp};
+use super::{CreateAccount, NewAccount, Outcome};
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{Email, Name, PasswordHash, StoreError, UserId};
 use crate::idempotency::record::{Record, Records};
@@ -38,7 +38,7 @@ impl Store {
         account: &NewAccount,
         claim: Option<&Claim>,
     ) -> Result<Written, StoreError> {
-        let signup = SignUp(account.clone());
+        let signup = CreateAccount(account.clone());
         let outcome = match claim {
             None => self.0.write(signup).await?,
             Some(claim) => {
@@ -332,7 +332,7 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
             let ended = match dropper {
                 Dropper::Caller => poll_at_most(polls, dropped, store.sign_up(&begun, None)).await,
                 Dropper::Runtime => {
-                    let signup = SignUp(begun.clone());
+                    let signup = CreateAccount(begun.clone());
                     let work = test.database.transact(&signup);
                     let ended = poll_at_most(polls, dropped, work).await;
                     ended.map(|outcome| outcome.map(|_| Written::Account))
@@ -345,7 +345,7 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
                         claim,
                         now: begun.created_at,
                         request_id: String::new(),
-                        work: SignUp(begun.clone()),
+                        work: CreateAccount(begun.clone()),
                     };
                     let work = test.database.transact(&keyed);
                     let ended = poll_at_most(polls, dropped, work).await;

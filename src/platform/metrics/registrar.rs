@@ -13,9 +13,9 @@ pub const SECONDS: [f64; 16] = [
 ];
 
 /// Registers what it makes. Each fails where the name stands already.
-pub struct Make<'registry>(pub(super) &'registry Registry);
+pub struct Registrar<'registry>(pub(super) &'registry Registry);
 
-impl Make<'_> {
+impl Registrar<'_> {
     /// A counter.
     ///
     /// # Errors

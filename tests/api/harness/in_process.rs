@@ -19,14 +19,14 @@ use signup_service::slices;
 use super::{Backend, Database};
 
 /// A running service, which stops with the test's runtime.
-pub struct Inside {
+pub struct InProcess {
     address: std::net::SocketAddr,
     /// What time it is for it; moved by tests.
     pub clock: Arc<SettableClock>,
     pub database: Arc<Database>,
 }
 
-impl Inside {
+impl InProcess {
     /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers;
     /// `/keyed`, which says whether the key of a request was new to it; and `/shared/{id}`, which two
     /// slices have.
