@@ -62,7 +62,7 @@ check-deployment: servers debug-build $(DEPLOYMENT_VENV)/installed ## Check Dock
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
-check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/reference/openapi.json? schemathesis asks, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
 
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## A signup through the page /docs, in a real browser
@@ -94,10 +94,10 @@ format: ## Format every file
 	$(RUST_FILES) -exec rustfmt {} +
 
 docs: ## Write the generated documents anew
-	cargo run --locked --quiet -- settings > docs/settings.md.new
-	mv docs/settings.md.new docs/settings.md
-	cargo run --locked --quiet -- openapi > docs/openapi.json.new
-	mv docs/openapi.json.new docs/openapi.json
+	cargo run --locked --quiet -- settings > docs/reference/settings.md.new
+	mv docs/reference/settings.md.new docs/reference/settings.md
+	cargo run --locked --quiet -- openapi > docs/reference/openapi.json.new
+	mv docs/reference/openapi.json.new docs/reference/openapi.json
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
