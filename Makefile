@@ -72,7 +72,7 @@ docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/i
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
 chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients that want all memory, fuzzing
-	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 3 of 10 s in which" \
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 5 of 10 s in which" \
 	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of clients that want all memory, and" \
 	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
