@@ -62,7 +62,7 @@ check-deployment: servers debug-build $(DEPLOYMENT_VENV)/installed ## Check Dock
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
-check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/openapi.json? schemathesis asks, on both databases
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/reference/openapi.json? schemathesis asks, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
 
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## A signup through the page /docs, in a real browser
@@ -72,7 +72,7 @@ docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/i
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
 chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients that want all memory, fuzzing
-	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 3 of 10 s in which" \
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 5 of 10 s in which" \
 	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of clients that want all memory, and" \
 	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
@@ -94,10 +94,10 @@ format: ## Format every file
 	$(RUST_FILES) -exec rustfmt {} +
 
 docs: ## Write the generated documents anew
-	cargo run --locked --quiet -- settings > docs/settings.md.new
-	mv docs/settings.md.new docs/settings.md
-	cargo run --locked --quiet -- openapi > docs/openapi.json.new
-	mv docs/openapi.json.new docs/openapi.json
+	cargo run --locked --quiet -- settings > docs/reference/settings.md.new
+	mv docs/reference/settings.md.new docs/reference/settings.md
+	cargo run --locked --quiet -- openapi > docs/reference/openapi.json.new
+	mv docs/reference/openapi.json.new docs/reference/openapi.json
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 

@@ -4,7 +4,7 @@ Pure functions: they take an answer and what is known beforehand, and give the f
 text. The texts have no ids, names or addresses in them. Locust counts failures by their text, so
 each new text would be a new row; and a report may be shown to anybody.
 
-The rules are those of `docs/api.md` and `docs/idempotency.md`.
+The rules are those of `docs/reference/http-api.md` and `docs/how-to/call-the-api.md`.
 """
 
 import ipaddress
