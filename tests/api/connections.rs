@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, problem, run, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Connection, Service, counters, problem, run,
+    signup_body,
 };
 
 const GET: &str = "GET /health HTTP/1.1\r\nHost: x\r\n";
@@ -418,6 +419,7 @@ async fn with_few_open_files_it_serves_with_less() {
         .args(["-c", "ulimit -n 300 && exec \"$0\""])
         .arg(env!("CARGO_BIN_EXE_signup-service"))
         .env_clear()
+        .envs(counters())
         .envs([
             ("PORT", "0"),
             ("HTTP_WORKERS", "256"),

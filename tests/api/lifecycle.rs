@@ -5,7 +5,7 @@ use std::time::Instant;
 use rstest::rstest;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, counters, problem, run,
     signup_body,
 };
 
@@ -235,6 +235,7 @@ fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_signup-service"))
         .env_clear()
+        .envs(counters())
         // A free port, as somebody may use the default; and as if on a terminal.
         .envs([("PORT", "0"), ("LOG_FORMAT", "pretty")])
         .current_dir(folder.path())

@@ -13,7 +13,7 @@ use serde_json::Value;
 use throwaway_servers::redis;
 
 use crate::harness::collector::{Collector, Protocol};
-use crate::harness::{Backend, Database, Output, Service, run};
+use crate::harness::{Backend, Database, Output, Service, counters, run};
 use Backend::{Postgres, Sqlite};
 
 /// Spans leave soon, so that tests need not wait.
@@ -523,6 +523,7 @@ async fn each_start_proposes_another_address() {
         let mut service = Command::new(env!("CARGO_BIN_EXE_signup-service"))
             .args(["--port", "0", "--host", "0.0.0.0"])
             .env_clear()
+            .envs(counters())
             .env("DATABASE_URL", &url)
             .env("BCRYPT_COST", "4")
             .env("LOG_FORMAT", "pretty")

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 
-use crate::harness::run;
+use crate::harness::{counters, run};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_signup-service");
 const LIMIT: Duration = Duration::from_secs(30);
@@ -77,6 +77,7 @@ fn start(arguments: &[&str], settings: &[(&str, &str)], stream: Stream, state: S
     };
     command
         .env_clear()
+        .envs(counters())
         .args(arguments)
         .envs(settings.iter().copied());
     command
@@ -263,6 +264,7 @@ fn a_reader_that_has_seen_enough_does_not_cut_the_work() {
         let output = Command::new("sh")
             .args(["-c", &script])
             .env_clear()
+            .envs(counters())
             .env("PATH", "/usr/bin:/bin")
             .env("DATABASE_URL", &url)
             .output()

@@ -7,7 +7,7 @@ mod service;
 
 pub use in_process::InProcess;
 pub use raw::Connection;
-pub use service::{Output, Service, run};
+pub use service::{Output, Service, counters, run};
 
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;

@@ -1,5 +1,6 @@
 //! The service as a process.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -36,9 +37,16 @@ pub struct Output {
 
 fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
-    command.env_clear().args(arguments);
+    command.env_clear().envs(counters()).args(arguments);
     command.envs(settings.iter().copied());
     command
+}
+
+/// Where a binary that was built to count what it runs writes its counters: `make coverage` sets the
+/// variable, and it is the only one that the service gets from the environment of the tests.
+pub fn counters() -> Option<(&'static str, OsString)> {
+    const VARIABLE: &str = "LLVM_PROFILE_FILE";
+    std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
 }
 
 /// Runs a command of the binary to its end.
