@@ -283,7 +283,7 @@ impl Checks {
                 },
                 Err(error) => {
                     tracing::warn!(
-                        reason = database::in_words(&error),
+                        reason = database::describe_error(&error),
                         "migrations check failed"
                     );
                     Check::failed("no response")
