@@ -41,7 +41,7 @@ struct Prepared {
 }
 
 impl StaticContent {
-    /// Wraps the bytes. Clients may cache them for `fresh` without revalidation.
+    /// Wraps the bytes. Clients may cache them for `max_age` without revalidation.
     #[must_use]
     pub fn new(
         bytes: impl Into<Cow<'static, [u8]>>,

@@ -54,15 +54,15 @@ const EXCHANGES_IN_A_ROW: u64 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// It is new, or some of a request's head has arrived.
+    /// New, or part of a request's head has arrived.
     Head = 0,
-    /// A request is being worked on.
+    /// A request is being processed.
     Serving = 1,
-    /// A response is being taken by the client.
+    /// A response is being sent.
     Responding = 2,
-    /// A request waits for its turn, as it came behind another.
+    /// A pipelined request waits for its turn.
     Queued = 4,
-    /// Nothing has arrived since the last response was taken.
+    /// Nothing has arrived since the last response was sent.
     Idle = 3,
 }
 
