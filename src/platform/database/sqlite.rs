@@ -172,7 +172,7 @@ pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> 
     let files = Arc::clone(&writer.files);
     // A file system that hangs blocks a thread that serves no requests.
     let checked = tokio::task::spawn_blocking(move || files.check()).await;
-    checked.map_err(|_| "the check failed")??;
+    checked.map_err(|_| "the check did not complete")??;
     let Ok((_place, pool)) = writer.enter_unpaid() else {
         return Err("too many writers are waiting".to_owned());
     };
