@@ -78,7 +78,7 @@ impl Service {
         if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
             tracing::warn!(
                 host = %settings.http.host,
-                "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+                "RATE_LIMIT_SIGNUP is off, and HOST is not a loopback address: \
                  one client may send any number of signups"
             );
         }
@@ -189,7 +189,7 @@ fn fit_descriptors(settings: &mut Settings) {
             workers = http.workers,
             connections = http.max_connections,
             "the limit of open files is low: fewer threads or connections than HTTP_WORKERS and \
-             HTTP_MAX_CONNECTIONS say"
+             HTTP_MAX_CONNECTIONS allow"
         );
     }
 }
@@ -307,8 +307,8 @@ fn warn_of_risks(settings: &Settings) {
     }
     if settings.idempotency.ttl < settings.http.request_timeout {
         tracing::warn!(
-            "IDEMPOTENCY_TTL_SECONDS is shorter than REQUEST_TIMEOUT_MS: a slow signup's key may be \
-             over before it is retried"
+            "IDEMPOTENCY_TTL_SECONDS is shorter than REQUEST_TIMEOUT_MS: a slow signup's key may \
+             expire before it is retried"
         );
     }
 }

@@ -260,7 +260,7 @@ fn warn(settings: &Settings) {
     if !host.is_loopback() {
         tracing::warn!(
             %host,
-            "listening beyond loopback: reads need no token, so keep strangers away from this address"
+            "listening beyond loopback: reads need no token, so untrusted clients must not reach this address"
         );
     }
 }

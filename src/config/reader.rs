@@ -415,7 +415,9 @@ fn unknown(place: &str, line: usize) -> String {
     match nearest(place, known, 2) {
         Some(meant) => format!("{place} is not a setting (line {line}); did you mean {meant}?"),
         None => {
-            format!("line {line} of the settings file is not a setting; docs/settings.md lists them")
+            format!(
+                "line {line} of the settings file is not a setting; docs/settings.md lists them"
+            )
         }
     }
 }

@@ -211,7 +211,10 @@ mod tests {
     /// Requests a hash that has to wait.
     fn waiting(pool: &Pool) -> Hashing<'_> {
         let mut hashing = pool.hash(password(), None, far());
-        assert!((&mut hashing).now_or_never().is_none(), "completed immediately");
+        assert!(
+            (&mut hashing).now_or_never().is_none(),
+            "completed immediately"
+        );
         hashing
     }
 
@@ -340,7 +343,10 @@ mod tests {
         // Far beyond any estimate of a hash that a test sets.
         let deadline = Instant::now() + Duration::from_hours(1000);
         let mut hashing = pool.hash(password(), Some(network), deadline);
-        assert!((&mut hashing).now_or_never().is_none(), "completed immediately");
+        assert!(
+            (&mut hashing).now_or_never().is_none(),
+            "completed immediately"
+        );
         hashing
     }
 

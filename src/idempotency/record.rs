@@ -406,9 +406,7 @@ mod tests {
 
     #[rstest]
     #[tokio::test]
-    async fn an_exhausted_key_is_not_written_to(
-        #[values(Sqlite, Postgres)] backend: Backend,
-    ) {
+    async fn an_exhausted_key_is_not_written_to(#[values(Sqlite, Postgres)] backend: Backend) {
         let test = TestDatabase::new(backend).await;
         fill(&test).await;
         let records = Records::new(test.database.clone());

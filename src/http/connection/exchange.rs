@@ -110,7 +110,8 @@ impl Exchange {
             }
             Phase::Head => {
                 let before = self.has_content_length.get();
-                self.has_content_length.set(before || has_content_length(bytes));
+                self.has_content_length
+                    .set(before || has_content_length(bytes));
             }
             Phase::Serving | Phase::Responding | Phase::Queued => {}
         }
@@ -166,8 +167,8 @@ pub async fn handle<A: App>(
     };
     exchange.place.enter(Phase::Serving);
     let is_read = Rc::new(Cell::new(true));
-    let is_ambiguous =
-        exchange.has_content_length.take() && request.headers().contains_key(header::TRANSFER_ENCODING);
+    let is_ambiguous = exchange.has_content_length.take()
+        && request.headers().contains_key(header::TRANSFER_ENCODING);
     let request = if is_ambiguous {
         None
     } else {

@@ -25,7 +25,10 @@ impl Hosts {
         Self {
             any: configured.is_empty() && !is_loopback,
             is_loopback,
-            configured: configured.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            configured: configured
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
         }
     }
 
@@ -36,7 +39,11 @@ impl Hosts {
             return true;
         }
         let name = without_port(host);
-        let is_configured = || self.configured.iter().any(|served| served.eq_ignore_ascii_case(name));
+        let is_configured = || {
+            self.configured
+                .iter()
+                .any(|served| served.eq_ignore_ascii_case(name))
+        };
         (self.is_loopback && names_loopback(name)) || is_configured()
     }
 }
@@ -97,7 +104,10 @@ mod tests {
     #[case("evillocalhost", false)]
     #[case("192.0.2.1", false)]
     #[case("", false)]
-    fn on_loopback_only_its_names_and_configured_ones_are_served(#[case] host: &str, #[case] yes: bool) {
+    fn on_loopback_only_its_names_and_configured_ones_are_served(
+        #[case] host: &str,
+        #[case] yes: bool,
+    ) {
         assert_eq!(
             hosts("127.0.0.1:8000", &["signup.example"]).serve(host),
             yes
@@ -108,6 +118,8 @@ mod tests {
     fn elsewhere_any_name_is_served_unless_some_are_configured() {
         assert!(hosts("0.0.0.0:8000", &[]).any);
         let configured = hosts("0.0.0.0:8000", &["signup.example"]);
-        assert!(!configured.any && configured.serve("signup.example") && !configured.serve("localhost"));
+        assert!(
+            !configured.any && configured.serve("signup.example") && !configured.serve("localhost")
+        );
     }
 }

@@ -200,8 +200,8 @@ impl ProblemType {
         slug: "internal-error",
         status: StatusCode::INTERNAL_SERVER_ERROR,
         title: "Internal error",
-        meaning: "The service failed; the request is not the cause. It may or may not \
-              have been carried out.",
+        meaning: "An error occurred in the service. The request may or may not have \
+              been carried out.",
         advice: "Report the `request_id` to the operator of the service: the log has \
               the reason under it. A signup with an `Idempotency-Key` can be retried \
               safely with the same key.",

@@ -12,7 +12,8 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
 use super::{
-    ACQUIRE_TIMEOUT, ConnectError, Pools, SqlitePool, SqliteWriter, WriteTransaction, describe_error,
+    ACQUIRE_TIMEOUT, ConnectError, Pools, SqlitePool, SqliteWriter, WriteTransaction,
+    describe_error,
 };
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::errors::error_chain;

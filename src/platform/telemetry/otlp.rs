@@ -92,8 +92,8 @@ fn headers(settings: &Settings) -> Result<HeaderMap, String> {
 }
 
 fn grpc(settings: &Settings, endpoint: &str) -> Result<TraceServiceClient<Channel>, String> {
-    let channel =
-        Endpoint::from_shared(endpoint.to_owned()).map_err(|_| "the endpoint is not a URI".to_owned());
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(|_| "the endpoint is not a URI".to_owned());
     let mut channel = channel?.timeout(settings.timeout);
     if endpoint.starts_with("https://") {
         let tls = ClientTlsConfig::new().with_enabled_roots();
@@ -157,7 +157,10 @@ impl SpanExporter for Exporter {
                 }
                 match call.body(body).send() {
                     Ok(response) if response.status().is_success() => Ok(()),
-                    Ok(response) => Err(failed(format!("HTTP status {}", response.status().as_u16()))),
+                    Ok(response) => Err(failed(format!(
+                        "HTTP status {}",
+                        response.status().as_u16()
+                    ))),
                     Err(error) if error.is_timeout() => Err(failed("no response in time".into())),
                     Err(_) => Err(failed("no connection".to_owned())),
                 }

@@ -113,8 +113,11 @@ fn index(request: &HttpRequest) -> HttpResponse {
 }
 
 fn document_index() -> Documentation {
-    let mut documentation =
-        Documentation::new("index", "documentation", "An overview of the service, with links.");
+    let mut documentation = Documentation::new(
+        "index",
+        "documentation",
+        "An overview of the service, with links.",
+    );
     let json = ContentBuilder::new()
         .schema(Some(documentation.reference::<Index>()))
         .example(Some(json!(INDEX)))

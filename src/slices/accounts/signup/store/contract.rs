@@ -220,9 +220,7 @@ async fn a_failing_row_rolls_back_the_others(
 
 #[rstest]
 #[tokio::test]
-async fn an_address_has_one_account_in_any_spelling(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn an_address_has_one_account_in_any_spelling(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
     let first = account(1, "ada@bücher.example");
