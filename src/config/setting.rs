@@ -113,7 +113,7 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Settings\n\
          \n\
-         "Every setting has a default, so the service starts without any; only PostgreSQL requires \
+         Every setting has a default, so the service starts without any; only PostgreSQL requires \
          `IDEMPOTENCY_SECRET`. In order of precedence, lowest first: the defaults, \
          a TOML file (`--config FILE` or `SIGNUP_CONFIG`), the environment, then `--host` \
          and `--port`. An empty variable counts as not set. An invalid value prevents the start, with all \
@@ -140,14 +140,14 @@ pub fn reference() -> String {
     }
     page.push_str(
         "\n\
-         "Each variable may have the suffix `_FILE`, and then names a file with the value: \
+         Each variable may have the suffix `_FILE`, and then names a file with the value: \
          `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends and a byte order mark are \
          ignored. A variable and its `_FILE` must not both be set.\n\
          \n\
-         "Values that may be secret are never shown: neither URLs, headers and secrets themselves, nor a value \
+         Values that may be secret are never shown: neither URLs, headers and secrets themselves, nor a value \
          in the place of a file's name or a setting's name.\n\
          \n\
-         "The variables that begin with `OTEL_` are standard, and may be set for all programs of a machine. As \
+         The variables that begin with `OTEL_` are standard, and may be set for all programs of a machine. As \
          OpenTelemetry requires, an unknown value of one is ignored, with a warning in the \
          log; the same value in the TOML file is a mistake. The OpenTelemetry SDK itself reads \
          `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.\n\
