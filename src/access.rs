@@ -1,8 +1,8 @@
-//! Who may call an operation, of whatever face.
+//! Access rules: which callers may use an operation, over any transport.
 
-/// Who may call an operation.
+/// Which callers may use an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever reaches the port, for this reason.
+    /// Every caller that can reach the port, for this reason.
     Public(&'static str),
 }

@@ -1,5 +1,5 @@
-//! The composition root: settings, pools, stores, slices, server, in this order, and the same
-//! way back. Nothing here is global.
+//! The composition root: creates settings, pools, stores, slices and the server in this order, and
+//! shuts them down in reverse. Nothing here is global.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,19 +24,19 @@ use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::slice::Slice;
 
-/// Below this cost a stolen hash is too cheap to guess.
+/// Below this cost a stolen hash is cheap to guess.
 const LOW_COST: u32 = 10;
 
 /// How long the pools may take to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connections of those who run the service: probes and a scrape are a few.
+/// Connections of the operations listener: it serves a few probes and a scrape.
 const OPERATIONS_CONNECTIONS: usize = 64;
 
-/// Bytes that they may hold together.
+/// Bytes that the connections of the operations listener may hold together.
 const OPERATIONS_BUDGET: usize = 4 * 1024 * 1024;
 
-/// The service did not start. The text is one line for the terminal.
+/// Why the service did not start. The text is one line for the terminal.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
@@ -47,9 +47,9 @@ impl From<database::ConnectError> for StartError {
     }
 }
 
-/// A service that has started.
+/// A running service.
 pub struct Service {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     main: Listening,
     operations: Option<Listening>,
@@ -60,7 +60,7 @@ impl Service {
     /// Starts the service with these slices, and returns once it serves.
     ///
     /// # Errors
-    /// One line that says what to mend.
+    /// One line that says what to fix.
     pub async fn start(
         mut settings: Settings,
         slices: &[Slice],
@@ -78,7 +78,7 @@ impl Service {
         if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
             tracing::warn!(
                 host = %settings.http.host,
-                "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+                "RATE_LIMIT_SIGNUP is off, and HOST is not a loopback address: \
                  one client may send any number of signups"
             );
         }
@@ -86,7 +86,7 @@ impl Service {
         if settings.idempotency.secret.is_none()
             && settings.database.url.backend == Backend::Postgres
         {
-            // Before anything is asked of the server: one mistake at a time is no help.
+            // Checked before the database is contacted, so that this error is reported first.
             return Err(StartError(SecretError::Missing.to_string()));
         }
         warn_of_risks(&settings);
@@ -108,7 +108,7 @@ impl Service {
             clock: Arc::clone(&clock),
             lifecycle: lifecycle.clone(),
             metrics: KeyMetrics::new(&metrics)
-                .map_err(|error| StartError(format!("cannot count: {error}")))?,
+                .map_err(|error| StartError(format!("cannot register metrics: {error}")))?,
             running: Arc::default(),
             leases: redis.clone().map(|redis| LeaseStore {
                 redis,
@@ -150,7 +150,8 @@ impl Service {
         })
     }
 
-    /// Serves until the lifecycle stops, then drains: requests in flight finish, the pools close.
+    /// Serves until the lifecycle stops, then drains: requests in flight finish, and the pools
+    /// close.
     ///
     /// # Errors
     /// When the server itself fails.
@@ -173,7 +174,7 @@ impl Service {
     }
 }
 
-/// Takes no more threads and connections than the system gives open files for.
+/// Reduces threads and connections to what the limit of open files allows.
 fn fit_descriptors(settings: &mut Settings) {
     let Some(limit) = descriptors::raise() else {
         return;
@@ -188,13 +189,13 @@ fn fit_descriptors(settings: &mut Settings) {
             workers = http.workers,
             connections = http.max_connections,
             "the limit of open files is low: fewer threads or connections than HTTP_WORKERS and \
-             HTTP_MAX_CONNECTIONS say"
+             HTTP_MAX_CONNECTIONS allow"
         );
     }
 }
 
-/// The listener for clients. Where those who run the service have one of their own, it has nothing
-/// for them.
+/// Starts the listener for clients. It leaves out the operators' slices if they have a listener of
+/// their own.
 async fn listen(
     dependencies: &Dependencies,
     slices: &[Slice],
@@ -213,7 +214,7 @@ async fn listen(
     start(dependencies, listener, "PORT").await
 }
 
-/// The listener for those who run the service, where it is wanted.
+/// Starts the listener for operators, if one is configured.
 async fn listen_for_operations(
     dependencies: &Dependencies,
     slices: &[Slice],
@@ -237,7 +238,7 @@ async fn listen_for_operations(
         .map(Some)
 }
 
-/// Starts a listener; `port` is the setting of its port.
+/// Starts a listener; `port` is the name of its port setting.
 async fn start(
     dependencies: &Dependencies,
     listener: Listener,
@@ -249,7 +250,7 @@ async fn start(
         .map_err(|error| {
             let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
                 let next = address.port().checked_add(1).unwrap_or(8000);
-                format!("; take another port, such as {port}={next}, or {port}=0 for a free one")
+                format!("; use another port, such as {port}={next}, or {port}=0 for a free one")
             } else {
                 String::new()
             };
@@ -257,8 +258,7 @@ async fn start(
         })
 }
 
-/// What clients can make the service hold, in bytes: a quarter of the memory that there is, and
-/// no more than is of use.
+/// The memory that client connections may use, in bytes: a quarter of the limit, up to a maximum.
 fn memory_budget(limit: Option<u64>) -> usize {
     const MOST: u64 = 256 * 1024 * 1024;
     let budget = limit.map_or(MOST, |limit| (limit / 4).min(MOST));
@@ -267,7 +267,7 @@ fn memory_budget(limit: Option<u64>) -> usize {
 
 async fn shut_down(main: Listening, operations: Option<Listening>, dependencies: &Dependencies) {
     let http = &dependencies.settings.http;
-    // Not ready already; give the load balancer the time to notice.
+    // The service is not ready any more; wait until the load balancer has noticed.
     tokio::time::sleep(http.shutdown_delay).await;
     dependencies.lifecycle.close_connections();
     let begun = clock::monotonic();
@@ -278,7 +278,7 @@ async fn shut_down(main: Listening, operations: Option<Listening>, dependencies:
         tracing::warn!("grace period exceeded, requests in flight cut");
     }
     if let Some(operations) = operations {
-        // Whoever asks how it goes is told to the end.
+        // Last, so that probes and scrapes are served until the end.
         operations.stop(rest()).await;
     }
     if tokio::time::timeout(CLOSE_LIMIT, dependencies.database.close())
@@ -290,7 +290,7 @@ async fn shut_down(main: Listening, operations: Option<Listening>, dependencies:
     tracing::info!("stopped");
 }
 
-/// Says what is allowed, and better left.
+/// Warns of settings that are allowed, but risky.
 fn warn_of_risks(settings: &Settings) {
     let redis = settings.redis.as_ref().map(RedisUrl::expose);
     if redis.is_some_and(is_in_clear) {
@@ -301,14 +301,14 @@ fn warn_of_risks(settings: &Settings) {
     let collector = settings.traces.endpoint.as_ref();
     if collector.is_some_and(|endpoint| is_in_clear(endpoint.expose_secret())) {
         tracing::warn!(
-            "traces go to another host, by http://: who makes requests can be read on the way; use \
+            "traces go to another host by http://: client data can be read in transit; use \
              https://"
         );
     }
     if settings.idempotency.ttl < settings.http.request_timeout {
         tracing::warn!(
-            "IDEMPOTENCY_TTL_SECONDS is shorter than REQUEST_TIMEOUT_MS: a slow signup's key may be \
-             over before it is retried"
+            "IDEMPOTENCY_TTL_SECONDS is shorter than REQUEST_TIMEOUT_MS: a slow signup's key may \
+             expire before it is retried"
         );
     }
 }
@@ -335,7 +335,7 @@ async fn open_database(
     let database = Database::connect(settings, metrics, lifecycle.tasks().clone()).await?;
     let pending = migrate::pending(&database).await.map_err(|error| {
         StartError(format!(
-            "cannot ask {} for its migrations: {}",
+            "cannot read the migrations of {}: {}",
             database::describe(url),
             error_chain(&error)
         ))
@@ -359,7 +359,8 @@ async fn open_database(
     Ok(database)
 }
 
-/// Redis, if there is one, watched over in the background. The service starts without it, too.
+/// Connects to Redis, if configured, and watches it in the background. The service also starts
+/// without it.
 async fn open_redis(
     settings: &Settings,
     metrics: &Metrics,
@@ -382,7 +383,7 @@ async fn open_redis(
     Ok(Some(redis))
 }
 
-/// The secrets of the settings; an embedded database has one of its own beside it.
+/// The secrets from the settings, or the secret file beside an embedded database.
 fn open_secrets(settings: &Settings, randomness: &dyn Randomness) -> Result<Secrets, SecretError> {
     let previous = settings.idempotency.secret_previous.clone();
     let url = &settings.database.url;
@@ -400,7 +401,7 @@ fn open_secrets(settings: &Settings, randomness: &dyn Randomness) -> Result<Secr
     }
 }
 
-/// The folder whose disk counts: the database's own, or where the service runs.
+/// The folder whose disk usage counts: the database's, or the working directory.
 fn data_folder(settings: &Settings) -> std::path::PathBuf {
     let url = &settings.database.url;
     let file = match url.backend {

@@ -1,7 +1,7 @@
-//! The command line: what there is to run, and the exit statuses.
+//! The command line: its commands and exit statuses.
 //!
-//! 0 is success, 1 a failure, 2 wrong usage or wrong settings. `docs/command-line.md` has the rest,
-//! and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
+//! 0 is success, 1 a failure, 2 wrong usage or invalid settings. `docs/command-line.md` has the
+//! rest, and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
 mod healthcheck;
 mod migrate;
@@ -24,17 +24,17 @@ use crate::platform::metrics::Metrics;
 use crate::platform::telemetry;
 use crate::slices;
 
-/// Wrong usage or wrong settings.
+/// Wrong usage or invalid settings.
 const USAGE: u8 = 2;
 
-/// Ended by a second signal.
+/// Stopped by a second signal.
 const INTERRUPTED: i32 = 130;
 
-/// Makes accounts exactly once, and reads them back.
+/// Creates accounts exactly once, and reads them back.
 ///
-/// Started with nothing, it serves on 127.0.0.1, port 8000, with an embedded SQLite database
-/// under data/. Settings come from the options below, the environment or a TOML file, in this
-/// order; docs/settings.md lists them.
+/// Without options, it serves on 127.0.0.1, port 8000, with an embedded SQLite database under
+/// data/. Settings come from the options below, the environment or a TOML file, in this order;
+/// docs/settings.md lists them.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
@@ -42,7 +42,7 @@ struct Cli {
         long,
         global = true,
         value_name = "FILE",
-        help = "A TOML file with settings; the environment wins over it [env: SIGNUP_CONFIG]"
+        help = "A TOML file with settings; the environment takes precedence [env: SIGNUP_CONFIG]"
     )]
     config: Option<PathBuf>,
 
@@ -58,7 +58,7 @@ struct Cli {
         long,
         global = true,
         value_name = "PORT",
-        help = "The port to listen on; 0 takes a free one [env: PORT]"
+        help = "The port to listen on; 0 picks a free one [env: PORT]"
     )]
     port: Option<String>,
 
@@ -75,24 +75,24 @@ Examples:
   DATABASE_URL=postgres://signup@localhost/signup signup-service migrate
       Bring a PostgreSQL database up to date, before serving from it.
 
-Exit status: 0 success, 1 failure, 2 wrong usage or wrong settings.";
+Exit status: 0 success, 1 failure, 2 wrong usage or invalid settings.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve HTTP (the default)
     Serve,
-    /// Apply the pending migrations, or look at them, or take one back
+    /// Apply the pending migrations, show their status, or revert the newest
     Migrate {
         #[command(subcommand)]
         action: Option<MigrateAction>,
     },
-    /// Ask /health of the running service; exit 0 if it answers, else 1
+    /// Check /health of the running service; exit 0 if it is healthy, else 1
     ///
-    /// For a container without curl. It asks HOST and PORT of the settings.
+    /// For a container without curl. It uses HOST and PORT of the settings.
     Healthcheck,
-    /// Print the OpenAPI document, as docs/openapi.json has it
+    /// Print the OpenAPI document, the content of docs/openapi.json
     Openapi,
-    /// Print the reference of all settings, as docs/settings.md has it
+    /// Print the reference of all settings, the content of docs/settings.md
     Settings,
 }
 
@@ -100,21 +100,21 @@ enum Command {
 enum MigrateAction {
     /// Apply the pending migrations (the default)
     Up,
-    /// Say what is applied and what is pending
+    /// Show which migrations are applied and which are pending
     Status {
         /// Exit 3 if the database is not up to date: a migration is pending, changed or unknown
         #[arg(long)]
         exit_code: bool,
     },
-    /// Take back the newest migration, after asking. What its tables hold is lost
+    /// Revert the newest migration, after confirmation. The data in its tables is lost
     Down {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// A command that failed: one line for the terminal, and the exit code.
+/// A failed command: one line for the terminal, and the exit code.
 struct Failure {
     text: String,
     code: u8,
@@ -137,17 +137,17 @@ pub fn run() -> ExitCode {
         Err(error) => help_or_usage(error),
     };
     outcome.unwrap_or_else(|failure| {
-        terminal::last_word(&failure.text);
+        terminal::fatal(&failure.text);
         ExitCode::from(failure.code)
     })
 }
 
-/// Shows the help that was asked for, or what is wrong with the arguments.
+/// Prints the requested help, or the error in the arguments.
 fn help_or_usage(error: clap::Error) -> Result<ExitCode, Failure> {
     if !error.use_stderr() {
         return terminal::written(error.print()).map(|()| ExitCode::SUCCESS);
     }
-    // An argument in the wrong place may be a URL with its password.
+    // A misplaced argument may be a URL with its password.
     let text = error.render().to_string();
     let hidden = std::env::args_os()
         .skip(1)
@@ -161,7 +161,7 @@ fn help_or_usage(error: clap::Error) -> Result<ExitCode, Failure> {
             )
         });
     terminal::in_time(move || match hidden {
-        Some(text) => terminal::complain(&text),
+        Some(text) => terminal::error(&text),
         None => drop(error.print()),
     });
     Ok(ExitCode::from(USAGE))
@@ -184,7 +184,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     )
     .map_err(|mistakes| Failure {
         text: mistakes.to_string(),
-        // A container platform knows two answers of a health check.
+        // A container platform knows only two outcomes of a health check.
         code: if matches!(cli.command, Some(Command::Healthcheck)) {
             1
         } else {
@@ -201,7 +201,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
                 MigrateAction::Down { yes } => succeed(migrate::down(url, yes).await),
             }
         })?,
-        Some(Command::Healthcheck) => succeed(healthcheck::ask(&settings.http)),
+        Some(Command::Healthcheck) => succeed(healthcheck::run(&settings.http)),
         Some(Command::Openapi | Command::Settings) => Ok(ExitCode::SUCCESS),
     }
 }
@@ -225,7 +225,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let format = settings.log.format;
     let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
     lifecycle::listen_for_signals(&lifecycle, |signal| {
-        terminal::last_word(&format!("{signal} again, stopping at once"));
+        terminal::fatal(&format!("{signal} again, stopping immediately"));
         std::process::exit(INTERRUPTED);
     })
     .map_err(|error| Failure::new(&error))?;
@@ -251,7 +251,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     service.run().await.map_err(|error| Failure::new(&error))
 }
 
-/// What works, and deserves a second look.
+/// Warns of settings that work, but deserve a second look.
 fn warn(settings: &Settings) {
     for warning in &settings.warnings {
         tracing::warn!(setting = warning.setting, "{}", warning.text);
@@ -260,17 +260,17 @@ fn warn(settings: &Settings) {
     if !host.is_loopback() {
         tracing::warn!(
             %host,
-            "listening beyond loopback: reads need no token, so keep strangers away from this address"
+            "listening beyond loopback: reads need no token, so untrusted clients must not reach this address"
         );
     }
 }
 
-/// What a new user needs to go on.
+/// Prints the first steps for a new user.
 fn welcome(address: SocketAddr) {
     let address = reachable(address);
-    // Another one at each start: an address signs up once.
+    // Another address at each start: each can sign up only once.
     let [a, b, c, ..] = SystemRandomness.bytes();
-    terminal::note(format!(
+    terminal::notice(format!(
         "\n  signup-service listens on http://{address}\n  \
          docs:  http://{address}/docs\n  \
          try:   curl -i http://{address}/signup -H 'Content-Type: application/json' \
@@ -280,8 +280,7 @@ fn welcome(address: SocketAddr) {
     ));
 }
 
-/// Where this machine reaches a service that listens on this address: one that listens everywhere is
-/// on the loopback, too.
+/// The address under which this machine reaches the service: a wildcard address becomes loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! What faces and slices may use. The application makes it.
+//! The shared dependencies of slices and transports. The application creates them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,27 +13,27 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 
-/// Everything that a slice is handed.
+/// Everything that a slice may use.
 pub struct Dependencies {
     /// All settings.
     pub settings: Settings,
     /// The database.
     pub database: Database,
-    /// What speeds up, where there is one.
+    /// Redis, if configured: a cache and lease store that nothing depends on for correctness.
     pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
-    /// Knows what each key came to.
+    /// Runs commands once per idempotency key.
     pub idempotency: Arc<Idempotency>,
-    /// Tells the time.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes salts and ids.
+    /// Random bytes for salts and ids.
     pub randomness: Arc<dyn Randomness>,
-    /// Knows whether the service is going down, and runs what must not be cut.
+    /// The shutdown state, and the tasks that must finish.
     pub lifecycle: Lifecycle,
-    /// The figures.
+    /// The metrics.
     pub metrics: Metrics,
-    /// How full the machine is.
+    /// CPU, memory and disk usage of the machine.
     pub machine: Arc<Machine>,
     /// When the service started.
     pub started: Instant,

@@ -1,10 +1,10 @@
-//! A signup service: accounts are made exactly once, whatever crashes, and read from a
-//! projection that is kept in the same transaction.
+//! A signup service: creates each account exactly once, across crashes, and reads accounts from a
+//! projection that is updated in the same transaction.
 //!
-//! The modules stand in the order in which a request meets them.
+//! The modules are listed in the order in which a request passes through them.
 
-// They panic where the stream takes nothing. Commands write through `cli::terminal`, the service
-// through its log.
+// `println!` and `eprintln!` panic when the stream cannot be written. Commands write through
+// `cli::terminal`, the service through its log.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;

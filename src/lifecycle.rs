@@ -1,4 +1,4 @@
-//! From a signal to the end: draining, the tasks that must finish, the second signal.
+//! Shutdown: signals, draining, and the tasks that must finish first.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::platform::tasks::Tasks;
 
-/// Shared by everything that has to know whether the service is going down.
+/// The shutdown state, shared by everything that depends on it.
 #[derive(Clone)]
 pub struct Lifecycle {
     stopping: CancellationToken,
@@ -28,7 +28,7 @@ impl Lifecycle {
         }
     }
 
-    /// Runs work that a client who leaves must not cut in half; see [`Tasks::spawn`].
+    /// Runs work that must finish even if the client disconnects; see [`Tasks::spawn`].
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -37,49 +37,49 @@ impl Lifecycle {
         self.tasks.spawn(work)
     }
 
-    /// The tasks that are waited for at the end.
+    /// The tasks that shutdown waits for.
     #[must_use]
     pub const fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 
-    /// Begins to stop: from now on the service is not ready.
+    /// Begins the shutdown: from now on the service is not ready.
     pub fn stop(&self) {
         self.stopping.cancel();
     }
 
-    /// Whether the service is going down.
+    /// Whether the service is shutting down.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
     }
 
-    /// Waits until the service begins to stop.
+    /// Waits until the shutdown begins.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
     }
 
-    /// Asks the connections to end: each after the request that it has, if it has one.
+    /// Asks the connections to close, each after its current request, if it has one.
     pub fn close_connections(&self) {
         self.closing.cancel();
     }
 
-    /// Waits until the connections are to end.
+    /// Waits until the connections are to close.
     pub async fn closing(self) {
         self.closing.cancelled().await;
     }
 
-    /// Waits for the spawned work, up to the limit; says whether all of it ended.
+    /// Waits for the spawned work, up to the limit; returns whether all of it finished.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.tasks.drain(limit).await
     }
 }
 
-/// Stops the service at the first SIGTERM or ctrl-c. At the second, `end` is called with its name,
-/// and is to end the process.
+/// Begins the shutdown at the first SIGTERM or ctrl-c. At the second, `end` is called with the
+/// signal's name, and is to end the process.
 ///
 /// # Errors
-/// When the system takes no signal handler.
+/// When the signal handlers cannot be installed.
 pub fn listen_for_signals(
     lifecycle: &Lifecycle,
     end: impl FnOnce(&'static str) + Send + 'static,

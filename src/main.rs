@@ -1,4 +1,4 @@
-//! The binary: everything is in the library, so that tests can reach it.
+//! The binary. All code is in the library, so that tests can reach it.
 
 fn main() -> std::process::ExitCode {
     signup_service::cli::run()

@@ -1,4 +1,5 @@
-//! What a slice gives to the application. The slices themselves are in [`slices`](crate::slices).
+//! What a slice provides to the application. The slices themselves are in
+//! [`slices`](crate::slices).
 
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -7,12 +8,12 @@ use crate::http::operation::Operation;
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
 pub struct Slice {
-    /// What it offers over HTTP.
+    /// The HTTP operations of the slice.
     pub http: fn() -> Vec<Operation>,
-    /// Whether it is for those who run the service: it then moves to the listener for them, where
-    /// there is one.
+    /// Whether the slice is for operators: it is then served by the operations listener, if one is
+    /// configured.
     pub for_operators: bool,
-    /// Responds where no resource has the path, in place of a bare 404. One slice has it.
+    /// Responds to paths that match no resource, in place of a bare 404. Only one slice has it.
     pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
 }
 
@@ -27,7 +28,7 @@ impl Slice {
         }
     }
 
-    /// A slice for those who run the service.
+    /// A slice for operators.
     #[must_use]
     pub const fn for_operators(http: fn() -> Vec<Operation>) -> Self {
         Self {

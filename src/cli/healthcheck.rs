@@ -1,4 +1,4 @@
-//! `healthcheck`: asks `/health` of the running service.
+//! `healthcheck`: requests `/health` of the running service.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,22 +10,22 @@ use crate::platform::clock;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Exits well if the service says that it lives.
-pub fn ask(http: &HttpSettings) -> Result<(), Failure> {
+/// Succeeds if the service responds that it is healthy.
+pub fn run(http: &HttpSettings) -> Result<(), Failure> {
     let listener = http
         .operations
         .unwrap_or_else(|| SocketAddr::new(http.host, http.port));
     let address = reachable(listener);
-    let answer = request(address)
-        .map_err(|error| Failure::new(&format!("no answer from {address}: {error}")))?;
-    if answer.starts_with("HTTP/1.1 200 ") {
-        // The exit status says it; the line is for people.
+    let response = request(address)
+        .map_err(|error| Failure::new(&format!("no response from {address}: {error}")))?;
+    if response.starts_with("HTTP/1.1 200 ") {
+        // For people; scripts use the exit status.
         terminal::progress(&format!("healthy: {address}"));
         return Ok(());
     }
-    let status = answer.lines().next().unwrap_or("an empty answer");
+    let status = response.lines().next().unwrap_or("an empty response");
     Err(Failure::new(&format!(
-        "not healthy: {address} says {status}"
+        "not healthy: {address} returned {status}"
     )))
 }
 
@@ -36,11 +36,10 @@ fn request(address: SocketAddr) -> std::io::Result<String> {
     stream.write_all(
         format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
-    // The status line is what counts; a stranger on this port may say anything, as slowly as it
-    // likes.
-    let mut answer = Vec::new();
+    // Only the status line counts; another program on this port may send anything, at any pace.
+    let mut response = Vec::new();
     let mut buffer = [0; 256];
-    while !answer.contains(&b'\n') && answer.len() < 4096 {
+    while !response.contains(&b'\n') && response.len() < 4096 {
         let rest = end.saturating_duration_since(clock::monotonic());
         if rest.is_zero() {
             return Err(ErrorKind::TimedOut.into());
@@ -50,7 +49,7 @@ fn request(address: SocketAddr) -> std::io::Result<String> {
         if count == 0 {
             break;
         }
-        answer.extend_from_slice(&buffer[..count]);
+        response.extend_from_slice(&buffer[..count]);
     }
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    Ok(String::from_utf8_lossy(&response).into_owned())
 }

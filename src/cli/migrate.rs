@@ -15,10 +15,10 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// With `--exit-code`: the database is not as this binary wants it.
+/// With `--exit-code`: the database is not up to date with this binary.
 const NOT_UP_TO_DATE: u8 = 3;
 
-/// Applies what is pending, whoever reads of it.
+/// Applies the pending migrations, even if their progress cannot be written.
 pub async fn up(url: &DatabaseUrl) -> Result<(), Failure> {
     let applied = migrate::up(url, &mut |progress| show(url, &progress, "applying")).await?;
     terminal::progress(&match applied {
@@ -29,7 +29,7 @@ pub async fn up(url: &DatabaseUrl) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what is applied and what is pending; with `exit_code` also by the exit status.
+/// Prints the state of each migration; with `exit_code`, also reports it by the exit status.
 pub async fn status(url: &DatabaseUrl, exit_code: bool) -> Result<ExitCode, Failure> {
     let steps = migrate::status(url).await?;
     let mut page = format!("{}\n", describe(url));
@@ -53,42 +53,42 @@ pub async fn status(url: &DatabaseUrl, exit_code: bool) -> Result<ExitCode, Fail
     })
 }
 
-/// Takes back the newest step, after asking.
+/// Reverts the newest migration, after confirmation.
 pub async fn down(url: &DatabaseUrl, yes: bool) -> Result<(), Failure> {
     let Some(step) = migrate::newest(url).await? else {
-        terminal::progress("nothing to take back: no migration is applied");
+        terminal::progress("nothing to revert: no migration is applied");
         return Ok(());
     };
-    if !yes && !asked(url, &step)? {
+    if !yes && !confirm(url, &step)? {
         return Err(Failure::new(&"nothing was changed"));
     }
     migrate::down(url, &step, &mut |progress| {
-        show(url, &progress, "taking back");
+        show(url, &progress, "reverting");
     })
     .await?;
-    terminal::progress("1 migration taken back");
+    terminal::progress("1 migration reverted");
     Ok(())
 }
 
-fn asked(url: &DatabaseUrl, step: &Step) -> Result<bool, Failure> {
+fn confirm(url: &DatabaseUrl, step: &Step) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(
-            &"there is no terminal to ask on; say --yes to take the migration back",
+            &"no terminal to confirm on; use --yes to revert the migration",
         ));
     }
     let question = format!(
-        "Take back {} on {}? What its tables hold is lost. [y/N] ",
+        "Revert {} on {}? The data in its tables is lost. [y/N] ",
         name(step),
         describe(url)
     );
-    // Nobody has agreed to what was not shown.
-    terminal::ask(&question)
-        .map_err(|error| Failure::new(&format!("cannot ask, nothing was changed: {error}")))?;
-    let mut answer = String::new();
+    // A prompt that was not shown cannot be confirmed.
+    terminal::prompt(&question)
+        .map_err(|error| Failure::new(&format!("cannot prompt, nothing was changed: {error}")))?;
+    let mut input = String::new();
     std::io::stdin()
-        .read_line(&mut answer)
+        .read_line(&mut input)
         .map_err(|error| Failure::new(&error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(matches!(input.trim(), "y" | "Y" | "yes"))
 }
 
 fn show(url: &DatabaseUrl, progress: &Progress<'_>, doing: &str) {

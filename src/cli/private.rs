@@ -1,4 +1,4 @@
-//! Keeps what is in memory and on disk from others: no core dump, and a word where files stand open.
+//! Protects memory and files from other users: disables core dumps, and warns of open file modes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,16 +8,16 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::database;
 
-/// The bits of a mode with which all others may read or write, and write.
+/// The mode bits that let other users read or write, and write.
 const OTHERS: u32 = 0o006;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// In a folder with this bit nobody removes what belongs to somebody else.
+/// In a folder with this bit, only the owner of a file may remove it.
 const STICKY: u32 = 0o1000;
 
-/// Forbids core dumps, which would have passwords and secrets in them, and on Linux also that another
-/// process of the same user attaches, or reads the environment. Where the system does not let it, the
-/// service runs all the same, and says so.
+/// Disables core dumps, which would contain passwords and secrets. On Linux, also keeps other
+/// processes of the same user from attaching or reading the environment. Where the system refuses,
+/// the service runs all the same and logs a warning.
 pub fn protect_memory() {
     let none = Rlimit {
         current: Some(0),
@@ -26,7 +26,7 @@ pub fn protect_memory() {
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(reason = %error, "cannot disable core dumps");
     }
-    // A program that takes dumps through a pipe does not ask for the limit.
+    // A handler that receives dumps through a pipe ignores the limit.
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -36,7 +36,7 @@ pub fn protect_memory() {
     }
 }
 
-/// Where the database is a file: whether others can get at it.
+/// Warns if the files of an embedded database are accessible to other users.
 pub fn warn_of_open_files(url: &DatabaseUrl) {
     if url.backend != Backend::Sqlite {
         return;
@@ -57,7 +57,7 @@ pub fn warn_of_open_files(url: &DatabaseUrl) {
     }
 }
 
-/// None of the bits where there is no file.
+/// The mode bits of a file; 0 if it does not exist.
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.mode())
 }

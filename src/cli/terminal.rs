@@ -1,8 +1,8 @@
-//! What a person or a script reads on standard output and standard error, outside the log.
+//! Output on standard output and standard error, outside the log.
 //!
-//! `println!` and `eprintln!` panic where the stream takes nothing, so the library denies them (see
-//! `lib.rs`), and everything that a command writes goes through here. A result that cannot be
-//! written is a failure of the command; a note that cannot be written is lost, and the work goes on.
+//! `println!` and `eprintln!` panic when the stream cannot be written, so the library denies them
+//! (see `lib.rs`), and commands write through this module. A result that cannot be written is a
+//! failure of the command; a notice that cannot be written is lost, and the work goes on.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use super::Failure;
 
-/// How long a last word may take: nobody may be reading.
-const LAST_WORD: Duration = Duration::from_secs(2);
+/// How long the last output may take: the stream may have no reader.
+const STDERR_LIMIT: Duration = Duration::from_secs(2);
 
-/// Writes what the command was run for, with a line break at its end.
+/// Writes the result of a command, with a line break at its end.
 ///
-/// A reader that has seen enough closes the pipe, and that is no failure.
+/// A reader may close the pipe early; that is not a failure.
 ///
 /// # Errors
-/// When standard output takes nothing, as on a full disk.
+/// When standard output cannot be written, as on a full disk.
 pub fn result(text: &str) -> Result<(), Failure> {
     written(put(io::stdout(), text))
 }
 
-/// What came of writing a result.
+/// Turns the outcome of writing a result into that of the command.
 ///
 /// # Errors
 /// As [`result`].
@@ -36,51 +36,51 @@ pub fn written(outcome: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line about work that is under way or done: the work counts, not the line.
+/// Writes a line about the progress of the work. Failures are ignored.
 pub fn progress(text: &str) {
     let _ = put(io::stdout(), text);
 }
 
-/// The beginning of a line whose end comes by [`progress`].
+/// Writes the beginning of a line that [`progress`] completes.
 pub fn begin_progress(text: &str) {
     let _ = put_part(io::stdout(), text);
 }
 
-/// Asks for a decision. It is for the caller to read it.
+/// Writes a prompt. The caller reads the reply.
 ///
 /// # Errors
-/// When the question cannot be shown.
-pub fn ask(question: &str) -> io::Result<()> {
+/// When the prompt cannot be written.
+pub fn prompt(question: &str) -> io::Result<()> {
     put_part(io::stdout(), question)
 }
 
-/// Writes to standard error and waits for nobody: where nobody reads, it may take for ever.
-pub fn note(text: String) {
-    in_background(move || complain(&text));
+/// Writes to standard error without waiting: without a reader, that may block for ever.
+pub fn notice(text: String) {
+    in_background(move || error(&text));
 }
 
-/// Writes to standard error why the process ends. It waits for a reader only for a moment, so that the
+/// Writes to standard error why the process ends. It waits only briefly for a reader, so that the
 /// process does end.
-pub fn last_word(text: &str) {
+pub fn fatal(text: &str) {
     let text = format!("signup-service: {text}");
-    in_time(move || complain(&text));
+    in_time(move || error(&text));
 }
 
-/// Does something that writes to standard error before the process ends, with the same limit.
+/// Does work that writes to standard error before the process ends, with the same limit.
 pub fn in_time(work: impl FnOnce() + Send + 'static) {
     let done = in_background(work);
-    let _ = done.recv_timeout(LAST_WORD);
+    let _ = done.recv_timeout(STDERR_LIMIT);
 }
 
 /// Writes a text to standard error.
-pub fn complain(text: &str) {
+pub fn error(text: &str) {
     let _ = put(io::stderr(), text);
 }
 
 /// The channel closes when the work is done.
 fn in_background(work: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
     let (done, receiver) = mpsc::channel::<()>();
-    // Without a thread there is no note.
+    // Without a thread the notice is lost.
     let _ = std::thread::Builder::new().spawn(move || {
         work();
         drop(done);

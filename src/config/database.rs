@@ -1,38 +1,38 @@
-//! The settings of the database.
+//! Settings of the database.
 
 use super::reader::Sources;
 use super::setting::{Setting, fixed, secret, worded};
 use super::urls::{Backend, DatabaseUrl};
 use super::values::{boolean, number};
 
-/// Its rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     secret(fixed(
         "DATABASE_URL",
         "database.url",
         "sqlite://data/signup.db",
-        "`postgres://…` or `sqlite://…`. The folder of a SQLite file is made. Parameters that the service does not \
-         know are refused. PgBouncer must be in session mode.",
+        "`postgres://…` or `sqlite://…`. The folder of a SQLite file is created. Unknown parameters are \
+         refused. PgBouncer must be in session mode.",
     )),
     secret(worded(
         "DATABASE_READ_URL",
         "database.read_url",
         "none",
-        "A PostgreSQL replica for the query side. It may lag: a user who has just signed up may \
-         not be found for a moment.",
+        "A PostgreSQL replica for queries. It may lag: a user who has just signed up may not be found \
+         for a moment.",
     )),
     fixed(
         "DATABASE_MAX_CONNECTIONS",
         "database.max_connections",
         "10",
-        "The most connections of each pool. There are two, one for commands and one for queries, each over all threads. \
-         Queries are fastest with two for each of `HTTP_WORKERS`.",
+        "The maximum of connections per pool. There are two pools, one for commands and one for queries, each shared \
+         by all threads. Queries are fastest with two for each of `HTTP_WORKERS`.",
     ),
     worded(
         "DATABASE_MIGRATE",
         "database.migrate",
         "`true` on SQLite, `false` on PostgreSQL",
-        "Whether `serve` migrates first. Without it, `serve` refuses to start on pending \
+        "Whether `serve` applies migrations first. Otherwise, `serve` refuses to start on pending \
          migrations.",
     ),
     fixed(
@@ -47,13 +47,13 @@ pub(super) const SETTINGS: &[Setting] = &[
 /// Settings of the database.
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
-    /// Where it is.
+    /// The URL of the database.
     pub url: DatabaseUrl,
-    /// A replica for the query side.
+    /// The URL of a replica for queries.
     pub read_url: Option<DatabaseUrl>,
-    /// The most connections of each of the two pools, for commands and for queries.
+    /// The maximum of connections of each of the two pools, for commands and for queries.
     pub max_connections: u32,
-    /// Whether `serve` migrates first.
+    /// Whether `serve` applies migrations first.
     pub migrate: bool,
     /// Whether a PostgreSQL that acknowledges commits before they are on disk is accepted.
     pub allow_async_commit: bool,
@@ -68,7 +68,7 @@ pub(super) fn read(s: &mut Sources) -> DatabaseSettings {
     {
         s.mistake(
             "database.read_url",
-            "names a replica, which only a PostgreSQL database has",
+            "names a replica, which only PostgreSQL supports",
         );
     }
     DatabaseSettings {

@@ -1,45 +1,45 @@
-//! The settings of password hashing.
+//! Settings of password hashing.
 
 use super::reader::Sources;
 use super::setting::{Setting, fixed, worded};
 use super::values::number;
 
-/// The most threads that hash.
+/// The maximum of hashing threads.
 const MAX_HASHING_THREADS: usize = 1024;
 
-/// Its rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     fixed(
         "BCRYPT_COST",
         "hashing.cost",
         "12",
-        "The cost of bcrypt, 4 to 31. Below 10 warns at start.",
+        "The cost of bcrypt, 4 to 31. A warning is logged below 10.",
     ),
     worded(
         "BCRYPT_THREADS",
         "hashing.threads",
-        "one a core",
+        "one per core",
         "Threads that hash passwords.",
     ),
     fixed(
         "BCRYPT_LANES",
         "hashing.lanes",
         "8",
-        "Hashes that a thread moves forward together, 1 to 8. Four take hardly longer than one; eight make \
-         some more a second, and each takes longer.",
+        "Hashes that a thread advances together, 1 to 8. Four take hardly longer than one; eight hash \
+         more passwords a second, but each takes longer.",
     ),
     fixed(
         "BCRYPT_QUEUE",
         "hashing.queue",
         "256",
-        "Passwords that may wait for a lane. Beyond it the answer is 503.",
+        "Passwords that may wait for a lane. Beyond it the response is 503.",
     ),
     fixed(
         "BCRYPT_NICE",
         "hashing.nice",
         "3",
-        "How much hashing stands back behind the threads that serve requests, and behind all else that runs in \
-         the same container or session: 0 not at all, 19 the most. On Linux only.",
+        "The priority of hashing below that of the threads that serve requests, and of everything else that runs in \
+         the same container or session: from 0, no difference, to 19, the lowest. On Linux only.",
     ),
 ];
 
@@ -50,11 +50,11 @@ pub struct HashingSettings {
     pub cost: u32,
     /// Threads that hash.
     pub threads: usize,
-    /// Hashes that a thread moves forward together, 1 to 8.
+    /// Hashes that a thread advances together, 1 to 8.
     pub lanes: usize,
     /// Passwords that may wait for a lane.
     pub queue: usize,
-    /// How much the threads stand back behind those that serve requests: 0 to 19, as for `nice`.
+    /// The `nice` value of the threads, relative to those that serve requests: 0 to 19.
     pub nice: i32,
 }
 

@@ -1,4 +1,4 @@
-//! The settings of the HTTP server.
+//! Settings of the HTTP server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::reader::Sources;
 use super::setting::{Setting, fixed, text, worded};
 use super::values::{millis, number};
 
-/// The most threads that the HTTP server takes; with more it panics.
+/// The maximum of server threads; the HTTP server panics with more.
 const MAX_WORKERS: usize = 512;
 
-/// Its rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     text(fixed(
         "HOST",
@@ -24,31 +24,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PORT",
         "http.port",
         "8000",
-        "The port. `0` takes a free one, and the ready line in the log says which.",
+        "The port. `0` picks a free one, which the ready line in the log reports.",
     ),
     worded(
         "HTTP_WORKERS",
         "http.workers",
-        "one a core",
+        "one per core",
         "Threads that serve requests.",
     ),
     fixed(
         "REQUEST_TIMEOUT_MS",
         "http.request_timeout_ms",
         "10000",
-        "How long a request may take from its head to its answer.",
+        "How long a request may take from its head to its response.",
     ),
     fixed(
         "HTTP_READ_TIMEOUT_MS",
         "http.read_timeout_ms",
         "5000",
-        "How long the head of a request may take to arrive, and again its body.",
+        "How long the head of a request may take to arrive, and separately its body.",
     ),
     fixed(
         "HTTP_MAX_CONNECTIONS",
         "http.max_connections",
         "4096",
-        "Connections of clients at a time; more wait to be taken. From three quarters on, a new one closes one of the network that has most, which has made no progress for long; a network that has a quarter of all may be refused new ones. Where the process may not open as many files, it is fewer, with a warning.",
+        "The maximum of client connections; more wait to be accepted. Above three quarters, a new one closes one of the network with the most connections that has made no progress for long; a network with a quarter of all may be refused new ones. Reduced, with a warning, if the process may not open as many files.",
     ),
     fixed(
         "HTTP_KEEP_ALIVE_MS",
@@ -59,56 +59,56 @@ pub(super) const SETTINGS: &[Setting] = &[
     text(worded(
         "HTTP_HOSTS",
         "http.hosts",
-        "on loopback its own names, elsewhere any",
-        "Names that the service is known under, with commas between them, as `signup.example`. \
-         Requests for others get 421. On loopback its own names are served as well.",
+        "on loopback its own names, elsewhere any name",
+        "Host names of the service, separated by commas, such as `signup.example`. Requests for other \
+         names get 421. On loopback its own names are served as well.",
     )),
     text(worded(
         "CORS_ALLOWED_ORIGINS",
         "http.cors_allowed_origins",
         "none",
-        "Whose pages may ask this service from a browser: origins with commas between them, as \
+        "Origins whose pages may send requests from a browser, separated by commas, such as \
          `https://app.example`.",
     )),
     text(worded(
         "OPERATIONS_HOST",
         "operations.host",
         "that of `HOST`",
-        "The address of the listener for `/health`, `/ready` and `/metrics`, where it has one of \
-         its own.",
+        "The address of a separate listener for `/health`, `/ready` and `/metrics`, if \
+         `OPERATIONS_PORT` is set.",
     )),
     worded(
         "OPERATIONS_PORT",
         "operations.port",
         "none: they are on the main listener",
-        "The port of a listener of its own for `/health`, `/ready` and `/metrics`. The main one \
-         then has them no more. `0` takes a free one.",
+        "The port of a separate listener for `/health`, `/ready` and `/metrics`. The main listener \
+         then does not serve them. `0` picks a free one.",
     ),
     text(worded(
         "TRUSTED_PROXIES",
         "http.trusted_proxies",
         "none",
-        "Whose `X-Forwarded-For` and `traceparent` flags are believed: addresses and networks, such as `10.0.0.0/8,::1`.",
+        "Proxies whose `X-Forwarded-For` and `traceparent` flags are trusted: addresses and networks, such as `10.0.0.0/8,::1`.",
     )),
     fixed(
         "TRUSTED_PROXY_HOPS",
         "http.trusted_proxy_hops",
         "1",
-        "How many trusted proxies stand one behind the other, 1 to 16. The client is the last address of \
-         `X-Forwarded-For`; of two proxies, the last but one, if the last is a trusted proxy. More than there are \
-         would let a client within `TRUSTED_PROXIES` choose its address.",
+        "The number of trusted proxies in a chain, 1 to 16. The client is the last address of \
+         `X-Forwarded-For`; with two proxies, the last but one, if the last is a trusted proxy. A number that is too \
+         high would let a client within `TRUSTED_PROXIES` choose its address.",
     ),
     fixed(
         "SHUTDOWN_GRACE_MS",
         "http.shutdown_grace_ms",
         "15000",
-        "How long requests in flight may take to finish after a signal to stop.",
+        "How long requests in flight may take to finish after a stop signal.",
     ),
     fixed(
         "SHUTDOWN_DELAY_MS",
         "http.shutdown_delay_ms",
         "0",
-        "How long to go on serving, but not ready, after a signal to stop: the time a load \
+        "How long to continue to serve, but not ready, after a stop signal: the time a load \
          balancer needs to notice.",
     ),
 ];
@@ -118,36 +118,36 @@ pub(super) const SETTINGS: &[Setting] = &[
 pub struct HttpSettings {
     /// The address to listen on.
     pub host: IpAddr,
-    /// The port; 0 takes a free one.
+    /// The port; 0 picks a free one.
     pub port: u16,
     /// Threads that serve requests.
     pub workers: usize,
-    /// From the arrival of the head to the answer.
+    /// The time from the head of a request to its response.
     pub request_timeout: Duration,
-    /// For the head to arrive, and again for the body.
+    /// The time for the head to arrive, and separately for the body.
     pub read_timeout: Duration,
-    /// Connections of clients at a time, over all threads.
+    /// The maximum of client connections, over all threads.
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
-    /// Names that the service is known under.
+    /// The host names of the service.
     pub hosts: Vec<String>,
-    /// The origins whose pages may ask from a browser.
+    /// The origins whose pages may send requests from a browser.
     pub cors_allowed_origins: Vec<String>,
-    /// Where probes and figures are served, if not with the rest.
+    /// The listener for probes and metrics, if it is separate.
     pub operations: Option<SocketAddr>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// How many of them a request passes through at most.
     pub trusted_proxy_hops: usize,
-    /// How long requests in flight may take after a signal to stop.
+    /// How long requests in flight may take after a stop signal.
     pub shutdown_grace: Duration,
-    /// How long to go on serving, not ready, before the listener closes.
+    /// How long to continue to serve, not ready, before the listener closes.
     pub shutdown_delay: Duration,
 }
 
 impl HttpSettings {
-    /// Whether only programs of this machine can reach the service.
+    /// Whether only programs on this machine can reach the service.
     #[must_use]
     pub const fn is_on_loopback(&self) -> bool {
         self.host.to_canonical().is_loopback()
@@ -177,8 +177,7 @@ pub(super) fn read(s: &mut Sources) -> HttpSettings {
     }
 }
 
-/// An address, also in the brackets that it has in a URL, or the name that every machine has for its
-/// loopback.
+/// An address, optionally in the brackets that it has in a URL, or `localhost`.
 fn address(text: &str) -> Result<IpAddr, String> {
     if text.eq_ignore_ascii_case("localhost") {
         return Ok(Ipv4Addr::LOCALHOST.into());
@@ -196,17 +195,17 @@ fn port(text: &str) -> Result<u16, String> {
         .map_err(|_| "must be a port from 0 to 65535".to_owned())
 }
 
-/// The listener for probes and figures.
+/// The listener for probes and metrics.
 fn operations(s: &mut Sources, host: IpAddr) -> Option<SocketAddr> {
     let own_host = s.take_optional("operations.host", address);
     let port = s.take_optional("operations.port", port);
     if own_host.is_some() && port.is_none() {
-        s.mistake("operations.host", "is of no use without OPERATIONS_PORT");
+        s.mistake("operations.host", "has no effect without OPERATIONS_PORT");
     }
     Some(SocketAddr::new(own_host.unwrap_or(host), port?))
 }
 
-/// Origins as browsers send them (RFC 6454, section 6.2), with commas between them.
+/// Origins as browsers send them (RFC 6454, section 6.2), separated by commas.
 fn origins(text: &str) -> Result<Vec<String>, String> {
     let is_origin = |origin: &str| {
         let host = origin
@@ -226,7 +225,7 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
         .ok_or_else(|| "must be origins without a path, such as https://app.example".to_owned())
 }
 
-/// Names of hosts, without ports, with commas between them.
+/// Host names without ports, separated by commas.
 fn hosts(text: &str) -> Result<Vec<String>, String> {
     let names = text.split(',').map(str::trim);
     let is_name = |name: &str| {
@@ -240,10 +239,10 @@ fn hosts(text: &str) -> Result<Vec<String>, String> {
     names
         .map(|name| is_name(name).then(|| name.to_owned()))
         .collect::<Option<_>>()
-        .ok_or_else(|| "must be names of hosts without ports, such as signup.example".to_owned())
+        .ok_or_else(|| "must be host names without ports, such as signup.example".to_owned())
 }
 
-/// Addresses and networks, with commas between them.
+/// Addresses and networks, separated by commas.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let network = |text: &str| {
         let text = text.trim();
@@ -254,7 +253,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     networks.ok_or_else(|| "must be addresses or networks such as 10.0.0.0/8,::1".to_owned())
 }
 
-/// A network of IPv4 as such, also where it is written within IPv6: so are the addresses that it is
+/// Converts an IPv4 network that is written within IPv6 to IPv4: so are the addresses that it is
 /// compared with.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {

@@ -1,4 +1,4 @@
-//! The settings of idempotency keys.
+//! Settings of idempotency keys.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::values::{boolean, number};
 /// The shortest secret, in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Their rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     secret(worded(
         "IDEMPOTENCY_SECRET",
         "idempotency.secret",
-        "on SQLite: made once, kept beside the database; on PostgreSQL: must be set",
-        "Keys and requests are stored only as hashes under it. At least 32 bytes, the same for every instance.",
+        "on SQLite: generated once, and stored beside the database; on PostgreSQL: must be set",
+        "The secret under which keys and requests are hashed for storage. At least 32 bytes, the same for every instance.",
     )),
     secret(worded(
         "IDEMPOTENCY_SECRET_PREVIOUS",
         "idempotency.secret_previous",
         "none",
-        "The secret before a change. Give every instance both secrets first, then change their places.",
+        "The previous secret, during a rotation. First configure both on every instance, then swap them.",
     )),
     fixed(
         "IDEMPOTENCY_REQUIRED",
@@ -35,7 +35,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "IDEMPOTENCY_TTL_SECONDS",
         "idempotency.ttl_seconds",
         "86400",
-        "How long the answer to a key is kept, from the answer on. At least `REQUEST_TIMEOUT_MS`, or a retry may \
+        "How long the outcome of a key is kept after it is recorded. At least `REQUEST_TIMEOUT_MS`, or a retry may \
          come too late.",
     ),
 ];
@@ -43,13 +43,13 @@ pub(super) const SETTINGS: &[Setting] = &[
 /// Settings of idempotency keys.
 #[derive(Debug, Clone)]
 pub struct IdempotencySettings {
-    /// Makes the stored names of keys and requests.
+    /// The secret of the fingerprints of keys and requests.
     pub secret: Option<SecretString>,
-    /// The one before it.
+    /// The previous secret, during a rotation.
     pub secret_previous: Option<SecretString>,
     /// Whether every signup must have a key.
     pub required: bool,
-    /// How long an answer is kept.
+    /// How long an outcome is kept.
     pub ttl: Duration,
 }
 

@@ -1,39 +1,39 @@
-//! The settings of the logs.
+//! Settings of logging.
 
 use super::reader::Sources;
 use super::setting::{Setting, fixed, text, worded};
 
-/// Their rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     text(worded(
         "LOG_FORMAT",
         "log.format",
         "`pretty` on a terminal, else `json`",
-        "How a log line looks.",
+        "The format of log lines.",
     )),
     text(fixed(
         "RUST_LOG",
         "log.filter",
         "info",
-        "What is logged, such as `info,sqlx=debug`.",
+        "The filter of log lines, such as `info,sqlx=debug`.",
     )),
 ];
 
-/// Settings of the logs.
+/// Settings of logging.
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// How a line looks.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// What is logged, as `tracing-subscriber` filters it.
+    /// The filter of log lines, in the syntax of `tracing-subscriber`.
     pub filter: String,
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn read(s: &mut Sources, stdout_is_terminal: bool) -> LogSettings {
     }
 }
 
-/// A URL is a filter to the library, which lets nothing through.
+/// Parses a filter. The library would accept a URL, which lets nothing through.
 fn filter(text: &str) -> Result<String, String> {
     let parsed = tracing_subscriber::EnvFilter::try_new(text);
     parsed

@@ -1,9 +1,9 @@
-//! The settings: defaults, then a TOML file, then the environment, then options of the command line.
+//! The settings: defaults, then a TOML file, then the environment, then command line options.
 //!
-//! Each group is a file: its rows, its struct, and how it is read. To add a setting, go to its group:
-//! a row, a field, and the line in `read`. If it can contradict one of another group, say so in
-//! [`contradictions`]. A test keeps `docs/settings.md` in step, and another tries bad values and pairs of
-//! every row.
+//! Each group is a file with its rows, its struct, and its `read`. To add a setting, go to its
+//! group: add a row, a field, and a line in `read`. If it can contradict one of another group, add
+//! a check to [`contradictions`]. A test keeps `docs/settings.md` up to date, and another tries
+//! invalid values and pairs of every row.
 
 mod database;
 mod hashing;
@@ -35,26 +35,26 @@ pub use setting::{Setting, reference};
 pub use traces::{TraceProtocol, TraceSampler, TraceSettings};
 pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 
-/// All settings, checked.
+/// All settings, validated.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The HTTP server.
     pub http: HttpSettings,
     /// The database.
     pub database: DatabaseSettings,
-    /// What speeds up, where there is one.
+    /// The Redis URL, if configured.
     pub redis: Option<RedisUrl>,
     /// Password hashing.
     pub hashing: HashingSettings,
     /// Idempotency keys.
     pub idempotency: IdempotencySettings,
-    /// Signups that one client may send; `None` for any number.
+    /// The limit of signups per client; `None` for no limit.
     pub signup_rate: Option<Rate>,
     /// Logs.
     pub log: LogSettings,
     /// Traces.
     pub traces: TraceSettings,
-    /// What works and deserves a second look: for the log, once there is one.
+    /// Warnings about valid settings, to be logged once logging has started.
     pub warnings: Vec<Warning>,
 }
 
@@ -62,7 +62,7 @@ impl Settings {
     /// Reads the settings from the file, if one is named, the environment, and the command line.
     ///
     /// # Errors
-    /// Every mistake at once.
+    /// All mistakes at once.
     pub fn load(
         file: Option<&Path>,
         options: &[CommandLineOption],
@@ -71,10 +71,10 @@ impl Settings {
         Self::from_sources(Sources::from_system(file, options)?, stdout_is_terminal)
     }
 
-    /// Checks what the sources say.
+    /// Validates the values of the sources.
     ///
     /// # Errors
-    /// Every mistake at once.
+    /// All mistakes at once.
     pub fn from_sources(mut sources: Sources, stdout_is_terminal: bool) -> Result<Self, Mistakes> {
         let s = &mut sources;
         let http = http::read(s);
@@ -101,7 +101,7 @@ impl Settings {
     }
 }
 
-/// Settings that are valid one by one and break together.
+/// Rejects settings that are valid separately, but not together.
 fn contradictions(s: &mut Sources, http: &HttpSettings, idempotency: &IdempotencySettings) {
     let secrets = (&idempotency.secret, &idempotency.secret_previous);
     if let (Some(secret), Some(previous)) = secrets
@@ -109,7 +109,7 @@ fn contradictions(s: &mut Sources, http: &HttpSettings, idempotency: &Idempotenc
     {
         s.mistake(
             "idempotency.secret_previous",
-            "is the same as IDEMPOTENCY_SECRET; leave it out, or set the secret before the change",
+            "is the same as IDEMPOTENCY_SECRET; omit it, or set it to the previous secret",
         );
     }
     let same_place = http.operations.is_some_and(|own| {
@@ -119,14 +119,14 @@ fn contradictions(s: &mut Sources, http: &HttpSettings, idempotency: &Idempotenc
     if same_place {
         s.mistake(
             "operations.port",
-            "is the same as PORT; take another, or leave it out",
+            "is the same as PORT; use another port, or omit it",
         );
     }
     if idempotency.ttl < http.request_timeout {
         s.warn(
             "idempotency.ttl_seconds",
-            "a response is kept for less time than a request may take (REQUEST_TIMEOUT_MS), so a retry \
-             may be executed anew",
+            "outcomes are kept for less time than a request may take (REQUEST_TIMEOUT_MS), so a retry \
+             may be executed again",
         );
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_has_a_default_that_works() {
+    fn every_setting_has_a_valid_default() {
         let settings = settings(&[], "").expect("the defaults are valid");
         assert_eq!(settings.http.host.to_string(), "127.0.0.1");
         assert_eq!(settings.http.port, 8000);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_the_file() {
+    fn the_environment_takes_precedence_over_the_file() {
         let file = "[http]\nport = 1\nrequest_timeout_ms = 2000\n[log]\nformat = \"pretty\"\n";
         let settings = settings(&[("PORT", "2")], file).expect("valid");
         assert_eq!(settings.http.port, 2);
@@ -167,15 +167,15 @@ mod tests {
     fn migration_at_start_is_for_sqlite() {
         let postgres = settings(&[("DATABASE_URL", "postgres://h/d")], "").expect("valid");
         assert!(!postgres.database.migrate);
-        let told = [
+        let explicit = [
             ("DATABASE_URL", "postgres://h/d"),
             ("DATABASE_MIGRATE", "true"),
         ];
-        assert!(settings(&told, "").expect("valid").database.migrate);
+        assert!(settings(&explicit, "").expect("valid").database.migrate);
     }
 
     #[test]
-    fn every_mistake_is_told_at_once_and_no_secret_with_it() {
+    fn all_mistakes_are_reported_at_once_without_secrets() {
         let file = "[http]\nprot = 1\nworkers = 0\n[hashing]\ncost = \"high\"\n[nonsense]\n";
         let env = [
             ("PORT", "70000"),
@@ -199,8 +199,8 @@ mod tests {
             "TRUSTED_PROXY_HOPS is \"0\"",
             "http.workers is \"0\"",
             "hashing.cost is \"high\"",
-            "http.prot is no setting (line 2); did you mean http.port?",
-            "line 6 of the settings file is no setting",
+            "http.prot is not a setting (line 2); did you mean http.port?",
+            "line 6 of the settings file is not a setting",
         ] {
             assert!(text.contains(expected), "{expected:?} in:\n{text}");
         }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_networks_in_their_forms() {
+    fn rates_and_networks_are_parsed() {
         let of = |text| {
             rate(text)
                 .ok()
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn signups_are_limited_where_strangers_can_send_them() {
+    fn signups_are_limited_beyond_loopback() {
         let of = |env: &[(&str, &str)]| settings(env, "").expect("valid").signup_rate;
         for host in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(of(&[("HOST", host)]), None, "{host}");

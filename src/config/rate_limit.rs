@@ -1,4 +1,4 @@
-//! The settings of rate limits.
+//! Settings of rate limits.
 
 use std::time::Duration;
 
@@ -6,33 +6,32 @@ use super::reader::Sources;
 use super::setting::{Setting, text, worded};
 use super::values::number;
 
-/// Their rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[text(worded(
     "RATE_LIMIT_SIGNUP",
     "rate_limit.signup",
-    "`20/1m`; `off` where `HOST` is a loopback address",
-    "Signups that one client address may send, such as `20/1m`, in a window that slides; `off` for any number. \
-         Each instance counts by itself. An IPv6 network of 64 bits is one client, and those around it have \
-         limits of their own. Behind a proxy, set `TRUSTED_PROXIES` too: else all clients are one.",
+    "`20/1m`; `off` if `HOST` is a loopback address",
+    "The maximum of signups per client address, such as `20/1m`, in a sliding window; `off` for no limit. \
+         Each instance counts separately. An IPv6 network of 64 bits is one client, and the networks around it have \
+         their own limits. Behind a proxy, set `TRUSTED_PROXIES` too: otherwise all clients count as one.",
 ))];
 
-/// So many requests in so much time.
+/// A number of requests per time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many; at least 1.
+    /// The number of requests; at least 1.
     pub requests: u32,
-    /// In which time; at least a second.
+    /// The window; at least a second.
     pub window: Duration,
 }
 
-/// Signups of one client where strangers can reach the service, and nothing else is said.
+/// The default limit of signups per client beyond loopback.
 pub(super) const DEFAULT_RATE: Rate = Rate {
     requests: 20,
     window: Duration::from_mins(1),
 };
 
-/// Signups that one client may send; where strangers can't reach the service, any number is the
-/// default.
+/// The limit of signups per client; on loopback there is none by default.
 pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Option<Rate> {
     let default_rate = (!is_on_loopback).then_some(DEFAULT_RATE);
     s.take_or("rate_limit.signup", default_rate, rate)

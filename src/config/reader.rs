@@ -1,8 +1,8 @@
-//! Where the settings come from, and the list of what is wrong with them.
+//! The sources of the settings, and the list of mistakes in them.
 //!
-//! What is said of a setting goes to a terminal or a log, so it never has a value in it that may be a
-//! secret: not of a setting that is marked so, not what is written in the place of a name, and nothing
-//! that [`may_be_shown`] does not take for harmless.
+//! Texts about a setting go to a terminal or a log, so they never contain a value that may be
+//! secret: not that of a setting that is marked so, not a value in the place of a name, and nothing
+//! that [`may_be_shown`] does not consider harmless.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,17 +15,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::setting::{self, Setting};
 
-/// The longest file that is read, for settings or for one value, in bytes.
+/// The longest accepted file, for settings or for one value, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
 
-/// The longest value that is repeated when it is wrong, in bytes.
+/// The longest invalid value that is repeated in a message, in bytes.
 const MAX_SHOWN: usize = 40;
 
-/// Variables with this beginning are standard, and often set for every program of a machine: what this
-/// one does not know of their values is ignored, with a warning, as OpenTelemetry asks for.
+/// Variables with this prefix are standard, and often set for every program of a machine: an
+/// unknown value of one is ignored, with a warning, as OpenTelemetry requires.
 const STANDARD: &str = "OTEL_";
 
-/// Everything that is wrong with the settings, one line each.
+/// All mistakes in the settings, one line each.
 #[derive(Debug)]
 pub struct Mistakes(Vec<String>);
 
@@ -40,7 +40,7 @@ impl fmt::Display for Mistakes {
         match self.0.as_slice() {
             [one] => f.write_str(one),
             many => {
-                write!(f, "{} settings are wrong:", many.len())?;
+                write!(f, "{} settings are invalid:", many.len())?;
                 many.iter().try_for_each(|line| write!(f, "\n  {line}"))
             }
         }
@@ -49,20 +49,20 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Something that the service can live with, for the log.
+/// A warning about a setting, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// The variable that it is about.
+    /// The variable.
     pub setting: String,
-    /// What to look at; without a secret.
+    /// The text, without secrets.
     pub text: String,
 }
 
-/// An option of the command line: the setting's place, how the option is called, and its value.
+/// A command line option: the path of the setting, the name of the option, and its value.
 pub type CommandLineOption = (&'static str, &'static str, Option<String>);
 
-/// Whether a wrong value may be repeated to whoever set it: short, and without the signs that URLs with
-/// passwords, headers and tokens have.
+/// Whether an invalid value may be repeated in a message: short, and without the characters of URLs
+/// with passwords, headers and tokens.
 #[must_use]
 pub fn may_be_shown(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || " .,:/_-[]".contains(c);
@@ -72,9 +72,9 @@ pub fn may_be_shown(text: &str) -> bool {
 struct Value {
     /// Wiped when it is dropped.
     text: Zeroizing<String>,
-    /// How the one who set it calls it: the variable, the option, or the place in the file.
+    /// Where it was set: the variable, the option, or the path in the file.
     called: String,
-    /// Whether a wrong value is ignored with a warning.
+    /// Whether an invalid value is ignored with a warning.
     lenient: bool,
 }
 
@@ -83,7 +83,7 @@ fn file_variable(setting: &Setting) -> String {
     format!("{}_FILE", setting.env)
 }
 
-/// The values that were set, by their variables, and what was noticed so far.
+/// The configured values, by their variables, and the mistakes and warnings so far.
 pub struct Sources {
     values: BTreeMap<&'static str, Value>,
     mistakes: Vec<String>,
@@ -91,12 +91,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The file, if one is named here or by `SIGNUP_CONFIG`; then the process's environment; then the
-    /// options of the command line.
+    /// Reads the file, if one is named here or by `SIGNUP_CONFIG`; then the process's environment;
+    /// then the command line options.
     ///
     /// # Errors
-    /// When the file can't be read or is no TOML.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+    /// When the file cannot be read or is not valid TOML.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn from_system(
         file: Option<&Path>,
         options: &[CommandLineOption],
@@ -122,10 +122,10 @@ impl Sources {
         Ok(sources)
     }
 
-    /// These variables and this text of a file, and nothing of the system's.
+    /// Uses these variables and this text of a file, and nothing of the system's.
     ///
     /// # Errors
-    /// When the text is no TOML.
+    /// When the text is not valid TOML.
     pub fn given(env: &[(&str, &str)], file: &str) -> Result<Self, Mistakes> {
         let mut sources = Self::from_toml(file, None)?;
         let names = env.iter().map(|(name, _)| (*name).to_owned());
@@ -154,7 +154,7 @@ impl Sources {
         }
     }
 
-    /// The options win over everything else.
+    /// Applies the options, which take precedence over all other sources.
     pub(super) fn take_options(&mut self, options: &[CommandLineOption]) {
         for (toml, option, value) in options {
             if let (Some(setting), Some(value)) = (setting::find(toml), value) {
@@ -163,18 +163,19 @@ impl Sources {
         }
     }
 
-    /// A variable that is nearly the name of a setting has no effect, which nobody would notice.
+    /// Warns of a variable that is nearly the name of a setting: it has no effect, which is easily
+    /// missed.
     fn look_for_mistyped(&mut self, name: &str) {
         let bare = name.strip_suffix("_FILE").unwrap_or(name);
         if setting::all().any(|setting| setting.env == bare) {
             return;
         }
-        // Of short names there are too many others.
+        // Too many other names are similar to a short one.
         let known = setting::all().map(|setting| setting.env);
         if let Some(meant) = nearest(bare, known.filter(|known| known.len() > 5), 1) {
             self.warnings.push(Warning {
                 setting: name.to_owned(),
-                text: format!("this variable is no setting; did you mean {meant}?"),
+                text: format!("this variable is not a setting; did you mean {meant}?"),
             });
         }
     }
@@ -184,10 +185,10 @@ impl Sources {
         let table = DeTable::parse(text).map_err(|error| {
             let path = path.map(|path| format!("{path}, ")).unwrap_or_default();
             let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-            // The message alone: the full text would quote the line, secrets included.
+            // Only the message: the full text would quote the line, with its secrets.
             let message = error.message().replace('\n', " ");
             Mistakes::one(format!(
-                "the settings file is no TOML: {path}line {line}, column {column}: {message}"
+                "the settings file is not valid TOML: {path}line {line}, column {column}: {message}"
             ))
         })?;
         let mut sources = Self {
@@ -223,7 +224,7 @@ impl Sources {
 
     fn set_from_toml(&mut self, setting: &'static Setting, value: &DeValue<'_>) {
         let (text, kind) = match value {
-            DeValue::String(text) => (Some(text.to_string()), "a text"),
+            DeValue::String(text) => (Some(text.to_string()), "a string"),
             DeValue::Integer(number) => (integer(number.as_str(), number.radix()), "a number"),
             DeValue::Float(number) => (Some(number.as_str().to_owned()), "a number"),
             DeValue::Boolean(value) => (Some(value.to_string()), "true or false"),
@@ -235,7 +236,7 @@ impl Sources {
         match text.filter(|_| is_text || !setting.text) {
             Some(text) => self.set(setting, text, setting.toml.to_owned(), false),
             None if setting.text => self.mistakes.push(format!(
-                "{} must be a text in quotes, and is {kind}",
+                "{} must be a string in quotes, not {kind}",
                 setting.toml
             )),
             None => self
@@ -255,7 +256,7 @@ impl Sources {
         }
     }
 
-    /// Takes a value from a file, as container platforms hand secrets over.
+    /// Reads a value from a file, as container platforms provide secrets.
     fn set_from_file(&mut self, setting: &'static Setting, path: &Path) {
         let called = file_variable(setting);
         if path.as_os_str().is_empty() {
@@ -270,7 +271,7 @@ impl Sources {
             self.mistakes.push(both);
             return;
         }
-        // Somebody may have put the secret itself where its file's name belongs.
+        // The path may be the secret itself, set by mistake.
         let named = shown_path(path).filter(|_| path.is_absolute() && path.exists());
         let named = named.map_or_else(|| "a file".to_owned(), |path| format!("the file {path}"));
         match read(path) {
@@ -293,12 +294,13 @@ impl Sources {
         self.values.insert(setting.env, value);
     }
 
-    /// A setting whose default stands in the table.
+    /// Reads a setting whose default is in the table.
     ///
-    /// A wrong value is a mistake, told by [`Sources::finish`]; until then the default stands in.
+    /// An invalid value is a mistake, reported by [`Sources::finish`]; until then the default is
+    /// used.
     ///
     /// # Panics
-    /// When the table has no such setting or a wrong default: a mistake in this folder.
+    /// When the table has no such setting or an invalid default: a defect in this module.
     pub fn take<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let value = self.take_optional(name, &parse);
         value.unwrap_or_else(|| {
@@ -308,7 +310,7 @@ impl Sources {
         })
     }
 
-    /// A setting whose default depends on the machine or on another setting.
+    /// Reads a setting whose default depends on the machine or on another setting.
     pub fn take_or<T>(
         &mut self,
         name: &str,
@@ -318,16 +320,16 @@ impl Sources {
         self.take_optional(name, parse).unwrap_or(default)
     }
 
-    /// A setting that may be absent.
+    /// Reads an optional setting.
     ///
     /// # Panics
-    /// When the table has no such setting: a mistake in this folder.
+    /// When the table has no such setting: a defect in this module.
     pub fn take_optional<T>(
         &mut self,
         name: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let setting = setting::find(name).expect("a setting that is read stands in the table");
+        let setting = setting::find(name).expect("the table has every setting that is read");
         let value = self.values.get(setting.env)?;
         let rule = match parse(value.text.trim()) {
             Ok(parsed) => return Some(parsed),
@@ -348,13 +350,13 @@ impl Sources {
         None
     }
 
-    /// Notes a mistake that parsing alone can't find.
+    /// Records a mistake that parsing alone cannot find.
     pub fn mistake(&mut self, name: &str, what: &str) {
         let called = self.called(name);
         self.mistakes.push(format!("{called} {what}"));
     }
 
-    /// Notes something that works, and that whoever runs the service should know.
+    /// Records a warning for the operator.
     pub fn warn(&mut self, name: &str, text: &str) {
         let warning = Warning {
             setting: self.called(name),
@@ -363,17 +365,17 @@ impl Sources {
         self.warnings.push(warning);
     }
 
-    /// How the one who set it calls a setting; its variable where nobody did.
+    /// Where a setting was set; its variable if it was not set.
     fn called(&self, name: &str) -> String {
         let env = setting::find(name).map_or(name, |setting| setting.env);
         let set = self.values.get(env).map(|value| value.called.clone());
         set.unwrap_or_else(|| env.to_owned())
     }
 
-    /// Ends the reading; gives what is worth a warning.
+    /// Finishes reading; returns the warnings.
     ///
     /// # Errors
-    /// Every mistake found.
+    /// All mistakes.
     pub fn finish(self) -> Result<Vec<Warning>, Mistakes> {
         if self.mistakes.is_empty() {
             Ok(self.warnings)
@@ -383,7 +385,7 @@ impl Sources {
     }
 }
 
-/// A file's text, without the mark that some editors of Windows put before it.
+/// A file's text, without the byte order mark that some Windows editors add.
 fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     let mut bytes = Zeroizing::new(Vec::new());
     std::fs::File::open(path)
@@ -397,28 +399,30 @@ fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// A path, unless it looks as if it were something else.
+/// A path, unless it looks like something else.
 fn shown_path(path: &Path) -> Option<String> {
     let path = path.to_str()?;
     let is_path = !path.contains("//") && !path.contains('@') && !path.contains(char::is_control);
     is_path.then(|| path.to_owned())
 }
 
-/// A place in the file that no setting has. Its name is repeated only where it is nearly that of a
-/// setting: a secret can stand there.
+/// The message for an unknown path in the file. Its name is repeated only if it is nearly that of a
+/// setting: it may be a secret.
 fn unknown(place: &str, line: usize) -> String {
     let settings = setting::all().map(|setting| setting.toml);
     let sections = setting::all().filter_map(|setting| setting.toml.split_once('.'));
     let known = settings.chain(sections.map(|(section, _)| section));
     match nearest(place, known, 2) {
-        Some(meant) => format!("{place} is no setting (line {line}); did you mean {meant}?"),
+        Some(meant) => format!("{place} is not a setting (line {line}); did you mean {meant}?"),
         None => {
-            format!("line {line} of the settings file is no setting; docs/settings.md lists them")
+            format!(
+                "line {line} of the settings file is not a setting; docs/settings.md lists them"
+            )
         }
     }
 }
 
-/// The known name that was meant, where at most so many letters are wrong, and few beside its length.
+/// The closest known name, if at most `most` letters differ, and few in relation to its length.
 fn nearest(
     name: &str,
     known: impl Iterator<Item = &'static str>,
@@ -432,7 +436,7 @@ fn nearest(
         .map(|(_, known)| known)
 }
 
-/// Line and column of a byte, both from 1; the column in characters.
+/// The line and column of a byte, both from 1; the column in characters.
 fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or(before);

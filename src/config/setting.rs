@@ -1,28 +1,28 @@
-//! A setting: its names, its default and what it means; and the reference of all of them.
+//! A setting: its names, its default and its meaning; and the reference page of all settings.
 //!
-//! The rows stand in the files of their groups. Mark a row with `secret(…)` where the value must never be shown, and with `text(…)` where a number,
-//! `true` or `false` of the TOML file would be a mistake.
+//! The rows are in the files of their groups. Mark a row with `secret(…)` if the value must never
+//! be shown, and with `text(…)` if a number, `true` or `false` in the TOML file would be a mistake.
 
 use std::fmt::Write;
 
 use super::{database, hashing, http, idempotency, log, rate_limit, redis, traces};
 
-/// One setting, as the reader and the reference page know it.
+/// A setting, for the reader and the reference page.
 #[derive(Debug)]
 pub struct Setting {
     /// The environment variable.
     pub env: &'static str,
-    /// The place in the TOML file; empty where it has none.
+    /// The path in the TOML file; empty if it has none.
     pub toml: &'static str,
-    /// The default as text; `None` where it depends on the machine or is absent.
+    /// The default as text; `None` if it depends on the machine or is absent.
     pub default: Option<&'static str>,
-    /// The default in words, where it is not a fixed text.
-    pub default_in_words: &'static str,
-    /// Whether the value is never shown.
+    /// A description of the default, if it is not a fixed text.
+    pub default_description: &'static str,
+    /// Whether the value must never be shown.
     pub secret: bool,
-    /// Whether only a text of the TOML file will do. So it is for every secret.
+    /// Whether only a string is valid in the TOML file. That is so for every secret.
     pub text: bool,
-    /// What it does.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -36,7 +36,7 @@ pub(super) const fn fixed(
         env,
         toml,
         default: Some(default),
-        default_in_words: "",
+        default_description: "",
         secret: false,
         text: false,
         meaning,
@@ -46,14 +46,14 @@ pub(super) const fn fixed(
 pub(super) const fn worded(
     env: &'static str,
     toml: &'static str,
-    default_in_words: &'static str,
+    default_description: &'static str,
     meaning: &'static str,
 ) -> Setting {
     Setting {
         env,
         toml,
         default: None,
-        default_in_words,
+        default_description,
         secret: false,
         text: false,
         meaning,
@@ -71,16 +71,16 @@ pub(super) const fn text(mut setting: Setting) -> Setting {
     setting
 }
 
-/// A standard variable that has no place in the TOML file.
+/// A standard variable without a path in the TOML file.
 pub(super) const fn standard(
     env: &'static str,
-    default_in_words: &'static str,
+    default_description: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    text(worded(env, "", default_in_words, meaning))
+    text(worded(env, "", default_description, meaning))
 }
 
-/// Every setting there is, by groups.
+/// All settings, by group.
 const GROUPS: &[&[Setting]] = &[
     http::SETTINGS,
     database::SETTINGS,
@@ -92,17 +92,17 @@ const GROUPS: &[&[Setting]] = &[
     traces::SETTINGS,
 ];
 
-/// Every setting there is.
+/// All settings.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().copied().flatten()
 }
 
-/// The row of a setting, by its place in the file, or by its variable where it has no place there.
+/// The row of a setting, by its path in the file, or by its variable if it has no path.
 pub fn find(name: &str) -> Option<&'static Setting> {
     find_in_file(name).or_else(|| all().find(|setting| setting.env == name))
 }
 
-/// The row of a setting, by its place in the file.
+/// The row of a setting, by its path in the file.
 pub fn find_in_file(toml: &str) -> Option<&'static Setting> {
     all().find(|setting| !setting.toml.is_empty() && setting.toml == toml)
 }
@@ -113,18 +113,18 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Settings\n\
          \n\
-         Each has a default, so that the service starts with none; only on PostgreSQL it wants \
-         `IDEMPOTENCY_SECRET`. Later wins: the defaults, \
-         then a TOML file (`--config FILE` or `SIGNUP_CONFIG`), then the environment, then `--host` \
-         and `--port`. An empty variable counts as not set. A wrong value stops the start, with every \
-         mistake listed at once.\n\
+         Every setting has a default, so the service starts without any; only PostgreSQL requires \
+         `IDEMPOTENCY_SECRET`. In order of precedence, lowest first: the defaults, \
+         a TOML file (`--config FILE` or `SIGNUP_CONFIG`), the environment, then `--host` \
+         and `--port`. An empty variable counts as not set. An invalid value prevents the start, with all \
+         mistakes listed at once.\n\
          \n\
          | environment | TOML | default | meaning |\n\
          |---|---|---|---|\n",
     );
     for setting in all() {
         let default = setting.default.map_or_else(
-            || setting.default_in_words.to_owned(),
+            || setting.default_description.to_owned(),
             |text| format!("`{text}`"),
         );
         let toml = if setting.toml.is_empty() {
@@ -140,15 +140,15 @@ pub fn reference() -> String {
     }
     page.push_str(
         "\n\
-         Each variable may have `_FILE` at its end, and then names a file with the value: \
-         `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends and a byte order mark do not \
-         count. A variable and its `_FILE` must not both be set.\n\
+         Each variable may have the suffix `_FILE`, and then names a file with the value: \
+         `DATABASE_URL_FILE=/run/secrets/database-url`. White space at its ends and a byte order mark are \
+         ignored. A variable and its `_FILE` must not both be set.\n\
          \n\
-         What may be a secret is never shown: neither the URLs, headers and secrets themselves, nor what \
-         stands where a file's name or a setting's name belongs.\n\
+         Values that may be secret are never shown: neither URLs, headers and secrets themselves, nor a value \
+         in the place of a file's name or a setting's name.\n\
          \n\
          The variables that begin with `OTEL_` are standard, and may be set for all programs of a machine. As \
-         OpenTelemetry asks for, a value of theirs that is not known here is ignored, with a warning in the \
+         OpenTelemetry requires, an unknown value of one is ignored, with a warning in the \
          log; the same value in the TOML file is a mistake. The OpenTelemetry SDK itself reads \
          `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.\n\
          \n\

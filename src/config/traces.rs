@@ -1,8 +1,8 @@
-//! The settings of traces, which are OpenTelemetry's standard variables.
+//! Settings of traces, which are OpenTelemetry's standard variables.
 //!
-//! The platform may set them for all programs of a machine. So a variable for traces alone wins over the
-//! general one, and a value that is not known here is ignored with a warning, as the specification
-//! (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables) has it.
+//! The platform may set them for all programs of a machine. So a variable for traces takes
+//! precedence over the general one, and an unknown value is ignored with a warning, as in the
+//! specification (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables).
 
 use std::fmt;
 use std::time::Duration;
@@ -17,28 +17,28 @@ use super::reader::Sources;
 use super::setting::{Setting, fixed, secret, standard, text, worded};
 use super::values::{millis, number, one_line};
 
-/// Spans that may wait at most, whatever is asked for: each takes about half a kilobyte.
+/// The maximum of waiting spans: each takes about half a kilobyte.
 const MAX_QUEUE: usize = 65_536;
 
-/// Their rows.
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     secret(worded(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "traces.endpoint",
-        "none: no traces leave",
-        "Where traces go by OTLP, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Over \
-         HTTP `/v1/traces` is put behind it. A name and password in it become the header `Authorization`.",
+        "none: no traces are exported",
+        "The OTLP endpoint for traces, such as `http://localhost:4318`, or `http://localhost:4317` for gRPC. Over \
+         HTTP `/v1/traces` is appended. A name and password in it become the header `Authorization`.",
     )),
     secret(standard(
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "`OTEL_EXPORTER_OTLP_ENDPOINT`",
-        "The same for traces only, over HTTP with nothing put behind it.",
+        "The same for traces only; over HTTP nothing is appended.",
     )),
     secret(worded(
         "OTEL_EXPORTER_OTLP_HEADERS",
         "traces.headers",
         "none",
-        "Headers for the collector, such as `api-key=…,x-tenant=a`; percent-encoded where need be.",
+        "Headers for the collector, such as `api-key=…,x-tenant=a`; percent-encoded where necessary.",
     )),
     secret(standard(
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
@@ -71,7 +71,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "OTEL_TRACES_EXPORTER",
         "traces.exporter",
         "otlp",
-        "`none`: no traces leave, whatever else is set; or `otlp`.",
+        "`none`: no traces are exported, whatever else is set; or `otlp`.",
     )),
     text(fixed(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -89,7 +89,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "traces.sampler",
         "parentbased_always_on",
         "Which requests are traced: `always_on`, `always_off`, `traceidratio`, or one of these \
-         after `parentbased_`, which does as the caller's `traceparent` says where there is one.",
+         after `parentbased_`, which follows the caller's `traceparent` if there is one.",
     )),
     fixed(
         "OTEL_TRACES_SAMPLER_ARG",
@@ -107,50 +107,50 @@ pub(super) const SETTINGS: &[Setting] = &[
         "OTEL_BSP_SCHEDULE_DELAY",
         "traces.schedule_delay_ms",
         "5000",
-        "How long spans gather before they leave.",
+        "How long spans are collected before an export.",
     ),
     fixed(
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
         "traces.batch",
         "512",
-        "Spans that leave at once; no more than the queue holds.",
+        "The maximum of spans per export; at most the size of the queue.",
     ),
     fixed(
         "OTEL_SDK_DISABLED",
         "traces.disabled",
         "false",
-        "Whether no traces leave, whatever else is set.",
+        "Whether no traces are exported, whatever else is set.",
     ),
 ];
 
 /// Settings of traces.
 #[derive(Debug, Clone)]
 pub struct TraceSettings {
-    /// Where they go, to the last part of the path, without a name and password; `None` where none
-    /// leave.
+    /// The endpoint with its full path, without a name and password; `None` if no traces are
+    /// exported.
     pub endpoint: Option<SecretString>,
-    /// What the collector asks for.
+    /// Headers for the collector.
     pub headers: Vec<Header>,
-    /// How they go there.
+    /// The protocol.
     pub protocol: TraceProtocol,
-    /// Whether they are compressed on the way.
+    /// Whether they are compressed.
     pub gzip: bool,
     /// How long the collector may take for a batch.
     pub timeout: Duration,
     /// Which requests are traced.
     pub sampler: TraceSampler,
-    /// Spans that may wait for the collector.
+    /// The maximum of spans waiting for export.
     pub queue: usize,
-    /// Spans that leave at once.
+    /// The maximum of spans per export.
     pub batch: usize,
-    /// How long spans gather.
+    /// How long spans are collected before an export.
     pub delay: Duration,
 }
 
-/// A header for the collector. Its value never leaves by `Debug`.
+/// A header for the collector. `Debug` does not show its value.
 #[derive(Clone)]
 pub struct Header {
-    /// A token of HTTP, in lower case.
+    /// An HTTP token, in lower case.
     pub name: String,
     /// Visible ASCII and spaces.
     pub value: SecretString,
@@ -162,7 +162,7 @@ impl fmt::Debug for Header {
     }
 }
 
-/// How traces travel.
+/// The protocol of exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceProtocol {
     /// OTLP over gRPC.
@@ -174,9 +174,9 @@ pub enum TraceProtocol {
 /// Which requests are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceSampler {
-    /// Whether the caller decides, where there is one that traces.
+    /// Whether the caller decides, if there is one that traces.
     pub parent_based: bool,
-    /// The share of the others, from 0 to 1.
+    /// The share of other requests, from 0 to 1.
     pub share: f64,
 }
 
@@ -215,7 +215,7 @@ pub(super) fn read(s: &mut Sources) -> TraceSettings {
         batch: s
             .take("traces.batch", |text| number(text, (1, MAX_QUEUE)))
             .min(queue),
-        // Without a pause between two looks, a thread would do nothing but look.
+        // Without a pause between two exports, a thread would be busy all the time.
         delay: s.take("traces.schedule_delay_ms", |text| millis(text, 10)),
     }
 }
@@ -235,7 +235,7 @@ fn endpoint(text: &str) -> Result<Url, String> {
         .ok_or_else(|| "must be a URL that begins with http:// or https://".to_owned())
 }
 
-/// The general endpoint is that of all signals; over HTTP each has its path.
+/// Appends the path of traces: over HTTP, each signal has its own.
 fn with_path(mut url: Url, protocol: TraceProtocol) -> Url {
     if protocol == TraceProtocol::HttpProtobuf {
         let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
@@ -244,7 +244,7 @@ fn with_path(mut url: Url, protocol: TraceProtocol) -> Url {
     url
 }
 
-/// Takes name and password out of a URL, and makes a header of them: libraries log URLs.
+/// Moves the name and password of a URL to a header: libraries log URLs.
 fn without_password(mut url: Url, headers: &mut Vec<Header>) -> Url {
     let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
     let user = decoded(url.username());
@@ -252,7 +252,7 @@ fn without_password(mut url: Url, headers: &mut Vec<Header>) -> Url {
     if user.is_empty() && password.is_empty() {
         return url;
     }
-    // A URL of HTTP takes both.
+    // An HTTP URL accepts both.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     if headers.iter().all(|header| header.name != "authorization") {
@@ -265,7 +265,7 @@ fn without_password(mut url: Url, headers: &mut Vec<Header>) -> Url {
     url
 }
 
-/// `name=value`, with commas between; percent-encoded.
+/// `name=value`, separated by commas; percent-encoded.
 fn headers(text: &str) -> Result<Vec<Header>, String> {
     let header = |pair: &str| {
         let (name, value) = pair.split_once('=')?;
@@ -301,7 +301,7 @@ fn disabled(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Whether spans leave by OTLP.
+/// Whether spans are exported by OTLP.
 fn exporter(text: &str) -> Result<bool, String> {
     let mut names = text.split(',').map(str::trim);
     match text {
@@ -368,7 +368,7 @@ mod tests {
     const OWN_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
     #[test]
-    fn traces_leave_where_they_are_told_to() {
+    fn traces_are_exported_to_the_configured_endpoint() {
         assert!(traces(&[]).endpoint.is_none());
         let found = traces(&[ENDPOINT]);
         assert_eq!(place(&found), Some("http://localhost:4318/v1/traces"));
@@ -382,7 +382,7 @@ mod tests {
         );
         let grpc = traces(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!(place(&grpc), Some("http://localhost:4318/"));
-        // A path and a query stay; the own endpoint is taken as it is.
+        // A path and a query are kept; the endpoint for traces is used unchanged.
         let path = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://h/otlp/?a=b")];
         assert_eq!(place(&traces(&path)), Some("https://h/otlp/v1/traces?a=b"));
         let own = traces(&[ENDPOINT, (OWN_ENDPOINT, "http://h:1/x")]);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_for_traces_wins_over_that_for_all_signals() {
+    fn a_variable_for_traces_takes_precedence_over_the_general_one() {
         let of = |name: &str, general: &str, own: &str| {
             let general_name = format!("OTEL_EXPORTER_OTLP_{name}");
             let own_name = format!("OTEL_EXPORTER_OTLP_TRACES_{name}");
@@ -409,7 +409,7 @@ mod tests {
             (headers.header("b"), headers.header("c")),
             (None, Some("3"))
         );
-        // One that is empty or of no use leaves the general one.
+        // An empty or invalid one leaves the general one in effect.
         for own in ["", "http/json"] {
             assert_eq!(of("PROTOCOL", "grpc", own).protocol, TraceProtocol::Grpc);
         }
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_for_the_samplers_that_have_one() {
+    fn a_share_applies_to_the_samplers_that_have_one() {
         let share = ("OTEL_TRACES_SAMPLER_ARG", "0.01");
         let of = |name| traces(&[share, ("OTEL_TRACES_SAMPLER", name)]).sampler;
         let sampler = |parent_based, share| TraceSampler {
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_variables_that_are_not_understood_stop_nothing_and_are_named() {
+    fn invalid_standard_variables_are_ignored_with_a_warning() {
         let unknown = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
             (OWN_ENDPOINT, "http://"),
@@ -493,8 +493,8 @@ mod tests {
             credentials,
             format!("Basic {}", STANDARD.encode("ada:p@ss"))
         );
-        let told = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20x");
-        let found = traces(&[endpoint, told]);
+        let explicit = ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20x");
+        let found = traces(&[endpoint, explicit]);
         assert_eq!(found.header("authorization"), Some("Bearer x"));
         assert!(!format!("{found:?}").contains("Bearer"));
     }

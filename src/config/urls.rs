@@ -1,8 +1,8 @@
-//! The URLs of the databases and of Redis, checked before any driver sees them.
+//! The URLs of the databases and of Redis, validated before any driver sees them.
 //!
-//! A driver takes more parameters than the service has thought of, and may print those that it does
-//! not know, with their values. So each URL has a list of what it may have. No text here repeats a
-//! URL, as it can have a password, nor any value; only a name that is plain is repeated.
+//! A driver accepts more parameters than the service supports, and may print unknown ones with
+//! their values. So each kind of URL has a list of allowed parameters. No text here repeats a URL,
+//! as it may contain a password, nor any value; only a plain name is repeated.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-/// What the URL of a PostgreSQL may set, as its driver calls it.
+/// Parameters allowed in a PostgreSQL URL, by the driver's names.
 const POSTGRES_PARAMETERS: &[&str] = &[
     "application_name",
     "dbname",
@@ -41,29 +41,29 @@ const SSL_MODES: &[&str] = &[
     "verify-full",
 ];
 
-/// The databases that the service runs on.
+/// The supported databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// For production.
+    /// The production database.
     Postgres,
-    /// Embedded.
+    /// The embedded database.
     Sqlite,
 }
 
-/// Where a database is. Its password never leaves by `Debug` or `Display`.
+/// The URL of a database. `Debug` and `Display` do not show its password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     url: SecretString,
-    /// Which backend it names.
+    /// The backend of the URL.
     pub backend: Backend,
     names_application: bool,
 }
 
 impl DatabaseUrl {
-    /// Takes a URL of either backend.
+    /// Parses a URL of either backend.
     ///
     /// # Errors
-    /// What is wrong, without the URL: it can have a password.
+    /// What is wrong, without the URL: it may contain a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         super::values::one_line(url)?;
         let mut names_application = false;
@@ -89,7 +89,7 @@ impl DatabaseUrl {
         self.url.expose_secret()
     }
 
-    /// Whether it says how the server is to call the service.
+    /// Whether it sets the `application_name`.
     #[must_use]
     pub const fn names_application(&self) -> bool {
         self.names_application
@@ -102,15 +102,15 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Where a Redis is. Its password never leaves by `Debug`.
+/// The URL of a Redis. `Debug` does not show its password.
 #[derive(Clone)]
 pub struct RedisUrl(SecretString);
 
 impl RedisUrl {
-    /// Takes a URL with TLS or without.
+    /// Parses a URL with or without TLS.
     ///
     /// # Errors
-    /// What is wrong, without the URL: it can have a password.
+    /// What is wrong, without the URL: it may contain a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         super::values::one_line(url)?;
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
@@ -127,9 +127,9 @@ impl RedisUrl {
                 _ => return Err(unknown(&name)),
             }
         }
-        // It would be TLS that checks no certificate.
+        // A fragment would select TLS without certificate checks.
         if parsed.fragment().is_some() {
-            return Err("must have nothing after a #".to_owned());
+            return Err("must not have a fragment (#)".to_owned());
         }
         Ok(Self(SecretString::from(url)))
     }
@@ -147,7 +147,7 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// Whether what goes to this URL goes to another host and can be read on the way.
+/// Whether traffic to this URL goes to another host unencrypted.
 #[must_use]
 pub fn is_in_clear(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else {
@@ -156,7 +156,7 @@ pub fn is_in_clear(url: &str) -> bool {
     if !["redis", "http"].contains(&url.scheme()) {
         return false;
     }
-    // The library knows the hosts of http only; others it leaves as they are written.
+    // The library parses hosts for http only; for other schemes they stay as written.
     let is_here = match url.host() {
         Some(Host::Domain(name)) => {
             let address: Option<IpAddr> = name.parse().ok();
@@ -169,11 +169,11 @@ pub fn is_in_clear(url: &str) -> bool {
     !is_here
 }
 
-/// Checks the URL of a PostgreSQL, and says whether it has an `application_name`.
+/// Validates the URL of a PostgreSQL, and returns whether it has an `application_name`.
 fn check_postgres(url: &str) -> Result<bool, String> {
     let parsed = Url::parse(url).map_err(|_| not_a_url())?;
     if parsed.fragment().is_some() {
-        return Err("must have nothing after a #; in a password it is %23".to_owned());
+        return Err("must not have a fragment; in a password, # is %23".to_owned());
     }
     let mut names_application = false;
     for (name, value) in parsed.query_pairs() {
@@ -201,12 +201,12 @@ fn check_postgres(url: &str) -> Result<bool, String> {
     Ok(names_application)
 }
 
-/// Checks what follows `sqlite://`.
+/// Validates the part after `sqlite://`.
 fn check_sqlite(rest: &str) -> Result<(), String> {
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let path = percent_decode_str(path)
         .decode_utf8()
-        .map_err(|_| "must be UTF-8, also where it is escaped".to_owned())?;
+        .map_err(|_| "must be UTF-8, including its escapes".to_owned())?;
     if path.starts_with("file:") {
         return Err("must name the file itself, without file: sqlite:///dir/signup.db".to_owned());
     }
@@ -218,13 +218,13 @@ fn check_sqlite(rest: &str) -> Result<(), String> {
     }
     for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
         match (name.as_ref(), value.as_ref()) {
-            // As it is opened in any case.
+            // The file is always opened this way.
             ("mode", "rwc") | ("cache", "private") => {}
             ("mode", "memory") => {
                 return Err("must name a file: sqlite://data/signup.db".to_owned());
             }
-            ("mode", _) => return Err("must leave mode out, or set it to rwc".to_owned()),
-            ("cache", _) => return Err("must leave cache out, or set it to private".to_owned()),
+            ("mode", _) => return Err("must omit mode, or set it to rwc".to_owned()),
+            ("cache", _) => return Err("must omit cache, or set it to private".to_owned()),
             _ => return Err(unknown(&name)),
         }
     }
@@ -232,12 +232,12 @@ fn check_sqlite(rest: &str) -> Result<(), String> {
 }
 
 fn not_a_url() -> String {
-    "is not a valid URL; in a password, escape what has a meaning there: @ is %40, / is %2F, ? is \
+    "is not a valid URL; in a password, escape special characters: @ is %40, / is %2F, ? is \
      %3F, # is %23"
         .to_owned()
 }
 
-/// Repeats the name if it can be one: it may be a piece of a password.
+/// Repeats the name only if it is plain: it may be part of a password.
 fn unknown(name: &str) -> String {
     let is_plain = (2..=32).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -245,9 +245,9 @@ fn unknown(name: &str) -> String {
             .chars()
             .all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
     if is_plain {
-        format!("has the parameter {name}, which the service does not take")
+        format!("has the parameter {name}, which the service does not support")
     } else {
-        "has a parameter that the service does not take".to_owned()
+        "has a parameter that the service does not support".to_owned()
     }
 }
 
@@ -255,7 +255,7 @@ fn unknown(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What is refused for each, in words; and nothing of the value.
+    /// The error for a URL; it must not contain the value.
     fn refused(url: &str) -> String {
         let rule = if url.starts_with("redis") {
             RedisUrl::parse(url).expect_err(url)
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_by_its_name_and_without_its_value() {
+    fn unknown_parameters_are_refused_by_name_without_their_values() {
         for (url, name) in [
             ("postgres://u@h/db?sslpassword=hunter2", "sslpassword"),
             ("postgres://u@h/db?passwrod=hunter2", "passwrod"),
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_taken() {
+    fn known_parameters_are_accepted() {
         for url in [
             "postgres://u:p%40ss@h:5432/db",
             "postgresql:///db?host=/run/postgresql",
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_host_in_clear_is_known() {
+    fn unencrypted_traffic_to_other_hosts_is_detected() {
         for url in ["redis://cache:6379", "redis://10.0.0.1", "http://otel:4318"] {
             assert!(is_in_clear(url), "{url}");
         }

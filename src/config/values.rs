@@ -1,9 +1,9 @@
-//! Values that settings of several groups have.
+//! Parsers shared by settings of several groups.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What stands in a URL, and is lost on its way to a driver.
+/// Refuses control characters: URL parsers drop some of them.
 pub fn one_line(url: &str) -> Result<(), String> {
     if url.contains(char::is_control) {
         return Err("must be one line, without control characters".to_owned());
@@ -11,7 +11,7 @@ pub fn one_line(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A whole number within these limits.
+/// A whole number within these bounds.
 pub fn number<T>(text: &str, (least, most): (T, T)) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + fmt::Display,
@@ -22,14 +22,14 @@ where
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
-/// Up to an hour: a longer limit is a mistake in the unit.
+/// Milliseconds, up to an hour: a longer duration is a mistake in the unit.
 pub fn millis(text: &str, least: u64) -> Result<Duration, String> {
     number(text, (least, 3_600_000))
         .map(Duration::from_millis)
         .map_err(|error| format!("{error} (milliseconds)"))
 }
 
-/// Yes or no.
+/// A boolean.
 pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),

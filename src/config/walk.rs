@@ -1,8 +1,8 @@
-//! Walks the table of settings: every row with good values, bad values and every other row.
+//! Tests the table of settings: every row with valid values, invalid values and every other row.
 //!
-//! Whatever is set, the outcome is settings, or lines that name what to mend; never a panic, and never a
-//! secret. A row that is added is tried as the others are. If none of [`CANDIDATES`] is a good value of
-//! it, add one; if it contradicts another row on purpose, add it to [`CONTRADICTIONS`].
+//! Whatever is set, the outcome is settings, or messages that name what to fix; never a panic, and
+//! never a secret. A new row is tested like the others. If none of [`CANDIDATES`] is valid for it,
+//! add one; if it contradicts another row on purpose, add it to [`CONTRADICTIONS`].
 
 use super::setting::{self, Setting};
 use super::*;
@@ -14,7 +14,7 @@ const CANARY: &str = "hunter2canary";
 const SECRET: &str = "hunter2canary-hunter2canary-hunter2canary";
 const OTHER_SECRET: &str = "canaryhunter2-canaryhunter2-canaryhunter2";
 
-/// Good values of some row or other.
+/// Values that are valid for some row.
 const CANDIDATES: &[&str] = &[
     "0",
     "1",
@@ -67,7 +67,7 @@ const CANDIDATES: &[&str] = &[
     OTHER_SECRET,
 ];
 
-/// Rows that may not go together, whatever their values.
+/// Rows that must not be set together, whatever their values.
 const CONTRADICTIONS: &[(&str, &str)] = &[
     ("IDEMPOTENCY_SECRET", "IDEMPOTENCY_SECRET_PREVIOUS"),
     ("DATABASE_URL", "DATABASE_READ_URL"),
@@ -78,25 +78,25 @@ fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {
     Settings::from_sources(Sources::given(env, file)?, false)
 }
 
-/// The text of what was refused, which has no secret and names the setting; or what was taken, with its
+/// The error text, which contains no secret and names the setting; or the settings with their
 /// warnings.
 fn outcome(env: &[(&str, &str)], file: &str, names: &[&str]) -> Result<Settings, String> {
     let outcome = settings(env, file).map_err(|mistakes| mistakes.to_string());
-    let told = match &outcome {
+    let shown = match &outcome {
         Ok(settings) => {
             let mut settings = settings.clone();
-            // Any word is a filter, or a host.
+            // Any word is a valid filter, or a host.
             settings.log.filter.clear();
             settings.http.hosts.clear();
             format!("{settings:?}")
         }
         Err(mistakes) => mistakes.clone(),
     };
-    assert!(!told.contains(CANARY), "{names:?} shows {told}");
+    assert!(!shown.contains(CANARY), "{names:?} shows {shown}");
     if let Err(mistakes) = &outcome {
         let mut lines = mistakes
             .lines()
-            .filter(|line| !line.ends_with("are wrong:"));
+            .filter(|line| !line.ends_with("are invalid:"));
         assert!(
             lines.all(|line| names.iter().any(|name| line.contains(name))),
             "{names:?}: {mistakes}"
@@ -106,7 +106,7 @@ fn outcome(env: &[(&str, &str)], file: &str, names: &[&str]) -> Result<Settings,
     outcome
 }
 
-/// A row that is only good beside another has it beside it.
+/// Other rows that must be set for this one to be valid.
 fn beside(setting: &Setting) -> &'static [(&'static str, &'static str)] {
     match setting.env {
         "DATABASE_READ_URL" => &[("DATABASE_URL", "postgres://u:hunter2canary@h/d")],
@@ -132,7 +132,7 @@ fn good_values(setting: &Setting) -> Vec<&'static str> {
     values
 }
 
-/// What nobody wants to have set.
+/// Values that are invalid for every row.
 fn bad_values() -> Vec<String> {
     let mut values: Vec<String> = [
         "",
@@ -194,7 +194,7 @@ fn every_setting_alone() {
         good_values(setting);
         for value in bad_values() {
             let taken = outcome(&[(setting.env, &value)], "", &names);
-            // A standard variable is ignored, and said to be.
+            // An invalid standard variable is ignored, with a warning.
             if setting.env.starts_with("OTEL_") {
                 assert!(taken.is_ok(), "{} is {value:?}: {taken:?}", setting.env);
             }
@@ -207,7 +207,7 @@ fn every_setting_alone() {
 }
 
 #[test]
-fn every_setting_from_a_file_of_its_own() {
+fn every_setting_from_its_own_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("value");
     let path = file.to_str().expect("UTF-8");
@@ -243,7 +243,7 @@ fn every_setting_from_a_file_of_its_own() {
         ] {
             outcome(&[(&name, nowhere)], "", &names).expect_err("no such file");
         }
-        // It has no end.
+        // It is endless.
         let text = outcome(&[(&name, "/dev/zero")], "", &names).expect_err("too large");
         assert!(text.contains("larger than"), "{text}");
     }
@@ -261,7 +261,7 @@ fn every_setting_in_the_settings_file() {
             env.push((setting.env, value));
             let expected = settings(&env, "").expect(setting.env);
             assert_eq!(format!("{from_file:?}"), format!("{expected:?}"));
-            // Without quotes it is a number, or true or false; or no TOML at all.
+            // Without quotes it is a number, or true or false; or invalid TOML.
             let bare = format!("{} = {value}", setting.toml);
             if bare.parse::<toml::Table>().is_ok() {
                 let taken = outcome(beside(setting), &bare, &names);
@@ -272,7 +272,7 @@ fn every_setting_in_the_settings_file() {
             let file = format!("{} = {}", setting.toml, quoted(&value));
             let _ = outcome(&[], &file, &names);
         }
-        // Each holds a secret that is long enough.
+        // Each contains a secret that is long enough.
         for (value, kind) in [
             (format!("[\"{SECRET}\"]"), "a list"),
             ("[]".to_owned(), "a list"),
@@ -348,7 +348,7 @@ fn one_value_for_both_secrets_is_refused() {
 }
 
 #[test]
-fn a_life_shorter_than_a_request_is_warned_of() {
+fn a_life_shorter_than_a_request_causes_a_warning() {
     let warned = |ttl, timeout| {
         let env = [
             ("IDEMPOTENCY_TTL_SECONDS", ttl),
@@ -362,18 +362,18 @@ fn a_life_shorter_than_a_request_is_warned_of() {
 }
 
 #[test]
-fn the_threads_that_the_server_takes_are_the_most() {
+fn the_maximum_of_threads_is_that_of_the_server() {
     let workers =
         |text| settings(&[("HTTP_WORKERS", text)], "").map(|settings| settings.http.workers);
     // `actix_server::ServerBuilder::workers` panics beyond.
-    assert_eq!(workers("512").expect("taken"), 512);
+    assert_eq!(workers("512").expect("valid"), 512);
     for wrong in ["513", "1024", "0"] {
         assert!(workers(wrong).is_err(), "{wrong}");
     }
 }
 
 #[test]
-fn a_settings_file_that_is_no_toml_is_told_by_its_line_and_column() {
+fn invalid_toml_is_reported_by_its_line_and_column() {
     for (file, place) in [
         ("[http]\nport = hunter2canary\n", "line 2, column 8"),
         ("[http\n", "line 1, column 6"),
@@ -388,7 +388,7 @@ fn a_settings_file_that_is_no_toml_is_told_by_its_line_and_column() {
     ] {
         let text = settings(&[], file).expect_err("no TOML").to_string();
         assert!(
-            text.contains("is no TOML") && text.contains(place),
+            text.contains("is not valid TOML") && text.contains(place),
             "{text}"
         );
         assert!(!text.contains(CANARY), "{text}");
@@ -399,7 +399,7 @@ fn a_settings_file_that_is_no_toml_is_told_by_its_line_and_column() {
 }
 
 #[test]
-fn names_that_are_nearly_right_are_told_and_others_not_repeated() {
+fn near_misses_are_suggested_and_other_names_not_repeated() {
     for (file, meant) in [
         ("[http]\nprot = 1", "http.port"),
         ("[htpp]\nport = 1", "http"),
@@ -426,7 +426,7 @@ fn names_that_are_nearly_right_are_told_and_others_not_repeated() {
 }
 
 #[test]
-fn a_variable_that_is_nearly_a_setting_is_warned_of() {
+fn a_variable_that_is_nearly_a_setting_causes_a_warning() {
     let warnings = |name| settings(&[(name, CANARY)], "").expect("valid").warnings;
     for (name, meant) in [
         ("BCRYPT_COTS", "BCRYPT_COST"),
@@ -449,7 +449,7 @@ fn a_variable_that_is_nearly_a_setting_is_warned_of() {
 }
 
 #[test]
-fn options_win_over_the_environment() {
+fn options_take_precedence_over_the_environment() {
     let taken = |name: &'static str, option, value: &str| {
         let mut sources = Sources::given(&[("PORT", "1"), ("HOST", "::1")], "").expect("valid");
         sources.take_options(&[(name, option, Some(value.to_owned()))]);

@@ -1,22 +1,23 @@
-//! The passwords that most people choose, which whoever guesses tries first.
+//! Common passwords, which an attacker tries first.
 //!
-//! A sorted list in the binary, one a line, searched where it lies: no memory, no start-up, some
-//! microseconds. `common_passwords/README.md` says where it comes from and how it is made anew.
+//! A sorted list in the binary, one password per line, searched in place: no allocation, no
+//! start-up cost, some microseconds. `common_passwords/README.md` has its source and how to
+//! regenerate it.
 
 use std::cmp::Ordering;
 
 use secrecy::zeroize::Zeroizing;
 
-/// In lower case, sorted by bytes; a line feed behind each.
+/// In lower case, sorted by bytes, each line terminated by a line feed.
 const LIST: &str = include_str!("common_passwords/list.txt");
 
-/// Whether a password is on the list, whatever the case of its letters.
+/// Whether a password is on the list, ignoring the case of its letters.
 pub fn is_common(text: &str) -> bool {
     let folded = Zeroizing::new(text.to_lowercase());
     has_line(LIST, &folded)
 }
 
-/// Whether a text of sorted lines has this line.
+/// Whether a sorted text contains this line.
 fn has_line(sorted: &str, wanted: &str) -> bool {
     let mut rest = sorted.as_bytes();
     while !rest.is_empty() {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_what_the_search_takes_it_for() {
+    fn the_list_has_the_form_that_the_search_needs() {
         assert!(LIST.ends_with('\n'));
         let lines: Vec<&str> = LIST.lines().collect();
         assert!(lines.len() >= 10_000, "{}", lines.len());
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_between_two_lines_is_not_found() {
+    fn text_between_two_lines_is_not_found() {
         let sorted = "b\nbb\nd\n";
         for line in ["b", "bb", "d"] {
             assert!(has_line(sorted, line), "{line}");
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_search_looks_at_few_lines() {
-        // Each step halves what is left, and reads one line of it.
+        // Each step halves the rest, and reads one line of it.
         let longest = LIST.lines().map(str::len).max().unwrap_or_default();
         let steps = LIST.len().ilog2() + 1;
         assert!(longest < 64 && steps < 20, "{longest} bytes, {steps} steps");

@@ -1,4 +1,4 @@
-//! An e-mail address: what was typed, and the one form under which it is unique.
+//! E-mail addresses: as typed, and in the canonical form that is unique per account.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const NOT_AN_ADDRESS: BrokenRule = BrokenRule::new(
 /// A valid address.
 ///
 /// The canonical form is the whole address in lower case with the domain as an A-label
-/// (`xn--…`). Dots and plus signs in the local part mean what the mail provider says, so they
+/// (`xn--…`). The meaning of dots and plus signs in the local part is up to the mail provider, so they
 /// are kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Email {
@@ -29,10 +29,10 @@ pub struct Email {
 }
 
 impl Email {
-    /// Checks an address and finds its canonical form.
+    /// Checks an address and computes its canonical form.
     ///
-    /// The grammar is that of HTML (`input type=email`), by the `validator` crate; an address
-    /// literal such as `ada@[127.0.0.1]` is refused, as it has no A-label.
+    /// The grammar is that of HTML (`input type=email`), as implemented by the `validator` crate;
+    /// an address literal such as `ada@[127.0.0.1]` is refused, as it has no A-label.
     ///
     /// # Errors
     /// The rule that the text breaks.
@@ -53,11 +53,11 @@ impl Email {
                 "Must have at most 64 octets before the @.",
             ));
         }
-        // Before lower case: some letters beyond ASCII have an ASCII one for their lower case.
+        // Before lowercasing: some letters outside ASCII lowercase to an ASCII letter.
         if !local.is_ascii() || domain.starts_with('[') {
             return Err(NOT_AN_ADDRESS);
         }
-        // They would be left out of the A-label, and shown, or rather not, with what was typed.
+        // The A-label would drop them, while the typed form keeps them, mostly invisible.
         if domain
             .chars()
             .any(|c| unicode::is_ignorable(c) && !unicode::is_joiner(c))
@@ -100,7 +100,7 @@ impl Email {
         self.typed
     }
 
-    /// The form under which an address has one account.
+    /// The canonical form; one account per address.
     #[must_use]
     pub fn canonical(&self) -> &str {
         &self.canonical
@@ -132,7 +132,7 @@ mod tests {
             "ada@xn--bcher-kva.example"
         );
         assert_eq!(canonical("ada@例え。テスト"), "ada@xn--r8jz45g.xn--zckzah");
-        // Here the joiner makes another domain.
+        // Here the joiner makes a different domain.
         assert_eq!(
             canonical("ada@ශ\u{dca}\u{200d}රී.org")
                 .matches("xn--")
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for text in [
             "ada",
             "@example.org",
@@ -194,10 +194,10 @@ mod tests {
             "адa@example.org",
             "ada@exa_mple.org",
             "a\0da@example.org",
-            // Its lower case is an ASCII k.
+            // It lowercases to an ASCII k.
             "\u{212a}urt@example.org",
             "ada@exam\u{0}ple.org",
-            // Two addresses that look alike, as the A-label is without them.
+            // Look like another address, as the A-label drops them.
             "ada@exam\u{ad}ple.org",
             "ada@exam\u{200b}ple.org",
             "ada@exam\u{2060}ple.org",
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn case_does_not_make_another_address(local in "[a-zA-Z0-9.+]{1,20}", domain in "[a-zA-Z]{1,10}\\.[a-zA-Z]{2,5}") {
+        fn case_does_not_make_a_different_address(local in "[a-zA-Z0-9.+]{1,20}", domain in "[a-zA-Z]{1,10}\\.[a-zA-Z]{2,5}") {
             let text = format!("{local}@{domain}");
             let upper = Email::parse(&text.to_uppercase()).expect("valid");
             let typed = Email::parse(&text).expect("valid");

@@ -1,7 +1,7 @@
-//! The words of the field, with the rules that make a value one of them.
+//! Value types of the domain, with their rules.
 //!
-//! Nothing here knows HTTP, SQL or a clock. A value of these types is valid: it can only be made
-//! by parsing. A type moves here from a slice when a second slice needs it.
+//! Nothing here depends on HTTP, SQL or a clock. Values of these types are valid: parsing is the
+//! only way to create them. A type moves here from a slice when a second slice needs it.
 
 mod common;
 mod email;

@@ -1,4 +1,4 @@
-//! A person's name, or what they want to be called.
+//! A person's name or display name.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use super::unicode;
 /// The longest name, in Unicode characters.
 pub const MAX_CHARS: usize = 255;
 
-/// 1 to 255 characters after trimming. One of them at least can be seen; none is a control
-/// character, begins a line, or changes the direction of the text; and those that can't be seen
-/// are where emoji and scripts need them. So no two names look alike for what is hidden in one.
+/// A name: 1 to 255 characters after trimming, at least one of them visible. Control characters,
+/// line breaks and bidirectional controls are refused; invisible characters are allowed only where
+/// emoji and scripts need them. So two names that look alike do not differ in hidden characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -53,7 +53,7 @@ fn check(characters: &[char]) -> Result<(), BrokenRule> {
     if characters.iter().copied().any(breaks_a_line) {
         return Err(BrokenRule::new(
             "control_character",
-            "Must not contain control characters, or begin another line.",
+            "Must not contain control characters or line breaks.",
         ));
     }
     if characters.iter().copied().any(unicode::is_bidi_control) {
@@ -65,7 +65,7 @@ fn check(characters: &[char]) -> Result<(), BrokenRule> {
     if !characters.iter().copied().any(unicode::shows) {
         return Err(BrokenRule::new(
             "nothing_visible",
-            "Must have a character that can be seen.",
+            "Must contain a visible character.",
         ));
     }
     let is_unneeded = |(at, character): (usize, &char)| {
@@ -75,7 +75,7 @@ fn check(characters: &[char]) -> Result<(), BrokenRule> {
     if characters.iter().enumerate().any(is_unneeded) {
         return Err(BrokenRule::new(
             "invisible_character",
-            "Must not contain characters that cannot be seen, or that are for private use.",
+            "Must not contain invisible or private-use characters.",
         ));
     }
     Ok(())
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_the_direction_is_refused_wherever_it_stands() {
+    fn bidirectional_controls_are_refused_at_any_position() {
         let controls = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
         for control in controls.chain(['\u{200e}', '\u{200f}', '\u{61c}']) {
             for text in [
@@ -159,7 +159,7 @@ mod tests {
     #[case::private_use_beyond("\u{10fffd}")]
     #[case::no_character("\u{ffff}")]
     #[case::annotation("\u{fff9}")]
-    fn what_cannot_be_seen_is_no_name_and_no_part_of_one(#[case] hidden: &str) {
+    fn an_invisible_character_is_refused_alone_and_inside_a_name(#[case] hidden: &str) {
         for text in [
             hidden.to_owned(),
             hidden.repeat(255 / hidden.chars().count()),
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(code(&text), Some("nothing_visible"), "{text:?}");
         }
         assert_eq!(code(&format!("{hidden}Ada")), Some("invisible_character"));
-        // A selector behind a letter has no effect there, and is of use behind others.
+        // A selector after a letter has no effect here, but has one after other characters.
         if hidden != "\u{fe0f}" {
             for text in [format!("A{hidden}da"), format!("Ada{hidden}")] {
                 assert_eq!(code(&text), Some("invisible_character"), "{text:?}");
@@ -210,7 +210,7 @@ mod tests {
     )]
     #[case::braille("⠠⠁⠙⠁")]
     #[case::not_assigned_yet("\u{378}")]
-    fn names_of_all_scripts_are_taken_as_they_are(#[case] text: &str) {
+    fn names_of_all_scripts_are_kept_unchanged(#[case] text: &str) {
         assert_eq!(Name::parse(text).expect(text).as_str(), text);
     }
 
@@ -233,14 +233,14 @@ mod tests {
         "🏴\u{e0067}\u{e0062}\u{e0062}\u{e0062}\u{e0062}\u{e0062}\u{e0062}\u{e007f}"
     )]
     #[case::upper_case_tags("🏴\u{e0047}\u{e0042}\u{e007f}")]
-    fn what_cannot_be_seen_is_refused_where_nothing_needs_it(#[case] text: &str) {
+    fn invisible_characters_are_refused_where_nothing_needs_them(#[case] text: &str) {
         assert_eq!(code(text), Some("invisible_character"), "{text:?}");
     }
 
-    /// Each character that can't be seen, alone and between two others, and some of the others; of the planes that
-    /// have none yet or are for private use, some.
+    /// Tries every invisible character, alone and between two others, and a sample of the visible
+    /// ones; of the unassigned and private-use planes, a sample only.
     #[test]
-    fn a_name_shows_whatever_it_is_made_of() {
+    fn every_valid_name_is_visible() {
         let is_tried = |c: &char| match c {
             '\u{40000}'..'\u{e0000}' | '\u{f0000}'.. => u32::from(*c).is_multiple_of(997),
             _ => u32::from(*c).is_multiple_of(31) || unicode::is_hidden(*c),
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    /// Of every block some, those that can't be seen more often.
+    /// Characters of every block, invisible ones more often.
     fn any_text() -> impl Strategy<Value = String> {
         let hidden = prop::sample::select(
             "\u{200b}\u{200c}\u{200d}\u{200e}\u{202e}\u{2066}\u{feff}\u{fe0f}\u{e0100}\u{e0041}\
@@ -276,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_that_is_taken_shows_and_turns_nothing(text in any_text()) {
+        fn a_valid_name_is_visible_and_changes_no_direction(text in any_text()) {
             if let Ok(name) = Name::parse(&text) {
                 let name = name.as_str();
                 prop_assert_eq!(name, text.trim());
@@ -285,13 +285,13 @@ mod tests {
                 prop_assert!(name.chars().any(unicode::shows));
                 prop_assert!(!name.chars().any(unicode::is_bidi_control));
                 prop_assert!(!name.chars().any(char::is_control));
-                // What can't be seen never stands first, where nothing could need it.
+                // An invisible character is never first, where nothing could need it.
                 prop_assert!(!name.chars().next().is_some_and(unicode::is_hidden));
             }
         }
 
         #[test]
-        fn text_without_what_is_hidden_is_a_name(text in any_text()) {
+        fn text_without_invisible_characters_is_a_name(text in any_text()) {
             let visible: String = text.chars().filter(|c| !unicode::is_hidden(*c)).collect();
             let is_name = visible.chars().any(unicode::shows);
             prop_assert_eq!(Name::parse(&visible).is_ok(), is_name);

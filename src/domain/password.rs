@@ -1,4 +1,4 @@
-//! A password that may be used, and what is kept of it.
+//! Passwords: the rules for new ones, and their hashes.
 
 use std::fmt;
 
@@ -12,35 +12,34 @@ pub const MIN_CHARS: usize = 8;
 /// The longest password, in bytes of UTF-8. All of them count.
 pub const MAX_BYTES: usize = 1024;
 
-/// What else an attacker would try first: what the service is called.
+/// Words that an attacker would also try first: the name of the service.
 const SERVICE: [&str; 3] = ["signup-service", "signup", "service"];
 
-/// A valid name or address is not longer, in characters. The rest of one is not looked at.
+/// No valid name or address is longer, in characters. Only this much of one is examined.
 const LONGEST: usize = 256;
 /// The shortest part of a name or an address that counts as a word, in characters.
 const MIN_WORD: usize = 3;
-/// So many such words are looked at. More make no name.
+/// At most this many words are examined. No valid name has more.
 const MAX_WORDS: usize = 32;
-/// What may be left of a password beside the user's own words, in characters, for it to be made
-/// of these.
+/// A password is made of the user's own words if at most this many other characters are left.
 const LEFT_OVER: usize = 3;
 
-/// A password that keeps every rule that can be checked at once. Whether it is guessable takes
-/// longer, and is not yet known: see [`Candidate::estimate`].
+/// A password that satisfies all rules that are cheap to check. Whether it is guessable takes
+/// longer to find out: see [`Candidate::estimate`].
 ///
-/// Like [`Password`] it is wiped from memory when dropped. It has no `Debug`: the words are the
+/// Like [`Password`] it is wiped from memory when dropped. It has no `Debug`, as `words` are the
 /// user's.
 pub struct Candidate {
     secret: SecretString,
-    /// What `zxcvbn` takes for the commonest of all words.
+    /// Words that `zxcvbn` treats as the most common ones.
     words: Vec<String>,
 }
 
 impl Candidate {
-    /// Checks all rules but the one that takes long. It takes less than 0.2 ms, whatever the text.
+    /// Checks all rules except the expensive one. It takes less than 0.2 ms for any text.
     ///
     /// `about_the_user` is what an attacker would try first: the user's own names and address.
-    /// The password is taken as it is: it is not trimmed, cut or normalised.
+    /// The password is used as sent: it is not trimmed, cut or normalised.
     ///
     /// # Errors
     /// The rule that the password breaks.
@@ -79,7 +78,7 @@ impl Candidate {
         if common::is_common(text) {
             return Err(BrokenRule::new(
                 "common",
-                "Is one of the passwords that most people choose; choose a less common one.",
+                "Is a commonly used password; choose a less common one.",
             ));
         }
         let whole = about_the_user.iter().copied();
@@ -89,16 +88,17 @@ impl Candidate {
     }
 
     /// Checks the last rule: that more than a thousand guesses are needed. This takes up to some
-    /// milliseconds of CPU, which whoever chose the password chooses: not for a thread that serves.
+    /// milliseconds of CPU, which the sender of the password controls: do not call it on a server
+    /// thread.
     ///
     /// # Errors
-    /// That the password is guessable.
+    /// When the password is guessable.
     pub fn estimate(self) -> Result<Password, BrokenRule> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         if is_guessable(self.secret.expose_secret(), &words) {
             return Err(BrokenRule::new(
                 "too_guessable",
-                "Is among the first that an attacker would try; choose a less common one.",
+                "Is too easy to guess; choose a less common one.",
             ));
         }
         Ok(Password(self.secret))
@@ -111,7 +111,7 @@ impl Candidate {
     }
 }
 
-/// A password that keeps the rules. It is wiped from memory when dropped and never printed.
+/// A password that satisfies all rules. It is wiped from memory when dropped and never printed.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
@@ -131,7 +131,7 @@ impl Password {
     }
 }
 
-/// The words of names and addresses, each once, the longest first.
+/// The distinct words of names and addresses, longest first.
 fn parts(texts: &[&str]) -> Vec<String> {
     let words = texts
         .iter()
@@ -147,13 +147,13 @@ fn parts(texts: &[&str]) -> Vec<String> {
     parts
 }
 
-/// As much of a name or an address as a valid one can have.
+/// The part of a name or an address that is examined.
 fn beginning(text: &str) -> &str {
     let end = text.char_indices().nth(LONGEST);
     end.map_or(text, |(at, _)| &text[..at])
 }
 
-/// Whether nearly all of a password is words of these, one after the other in any order.
+/// Whether nearly all of a password consists of these words, in any order.
 fn is_made_of(text: &str, words: &[String]) -> bool {
     let text: Zeroizing<String> = Zeroizing::new(bare(text).collect());
     let (mut rest, mut left_over, mut has_word) = (text.as_str(), 0, false);
@@ -172,8 +172,8 @@ fn is_made_of(text: &str, words: &[String]) -> bool {
     false
 }
 
-/// A text without what makes no difference to a guess: white space, upper case, and signs that
-/// stand for letters.
+/// A text without differences that do not matter to a guess: white space, upper case, and signs
+/// that stand for letters.
 fn bare(text: &str) -> impl Iterator<Item = char> {
     text.chars()
         .filter(|character| !character.is_whitespace())
@@ -191,10 +191,10 @@ fn bare(text: &str) -> impl Iterator<Item = char> {
 
 /// Whether fewer than 1,000 guesses find the password: the lowest score of `zxcvbn`.
 ///
-/// On a chosen text of 100 characters, all that it looks at, zxcvbn takes up to half a second. So
-/// it is asked about less, a few milliseconds at most. A repetition is as hard as what repeats, times how often. Anything else is no easier
-/// than its hardest part, is asked about as a whole where every part is easy, and beyond
-/// three parts is never among the easiest. A test compares the verdicts.
+/// On a text of 100 characters, the most it examines, zxcvbn can take up to half a second. So it is
+/// called on less, for a few milliseconds at most. A repetition is as hard as its unit, times the
+/// number of repeats. Any other text is no easier than its hardest part, is estimated as a whole if
+/// every part is easy, and is never guessable beyond three parts. A test compares the verdicts.
 fn is_guessable(text: &str, about_the_user: &[&str]) -> bool {
     const LOOKED_AT: usize = 100;
     const PART: usize = 16;
@@ -210,7 +210,7 @@ fn is_guessable(text: &str, about_the_user: &[&str]) -> bool {
     unit.len() <= 3 * PART && unit.chunks(PART).all(is_easy) && is_easy(unit)
 }
 
-/// The shortest beginning that the whole text repeats; else all of it.
+/// The shortest prefix that repeats to the whole text; else the text itself.
 fn repeated_unit(text: &[char]) -> &[char] {
     (1..=text.len() / 2)
         .filter(|length| text.len().is_multiple_of(*length))
@@ -230,7 +230,7 @@ impl fmt::Debug for Password {
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes what a hasher made.
+    /// Wraps the output of a hasher.
     #[must_use]
     pub const fn new(formatted: String) -> Self {
         Self(formatted)
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_zxcvbn_scores_lowest_is_refused_and_nothing_else() {
+    fn exactly_the_lowest_zxcvbn_score_is_refused() {
         let words = [
             "a",
             "ab",
@@ -287,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn no_chosen_text_takes_long() {
-        // The whole of this takes zxcvbn half a second.
+    fn no_crafted_text_takes_long() {
+        // zxcvbn takes half a second on the whole of this.
         let chosen = "4@8({[<69&#!1/|0$57%2".repeat(48);
         let all_easy = ["4@", "({", "0$"].map(|pair| pair.repeat(8));
         for text in [chosen, all_easy.concat()] {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_the_users_own_words_is_refused() {
+    fn a_password_made_of_the_users_own_words_is_refused() {
         let about = ["Bob Smith", "bob.smith@mail.example.org"];
         for text in [
             "smithbob",
@@ -364,16 +364,16 @@ mod tests {
         for text in ["smith1987", "bob likes mangos", "smithereens", "sbmoibth"] {
             assert_eq!(code(text, &about), None, "{text}");
         }
-        // Too short to be words: anything could be made of them.
+        // Too short to be words: any text could be made of them.
         let initials = ["A B", "a@b.cd"];
         assert_eq!(code("a.b.cd.ab", &initials), None);
-        // White space is no word.
+        // White space is not a word.
         assert_eq!(code("  x     y", &about), None);
     }
 
-    /// Every rule but the estimate is checked where requests are served.
+    /// All rules but the estimate are checked on server threads.
     #[test]
-    fn the_rules_that_are_checked_at_once_take_no_time_that_a_client_can_choose() {
+    fn the_cheap_rules_take_no_time_that_a_client_controls() {
         let name = (0..).map(|number| format!("w{number:03} "));
         let name: String = name.take(4_000).collect();
         let worst = [

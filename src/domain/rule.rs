@@ -1,4 +1,4 @@
-//! What a field's rule says when a value breaks it.
+//! Validation errors of a single field.
 
 use std::borrow::Cow;
 
@@ -25,9 +25,9 @@ pub const CODES: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct BrokenRule {
-    /// A short word that does not change, such as `too_long`: one of [`CODES`].
+    /// A short, stable word such as `too_long`: one of [`CODES`].
     pub code: &'static str,
-    /// One sentence that says what to do.
+    /// One sentence that says how to fix the value.
     pub detail: Cow<'static, str>,
 }
 

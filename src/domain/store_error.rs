@@ -1,18 +1,18 @@
-//! How a store fails, as far as its callers need to tell.
+//! How a store fails, in the terms that its callers need.
 
 use std::error::Error;
 
 type Source = Box<dyn Error + Send + Sync>;
 
-/// A store did not do what it was asked.
+/// A failed store operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store can't be reached, is too busy, or went away in the middle. What was asked may
-    /// or may not have happened; asking again later is right.
-    #[error("the store cannot be reached or did not answer in time")]
+    /// The store is unavailable, too busy, or failed in the middle. The operation may or may not
+    /// have taken effect; retrying later is right.
+    #[error("the store is unavailable or did not respond in time")]
     Unavailable(#[source] Source),
-    /// The store answered, and the answer makes no sense: a defect here or damage there.
-    #[error("the store gave an answer that makes no sense")]
+    /// The store responded with something invalid: a defect in this code, or damaged data.
+    #[error("the store returned an invalid response")]
     Broken(#[source] Source),
 }
 

@@ -1,7 +1,7 @@
-//! Which characters of a text can be seen, and which of the others it needs.
+//! Visible and invisible characters, and where the invisible ones are needed.
 //!
-//! The properties are those of the Unicode Character Database, as `icu_properties` has them. To
-//! allow another character that can't be seen, add where it is needed to [`is_needed`].
+//! The properties are those of the Unicode Character Database, as in `icu_properties`. To allow
+//! another invisible character, add where it is needed to [`is_needed`].
 
 use icu_properties::props::{
     BidiControl, CanonicalCombiningClass, DefaultIgnorableCodePoint, EmojiModifier,
@@ -16,20 +16,20 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 const BLACK_FLAG: char = '\u{1f3f4}';
 const CANCEL_TAG: char = '\u{e007f}';
 
-/// The most tags of a flag, without the last (UTS 51, annex C: a subdivision such as `gbsct`).
+/// The most tags of a flag, without the cancel tag (UTS 51, annex C: a subdivision such as
+/// `gbsct`).
 const MAX_TAGS: usize = 6;
 
-/// Whether a character leaves a mark on the page, be it a box where the font has none. White space
-/// does not.
+/// Whether a character is visible, if only as a box where the font lacks it. White space is not.
 pub fn shows(character: char) -> bool {
     !is_hidden(character) && !CodePointSetData::new::<WhiteSpace>().contains(character)
 }
 
-/// Whether a character stands for nothing that can be seen, or for nothing that two readers agree
-/// on: ignorable ones, among them the Hangul fillers; formats, but those that are signs; controls,
-/// private use, non-characters, the blank of Braille.
+/// Whether a character is invisible, or has no agreed meaning: ignorable characters, among them the
+/// Hangul fillers; format characters other than signs; controls, private use, non-characters, and
+/// the Braille blank.
 pub fn is_hidden(character: char) -> bool {
-    // Nearly all there is.
+    // Nearly all input.
     if matches!(character, ' '..='~') {
         return false;
     }
@@ -51,7 +51,7 @@ pub fn is_hidden(character: char) -> bool {
     is_hidden || is_ignorable(character)
 }
 
-/// Whether a character can be left out where it is not known.
+/// Whether a character is ignored by software that does not support it.
 pub fn is_ignorable(character: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
 }
@@ -61,17 +61,17 @@ pub const fn is_joiner(character: char) -> bool {
     matches!(character, ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER)
 }
 
-/// Whether a character changes the direction of what stands around it.
+/// Whether a character changes the direction of the text around it.
 pub fn is_bidi_control(character: char) -> bool {
     CodePointSetData::new::<BidiControl>().contains(character)
 }
 
-/// Whether a character that can't be seen changes what is, between these neighbours:
+/// Whether an invisible character has an effect between these neighbours:
 ///
-/// - a variation selector, behind the character whose form it selects;
-/// - a joiner beside a virama or behind a letter that joins, as the scripts of Persia, India and
+/// - a variation selector, after the character whose form it selects;
+/// - a joiner beside a virama or after a letter that joins, as the scripts of Persia, India and
 ///   their neighbours need it (compare RFC 5892, appendix A), or in an emoji (UTS 51);
-/// - the tags of a flag of a part of a country.
+/// - the tags of a subdivision flag.
 pub fn is_needed(character: char, before: &[char], behind: &[char]) -> bool {
     let Some(&last) = before.last() else {
         return false;
@@ -93,7 +93,7 @@ pub fn is_needed(character: char, before: &[char], behind: &[char]) -> bool {
 }
 
 fn is_joiner_needed(joiner: char, last: char, before: &[char], behind: &[char]) -> bool {
-    // Also at the end of a word: so were letters of Malayalam written for long.
+    // Also at the end of a word, as in the older spelling of some Malayalam letters.
     if is_virama(last) {
         return true;
     }
@@ -127,7 +127,7 @@ fn extends(character: char) -> bool {
     ) || CodePointSetData::new::<EmojiModifier>().contains(character)
 }
 
-/// A tag that names a country or a part of one; [`CANCEL_TAG`] ends them.
+/// A tag of a country or subdivision; [`CANCEL_TAG`] ends them.
 const fn is_tag(character: char) -> bool {
     matches!(character, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}')
 }

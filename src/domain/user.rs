@@ -1,4 +1,4 @@
-//! Which user.
+//! User ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,19 +6,19 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a user: a `UUIDv7`, so that ids sort by the time they were made.
+/// The id of a user: a `UUIDv7`, so that ids sort by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserId(Uuid);
 
 impl UserId {
-    /// Takes an id that the id source made or a store kept.
+    /// Wraps an id from the id source or from a store.
     #[must_use]
     pub const fn new(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// The bare id, for a store.
+    /// The id as a UUID, for a store.
     #[must_use]
     pub const fn as_uuid(self) -> Uuid {
         self.0
@@ -34,7 +34,7 @@ impl fmt::Display for UserId {
 impl FromStr for UserId {
     type Err = uuid::Error;
 
-    /// Reads the hyphenated form only, in either case: one user has one address.
+    /// Parses the hyphenated form only, in either case: one user has one address.
     ///
     /// # Errors
     /// When the text is not 36 characters or not a UUID.

@@ -1,4 +1,4 @@
-//! The format `bcrypt-sha256`, version 2, as passlib defines it.
+//! The format `bcrypt-sha256`, version 2, as defined by passlib.
 //!
 //! `$bcrypt-sha256$v=2,t=2b,r=12$<22-character salt>$<31-character digest>` is bcrypt over
 //! base64(HMAC-SHA256(key = the 22 characters of the salt, message = the password)). The 44
@@ -17,8 +17,8 @@ use sha2::Sha256;
 
 use crate::domain::{Password, PasswordHash};
 
-/// Hashes a password with the crate `bcrypt`. Takes as long as the cost says: call it on a hashing
-/// thread.
+/// Hashes a password with the crate `bcrypt`. Its duration depends on the cost: call it on a
+/// hashing thread.
 ///
 /// # Panics
 /// When the cost is not 4 to 31; the settings are checked at start.
@@ -35,7 +35,7 @@ fn hash_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> PasswordHash {
     format(cost, &made)
 }
 
-/// Begins to hash a password in a lane.
+/// Begins hashing a password in a lane.
 ///
 /// # Panics
 /// When the cost is not 4 to 31; the settings are checked at start.
@@ -50,7 +50,7 @@ fn begin_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> Lane {
     Lane::new(prehash.as_bytes(), salt, cost).expect("44 characters are not too long")
 }
 
-/// Takes the hash out of a lane.
+/// Takes the finished hash out of a lane.
 ///
 /// # Errors
 /// The lane, if it is not done.
@@ -59,13 +59,13 @@ pub fn finish(lane: Lane) -> Result<PasswordHash, Lane> {
     Ok(format(hash.cost().get(), &hash.to_string()))
 }
 
-/// Puts what bcrypt made, `$2b$12$` + 22 characters of salt + 31 of digest, into the format.
+/// Converts the output of bcrypt, `$2b$12$` + 22 characters of salt + 31 of digest, to the format.
 fn format(cost: u32, made: &str) -> PasswordHash {
     let (salt, digest) = made[made.len() - 53..].split_at(22);
     PasswordHash::new(format!("$bcrypt-sha256$v=2,t=2b,r={cost}${salt}${digest}"))
 }
 
-/// What bcrypt is given instead of the password.
+/// The input of bcrypt in place of the password.
 fn prehash(password: &[u8], salt_text: &str) -> Zeroizing<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(salt_text.as_bytes())
         .expect("HMAC takes a key of any length");
@@ -84,9 +84,9 @@ mod tests {
 
     use super::*;
 
-    /// Made by passlib 1.7.4; `tests/vectors/bcrypt_sha256.py` prints them. The password is the first,
-    /// so many times, and then the third; then come the cost and the hash. The salt of the n-th
-    /// is the sixteen bytes from 16 * n on.
+    /// Made by passlib 1.7.4; `tests/vectors/bcrypt_sha256.py` prints them. Columns: a unit and the
+    /// number of its repeats, a tail, which together are the password; the cost, and the hash. The
+    /// salt of the n-th is the sixteen bytes from 16 * n on.
     const VECTORS: &[(&str, usize, &str, u32, &str)] = &[
         (
             "",
@@ -168,7 +168,7 @@ mod tests {
         unit.repeat(*times) + tail
     }
 
-    /// The hash by the crate, which is that of a lane too.
+    /// The hash by the crate, which a lane must match.
     fn made(password: &[u8], cost: u32, salt: [u8; 16]) -> String {
         let hash = hash_bytes(password, cost, salt);
         let mut lane = begin_bytes(password, cost, salt);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn passlib_makes_the_same_of_every_password() {
+    fn every_password_has_the_hash_of_passlib() {
         for (number, vector) in VECTORS.iter().enumerate() {
             let (.., cost, expected) = *vector;
             let made = made(password(vector).as_bytes(), cost, salt(number));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_of_the_domain_is_hashed_as_it_is() {
+    fn a_password_of_the_domain_is_hashed_unchanged() {
         for (number, vector) in VECTORS.iter().enumerate() {
             let text = password(vector);
             if let Ok(password) = Password::parse(SecretString::from(text.as_str()), &[]) {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_counts_also_behind_the_seventy_second() {
+    fn every_byte_counts_even_after_the_seventy_second() {
         let shared = "0123456789".repeat(7) + "ab";
         let made = |tail: &str| made((shared.clone() + tail).as_bytes(), 4, [1; 16]);
         let all = [
@@ -216,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn another_salt_makes_another_hash() {
+    fn a_different_salt_makes_a_different_hash() {
         let made = |salt| made(b"correct horse battery staple", 4, salt);
         let (one, other) = (made([1; 16]), made([2; 16]));
-        // Not the salt alone: the digest behind it too.
+        // Not only the salt differs, but also the digest.
         assert_ne!(one[one.len() - 31..], other[other.len() - 31..]);
     }
 }

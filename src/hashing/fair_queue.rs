@@ -1,51 +1,51 @@
-//! The jobs that wait for a lane: a queue for each client network, served in turns.
+//! The jobs that wait for a lane: a queue per client network, served in turns.
 //!
-//! A network that asks for more than its share waits behind itself, not before others. It may hold
-//! a quarter of the lanes and a quarter of the places; more only while no other network wants them.
-//! Time, threads and replies are not known here, so that a test can compare this with a model.
+//! A network that exceeds its share delays only itself. It may hold a quarter of the lanes and a
+//! quarter of the places; more only while no other network wants them. The queue is independent of
+//! time, threads and replies, so that a test can compare it with a model.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// One part in so many is what a network may hold while others wait.
+/// A network may hold one in this many lanes and places while others wait.
 const PARTS: usize = 4;
 
-/// Jobs `T` of networks `K`. It tracks a network only while that has a job here or holds a lane,
-/// so never more networks than there are places and lanes.
+/// A queue of jobs `T` of networks `K`. It tracks a network only while it has a job waiting or
+/// holds a lane, so it tracks at most as many networks as there are places and lanes.
 pub struct FairQueue<K, T> {
     networks: BTreeMap<K, Share<T>>,
-    /// The networks with a job that waits, the next first.
+    /// The networks with a waiting job, the next first.
     turns: VecDeque<K>,
-    /// Jobs that wait, over all networks.
+    /// Waiting jobs, over all networks.
     waiting: usize,
-    /// The most jobs that may wait.
+    /// The maximum of waiting jobs.
     places: usize,
     /// Lanes over all threads.
     lanes: usize,
 }
 
-/// What one network has.
+/// The share of one network.
 struct Share<T> {
-    /// The oldest first.
+    /// Waiting jobs, the oldest first.
     waiting: VecDeque<T>,
     /// Lanes that it holds.
     lanes: usize,
 }
 
-/// Whether one more job of a network would be taken in.
+/// Whether one more job of a network would be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<K> {
-    /// It would.
+    /// It would be.
     Free,
-    /// It would, in the place of the newest job of this network, which has more of them.
+    /// It would be, in place of the newest job of this network, which has more of them.
     Instead(K),
-    /// The network has its part of the places, and others wait.
+    /// The network has used its share of the places, and others wait.
     ShareUsed,
-    /// Every place is taken, and nobody has more than the network itself.
+    /// Every place is taken, and no network has more than this one.
     Full,
 }
 
 impl<K: Copy + Ord, T> FairQueue<K, T> {
-    /// An empty queue of so many places, before so many lanes. Of both there is at least one.
+    /// An empty queue with this many places and lanes, at least one of each.
     pub const fn new(places: usize, lanes: usize) -> Self {
         Self {
             networks: BTreeMap::new(),
@@ -56,7 +56,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         }
     }
 
-    /// Jobs that wait, over all networks.
+    /// Waiting jobs, over all networks.
     pub const fn len(&self) -> usize {
         self.waiting
     }
@@ -66,7 +66,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         self.waiting == 0
     }
 
-    /// Whether one more job of the network would be taken in.
+    /// Whether one more job of the network would be accepted.
     pub fn place(&self, network: K) -> Place<K> {
         let own = self.waiting_of(network);
         if own < self.waiting && own >= part(self.places) {
@@ -85,10 +85,10 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         }
     }
 
-    /// Takes in a job, and gives the job whose place it took, if it took one, with its network.
+    /// Adds a job, and returns the job that it replaced, if any, with its network.
     ///
     /// # Errors
-    /// Why it has no place. The job is dropped.
+    /// Why the job was rejected. It is dropped.
     pub fn push(&mut self, network: K, job: T) -> Result<Option<(K, T)>, Place<K>> {
         let displaced = match self.place(network) {
             Place::Free => None,
@@ -107,8 +107,9 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         Ok(displaced)
     }
 
-    /// Gives the next job a lane: the oldest of the network whose turn it is, among those that
-    /// hold less than their part of the lanes; where all that wait hold as much, among all.
+    /// Assigns a lane to the next job: the oldest of the network whose turn it is, among the
+    /// networks below their share of the lanes; if all waiting networks hold their share, among
+    /// all.
     pub fn take(&mut self) -> Option<(K, T)> {
         let part = part(self.lanes);
         let holds_less = |network: &K| self.share(*network).is_some_and(|it| it.lanes < part);
@@ -124,7 +125,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         Some((network, job))
     }
 
-    /// Takes back a lane that [`FairQueue::take`] gave to a job of the network.
+    /// Releases a lane that [`FairQueue::take`] assigned to a job of the network.
     pub fn release(&mut self, network: K) {
         if let Some(share) = self.networks.get_mut(&network) {
             share.lanes = share.lanes.saturating_sub(1);
@@ -132,8 +133,8 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         self.forget_if_idle(network);
     }
 
-    /// Jobs that would get a lane before one of the network that came now. In the turns that
-    /// pass until then, another network has as many as this one.
+    /// Jobs that would get a lane before a new one of the network. In the turns until then, every
+    /// other network has as many turns as this one.
     pub fn ahead(&self, network: K) -> usize {
         let own = self.waiting_of(network);
         let others = self.turns.iter().filter(|other| **other != network);
@@ -142,7 +143,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
             .sum::<usize>()
     }
 
-    /// Drops the jobs that are not to be kept. Each network keeps its turn.
+    /// Drops the jobs that `keep` rejects. Each network keeps its turn.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let before = self.waiting;
         self.waiting = 0;
@@ -162,13 +163,13 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         }
     }
 
-    /// The oldest job of each network that waits.
+    /// The oldest job of each waiting network.
     pub fn oldest(&self) -> impl Iterator<Item = &T> {
         let shares = self.turns.iter().filter_map(|it| self.share(*it));
         shares.filter_map(|share| share.waiting.front())
     }
 
-    /// Networks that it tracks.
+    /// The number of tracked networks.
     #[cfg(test)]
     pub fn networks(&self) -> usize {
         self.networks.len()
@@ -180,7 +181,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         self.share(network).map_or(0, |share| share.lanes)
     }
 
-    /// The jobs of a network that wait.
+    /// The waiting jobs of a network.
     pub fn waiting_of(&self, network: K) -> usize {
         self.share(network).map_or(0, |share| share.waiting.len())
     }
@@ -208,7 +209,7 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
     }
 }
 
-/// What a network may hold while others wait: at least one.
+/// The share of a network while others wait: at least one.
 const fn part(all: usize) -> usize {
     if all < PARTS { 1 } else { all / PARTS }
 }
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_alone_may_use_everything() {
+    fn a_lone_network_may_use_everything() {
         let mut queue = filled(8, 8, &[1; 8]);
         assert_eq!(queue.place(1), Place::Full);
         while queue.take().is_some() {}
@@ -257,32 +258,32 @@ mod tests {
     }
 
     #[test]
-    fn a_network_with_its_part_of_the_lanes_lets_others_go_first() {
+    fn a_network_with_its_share_of_the_lanes_lets_others_go_first() {
         let mut queue = filled(10, 8, &[1, 1, 1, 1]);
         assert_eq!((queue.take(), queue.take()), (Some((1, 0)), Some((1, 1))));
         queue.push(2, 7).expect("a place");
         queue.push(3, 8).expect("a place");
         assert_eq!(queue.take(), Some((2, 7)));
         assert_eq!(queue.take(), Some((3, 8)));
-        // Nobody else wants the rest.
+        // No other network wants the rest.
         assert_eq!(queue.take(), Some((1, 2)));
     }
 
     #[test]
-    fn a_newcomer_takes_the_newest_place_of_whoever_has_most() {
+    fn a_newcomer_takes_the_newest_place_of_the_network_that_has_most() {
         let mut queue = filled(4, 1, &[1, 1, 1, 1]);
         assert_eq!(queue.place(2), Place::Instead(1));
         assert_eq!(queue.push(2, 9), Ok(Some((1, 3))));
         assert_eq!(queue.push(3, 10), Ok(Some((1, 2))));
         assert_eq!(queue.push(4, 11), Ok(Some((1, 1))));
-        // Each has one, and nobody more than another.
+        // Each has one, and none has more than another.
         assert_eq!(queue.push(5, 12), Err(Place::Full));
         assert_eq!(queue.push(1, 13), Err(Place::ShareUsed));
         assert_eq!(served(&mut queue), [1, 2, 3, 4]);
     }
 
     #[test]
-    fn beside_others_a_network_takes_no_more_than_its_part_of_the_places() {
+    fn beside_others_a_network_takes_no_more_than_its_share_of_the_places() {
         let mut queue = filled(8, 1, &[1, 2, 1]);
         assert_eq!(queue.place(1), Place::ShareUsed);
         assert_eq!(queue.place(2), Place::Free);
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ahead_is_reckoned_from_the_turns_and_not_from_the_crowd() {
+    fn jobs_ahead_are_counted_by_turns_and_not_by_queue_length() {
         let queue = filled(100, 1, &[[1].repeat(90), vec![2; 3]].concat());
         assert_eq!(queue.ahead(3), 2);
         assert_eq!(queue.ahead(2), 3 + 4);
@@ -304,16 +305,16 @@ mod tests {
     enum Step {
         Push(u16),
         Take,
-        /// Gives back the lane that was taken so many takes ago.
+        /// Releases the lane that was taken this many takes ago.
         Release(usize),
-        /// Clients leave: the jobs whose number this divides.
+        /// Clients disconnect: the jobs whose number this divides.
         Leave(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             6 => (0_u16..12).prop_map(Step::Push),
-            // One network that floods.
+            // One network floods the queue.
             4 => Just(Step::Push(0)),
             4 => Just(Step::Take),
             4 => (0_usize..16).prop_map(Step::Release),
@@ -323,9 +324,9 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a plain list of what waits, the oldest first, and one of what holds lanes.
+        /// The model: a plain list of waiting jobs, the oldest first, and one of held lanes.
         #[test]
-        fn it_keeps_its_bounds_its_order_and_its_promises(
+        fn it_keeps_its_bounds_its_order_and_its_guarantees(
             places in 1_usize..20,
             lanes in 1_usize..10,
             steps in steps(),
@@ -333,7 +334,7 @@ mod tests {
             let mut queue = Queue::new(places, lanes);
             let mut waiting: Vec<(u16, u32)> = Vec::new();
             let mut held: Vec<u16> = Vec::new();
-            // Jobs of others that were served since a network's turn began.
+            // Jobs of other networks that were served since a network's turn began.
             let mut passed: BTreeMap<u16, BTreeMap<u16, usize>> = BTreeMap::new();
             for (number, step) in (0_u32..).zip(steps) {
                 let of = |waiting: &[(u16, u32)], network| {
@@ -386,7 +387,8 @@ mod tests {
                         }
                         passed.remove(&network);
                         for other in others.into_iter().filter(|other| holds_less(*other)) {
-                            // Nobody is passed twice by the same network while it may have a lane.
+                            // No network is passed twice by the same network while it may have a
+                            // lane.
                             let passed = passed.entry(other).or_default().entry(network).or_default();
                             *passed += 1;
                             prop_assert!(*passed <= 1, "{} waits for {}", other, network);

@@ -1,16 +1,16 @@
-//! Whether lanes make the same hashes here as the crate `bcrypt` does. A compiler or a processor
-//! that gets them wrong would lock out everybody who signs up.
+//! Known answer test: checks that lanes make the same hashes as the crate `bcrypt`. A compiler or a
+//! processor that gets them wrong would lock out every user who signs up.
 
 use bcrypt_lanes::{Cost, Lane, MAX_LANES};
 
 const COST: u32 = 5;
 
-/// Hashes in lanes and one by one, and compares. It takes some milliseconds.
+/// Compares hashes made in lanes with hashes of the crate. It takes some milliseconds.
 pub fn lanes_are_right() -> bool {
     agree(|lanes, iterations| bcrypt_lanes::advance(lanes, iterations))
 }
 
-/// Has eight lanes advanced that end one after the other, so that each number of them is met.
+/// Advances eight lanes that finish one after the other, so that every number of lanes is tested.
 fn agree(advance: impl Fn(&mut [Lane], u32)) -> bool {
     let password = |number: usize| [b'a'; 72][..=10 * number].to_vec();
     let salt = |number: usize| [u8::try_from(number).unwrap_or_default() + 1; 16];
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lane_that_lags_is_noticed() {
+    fn a_lane_that_lags_is_detected() {
         let lagging = |lanes: &mut [Lane], iterations| {
             let together = lanes.len();
             bcrypt_lanes::advance(lanes.iter_mut().take(together.min(7)), iterations);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_has_another_password_is_noticed() {
+    fn a_lane_with_another_password_is_detected() {
         let mixed = |lanes: &mut [Lane], iterations| {
             if lanes.len() == 2 {
                 lanes.swap(0, 1);

@@ -1,8 +1,8 @@
-//! Password hashing: the port that commands use, the format, and the bounded pool behind it.
+//! Password hashing: the port used by commands, the format, and the bounded pool.
 //!
-//! A thread of the pool moves several hashes forward together, in lanes; `bcrypt_lanes` says why
-//! this makes more of them. Passwords wait in a queue for each client network ([`queue`]), so that
-//! nobody's crowd keeps out others.
+//! A thread of the pool advances several hashes together, in lanes; `bcrypt_lanes` explains why
+//! this increases throughput. Passwords wait in a queue per client network ([`queue`]), so that a
+//! flood from one network does not keep out the others.
 
 pub mod bcrypt_sha256;
 mod fair_queue;
@@ -25,13 +25,13 @@ pub use pool::Pool;
 pub trait PasswordHasher: Send + Sync {
     /// Estimates whether a password is guessable and, if not, hashes it under a new salt.
     ///
-    /// The adapter MUST refuse at once what it does not expect to end by the deadline, and MUST
-    /// NOT begin to hash for a caller that has dropped the future. While passwords of several
-    /// networks wait it MUST serve these in turns; those without a network count as one. It MUST
-    /// NOT estimate on the caller's thread.
+    /// The adapter MUST immediately refuse a password whose hash it does not expect to end by the
+    /// deadline, and MUST NOT begin to hash for a caller that has dropped the future. While
+    /// passwords of several networks wait it MUST serve these in turns; those without a network
+    /// count as one. It MUST NOT estimate on the caller's thread.
     ///
     /// # Errors
-    /// [`HashError`]; nothing of the password is kept either way.
+    /// [`HashError`]; no part of the password is kept either way.
     async fn hash(
         &self,
         password: Candidate,
@@ -39,27 +39,27 @@ pub trait PasswordHasher: Send + Sync {
         deadline: Instant,
     ) -> Result<PasswordHash, HashError>;
 
-    /// Whether a password of this client that came now would be taken, so that nothing need be
-    /// done for one that would not.
+    /// Whether a new password of this client would be accepted, so that no work is done for one
+    /// that would not.
     ///
     /// # Errors
-    /// What [`PasswordHasher::hash`] would refuse it with.
+    /// The error with which [`PasswordHasher::hash`] would refuse it.
     fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), HashError>;
 }
 
 /// A password was not hashed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The password is among the first that an attacker would try.
+    /// The password is too easy to guess.
     #[error(transparent)]
     Guessable(BrokenRule),
-    /// Too many are waiting.
+    /// Too many passwords are waiting.
     #[error("too many passwords are waiting to be hashed")]
     Overloaded {
         /// When there should be room again.
         retry_after: Duration,
     },
-    /// A defect: the hash was begun and came to nothing.
+    /// A defect: hashing began and failed.
     #[error("a password could not be hashed")]
     Failed,
     /// The hashing threads have stopped.

@@ -1,4 +1,4 @@
-//! The hashing threads, and the port that they are behind.
+//! The pool of hashing threads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use crate::platform::client::Network;
 use crate::platform::clock::Randomness;
 use crate::platform::metrics::Metrics;
 
-/// The pool. Dropped, it begins no more hashes; those under way end by themselves.
+/// The pool. After it is dropped, it begins no more hashes; those in progress complete.
 pub struct Pool {
     queue: Arc<HashQueue>,
 }
 
 impl Pool {
-    /// Starts the threads, with lanes if these make the right hashes here.
+    /// Starts the threads, with lanes if they pass the known answer test.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When a thread cannot be started.
     pub fn start(
         settings: Settings,
         randomness: Arc<dyn Randomness>,
@@ -32,7 +32,7 @@ impl Pool {
             Engine::Lanes(settings.lanes)
         } else {
             tracing::error!(
-                "hashing in lanes gives wrong hashes on this machine: hashing one by one, \
+                "hashing in lanes produces wrong hashes on this machine: hashing one by one, \
                  several times slower; please report it"
             );
             Engine::OneByOne
@@ -40,7 +40,7 @@ impl Pool {
         Self::start_with(engine, settings, randomness, metrics)
     }
 
-    /// How long one hash is expected to take, with nothing else to do.
+    /// The expected duration of one hash on an idle pool.
     #[must_use]
     pub fn one_hash(&self) -> Duration {
         self.queue.one_hash()
@@ -103,12 +103,12 @@ mod tests {
     use crate::hashing::bcrypt_sha256;
     use crate::hashing::queue::PROBE_AFTER;
 
-    /// How long a test waits for what must come.
+    /// The time limit for anything that a test waits for.
     const LIMIT: Duration = Duration::from_secs(30);
 
     type Hashing<'a> = Pin<Box<dyn Future<Output = Result<PasswordHash, HashError>> + Send + 'a>>;
 
-    /// A source of salts that keeps whoever asks waiting until it is opened.
+    /// A source of salts that blocks its callers until it is opened.
     #[derive(Default)]
     struct Gate {
         state: Mutex<GateState>,
@@ -118,7 +118,7 @@ mod tests {
     #[derive(Default)]
     struct GateState {
         open: bool,
-        /// The thread of each salt that was asked for.
+        /// The thread of each requested salt.
         asked: Vec<String>,
     }
 
@@ -128,7 +128,7 @@ mod tests {
             self.changed.notify_all();
         }
 
-        /// Waits until so many salts were asked for: so many hashes have begun.
+        /// Waits until this many salts were requested, that is, this many hashes have begun.
         fn wait_for(&self, count: usize) {
             let state = self.state.lock().expect("no panic");
             let (state, _) = self
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Hashes one after the other in each thread, at the lowest cost.
+    /// One hash at a time in each thread, at the lowest cost.
     const ONE_LANE: Settings = Settings {
         cost: 4,
         threads: 1,
@@ -208,22 +208,25 @@ mod tests {
         Instant::now() + 10 * LIMIT
     }
 
-    /// Asks for a hash that has to wait.
+    /// Requests a hash that has to wait.
     fn waiting(pool: &Pool) -> Hashing<'_> {
         let mut hashing = pool.hash(password(), None, far());
-        assert!((&mut hashing).now_or_never().is_none(), "answered at once");
+        assert!(
+            (&mut hashing).now_or_never().is_none(),
+            "completed immediately"
+        );
         hashing
     }
 
-    /// Asks for a hash that is answered at once.
+    /// Requests a hash that completes immediately.
     fn at_once(pool: &Pool, deadline: Instant) -> Result<PasswordHash, HashError> {
         pool.hash(password(), None, deadline)
             .now_or_never()
-            .expect("an answer at once")
+            .expect("an immediate result")
     }
 
     #[tokio::test]
-    async fn so_many_are_hashed_at_a_time_and_never_on_an_async_thread() {
+    async fn hashing_is_bounded_and_never_on_an_async_thread() {
         let (pool, gate) = pool(2, 10);
         let hashings: Vec<Hashing<'_>> = (0..5).map(|_| waiting(&pool)).collect();
         gate.wait_for(2);
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_at_once_and_says_when_to_come_again() {
+    async fn a_full_queue_refuses_immediately_and_says_when_to_retry() {
         let (pool, gate) = pool(1, 2);
         let mut hashings = vec![waiting(&pool)];
         gate.wait_for(1);
@@ -255,15 +258,15 @@ mod tests {
         gate.open();
         let hashes = join_all(hashings).await;
         assert!(hashes.iter().all(Result::is_ok), "{hashes:?}");
-        assert_eq!(gate.asked().len(), 3, "what was refused was not hashed");
+        assert_eq!(gate.asked().len(), 3, "refused passwords were not hashed");
     }
 
     #[tokio::test]
-    async fn what_would_end_too_late_is_refused_at_once() {
+    async fn a_hash_that_would_miss_its_deadline_is_refused_immediately() {
         let (pool, gate) = pool(1, 10);
         let hour = Duration::from_hours(1);
         set_hash(&pool, hour);
-        // An idle pool lets somebody in when it doubts its estimate.
+        // An idle pool accepts one password to check its estimate.
         let idle = at_once(&pool, Instant::now() + hour / 2);
         let Err(HashError::Overloaded { retry_after }) = idle else {
             panic!("{idle:?}");
@@ -280,7 +283,7 @@ mod tests {
 
         gate.open();
         assert!(first.await.is_ok());
-        assert_eq!(gate.asked().len(), 1, "what was refused was not hashed");
+        assert_eq!(gate.asked().len(), 1, "refused passwords were not hashed");
     }
 
     #[tokio::test]
@@ -294,7 +297,7 @@ mod tests {
             "it is trusted for a while"
         );
 
-        // Each probe halves it, until it lets everybody in again.
+        // Each probe halves it, until every password is accepted again.
         let mut probes = 0;
         while pool.queue.lock().one_hash > LIMIT {
             let long_ago = Instant::now().checked_sub(PROBE_AFTER);
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_ends_though_its_client_left() {
+    async fn a_probe_completes_after_its_client_disconnected() {
         let (pool, gate) = pool(1, 10);
         set_hash(&pool, LIMIT * 20);
         let long_ago = Instant::now().checked_sub(PROBE_AFTER);
@@ -322,7 +325,7 @@ mod tests {
         gate.open();
         let begun = Instant::now();
         while pool.queue.lock().one_hash == LIMIT * 20 {
-            assert!(begun.elapsed() < LIMIT, "the estimate stays as it is");
+            assert!(begun.elapsed() < LIMIT, "the estimate did not change");
             tokio::task::yield_now().await;
         }
     }
@@ -335,12 +338,15 @@ mod tests {
         client.network()
     }
 
-    /// Asks for a hash for a network, which has to wait.
+    /// Requests a hash for a network, which has to wait.
     fn waiting_for(pool: &Pool, network: Network) -> Hashing<'_> {
-        // Far beyond what a test sets as the estimate of a hash.
+        // Far beyond any estimate of a hash that a test sets.
         let deadline = Instant::now() + Duration::from_hours(1000);
         let mut hashing = pool.hash(password(), Some(network), deadline);
-        assert!((&mut hashing).now_or_never().is_none(), "answered at once");
+        assert!(
+            (&mut hashing).now_or_never().is_none(),
+            "completed immediately"
+        );
         hashing
     }
 
@@ -355,7 +361,7 @@ mod tests {
         assert_eq!(pool.admits(Some(newcomer), far()), Ok(()));
         let honest = waiting_for(&pool, newcomer);
         let newest = hashings.pop().expect("five").now_or_never();
-        let newest = newest.expect("an answer at once");
+        let newest = newest.expect("an immediate result");
         assert!(
             matches!(newest, Err(HashError::Overloaded { .. })),
             "{newest:?}"
@@ -369,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_wait_is_that_of_the_networks_own_turns() {
+    async fn the_wait_depends_on_the_networks_own_turns() {
         let (pool, gate) = pool(1, 100);
         let (crowd, newcomer) = (network(1), network(2));
         let mut hashings = vec![waiting_for(&pool, crowd)];
@@ -377,7 +383,7 @@ mod tests {
         hashings.extend((0..50).map(|_| waiting_for(&pool, crowd)));
         let hour = Duration::from_hours(1);
         set_hash(&pool, hour);
-        // One is under way and one of the crowd goes before: with the margin, 4.25 hours.
+        // One is in progress and one of the flood goes before: with the margin, 4.25 hours.
         assert_eq!(
             pool.admits(Some(newcomer), Instant::now() + hour * 5),
             Ok(())
@@ -390,14 +396,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_would_end_too_late_leaves_its_place_to_others() {
+    async fn a_hash_that_would_miss_its_deadline_leaves_its_place_to_others() {
         let (pool, gate) = pool(1, 10);
         let first = waiting(&pool);
         gate.wait_for(1);
         let hour = Duration::from_hours(1);
         let mut late = pool.hash(password(), None, Instant::now() + hour);
         assert!((&mut late).now_or_never().is_none());
-        // The machine became slower than was thought.
+        // The machine became slower than estimated.
         set_hash(&pool, hour * 2);
         gate.open();
         assert!(first.await.is_ok());
@@ -410,10 +416,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guessable_password_has_a_lane_and_no_hash() {
+    async fn a_guessable_password_takes_a_lane_and_is_not_hashed() {
         let (pool, gate) = pool(1, 10);
         let guessable = Candidate::parse(SecretString::from("z".repeat(20)), &[]);
-        let guessable = guessable.expect("what is found at once is in order");
+        let guessable = guessable.expect("it passes the immediate checks");
         let refused = pool.hash(guessable, None, far()).await;
         assert!(
             matches!(&refused, Err(HashError::Guessable(rule)) if rule.code == "too_guessable")
@@ -437,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_password_of_whoever_left_is_not_hashed() {
+    async fn the_password_of_a_disconnected_client_is_not_hashed() {
         let (pool, gate) = pool(1, 10);
         let first = waiting(&pool);
         gate.wait_for(1);
@@ -451,7 +457,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_left_takes_no_place_in_the_queue() {
+    async fn a_disconnected_client_takes_no_place_in_the_queue() {
         let (pool, gate) = pool(1, 1);
         let first = waiting(&pool);
         gate.wait_for(1);
@@ -501,11 +507,11 @@ mod tests {
         assert_eq!(failed.expect_err("it panics"), HashError::Failed);
         pool.hash(password(), None, far())
             .await
-            .expect("the thread is there");
+            .expect("the thread still runs");
     }
 
     #[tokio::test]
-    async fn a_pool_that_is_dropped_ends_what_it_has_begun_and_nothing_else() {
+    async fn a_dropped_pool_completes_only_what_it_has_begun() {
         let (pool, gate) = pool(1, 10);
         let asking = Pool {
             queue: Arc::clone(&pool.queue),
@@ -523,7 +529,7 @@ mod tests {
         assert_eq!(gate.asked().len(), 1);
     }
 
-    /// What a cost has to be for a hash to take seconds: nothing else is as long.
+    /// The cost at which a hash takes seconds, longer than anything else here.
     const LONG: u32 = 16;
 
     #[tokio::test]
@@ -557,7 +563,7 @@ mod tests {
         for count in 1..=6 {
             let hashing = waiting(&pool);
             gate.wait_for(count);
-            // Never dropped: it is under way until the test ends.
+            // Never dropped: it is in progress until the test ends.
             std::mem::forget(hashing);
             let in_use = pool.queue.lock().in_use.clone();
             assert!(in_use[0].abs_diff(in_use[1]) <= 1, "{in_use:?}");
@@ -566,7 +572,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_whose_client_left_is_dropped_on_the_way() {
+    async fn a_hash_whose_client_disconnected_is_abandoned() {
         let (pool, gate) = gated(Settings {
             cost: LONG,
             ..ONE_LANE
@@ -588,7 +594,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_whose_deadline_passes_is_refused_then_and_dropped() {
+    async fn a_hash_whose_deadline_passes_is_refused_then_and_abandoned() {
         let (pool, gate) = gated(Settings {
             cost: LONG,
             ..ONE_LANE
@@ -621,7 +627,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lanes_that_are_full_make_the_hashes_of_the_crate() {
+    async fn full_lanes_make_the_hashes_of_the_crate() {
         let (pool, gate) = gated(Settings {
             cost: 5,
             threads: 2,
@@ -646,7 +652,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn threads_stand_back() {
+    async fn threads_have_a_low_priority() {
         let (pool, gate) = gated(Settings {
             nice: 7,
             ..ONE_LANE
@@ -657,7 +663,7 @@ mod tests {
             .expect("threads")
             .filter_map(|thread| {
                 let stat = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
-                // Behind the name in brackets, `nice` is the 17th: proc_pid_stat(5).
+                // After the name in brackets, `nice` is the 17th field: proc_pid_stat(5).
                 let (_, fields) = stat.rsplit_once(") ")?;
                 fields.split(' ').nth(16).map(str::to_owned)
             });

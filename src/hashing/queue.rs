@@ -1,8 +1,8 @@
-//! The passwords that wait for a hashing thread, and what these have under way.
+//! The queue of passwords for the hashing threads, and the hashes that these have in progress.
 //!
-//! Those who ask submit [`Job`]s; a thread takes its share of them and reports when each has ended.
-//! What is admitted is decided here: by fair shares ([`FairQueue`]), and by an estimate of whether a
-//! hash would end in time.
+//! Callers submit [`Job`]s; a thread takes its share of them and reports when each has ended.
+//! Admission is decided here: by fair shares ([`FairQueue`]), and by an estimate of whether a hash
+//! would end in time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,20 +20,20 @@ use crate::platform::clock::{self, Randomness};
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::telemetry::spans;
 
-/// How the spans of passwords end that nobody waited for any more.
+/// The status of spans of passwords that no caller waited for any more.
 pub const ABANDONED: &str = "abandoned";
 
 /// How a thread hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Up to so many together.
+    /// Up to this many together.
     Lanes(usize),
-    /// With the crate `bcrypt`, each to its end.
+    /// With the crate `bcrypt`, one at a time.
     OneByOne,
 }
 
 impl Engine {
-    /// Hashes that a thread has under way at a time.
+    /// Hashes that a thread has in progress at a time.
     pub const fn lanes(self) -> usize {
         match self {
             Self::Lanes(lanes) => lanes,
@@ -42,13 +42,13 @@ impl Engine {
     }
 }
 
-/// How long the estimate of a hash is trusted where it lets nothing be hashed.
+/// How long an estimate that admits no password is trusted.
 pub(super) const PROBE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a password waits before any thread with a free lane takes it.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What the hashing threads share with those who ask.
+/// The state shared by the hashing threads and their callers.
 pub struct HashQueue {
     pub(super) settings: Settings,
     pub(super) engine: Engine,
@@ -58,7 +58,7 @@ pub struct HashQueue {
     wake: Condvar,
 }
 
-/// By whom shares are counted. Those who can't be told apart are one.
+/// The network that shares are counted by. Clients without one count as one client.
 type Client = Option<Network>;
 
 pub(super) struct State {
@@ -66,15 +66,15 @@ pub(super) struct State {
     /// Lanes in use, for each thread.
     pub(super) in_use: Vec<usize>,
     closed: bool,
-    /// How long one hash takes: a moving average.
+    /// The duration of one hash: a moving average.
     pub(super) one_hash: Duration,
-    /// The same where all lanes of its thread are in use, which makes each take longer.
+    /// The same if all lanes of its thread are in use, which makes each hash take longer.
     pub(super) full_hash: Duration,
-    /// When that was last measured.
+    /// When it was last measured.
     pub(super) measured: Instant,
 }
 
-/// Why a password is not taken.
+/// Why a password is not accepted.
 enum Refusal {
     Stopped,
     /// With the time after which there should be room again.
@@ -90,7 +90,7 @@ impl From<Refusal> for HashError {
     }
 }
 
-/// A password that is to be hashed.
+/// A password to be hashed.
 pub(super) struct Job {
     pub(super) password: Candidate,
     pub(super) order: Order,
@@ -99,39 +99,39 @@ pub(super) struct Job {
     submitted: Instant,
 }
 
-/// Who wants a hash, and until when.
+/// The request for a hash: where to send it, and by when.
 pub(super) struct Order {
     pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
-    /// What the hash is for.
+    /// The span of the request.
     pub(super) span: Span,
     pub(super) deadline: Instant,
-    /// Whether it is hashed to correct the estimate. It then ends whoever still waits for it:
-    /// clients that leave would keep a wrong estimate alive.
+    /// Whether it is hashed to correct the estimate. It then completes even if no caller waits for
+    /// it: disconnecting clients would keep a wrong estimate alive.
     is_probe: bool,
 }
 
 impl Job {
-    /// Answers that it will not be hashed now.
+    /// Reports that it will not be hashed now.
     fn refuse(self, retry_after: Duration) {
         spans::fail(&self.wait, "refused");
         self.order
-            .answer(Err(HashError::Overloaded { retry_after }));
+            .complete(Err(HashError::Overloaded { retry_after }));
     }
 }
 
 impl Order {
-    /// Answers, if anybody still waits.
-    pub(super) fn answer(self, hash: Result<PasswordHash, HashError>) {
+    /// Reports the outcome, if a caller still waits.
+    pub(super) fn complete(self, hash: Result<PasswordHash, HashError>) {
         let _ = self.reply.send(hash);
     }
 
-    /// Whether the hash is still of use.
+    /// Whether the hash is still wanted.
     pub(super) fn is_wanted(&self) -> bool {
         self.is_probe || (!self.reply.is_closed() && clock::monotonic() < self.deadline)
     }
 }
 
-/// A lane in use. Dropped, it is free for others, and off its network's share.
+/// A lane in use. When dropped, it is free for others, and no longer part of its network's share.
 pub(super) struct Held<'a> {
     shared: &'a HashQueue,
     client: Client,
@@ -144,7 +144,7 @@ impl Drop for Held<'_> {
 }
 
 impl HashQueue {
-    /// An empty queue. Estimates how long a hash takes, which takes some milliseconds.
+    /// An empty queue. Estimates the duration of a hash, which takes some milliseconds.
     pub fn new(
         engine: Engine,
         settings: Settings,
@@ -169,7 +169,7 @@ impl HashQueue {
         }
     }
 
-    /// Gives no thread any more; those that have nothing under way end.
+    /// Stops handing out jobs; threads with no hash in progress end.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -185,7 +185,7 @@ impl HashQueue {
         client: Client,
         deadline: Instant,
     ) -> Result<PasswordHash, HashError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, outcome) = oneshot::channel();
         let span = Span::current();
         let job = Job {
             password,
@@ -199,8 +199,8 @@ impl HashQueue {
             submitted: clock::monotonic(),
         };
         self.submit(client, job)?;
-        // No longer than that: whoever leaves is not hashed for any more.
-        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), answer).await {
+        // No longer than the deadline: nothing is hashed for a caller that has stopped waiting.
+        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), outcome).await {
             return hashed;
         }
         let state = self.lock();
@@ -213,24 +213,24 @@ impl HashQueue {
         })
     }
 
-    /// Whether a password that came now would be taken.
+    /// Whether a new password would be accepted.
     pub fn admits(&self, client: Client, deadline: Instant) -> Result<(), HashError> {
         let mut state = self.lock();
         let refusal = self.refusal(&mut state, client, deadline);
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
-    /// How long one hash is expected to take, with nothing else to do.
+    /// The expected duration of one hash on an idle pool.
     pub fn one_hash(&self) -> Duration {
         self.lock().one_hash
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while hashing can't leave the state half-changed: it is not held then.
+        // A panic while hashing cannot leave the state inconsistent: the lock is not held then.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hashes that can be under way at a time.
+    /// The maximum of hashes in progress.
     pub fn slots(&self) -> usize {
         self.settings.threads * self.engine.lanes()
     }
@@ -263,12 +263,12 @@ impl HashQueue {
         Ok(())
     }
 
-    /// Why a password that came now would not be taken.
+    /// Why a new password would not be accepted.
     fn refusal(&self, state: &mut State, client: Client, deadline: Instant) -> Option<Refusal> {
         if state.closed {
             return Some(Refusal::Stopped);
         }
-        // Whoever left must not keep out who is here.
+        // Disconnected clients must not keep out others.
         self.drop_unwanted(state);
         let reason = match state.queue.place(client) {
             Place::ShareUsed => HashRefused::Share,
@@ -281,7 +281,7 @@ impl HashQueue {
             }
         };
         let retry_after = if state.is_idle() {
-            // Nobody is let in before the next probe.
+            // Nothing is admitted before the next probe.
             PROBE_AFTER.saturating_sub(clock::since(state.measured))
         } else {
             state.wait_for_a_lane(self.slots(), client)
@@ -289,8 +289,8 @@ impl HashQueue {
         Some(Refusal::Overloaded(reason, retry_after))
     }
 
-    /// Drops the jobs that nobody waits for any more, and those that would not end in time: hashed,
-    /// they would take the place of others that still can.
+    /// Drops the jobs that no caller waits for any more, and those that would not end in time:
+    /// hashing them would take the place of others that still can.
     fn drop_unwanted(&self, state: &mut State) {
         let mut abandoned = 0;
         let ends = clock::monotonic() + state.one_hash;
@@ -300,14 +300,14 @@ impl HashQueue {
                 spans::fail(&job.wait, ABANDONED);
                 return false;
             }
-            // Without a reply, `hash` answers by itself.
+            // A job dropped without a reply makes `hash` return an error.
             job.order.is_probe || ends <= job.order.deadline
         });
         self.metrics.hashes_abandoned(abandoned);
     }
 
-    /// Gives a thread, which has so many lanes in use, its share of the jobs that somebody still
-    /// waits for. A thread that has none waits for one; `None` when the pool closes.
+    /// Hands a thread with `in_use` lanes its share of the jobs that are still wanted. A thread
+    /// with no hash in progress waits for one; `None` when the pool closes.
     pub(super) fn take(&self, thread: usize, in_use: usize) -> Option<Vec<(Job, Held<'_>)>> {
         let lanes = self.engine.lanes();
         let mut jobs = Vec::new();
@@ -345,7 +345,7 @@ impl HashQueue {
         }
     }
 
-    /// Takes note that a hash of a thread has ended; and how long it took, if it came to something.
+    /// Records that a hash of a thread has ended; and its duration, if it succeeded.
     pub(super) fn ended(&self, thread: usize, took: Option<Duration>) {
         let mut state = self.lock();
         let was_full = state.in_use[thread] == self.engine.lanes();
@@ -358,15 +358,15 @@ impl HashQueue {
 }
 
 impl State {
-    /// A thread that has more lanes in use than another leaves the rest to that one; but not for
-    /// long, because the other may have no core.
+    /// A thread with more lanes in use than another leaves new jobs to that one; but not for long,
+    /// because the other may have no core.
     fn may_take(&self, thread: usize) -> bool {
         let mine = self.in_use[thread];
         let has_waited = |job: &Job| clock::since(job.submitted) > PATIENCE;
         self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
     }
 
-    /// Takes in how long a hash took.
+    /// Adds the duration of a hash to the averages.
     pub(super) fn measure(&mut self, took: Duration, was_full: bool) {
         follow(&mut self.one_hash, took);
         if was_full {
@@ -375,9 +375,9 @@ impl State {
         self.measured = clock::monotonic();
     }
 
-    /// Whether a password that came now would be hashed by then. With a margin: one that is hashed
-    /// for a while and then given up took the place of another that would have been in time. It is
-    /// larger for the wait, over which the machine may slow down: where others share its cores,
+    /// Whether a new password would be hashed by the deadline. With a margin: one that is hashed
+    /// for a while and then abandoned took the place of another that would have been in time. It is
+    /// larger for the wait, during which the machine may slow down: where its cores were shared,
     /// eight lanes were seen to take half as long again from one moment to the next.
     fn is_in_time(&self, slots: usize, client: Client, deadline: Instant) -> bool {
         let wait = self.wait_for_a_lane(slots, client);
@@ -389,7 +389,7 @@ impl State {
         clock::monotonic() + wait * 3 / 2 + hash * 5 / 4 <= deadline
     }
 
-    /// Whether one password is to be hashed against the estimate: where the estimate refuses
+    /// Whether one password is to be hashed against the estimate: if the estimate refuses
     /// everything, nothing else would ever correct it.
     fn wants_a_probe(&self) -> bool {
         self.is_idle() && clock::since(self.measured) >= PROBE_AFTER
@@ -399,20 +399,20 @@ impl State {
         self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
     }
 
-    /// How long a password of this client that came now would wait before a lane takes it.
+    /// How long a new password of this client would wait for a lane.
     pub(super) fn wait_for_a_lane(&self, slots: usize, client: Client) -> Duration {
         let ahead = self.queue.ahead(client) + self.in_use.iter().sum::<usize>();
         if ahead < slots {
             return Duration::ZERO;
         }
-        // Lanes do not end together: in the time of a hash each ends once.
+        // Lanes do not end together: each ends once in the time of a hash.
         let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
         self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
     }
 }
 
-/// Moves an average. A thread that was stopped in the middle of a hash is not to be mistaken for a
-/// slow machine: it rises slowly and falls fast.
+/// Updates an average. A thread that was stopped in the middle of a hash must not be mistaken for a
+/// slow machine: the average rises slowly and falls fast.
 fn follow(average: &mut Duration, took: Duration) {
     *average = if took > *average {
         (*average * 7 + took.min(*average * 2)) / 8
@@ -421,13 +421,13 @@ fn follow(average: &mut Duration, took: Duration) {
     };
 }
 
-/// How long one of so many hashes takes that are made together, from the fastest of some cheap
-/// ones: each step of the cost doubles the work.
+/// The duration of one hash if this many are made together, extrapolated from the fastest of some
+/// cheap ones: each step of the cost doubles the work.
 fn estimate(cost: u32, lanes: usize) -> Duration {
     const SAMPLE_COST: u32 = 5;
     const SAMPLES: u32 = 5;
     let password = Password::parse(SecretString::from("a sample for the clock"), &[])
-        .expect("a constant that keeps the rules");
+        .expect("a constant that satisfies the rules");
     let sample = || {
         let begun = clock::monotonic();
         let lane = |_| bcrypt_sha256::begin(&password, SAMPLE_COST, [7; 16]);

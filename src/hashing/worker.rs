@@ -1,8 +1,8 @@
-//! A hashing thread: several hashes in lanes, moved forward together in short slices.
+//! A hashing thread: several hashes in lanes, advanced together in short slices.
 //!
-//! Between two slices, finished lanes leave and waiting passwords join. So nobody waits for the end
-//! of somebody else's hash, and nothing waits for a batch to fill. The first step of a hash is the
-//! estimate of how guessable the password is: a few milliseconds that a client can choose, under
+//! Between two slices, finished hashes leave their lanes and waiting passwords join. So no password
+//! waits for the end of another hash, or for a batch to fill. The first step of a hash is the
+//! estimate of how guessable the password is: a few milliseconds that a client can control, under
 //! the same admission and in the same turns as the hash.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,24 +17,24 @@ use crate::domain::{BrokenRule, Candidate, Password, PasswordHash};
 use crate::platform::clock;
 use crate::platform::telemetry::spans;
 
-/// Iterations of a slice: some 3 ms with eight lanes on a processor of 2024.
+/// Iterations per slice: some 3 ms with eight lanes on a processor of 2024.
 const SLICE: u32 = 32;
 
-/// A hash under way.
+/// A hash in progress.
 struct Running<'a> {
     password: Password,
     order: Order,
     held: Held<'a>,
-    /// `None` where the hash is made in one go.
+    /// `None` if the hash is made in one go.
     lane: Option<Lane>,
     begun: Instant,
     /// Ends with the hash.
     span: Span,
 }
 
-/// Hashes until the pool closes and what has begun has ended.
+/// Hashes until the pool closes and all hashes in progress have ended.
 pub fn work(queue: &HashQueue, thread: usize) {
-    stand_back(queue.settings.nice);
+    lower_priority(queue.settings.nice);
     let mut running: Vec<Running<'_>> = Vec::with_capacity(queue.engine.lanes());
     loop {
         let begun = running.len();
@@ -56,7 +56,7 @@ pub fn work(queue: &HashQueue, thread: usize) {
             held,
         ) in jobs
         {
-            // A panic must not cost the pool a thread, nor the others their hashes.
+            // A panic must cost the pool neither a thread nor the other hashes.
             match catch_unwind(AssertUnwindSafe(|| begin(queue, password))) {
                 Ok(Ok((password, lane))) => running.push(Running {
                     span: spans::child(&order.span, "hash"),
@@ -66,8 +66,8 @@ pub fn work(queue: &HashQueue, thread: usize) {
                     lane,
                     begun: clock::monotonic(),
                 }),
-                Ok(Err(rule)) => order.answer(Err(HashError::Guessable(rule))),
-                Err(_) => order.answer(Err(HashError::Failed)),
+                Ok(Err(rule)) => order.complete(Err(HashError::Guessable(rule))),
+                Err(_) => order.complete(Err(HashError::Failed)),
             }
         }
         queue.metrics.hash_batch(running.len());
@@ -87,7 +87,7 @@ fn begin(queue: &HashQueue, password: Candidate) -> Result<(Password, Option<Lan
     Ok((password, lane))
 }
 
-/// Moves every hash forward by a slice, and answers for those that are done.
+/// Advances every hash by a slice, and completes those that are done.
 fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
     let lanes = running
         .iter_mut()
@@ -95,7 +95,7 @@ fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
     if catch_unwind(AssertUnwindSafe(|| bcrypt_lanes::advance(lanes, SLICE))).is_err() {
         running
             .drain(..)
-            .for_each(|running| running.order.answer(Err(HashError::Failed)));
+            .for_each(|running| running.order.complete(Err(HashError::Failed)));
         return;
     }
     let is_done = |running: &mut Running<'_>| running.lane.as_ref().is_none_or(Lane::is_done);
@@ -115,7 +115,7 @@ fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
         drop(span);
         queue.ended(thread, hash.is_ok().then(|| clock::since(begun)));
         drop(held);
-        order.answer(hash.map_err(|_| HashError::Failed));
+        order.complete(hash.map_err(|_| HashError::Failed));
     }
 }
 
@@ -127,16 +127,16 @@ fn end(queue: &HashQueue, password: &Password, lane: Option<Lane>) -> PasswordHa
         })
 }
 
-/// Lets the threads that serve requests go first. It is no loss where it fails: they then share
-/// the cores evenly.
+/// Lowers the thread's priority below that of the threads that serve requests. A failure is
+/// harmless: the threads then share the cores evenly.
 #[cfg(target_os = "linux")]
-fn stand_back(nice: i32) {
-    // On Linux, priorities are those of threads: see setpriority(2), "C library/kernel differences".
+fn lower_priority(nice: i32) {
+    // On Linux, priorities are per thread: see setpriority(2), "C library/kernel differences".
     if let Err(error) = rustix::process::setpriority_process(None, nice) {
         tracing::warn!(reason = %error, "cannot lower the priority of hashing threads");
     }
 }
 
-/// Elsewhere the priority would be that of the whole process.
+/// Does nothing: on other systems the priority is that of the whole process.
 #[cfg(not(target_os = "linux"))]
-const fn stand_back(_: i32) {}
+const fn lower_priority(_: i32) {}

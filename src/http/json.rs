@@ -1,4 +1,4 @@
-//! Bodies, read within their limits.
+//! Request bodies, read within limits.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::problem::{Problem, ProblemType};
 use crate::platform::clock;
 use crate::platform::context;
 
-/// How much of a body is read, and for how long.
+/// Limits on the size of a body and the time to read it.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     /// The largest body, in bytes.
@@ -21,11 +21,11 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
-/// Reads a JSON object: no duplicate field, no unknown field where `T` denies them.
+/// Reads a JSON object; refuses duplicate fields, and unknown ones if `T` denies them.
 ///
 /// # Errors
-/// 415 for another media type, 413 over the limit (before reading the rest), 408 when the body
-/// is late, 400 when it is not the JSON that `T` wants.
+/// 415 for another media type, 413 over the limit (before reading the rest), 408 when the body is
+/// late, 400 when it is not valid JSON for `T`.
 pub async fn read_json<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -41,7 +41,7 @@ pub async fn read_json<T: DeserializeOwned>(
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Problem::new(
             ProblemType::UNSUPPORTED_MEDIA_TYPE,
-            "Send the body as it is, without a Content-Encoding.",
+            "Send the body without a Content-Encoding.",
         )
         .closing());
     }
@@ -96,7 +96,7 @@ async fn read_body(
         }
         Ok(body)
     };
-    // The request's own deadline would say that the outcome is unknown, and it is not.
+    // The request's own deadline would report that the outcome is unknown, which it is not.
     let rest = context::with_current(|context| {
         context.map(|context| {
             context
@@ -115,10 +115,10 @@ async fn read_body(
     }
 }
 
-/// Reads a JSON object from a whole body, as [`read_json`] does.
+/// Parses a JSON object from a whole body, as [`read_json`] does.
 ///
 /// # Errors
-/// 400 when it is not the JSON that `T` wants. The text never repeats a value.
+/// 400 when it is not valid JSON for `T`. The text never repeats a value.
 pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let malformed = |detail: String| Problem::new(ProblemType::MALFORMED_REQUEST, detail);
     if std::str::from_utf8(body).is_err() {
@@ -127,17 +127,17 @@ pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         None => return Err(malformed("The body is empty.".to_owned())),
-        // serde would also fill a struct from an array, in the order of its fields.
+        // serde would also deserialize a struct from an array, in the order of its fields.
         Some(b'{') => {}
         Some(_) => return Err(malformed("The body is not a JSON object.".to_owned())),
     }
     serde_json::from_slice(body).map_err(|error| {
-        // serde's own text can repeat a value, and a value can be a password.
+        // serde's own text may contain a value, and a value may be a password.
         let text = error.to_string();
         let what = if text.starts_with("duplicate field") {
-            "A field stands twice"
+            "A field is repeated"
         } else if text.starts_with("unknown field") {
-            "A field is not known"
+            "A field is unknown"
         } else if error.is_data() {
             "A field has the wrong type"
         } else {

@@ -1,10 +1,10 @@
-//! The HTTP face.
+//! The HTTP transport.
 //!
 //! A slice's [`operation`]s become the [`resource`]s of a [`server`]. `hyper` reads and writes
 //! HTTP/1.1, one request of a connection at a time; `actix-web` routes requests to resources;
-//! [`connection`] has the bridge between their types, and bounds what all clients together can make
-//! the service hold (ADR 14). [`middleware`] is what every request passes through. What leaves is
-//! JSON, [`static_content`] or a [`problem`]; [`openapi`] describes it all.
+//! [`connection`] bridges their types, and bounds the memory that all clients together can use (ADR
+//! 14). Every request passes through [`middleware`]. Responses are JSON, [`static_content`] or a
+//! [`problem`]; [`openapi`] describes all of them.
 
 pub mod connection;
 pub mod json;

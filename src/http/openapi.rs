@@ -1,8 +1,8 @@
-//! The OpenAPI document, made of the data of the operations.
+//! The OpenAPI document, generated from the operations.
 //!
-//! An operation's [`Documentation`] says what only it knows. Its path, its method, its key and the
-//! problems that follow from its terms come from the [`Operation`](operation::Operation) itself; what
-//! every request may have and every response has, from here.
+//! An operation's [`Documentation`] describes what is specific to it. Its path, its method, its key
+//! and the problems that follow from its terms come from the [`Operation`](operation::Operation)
+//! itself; parameters and headers common to all requests and responses are defined here.
 
 use std::collections::BTreeMap;
 
@@ -31,32 +31,32 @@ use crate::access::Access;
 #[openapi(
     info(
         title = "signup-service",
-        description = "Makes an account exactly once, and reads accounts back.\n\n\
+        description = "Creates each account exactly once, and reads accounts back.\n\n\
             Every error is a problem (RFC 9457) of the media type `application/problem+json`. Its `type` \
-            is a page of this service, which says what has happened and what to do; `/problems` lists \
-            them. Each has a schema of its own, told from the others by `type`.\n\n\
-            Every answer has `X-Request-ID` and `X-Correlation-ID`, taken from the request where it has \
-            them. Every `GET` resource answers `HEAD` too. Paths have no slash at their end. Members may \
-            be added to answers: ignore those that you do not know.",
+            is a page of this service that explains what happened and what to do; `/problems` lists \
+            them. Each has its own schema, distinguished by `type`.\n\n\
+            Every response has `X-Request-ID` and `X-Correlation-ID`, taken from the request if it has \
+            them. Every `GET` resource also supports `HEAD`. Paths have no trailing slash. Members may \
+            be added to responses: ignore unknown members.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    servers((url = "./", description = "Where this document is served.")),
+    servers((url = "./", description = "The server of this document.")),
     tags(
-        (name = "signup", description = "Making accounts."),
-        (name = "users", description = "Reading accounts. No login is asked for yet."),
-        (name = "operations", description = "For those who run the service."),
-        (name = "documentation", description = "What the service says of itself."),
+        (name = "signup", description = "Creating accounts."),
+        (name = "users", description = "Reading accounts. No login is required yet."),
+        (name = "operations", description = "For operators of the service."),
+        (name = "documentation", description = "The documentation of the service."),
     )
 )]
 struct Base;
 
-/// What a request with a body may meet.
+/// The problems that a request with a body may cause.
 const OF_A_BODY: [ProblemType; 2] = [
     ProblemType::PAYLOAD_TOO_LARGE,
     ProblemType::UNSUPPORTED_MEDIA_TYPE,
 ];
 
-/// What any request may meet, whatever it asks for.
+/// The problems that any request may cause.
 const OF_EVERY_REQUEST: [ProblemType; 7] = [
     ProblemType::MALFORMED_REQUEST,
     ProblemType::METHOD_NOT_ALLOWED,
@@ -70,10 +70,10 @@ const OF_EVERY_REQUEST: [ProblemType; 7] = [
 const REQUEST_ID: &str = "X-Request-ID";
 const CORRELATION_ID: &str = "X-Correlation-ID";
 const TRACE: &str = "traceparent";
-const TRACE_ANSWER: &str = "traceresponse";
+const TRACE_RESPONSE: &str = "traceresponse";
 
-/// The headers that every answer has.
-const OF_EVERY_ANSWER: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_ANSWER];
+/// The headers of every response.
+const OF_EVERY_RESPONSE: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_RESPONSE];
 
 /// The document without paths.
 fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
@@ -83,19 +83,19 @@ fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
     components.parameters = [
         parameter(
             REQUEST_ID,
-            "The id of this request. Taken where it is 1 to 128 visible ASCII characters, sent once; else \
-             the service makes one.",
+            "The id of this request. Accepted if it is 1 to 128 visible ASCII characters, sent once; else \
+             the service generates one.",
             EXAMPLE_ID,
         ),
         parameter(
             CORRELATION_ID,
-            "The id of what this request is part of. Taken as `X-Request-ID` is; left out, it is the \
-             request id.",
+            "The id of the transaction that this request is part of. Accepted like `X-Request-ID`; if omitted, \
+             it is the request id.",
             "order-42",
         ),
         parameter(
             TRACE,
-            "The trace that this request is part of, by W3C Trace Context. One that can't be read is \
+            "The trace that this request is part of, by W3C Trace Context. An invalid one is \
              ignored.",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ),
@@ -123,8 +123,8 @@ fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
     document
 }
 
-/// The responses of an operation that are problems: its own, those that follow from its terms, and
-/// those that any request may meet.
+/// The problem responses of an operation: its own, those that follow from its terms, and those that
+/// any request may cause.
 fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<String, Vec<ProblemType>> = BTreeMap::new();
     let mut kinds = [own, &OF_EVERY_REQUEST].concat();
@@ -142,20 +142,21 @@ fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
         .collect()
 }
 
-/// What the OpenAPI document says of an operation, beside what follows from its terms: the problems
-/// of its key, its body and its rate limit, and the header of its key.
+/// The part of an operation's OpenAPI description that does not follow from its terms. The problems
+/// of its key, its body and its rate limit, and the header of its key, are added.
 ///
-/// It stands in a function below the handler.
+/// Defined in a function below the handler.
 pub struct Documentation {
     operation: OperationBuilder,
     schemas: Vec<(String, RefOr<Schema>)>,
     problems: Vec<ProblemType>,
-    /// The fields of the body that have a rule, as JSON pointers.
+    /// The fields of the body that are validated, as JSON pointers.
     pointers: &'static [&'static str],
 }
 
 impl Documentation {
-    /// The id, which names the functions of generated clients; the group; one line.
+    /// Creates it with the operation's id, which names the functions of generated clients; its
+    /// group; and a summary of one line.
     #[must_use]
     pub fn new(id: &str, tag: &str, summary: &str) -> Self {
         Self {
@@ -169,14 +170,14 @@ impl Documentation {
         }
     }
 
-    /// More than one line.
+    /// The description, of several lines.
     #[must_use]
     pub fn description(mut self, text: &str) -> Self {
         self.operation = self.operation.description(Some(text));
         self
     }
 
-    /// A variable of the path.
+    /// A path parameter.
     #[must_use]
     pub fn path_parameter(
         self,
@@ -195,7 +196,7 @@ impl Documentation {
         self.parameter(parameter)
     }
 
-    /// A parameter of the query, which may be left out.
+    /// An optional query parameter.
     #[must_use]
     pub fn query_parameter(
         self,
@@ -217,7 +218,7 @@ impl Documentation {
         self
     }
 
-    /// The JSON body, with its examples by name: a summary, and a value.
+    /// The JSON body, with its examples: name, summary and value.
     #[must_use]
     pub fn body<T: ToSchema>(
         mut self,
@@ -237,7 +238,7 @@ impl Documentation {
         self
     }
 
-    /// The fields of the body that have a rule, as JSON pointers (RFC 6901).
+    /// The fields of the body that are validated, as JSON pointers (RFC 6901).
     #[must_use]
     pub const fn fields(mut self, pointers: &'static [&'static str]) -> Self {
         self.pointers = pointers;
@@ -257,7 +258,7 @@ impl Documentation {
         self.response(status, response)
     }
 
-    /// A JSON response with examples by name: a summary, and a value.
+    /// A JSON response, with its examples: name, summary and value.
     #[must_use]
     pub fn json_examples<T: ToSchema>(
         mut self,
@@ -279,21 +280,21 @@ impl Documentation {
         self.response(status, response)
     }
 
-    /// Any other response. Headers that stand under `components` are given by their names.
+    /// Any other response. Headers defined under `components` are referenced by their names.
     #[must_use]
     pub fn response(mut self, status: u16, response: ResponseBuilder) -> Self {
         self.operation = self.operation.response(status.to_string(), response);
         self
     }
 
-    /// The problems of the operation's own.
+    /// The operation's own problems.
     #[must_use]
     pub fn problems(mut self, own: &[ProblemType]) -> Self {
         self.problems.extend(own);
         self
     }
 
-    /// A reference to a type's schema, which becomes part of the document.
+    /// A reference to a type's schema, which is added to the document.
     #[must_use]
     pub fn reference<T: ToSchema>(&mut self) -> RefOr<Schema> {
         self.schemas.push((T::name().into_owned(), T::schema()));
@@ -311,7 +312,7 @@ fn example(
     (name, example.into())
 }
 
-/// Every field of a body of these operations that has a rule, as a JSON pointer.
+/// Every validated field in the bodies of these operations, as a JSON pointer.
 #[must_use]
 pub fn all_fields(operations: &[operation::Operation]) -> Vec<&'static str> {
     let documented = operations
@@ -372,7 +373,7 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
                 described.response(status, response)
             });
         let described = match terms.access {
-            // An empty list: no credentials, whatever the document says elsewhere.
+            // An empty list: no credentials, even if the document has a default.
             Access::Public(_) => described.securities(Some([])),
         };
         let methods = match terms.method {
@@ -397,9 +398,10 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
     document
 }
 
-/// The header of a key.
+/// The `Idempotency-Key` header.
 fn key() -> ParameterBuilder {
-    // An example beside the schema would be filled in by Swagger UI, and everybody would send the same key.
+    // Swagger UI would fill in an example beside the schema, and every user would send the same
+    // key.
     let schema = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(
@@ -411,22 +413,22 @@ fn key() -> ParameterBuilder {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
-            "Names this request: a new one, such as a random UUID, for each thing that is to be done, and \
-             the same for each try of it. The first response is kept for 24 hours, unless the service is set \
-             up otherwise, and given again to the same values; with other values the key is refused. 1 to \
-             255 visible ASCII characters without comma and quotes; or a string in double quotes as RFC \
-             9651 has it, whose parameters are ignored. Optional, unless the service is set up to require \
-             it. Sent once.",
+            "Identifies this request: a new key, such as a random UUID, for each operation, and the same key \
+             for each retry of it. The first response is kept for 24 hours by default, and replayed to a \
+             request with the same values; with other values the key is refused. The key is 1 to 255 visible \
+             ASCII characters without comma and quotes; or a string in double quotes as in RFC 9651, whose \
+             parameters are ignored. Optional, unless the service is configured to require it. Must not be \
+             repeated.",
         ))
         .schema(Some(schema))
 }
 
-/// The header of a 405.
+/// The `Allow` header of a 405.
 fn allow(operations: &[operation::Operation]) -> (String, RefOr<Header>) {
     header(
         "Allow",
         true,
-        "The methods that the path has.",
+        "The methods of the path.",
         ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(resource::allowed(operations))),
@@ -434,8 +436,8 @@ fn allow(operations: &[operation::Operation]) -> (String, RefOr<Header>) {
     )
 }
 
-/// Adds what every operation has: the ids, on requests and on answers. Headers that are told once
-/// for all, under `components`, take the place of their names.
+/// Adds what every operation has: the ids, on requests and on responses. Names of headers defined
+/// under `components` are replaced by references.
 fn complete(document: &mut openapi::OpenApi) {
     let operations = document.paths.paths.values_mut().flat_map(operations);
     for operation in operations {
@@ -447,7 +449,7 @@ fn complete(document: &mut openapi::OpenApi) {
         }
         for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response {
-                for name in OF_EVERY_ANSWER {
+                for name in OF_EVERY_RESPONSE {
                     response
                         .headers
                         .insert(name.to_owned(), Header::default().into());
@@ -476,7 +478,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, post, put, patch, delete].into_iter().flatten()
 }
 
-/// The answer with one of these problems, which have one status.
+/// The response with one of these problems, which share a status.
 fn response(kinds: &[ProblemType]) -> Response {
     let description: Vec<String> = kinds
         .iter()
@@ -493,7 +495,7 @@ fn response(kinds: &[ProblemType]) -> Response {
         .schema(Some(any_of(kinds)))
         .examples_from_iter(examples)
         .build();
-    let mut headers = OF_EVERY_ANSWER.to_vec();
+    let mut headers = OF_EVERY_RESPONSE.to_vec();
     headers.extend(kinds.iter().flat_map(|kind| kind.about().headers));
     let response = ResponseBuilder::new()
         .description(description.join("\n\n"))
@@ -530,8 +532,8 @@ fn parameter(name: &'static str, description: &str, example: &str) -> (String, R
         .required(Required::False)
         .description(Some(description))
         .schema(Some(
-            // Any text at all: what can't be taken is no error. The example is in the schema, as Swagger UI
-            // fills in one that stands beside it.
+            // Any text: an invalid value is not an error. The example is in the schema, as Swagger
+            // UI fills in an example beside it.
             ObjectBuilder::new()
                 .schema_type(Type::String)
                 .examples([example]),
@@ -540,7 +542,7 @@ fn parameter(name: &'static str, description: &str, example: &str) -> (String, R
     (name.to_owned(), parameter.into())
 }
 
-/// The headers of answers.
+/// The headers of responses.
 fn headers() -> BTreeMap<String, RefOr<Header>> {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let id = || {
@@ -553,44 +555,44 @@ fn headers() -> BTreeMap<String, RefOr<Header>> {
         header(
             REQUEST_ID,
             true,
-            "The id of the request, which the log has too: the client's own where it was taken.",
+            "The id of the request, which is also in the log: the client's own if it was accepted.",
             id(),
             json!(EXAMPLE_ID),
         ),
         header(
             CORRELATION_ID,
             true,
-            "The id of what the request is part of: the client's own where it was taken, else the \
-             request id.",
+            "The id of the transaction that the request is part of: the client's own if it was accepted, else \
+             the request id.",
             id(),
             json!(EXAMPLE_ID),
         ),
         header(
-            TRACE_ANSWER,
+            TRACE_RESPONSE,
             false,
-            "The trace, and in it the span of this request, by which its log lines are found; in the form of \
-             `traceparent`. On every answer but those to bytes that are no HTTP.",
+            "The trace and, in it, the span of this request, by which its log lines can be found; in the form \
+             of `traceparent`. On every response, except those to malformed HTTP.",
             text().pattern(Some("^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")),
             json!("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
         ),
         header(
             "Location",
             true,
-            "Where the user is: `/users/{id}`.",
+            "The location of the user: `/users/{id}`.",
             text().pattern(Some("^/users/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")),
             json!("/users/01a1fcd0-39d9-7edf-9953-1bfef046d2c7"),
         ),
         header(
             "Idempotent-Replayed",
             false,
-            "`true` where the answer was given before, to the same request with the same key.",
+            "`true` if the response is a replay, to the same request with the same key.",
             text().enum_values(Some(["true"])),
             json!("true"),
         ),
         header(
             "Retry-After",
             false,
-            "Whole seconds to wait before the next try. On every `request-in-progress`, `rate-limited`, \
+            "Whole seconds to wait before a retry. On every `request-in-progress`, `rate-limited`, \
              `overloaded` and `unavailable`.",
             ObjectBuilder::new()
                 .schema_type(Type::Integer)
@@ -612,7 +614,7 @@ fn header(
         .description(Some(description))
         .schema(Some(schema))
         .example(Some(example))
-        // utoipa's headers have no place of their own for this member.
+        // utoipa's headers have no field for this member.
         .extensions(Some(Extensions::from_iter([("required", is_always_there)])))
         .build();
     (name.to_owned(), header.into())

@@ -1,9 +1,8 @@
-//! Operations: what a slice offers over HTTP, as data.
+//! Operations: the HTTP operations of a slice, as data.
 //!
-//! A slice returns a list of them. Everything that is the same for all operations follows from the
-//! data and from nothing that a slice would have to remember: who may call it, the rate limit, the
-//! key, the limit of the body, 405 with `Allow`, the deadline, the guard against panics, and what the
-//! OpenAPI document says of these.
+//! A slice returns a list of them. Everything common to all operations follows from the data, so
+//! that a slice cannot forget it: access, the rate limit, the key, the limit of the body, 405 with
+//! `Allow`, the deadline, the guard against panics, and their description in the OpenAPI document.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,18 +23,18 @@ use crate::idempotency::{Begun, Idempotency, IdempotencyKey, Outcome};
 use crate::platform::context::RequestContext;
 use crate::platform::telemetry::spans;
 
-/// A method that an operation can have. HEAD is answered wherever GET is.
+/// A method that an operation can have. GET implies HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
-    /// Reads.
+    /// Reads a resource.
     Get,
-    /// Does something that repeated does more.
+    /// Does something that is not idempotent.
     Post,
-    /// Replaces.
+    /// Replaces a resource.
     Put,
-    /// Changes a part.
+    /// Changes part of a resource.
     Patch,
-    /// Removes.
+    /// Removes a resource.
     Delete,
 }
 
@@ -57,11 +56,11 @@ impl Method {
 pub struct Call {
     /// The request, without its body.
     pub request: HttpRequest,
-    /// Its ids, its client and its deadline.
+    /// Its ids, client and deadline.
     pub context: Arc<RequestContext>,
-    /// Its key, where the operation is keyed and the client sent one.
+    /// Its key, if the operation is keyed and the client sent one.
     pub(super) key: Option<IdempotencyKey>,
-    /// What its key is used on: `POST /signup`.
+    /// The scope of its key: `POST /signup`.
     pub(super) scope: Arc<str>,
     pub(super) idempotency: Arc<Idempotency>,
     pub(super) payload: Payload,
@@ -69,17 +68,17 @@ pub struct Call {
 }
 
 impl Call {
-    /// A variable of the path, with its escapes of letters and digits read.
+    /// A path parameter, with percent-encoded letters and digits decoded.
     #[must_use]
     pub fn path(&self, name: &str) -> &str {
         self.request.match_info().query(name)
     }
 
-    /// Looks what the key of this request came to. `fields` are its values, in an order of their own:
-    /// they are what makes two requests the same.
+    /// Looks up the outcome of this request's key. `fields` are its values, in a fixed order: two
+    /// requests with the same values are the same.
     ///
     /// # Errors
-    /// 409, 422 or 429 where the key stands for something else, or for something that is running.
+    /// 409, 422 or 429 if the key was used with another request, or with one that is still running.
     pub async fn begin<O: Outcome>(
         &mut self,
         fields: &[Option<&[u8]>],
@@ -88,11 +87,11 @@ impl Call {
         Ok(begun.await?)
     }
 
-    /// Reads the body as a JSON object, within the operation's limit, and then its fields, of which
-    /// `parse` returns all that break their rules.
+    /// Reads the body as a JSON object, within the operation's limit, and validates its fields with
+    /// `parse`, which returns all invalid ones.
     ///
     /// # Errors
-    /// Those of [`read_json`]; 422 where fields break their rules.
+    /// Those of [`read_json`]; 422 for invalid fields.
     pub async fn validated<T: DeserializeOwned, V>(
         &mut self,
         parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
@@ -105,12 +104,12 @@ impl Call {
     }
 }
 
-/// What an operation does with a call.
+/// The handler of an operation, for a call.
 pub(super) type Respond =
     Arc<dyn Fn(Call) -> LocalBoxFuture<'static, Result<HttpResponse, Problem>> + Send + Sync>;
 
-/// Is told the status of each response, [`ABANDONED`](crate::platform::metrics::ABANDONED) where
-/// the client left before there was one.
+/// Receives the status of each response, [`ABANDONED`](crate::platform::metrics::ABANDONED) if the
+/// client disconnected before there was one.
 pub(super) type Observe = Arc<dyn Fn(u16) + Send + Sync>;
 
 /// One method of one path.
@@ -119,13 +118,13 @@ pub struct Operation {
     pub(super) bind: Box<dyn Fn(&Dependencies) -> Respond>,
 }
 
-/// An operation that has no handler yet.
+/// An operation without a handler yet.
 pub struct OperationBuilder {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) is_keyed: bool,
-    /// In bytes; none where there is no body.
+    /// In bytes; `None` if there is no body.
     pub(super) body_limit: Option<usize>,
     pub(super) rate_limit: Option<fn(&Settings) -> Option<Rate>>,
     pub(super) observe: Option<fn(&Dependencies) -> Observe>,
@@ -133,7 +132,7 @@ pub struct OperationBuilder {
 }
 
 impl Operation {
-    /// GET of a path, such as `/users/{id}`, which also answers HEAD.
+    /// GET of a path, such as `/users/{id}`; it includes HEAD.
     #[must_use]
     pub const fn get(path: &'static str, access: Access) -> OperationBuilder {
         Self::of(Method::Get, path, access)
@@ -172,7 +171,7 @@ impl Operation {
         self.terms.path
     }
 
-    /// Who may call it.
+    /// Its access rule.
     #[must_use]
     pub const fn access(&self) -> Access {
         self.terms.access
@@ -180,42 +179,42 @@ impl Operation {
 }
 
 impl OperationBuilder {
-    /// Takes an `Idempotency-Key`.
+    /// Accepts an `Idempotency-Key`.
     #[must_use]
     pub const fn keyed(mut self) -> Self {
         self.is_keyed = true;
         self
     }
 
-    /// Takes a body of at most so many bytes of JSON.
+    /// Accepts a JSON body of at most this many bytes.
     #[must_use]
     pub const fn body(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
         self
     }
 
-    /// Lets each client call it so often; the setting says how often.
+    /// Limits the rate of calls by each client; the setting is the limit.
     #[must_use]
     pub const fn rate_limited(mut self, rate: fn(&Settings) -> Option<Rate>) -> Self {
         self.rate_limit = Some(rate);
         self
     }
 
-    /// Tells the status of each response, 499 where the client left before.
+    /// Observes the status of each response, 499 if the client disconnected before.
     #[must_use]
     pub const fn observed(mut self, observe: fn(&Dependencies) -> Observe) -> Self {
         self.observe = Some(observe);
         self
     }
 
-    /// Is part of the OpenAPI document.
+    /// Adds it to the OpenAPI document.
     #[must_use]
     pub const fn documented(mut self, documentation: fn() -> Documentation) -> Self {
         self.documentation = Some(documentation);
         self
     }
 
-    /// The operation. `bind` is called once, with what the handler may use.
+    /// Completes the operation. `bind` is called once, with the dependencies of the handler.
     #[must_use]
     pub fn handled_by<H, F>(self, bind: impl Fn(&Dependencies) -> H + 'static) -> Operation
     where

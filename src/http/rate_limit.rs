@@ -1,9 +1,9 @@
-//! Rate limits: how much one client may ask for in some time.
+//! Rate limits: how many requests a client may make in a window of time.
 //!
-//! An operation that declares a limit asks [`RateLimit::admit`] before it does anything that costs. The window
-//! slides: what came in the window before counts by the part of it that still overlaps. The
-//! estimate takes two numbers a client, however high the limit is; see Cloudflare, "How we built
-//! rate limiting capable of scaling to millions of domains" (2017).
+//! An operation with a limit calls [`RateLimit::admit`] before any costly work. The window slides:
+//! requests of the previous window count by the fraction of it that still overlaps. The estimate
+//! takes two numbers per client, however high the limit is; see Cloudflare, "How we built rate
+//! limiting capable of scaling to millions of domains" (2017).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,17 +15,17 @@ use crate::http::problem::{Problem, ProblemType};
 use crate::platform::client::{Client, Network};
 use crate::platform::clock::Clock;
 
-/// Clients that are kept track of. Beyond it, those that ask least are forgotten.
+/// The maximum of tracked clients. Beyond it, the least active ones are forgotten.
 const MAX_CLIENTS: u64 = 100_000;
 
-/// One limit, with what each client has asked for.
+/// A limit, with the counts of each client.
 pub struct RateLimit {
     rate: Rate,
     clock: Arc<dyn Clock>,
     clients: Cache<Network, Arc<Mutex<Window>>>,
 }
 
-/// What a client has asked for in this window and in the one before.
+/// A client's counts in the current and the previous window.
 struct Window {
     begun: Instant,
     before: f64,
@@ -33,7 +33,7 @@ struct Window {
 }
 
 impl RateLimit {
-    /// Nobody has asked for anything yet.
+    /// Creates a limit with no requests counted.
     #[must_use]
     pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -46,11 +46,11 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request, unless its client has had its share, or all the clients in a network that
-    /// it is in have had theirs.
+    /// Counts a request, unless its client has used its share, or all clients of a network that
+    /// contains it have used theirs.
     ///
     /// # Errors
-    /// The problem to answer with. The request is not counted then.
+    /// The problem to respond with. The request is then not counted.
     pub fn admit(&self, client: Client) -> Result<(), Problem> {
         self.count(client, self.clock.instant())
             .map_err(|retry_after| {
@@ -63,7 +63,7 @@ impl RateLimit {
             })
     }
 
-    /// Counts a request of a client at this moment; or says when there is room again.
+    /// Counts a request of a client at this time; or returns when there is room again.
     fn count(&self, client: Client, now: Instant) -> Result<(), Duration> {
         for (done, (network, clients)) in client.networks().enumerate() {
             let requests = self.rate.requests.saturating_mul(clients);
@@ -73,7 +73,7 @@ impl RateLimit {
             };
             let counted = self.with_window(network, now, |window| window.count(rate, now));
             if let Err(wait) = counted {
-                // It is refused: the networks within this one have not had it.
+                // Refused: it does not count for the networks within this one.
                 for (network, _) in client.networks().take(done) {
                     self.with_window(network, now, Window::uncount);
                 }
@@ -118,7 +118,7 @@ impl Window {
             self.now += 1.0;
             return Ok(());
         }
-        // When so little of what came is left in the window that one more has room.
+        // The time at which the rest in the window is small enough for one more.
         let share_at = if self.now >= most {
             2.0 - most / self.now
         } else {
@@ -127,7 +127,7 @@ impl Window {
         Err(Duration::from_secs_f64((share_at - into).max(0.0) * length))
     }
 
-    /// Takes back what was counted last.
+    /// Reverts the last count.
     fn uncount(&mut self) {
         self.now = (self.now - 1.0).max(0.0);
     }
@@ -150,24 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn so_many_in_a_window_and_then_as_it_slides() {
+    fn the_limit_holds_in_a_window_and_as_it_slides() {
         let limit = limit(10);
         let (client, begun) = (ip("192.0.2.1"), Instant::now());
         let at = |seconds: f64| limit.count(client, begun + Duration::from_secs_f64(seconds));
         for _ in 0..10 {
             assert_eq!(at(0.0), Ok(()));
         }
-        let wait = at(0.0).expect_err("it had its share");
+        let wait = at(0.0).expect_err("its share is used");
         assert_eq!(wait, Duration::from_mins(1));
         assert!(at(59.0).is_err());
-        // The first leaves the window as it slides on, the second a tenth of it later.
+        // The first leaves the window as it slides, the second a tenth of it later.
         assert_eq!(at(60.1), Ok(()));
         assert!(at(65.9).is_err());
-        // Half of the ten are left, and the one.
+        // Half of the ten remain, and the one.
         for _ in 0..5 {
             assert_eq!(at(90.1), Ok(()));
         }
-        let wait = at(90.1).expect_err("it had its share");
+        let wait = at(90.1).expect_err("its share is used");
         assert!(at(90.0 + wait.as_secs_f64()).is_err());
         assert_eq!(at(90.2 + wait.as_secs_f64()), Ok(()));
         for _ in 0..10 {
@@ -179,7 +179,7 @@ mod tests {
     #[case(1)]
     #[case(2)]
     #[case(20)]
-    fn who_keeps_asking_gets_so_many_a_window(#[case] requests: u32) {
+    fn a_persistent_client_gets_its_limit_in_each_window(#[case] requests: u32) {
         let limit = limit(requests);
         let (client, begun) = (ip("192.0.2.1"), Instant::now());
         let asked = (0..6000).map(|tenth| begun + Duration::from_millis(100) * tenth);
@@ -221,19 +221,19 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_whole_network_is_not_as_many_clients() {
+    fn a_client_with_a_whole_network_does_not_count_as_many() {
         let now = Instant::now();
         let site =
             |site: u16| (0..=u16::MAX).map(move |n| ip(&format!("2001:db8:{site:x}:{n:x}::1")));
-        // Of 256 networks of 64 bits, in one of 56.
+        // From 256 networks of 64 bits, in one of 56.
         let limit = limit(3);
         assert_eq!(admitted(&limit, now, site(0).take(256)), 3 * 4);
-        // Of all of a site, which are 256 of 56 bits.
+        // From all of a site, which are 256 of 56 bits.
         assert_eq!(admitted(&limit, now, site(0).step_by(64)), 3 * (16 - 4));
         assert_eq!(admitted(&limit, now, site(1).step_by(64)), 3 * 16);
     }
 
-    /// What a neighbour is refused is not taken from those it shares a network with.
+    /// A refused request of a neighbour does not count against the network they share.
     #[test]
     fn refusals_count_nowhere() {
         let limit = limit(2);
@@ -243,7 +243,7 @@ mod tests {
             let _ = limit.count(greedy, now);
         }
         assert_eq!(admitted(&limit, now, [other].into_iter()), 2);
-        // Nor, where the wider network has had its share, from the narrower one.
+        // Nor against the narrower one, if the wider network has used its share.
         let more = (3..5).map(|n| ip(&format!("2001:db8:0:{n}::1")));
         assert_eq!(admitted(&limit, now, more), 4);
         let late = ip("2001:db8:0:5::1");

@@ -1,4 +1,4 @@
-//! Resources: the operations of one path, and what is done for every call of one.
+//! Resources: the operations of one path, and the processing common to all calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -23,12 +23,12 @@ use crate::platform::metrics::ABANDONED;
 /// The operations of one path.
 pub struct Resource {
     path: &'static str,
-    /// What `Allow` says.
+    /// The value of `Allow`.
     allow: String,
     operations: Vec<Bound>,
 }
 
-/// An operation with what its handler uses.
+/// An operation with its handler bound to its dependencies.
 struct Bound {
     method: Method,
     access: Access,
@@ -41,12 +41,12 @@ struct Bound {
     observe: Option<Observe>,
 }
 
-/// What holds for the key of a keyed operation.
+/// The key settings of a keyed operation.
 struct KeyTerms {
     is_required: bool,
 }
 
-/// The resources of these operations, each path once, in the order in which they are to be matched.
+/// The resources of these operations, one per path, in the order in which they are to be matched.
 #[must_use]
 pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Resource>> {
     let mut by_path: Vec<(&'static str, Vec<Bound>)> = Vec::new();
@@ -70,7 +70,7 @@ pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Re
     resources.collect()
 }
 
-/// What `Allow` may say where these operations are, each text once.
+/// Every possible value of `Allow` for these operations, each once.
 pub fn allowed(operations: &[Operation]) -> Vec<String> {
     let mut by_path: BTreeMap<&str, BTreeSet<Method>> = BTreeMap::new();
     for operation in operations {
@@ -86,15 +86,15 @@ fn allow(methods: impl IntoIterator<Item = Method>) -> String {
     names.copied().collect::<Vec<_>>().join(", ")
 }
 
-/// Sorts paths so that a literal segment comes before a variable in its place: `/users/me` fits
-/// `/users/{id}`, too.
+/// Sorts paths so that a literal segment comes before a variable in its place: `/users/me` also
+/// matches `/users/{id}`.
 fn specificity(path: &str) -> Vec<bool> {
     path.split('/')
         .map(|segment| segment.contains('{'))
         .collect()
 }
 
-/// The methods of some operations, for browsers that ask what they may send.
+/// The methods of some operations, for CORS.
 pub fn methods(operations: &[Operation]) -> Vec<&'static str> {
     let mut methods: Vec<Method> = operations.iter().map(Operation::method).collect();
     methods.sort_unstable();
@@ -156,7 +156,7 @@ impl Bound {
         match self.access {
             Access::Public(_) => {}
         }
-        // What is wrong with a key costs nothing, and is said before a body is read.
+        // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {
             Some(terms) => idempotency::read(&request, terms.is_required)?,
             None => None,
@@ -177,9 +177,9 @@ impl Bound {
     }
 }
 
-/// Responds to a request of a resource: 405 where it has no such operation, 500 where the handler
-/// panics, and 503 where it has not ended by the deadline: the outcome is then unknown. Work that
-/// must not be cut in half runs on in a task of its own.
+/// Responds to a request for a resource: 405 if it has no such operation, 500 if the handler
+/// panics, and 503 if it has not ended by the deadline: the outcome is then unknown. Work that must
+/// not be interrupted continues in its own task.
 async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) -> HttpResponse {
     let context = context::current();
     if let Some(context) = &context {
@@ -193,7 +193,7 @@ async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) 
         status: ABANDONED,
     };
     let deadline = context.as_ref().map(|context| context.deadline);
-    // The request's state is dropped with its future; what it shares guards itself.
+    // The request's state is dropped with its future; shared state protects itself.
     let handler = AssertUnwindSafe(operation.handle(request, payload, context)).catch_unwind();
     let outcome = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), handler).await,
@@ -213,7 +213,7 @@ async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) 
     response
 }
 
-/// Tells the status when it is dropped: also where the client left.
+/// Reports the status when it is dropped: also if the client disconnected.
 struct Observed<'a> {
     observe: Option<&'a Observe>,
     status: u16,

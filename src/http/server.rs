@@ -1,4 +1,4 @@
-//! The server: its listeners, and the threads that serve.
+//! The server: its listeners and threads.
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -30,36 +30,36 @@ use crate::platform::metrics::Metrics;
 use crate::platform::telemetry::Sampling;
 use crate::slice::Slice;
 
-/// How long the threads may take to begin.
+/// How long the threads may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How much of a response and of a request the system keeps for one connection, in bytes; Linux
-/// takes twice as much. It counts against the memory of a container as well.
+/// The system's buffer size for a response and for a request of one connection, in bytes; Linux
+/// uses twice as much. It counts against the memory of a container as well.
 const SOCKET_BUFFER: u32 = 64 * 1024;
 
-/// How many connections may wait to be taken. The system has a limit of its own (Linux: 4,096). One
-/// that finds no room tries again after a second, or after three.
+/// How many connections may wait to be accepted. The system has its own limit (Linux: 4,096). A
+/// client that finds no room retries after one second, or after three.
 const BACKLOG: u32 = 4096;
 
-/// A listener with the threads that serve it.
+/// A listener with its threads.
 pub struct Listening {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     handle: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// What a listener is to be like.
+/// The configuration of a listener.
 pub struct Listener {
-    /// Where it is to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub address: SocketAddr,
-    /// Threads that serve it.
+    /// The number of threads.
     pub workers: usize,
-    /// Connections at a time.
+    /// The maximum of connections.
     pub max_connections: usize,
-    /// Bytes that they may hold together.
+    /// The bytes that the connections may hold together.
     pub budget: usize,
-    /// What is served.
+    /// The slices to serve.
     pub slices: Vec<Slice>,
 }
 
@@ -67,7 +67,7 @@ impl Listening {
     /// Begins to listen, and returns once every thread serves.
     ///
     /// # Errors
-    /// When the address can't be had, or a thread does not begin.
+    /// When the address is not available, or a thread does not start.
     pub async fn start(dependencies: &Dependencies, listener: Listener) -> std::io::Result<Self> {
         let socket = listen(listener.address)?;
         let address = socket.local_addr()?;
@@ -97,7 +97,7 @@ impl Listening {
         let serving_threads = Arc::new(serving_threads);
         let server = Server::build()
             .workers(workers)
-            // The sum over the threads is never more than what was asked for.
+            // The sum over the threads never exceeds the maximum.
             .max_concurrent_connections(listener.max_connections / workers)
             .disable_signals()
             .shutdown_timeout(http.shutdown_grace.as_secs() + 1)
@@ -128,16 +128,16 @@ impl Listening {
         tokio::select! {
             ended = &mut serving => Err(match ended {
                 Ok(Err(error)) => error,
-                _ => std::io::Error::other("the server ended at once"),
+                _ => std::io::Error::other("the server ended immediately"),
             }),
             all = all => match all {
                 Ok(Ok(_)) => Ok(Self { address, handle, serving }),
-                _ => Err(std::io::Error::other("not every thread began to serve")),
+                _ => Err(std::io::Error::other("not every thread started")),
             },
         }
     }
 
-    /// Waits until it server failed, by itself: it never should.
+    /// Waits until the server fails, which should never happen.
     pub async fn failed(&mut self) -> std::io::Error {
         match (&mut self.serving).await {
             Ok(Err(error)) => error,
@@ -145,8 +145,8 @@ impl Listening {
         }
     }
 
-    /// Stops: takes no more connections, and waits until the last one ended; says whether that was
-    /// within the limit. Connections that are left then are cut.
+    /// Stops: accepts no more connections, and waits until the last one has ended; returns whether
+    /// that was within the limit. Remaining connections are then cut.
     pub async fn stop(self, limit: Duration) -> bool {
         let stopped = tokio::time::timeout(limit, self.handle.stop(true)).await;
         if stopped.is_err() {
@@ -163,20 +163,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     } else {
         tokio::net::TcpSocket::new_v6()
     }?;
-    // A port that an ended process still has in TIME_WAIT is free to take; one in use is not.
+    // Allows a port that an ended process still has in TIME_WAIT; one in use is refused.
     socket.set_reuseaddr(true)?;
-    // Connections take these over.
+    // Accepted connections inherit these.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What the application of each thread is made of.
+/// The parts of each thread's application.
 #[derive(Clone)]
 struct Parts {
     resources: Arc<[Arc<Resource>]>,
-    /// Responds where no resource has the path.
+    /// Responds to paths that match no resource.
     fallback: fn(&HttpRequest) -> HttpResponse,
     ids: RequestIds,
     sampling: Sampling,
@@ -188,7 +188,7 @@ struct Parts {
     cross_origin: Option<Arc<CrossOrigin>>,
 }
 
-/// What pages of other origins may do.
+/// The CORS configuration.
 struct CrossOrigin {
     origins: Vec<String>,
     methods: Vec<&'static str>,
@@ -230,8 +230,8 @@ fn not_found(_: &HttpRequest) -> HttpResponse {
     Problem::not_found().error_response()
 }
 
-/// Lets the pages of these origins ask from a browser (the Fetch standard's CORS protocol), and
-/// see what a client needs.
+/// Allows pages of these origins to send requests from a browser (the Fetch standard's CORS
+/// protocol), and to read the headers that a client needs.
 fn cross_origin(allowed: &CrossOrigin) -> Cors {
     const PREFLIGHT_SECONDS: usize = 600;
     let cors = Cors::default()
@@ -260,8 +260,7 @@ fn cross_origin(allowed: &CrossOrigin) -> Cors {
     origins.fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// The application of one of the server's threads. The middleware that is named last is met
-/// first.
+/// The application of one of the server's threads. The middleware that is wrapped last runs first.
 fn app(
     parts: Parts,
 ) -> App<

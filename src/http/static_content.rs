@@ -1,7 +1,7 @@
-//! Responses that are the same for all who ask: pages, scripts, pictures.
+//! Static responses: pages, scripts, images.
 //!
-//! Each is held once, and sent without a copy; compressed at the first request that wants it so.
-//! A client that has it asks by its `ETag`, and is told that it is still the same.
+//! Each is held once, and sent without a copy; compressed at the first request that accepts gzip. A
+//! client revalidates its copy by the `ETag`, and gets 304 if it is current.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -19,11 +19,11 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-/// Marks a response whose body is the same for all who ask: it costs no memory of its own.
+/// Marks a response whose body is shared by all requests: it costs no memory of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared;
 
-/// Something that does not change as long as the service runs.
+/// Content that does not change as long as the service runs.
 pub struct StaticContent {
     content_type: Cow<'static, str>,
     bytes: Bytes,
@@ -31,17 +31,17 @@ pub struct StaticContent {
     max_age: Duration,
 }
 
-/// What is made of the content at the first request for it.
+/// Data derived from the content at the first request for it.
 #[derive(Default)]
 struct Prepared {
-    /// Names the bytes.
+    /// The entity tag.
     tag: String,
-    /// The same compressed, where that makes it smaller.
+    /// The content compressed, if that makes it smaller.
     compressed: Option<Bytes>,
 }
 
 impl StaticContent {
-    /// Takes the bytes. Clients may keep them for so long without asking again.
+    /// Wraps the bytes. Clients may cache them for `max_age` without revalidation.
     #[must_use]
     pub fn new(
         bytes: impl Into<Cow<'static, [u8]>>,
@@ -60,11 +60,11 @@ impl StaticContent {
         }
     }
 
-    /// The response to a request: the content, or that it is still the same.
+    /// The response to a request: the content, or 304.
     pub async fn respond(&self, request: &HttpRequest) -> HttpResponse {
         let Prepared { tag, compressed } = self.prepared().await;
         let compressed = compressed.as_ref().filter(|_| accepts_gzip(request));
-        // One tag for each form: a strong tag names bytes (RFC 9110, section 8.8.3).
+        // One tag per representation: a strong tag identifies bytes (RFC 9110, section 8.8.3).
         let tag = match compressed {
             Some(_) => EntityTag::new_strong(format!("{tag}-gzip")),
             None => EntityTag::new_strong(tag.clone()),
@@ -105,7 +105,7 @@ impl StaticContent {
     async fn prepared(&self) -> &Prepared {
         let prepare = || async {
             let bytes = self.bytes.clone();
-            // Some milliseconds of a thread: not of one that serves.
+            // Takes some milliseconds: not on a thread that serves requests.
             let work = tokio::task::spawn_blocking(move || Prepared {
                 tag: tag(&bytes),
                 compressed: compress(&bytes),
@@ -149,7 +149,7 @@ mod tests {
 
     const TEXT: &[u8] = &[b'a'; 10_000];
 
-    async fn ask(content: &StaticContent, headers: &[(&str, &str)]) -> HttpResponse {
+    async fn get(content: &StaticContent, headers: &[(&str, &str)]) -> HttpResponse {
         let request = headers
             .iter()
             .fold(TestRequest::default(), |request, header| {
@@ -163,10 +163,10 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn each_form_has_its_tag_and_is_known_by_it() {
+    async fn each_representation_has_its_own_tag() {
         let content = StaticContent::new(TEXT, "text/plain", Duration::from_mins(1));
-        let plain = ask(&content, &[]).await;
-        let gzip = ask(&content, &[("accept-encoding", "gzip, br")]).await;
+        let plain = get(&content, &[]).await;
+        let gzip = get(&content, &[("accept-encoding", "gzip, br")]).await;
         assert_eq!(header(&plain, "cache-control"), Some("public, max-age=60"));
         assert_eq!(header(&plain, "content-encoding"), None);
         assert_eq!(header(&gzip, "content-encoding"), Some("gzip"));
@@ -174,10 +174,10 @@ mod tests {
         assert_ne!(header(&plain, "etag"), header(&gzip, "etag"));
         let tag = header(&gzip, "etag").expect("a tag").to_owned();
         let known = [("accept-encoding", "gzip"), ("if-none-match", tag.as_str())];
-        let again = ask(&content, &known).await;
+        let again = get(&content, &known).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(header(&again, "etag"), Some(tag.as_str()));
-        let other = ask(&content, &[("if-none-match", tag.as_str())]).await;
+        let other = get(&content, &[("if-none-match", tag.as_str())]).await;
         assert_eq!(other.status(), StatusCode::OK);
 
         assert_eq!(to_bytes(plain.into_body()).await.expect("bytes"), TEXT);
@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_does_not_become_smaller_is_sent_as_it_is() {
+    async fn incompressible_content_is_sent_uncompressed() {
         let content = StaticContent::new(&b"ab"[..], "text/plain", Duration::ZERO);
-        let response = ask(&content, &[("accept-encoding", "gzip")]).await;
+        let response = get(&content, &[("accept-encoding", "gzip")]).await;
         assert_eq!(header(&response, "content-encoding"), None);
         let refused = [("accept-encoding", "gzip;q=0")];
         let content = StaticContent::new(TEXT, "text/plain", Duration::ZERO);
-        let response = ask(&content, &refused).await;
+        let response = get(&content, &refused).await;
         assert_eq!(header(&response, "content-encoding"), None);
     }
 }

@@ -1,8 +1,8 @@
-//! Outcomes as Redis holds them: nobody can read them there, or put in others.
+//! Encryption of outcomes in Redis, so that they cannot be read or forged there.
 //!
-//! The format is a nonce of 12 bytes, and JSON under AES-256-GCM. The key is made of the key hash
-//! and the fingerprint of the request, so that only the same request opens it. Who has those has
-//! the database, where the outcome stands in plain text.
+//! The format is a nonce of 12 bytes, and JSON under AES-256-GCM. The encryption key is derived
+//! from the key hash and the fingerprint of the request, so that only the same request opens it. A
+//! reader of both has access to the database, where the outcome is in plain text.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use chrono::{DateTime, Utc};
@@ -25,7 +25,7 @@ fn key(identity: &Identity) -> Option<RandomizedNonceKey> {
     RandomizedNonceKey::new(&AES_256_GCM, &key).ok()
 }
 
-/// Seals the outcome of this request, which is good until then. `None` if it can't be sealed.
+/// Encrypts the outcome of this request, valid until then. `None` if it cannot be encrypted.
 pub fn seal(identity: &Identity, stored: Stored, until: DateTime<Utc>) -> Option<Vec<u8>> {
     let contents = Contents {
         until: until.timestamp_micros(),
@@ -40,7 +40,7 @@ pub fn seal(identity: &Identity, stored: Stored, until: DateTime<Utc>) -> Option
     Some(sealed)
 }
 
-/// Opens what was sealed for this request and is still good.
+/// Decrypts an outcome that was encrypted for this request and is still valid.
 pub fn open(identity: &Identity, sealed: &[u8], now: DateTime<Utc>) -> Option<Stored> {
     let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_request_opens_it_until_its_end() {
+    fn the_same_request_opens_it_until_it_expires() {
         let (stored, sealed) = sealed();
         let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
         assert!(open(&IDENTITY, &sealed, at(59)) == Some(stored));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_or_another_request_does_not() {
+    fn another_key_or_another_request_cannot_open_it() {
         let (_, sealed) = sealed();
         let (mut other_key, mut other_request) = (IDENTITY, IDENTITY);
         other_key.key.0[31] ^= 1;
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_changed_is_not_opened() {
+    fn modified_data_is_not_opened() {
         let (_, sealed) = sealed();
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();

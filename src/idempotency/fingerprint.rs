@@ -1,4 +1,4 @@
-//! What makes a request that is retried the same request: keyed hashes under the server's secrets.
+//! Fingerprints of keys and requests: keyed hashes under the server's secrets.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -16,40 +16,39 @@ use super::key::IdempotencyKey;
 use crate::config::MIN_SECRET_BYTES;
 use crate::platform::clock::Randomness;
 
-/// How much of a secret's file is read, in bytes.
+/// The maximum read of a secret file, in bytes.
 const MAX_SECRET_FILE: usize = 4096;
 
-/// The bits of a file's mode for its group, and for all others.
+/// The mode bits of a file for its group, and for all other users.
 const GROUP: u32 = 0o070;
-const EVERYBODY: u32 = 0o007;
+const ALL_USERS: u32 = 0o007;
 
-/// The keyed hash of an idempotency key and what it is used on.
+/// The keyed hash of an idempotency key and its scope.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyFingerprint(pub [u8; 32]);
 
-/// The keyed hash of everything that a request asks for.
+/// The keyed hash of all values of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestFingerprint(pub [u8; 32]);
 
 /// A key and a request under one secret of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Names the record.
+    /// Identifies the record.
     pub key: KeyFingerprint,
-    /// Has to match for a replay.
+    /// Must match for a replay.
     pub request: RequestFingerprint,
 }
 
-/// The right to come to an outcome for a key, if it has none yet.
+/// A request's claim on a key: the right to produce its outcome, if it has none yet.
 #[derive(Clone)]
 pub struct Claim {
-    /// Under the secret in use: it names what instances share.
+    /// Under the current secret: it names the state shared by the instances.
     pub current: Identity,
-    /// One for each secret that is in use, in the order of their keys: whoever claims takes them
-    /// all, in that order.
+    /// One for each secret in use, ordered by key: a claim takes all of them, in that order.
     pub identities: Vec<Identity>,
-    /// How long the key is taken once it has an outcome: counted from the write, as a request may
-    /// take longer than a short life.
+    /// How long the key lives once it has an outcome: counted from the write, as a request may take
+    /// longer than a short life.
     pub life: Duration,
 }
 
@@ -65,36 +64,36 @@ macro_rules! debug_shows_nothing {
 
 debug_shows_nothing!(KeyFingerprint, RequestFingerprint, Claim);
 
-/// The secret in use, and the one before it.
+/// The current secret, and the previous one.
 pub struct Secrets {
     current: SecretString,
     previous: Option<SecretString>,
 }
 
-/// There is no secret. The text is one line for the terminal.
+/// No usable secret. The text is one line for the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The setting is missing where it is needed.
     #[error("IDEMPOTENCY_SECRET must be set on PostgreSQL, the same for every instance")]
     Missing,
-    /// The file of an embedded database's secret can't be used.
+    /// The secret file of an embedded database cannot be used.
     #[error("cannot use the secret in {path}: {reason}")]
     File {
-        /// Where it is.
+        /// The path of the file.
         path: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Secrets {
-    /// Takes the secrets of the settings.
+    /// Uses the secrets of the settings.
     #[must_use]
     pub const fn new(current: SecretString, previous: Option<SecretString>) -> Self {
         Self { current, previous }
     }
 
-    /// Reads the secret from a file, which is made where it is missing.
+    /// Reads the secret from a file, which is created if it is missing.
     ///
     /// # Errors
     /// One line that says what is wrong with the file.
@@ -110,14 +109,14 @@ impl Secrets {
         make_once(path, randomness).map_err(|error| wrong(error.to_string()))?;
         let mut file = File::open(path).map_err(|error| wrong(error.to_string()))?;
         let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
-        if metadata.mode() & EVERYBODY != 0 {
+        if metadata.mode() & ALL_USERS != 0 {
             return Err(wrong(format!(
-                "everybody on this machine may use it; run `chmod 600 {}`, and think of who may have \
-                 read it",
+                "every user on this machine may use it; run `chmod 600 {}`, and consider that it \
+                 may have been read",
                 path.display()
             )));
         }
-        // A volume may be shared by a group on purpose, or belong to whoever made it.
+        // A volume may be shared by a group on purpose, or be owned by another user.
         if metadata.mode() & GROUP != 0 {
             tracing::warn!("secret file accessible to its group");
         }
@@ -138,7 +137,7 @@ impl Secrets {
         Ok(Self::new(SecretString::from(text), previous))
     }
 
-    /// The claim of a request on a key, for so long.
+    /// The claim of a request on a key, with this life.
     #[must_use]
     pub fn claim(
         &self,
@@ -153,7 +152,8 @@ impl Secrets {
         let mut identities: Vec<Identity> =
             [Some(current), previous].into_iter().flatten().collect();
         identities.sort_by_key(|identity| identity.key);
-        // One value in both places is one secret: a second claim of it would lose to the first.
+        // The same value in both settings is one secret: a second claim of it would lose to the
+        // first.
         identities.dedup_by_key(|identity| identity.key);
         Claim {
             current,
@@ -180,8 +180,8 @@ fn identity(
     }
 }
 
-/// HMAC-SHA-256 over a purpose and values, each behind its length, so that no two lists of values
-/// have the same bytes.
+/// HMAC-SHA-256 over a purpose and values, each prefixed with its length, so that no two lists of
+/// values have the same bytes.
 pub(super) fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
     for value in std::iter::once(&Some(purpose)).chain(values) {
@@ -197,18 +197,18 @@ pub(super) fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]
     mac.finalize().into_bytes().into()
 }
 
-/// Makes the file with a new secret, whole or not at all, unless there is one.
+/// Creates the file with a new secret atomically, unless it exists.
 fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
     let secret = Zeroizing::new(hex(&[randomness.bytes(), randomness.bytes()].concat()));
-    // Nobody can guess the name, so that nothing waits there to be written into.
+    // The name is unpredictable, so that no file can be planted there in advance.
     let mut made = path.as_os_str().to_owned();
     made.push(format!(".{}", hex(&randomness.bytes())));
     let made = Path::new(&made);
     let linked = write_private(made, secret.as_bytes()).and_then(|()| {
-        // A link fails where another process was first; its secret counts then.
+        // The link fails if another process was first; its secret is used then.
         std::fs::hard_link(made, path)
     });
     let removed = std::fs::remove_file(made);
@@ -216,15 +216,14 @@ fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
         _ => removed?,
     }
-    // Without this a crash of the machine may take the name away again.
+    // Without this, a crash of the machine may undo the new name.
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
-/// Makes a file for its owner only, and waits until it is on disk. One that is there, or a link, is an
-/// error.
+/// Creates a file for its owner only, and syncs it to disk. An existing file or a link is an error.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_makes_a_difference() {
+    fn every_difference_changes_the_fingerprint() {
         let of = |fields: &[Option<&[u8]>]| identity("s", "POST /signup", "k", fields).request;
         let first = of(&[Some(b"ab"), Some(b"c"), None]);
         assert!(first == of(&[Some(b"ab"), Some(b"c"), None]));
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_secret_still_names_what_the_old_one_named() {
+    fn a_rotated_secret_still_identifies_older_records() {
         let before = Secrets::new(SecretString::from("old"), None);
         let after = Secrets::new(SecretString::from("new"), Some(SecretString::from("old")));
         let swapped = Secrets::new(SecretString::from("old"), Some(SecretString::from("new")));
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_in_both_places_is_one_secret() {
+    fn the_same_value_in_both_settings_is_one_secret() {
         let both = Secrets::new(SecretString::from("s"), Some(SecretString::from("s")));
         let one = Secrets::new(SecretString::from("s"), None);
         let both = identities(&both, "s", "k", &[]);
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_made_once() {
+    fn the_file_is_created_once() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");

@@ -1,4 +1,4 @@
-//! The key by which a client names one signup, however often it is sent.
+//! Idempotency keys, by which a client identifies a request across retries.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,21 +8,21 @@ use sfv::{Parser, StringRef};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
-/// The longest line, in bytes: a key whose characters are all escaped, and as much again for
-/// parameters, which are read to the end to be ignored.
+/// The longest line, in bytes: a key whose characters are all escaped, and the same again for
+/// parameters, which are parsed to the end and ignored.
 const MAX_LINE: usize = 1024;
 
-/// A key of the client's. Its text is never stored or logged: whoever has it can replay answers.
+/// A client's key. Its text is never stored or logged: a holder of the key can replay responses.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
-/// Why a header is no key. The text is for the client.
+/// Why a header is invalid. The text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// More than one line, or more than one key in a line.
-    #[error("Send one Idempotency-Key, once.")]
+    #[error("Send exactly one Idempotency-Key.")]
     Repeated,
-    /// No character.
+    /// No characters.
     #[error("The Idempotency-Key is empty.")]
     Empty,
     /// Over 255 characters, or over 1024 bytes with its parameters.
@@ -34,10 +34,10 @@ pub enum InvalidKey {
 }
 
 impl IdempotencyKey {
-    /// Reads the lines of the header, as they came.
+    /// Parses the lines of the header, as received.
     ///
     /// A key is a string of structured fields (RFC 9651, section 3.3.3), whose parameters are
-    /// ignored, though they must be some, or the same text without its quotes, as many clients
+    /// ignored, though they must be valid, or the same text without its quotes, as many clients
     /// send it.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl IdempotencyKey {
         if lines.next().is_some() {
             return Err(InvalidKey::Repeated);
         }
-        // Before anything looks at each of its bytes.
+        // Before any work that depends on the length.
         if line.len() > MAX_LINE {
             return Err(InvalidKey::TooLong);
         }
@@ -78,7 +78,7 @@ impl IdempotencyKey {
 }
 
 fn bare(line: &str) -> Result<&str, InvalidKey> {
-    // A proxy joins two lines by a comma.
+    // A proxy joins two lines with a comma.
     if line.contains(',') {
         return Err(InvalidKey::Repeated);
     }
@@ -92,7 +92,7 @@ fn quoted(line: &str) -> Result<Cow<'_, str>, InvalidKey> {
     match Parser::new(line).parse_item::<Cow<'_, StringRef>>() {
         Ok(Cow::Borrowed(key)) => Ok(key.as_str().into()),
         Ok(Cow::Owned(key)) => Ok(String::from(key).into()),
-        // A proxy joins two lines by a comma.
+        // A proxy joins two lines with a comma.
         Err(_) if is_list(line) => Err(InvalidKey::Repeated),
         Err(_) => Err(InvalidKey::Malformed),
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_and_bare_are_one_key() {
+    fn quoted_and_bare_forms_are_the_same_key() {
         for (line, key) in [
             ("abc-123", "abc-123"),
             ("\"abc-123\"", "abc-123"),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key() {
+    fn invalid_keys_are_refused() {
         let long = "k".repeat(256);
         let quoted = format!("\"{long}\"");
         for (line, error) in [
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_be_all_escapes_and_its_parameters_have_a_limit() {
+    fn a_key_may_be_all_escapes_and_its_parameters_are_bounded() {
         let escaped = format!("\"{}\"", "\\\"".repeat(255));
         assert_eq!(read(&[&escaped]), Ok(Some("\"".repeat(255))));
         let fits = format!("\"k\"{}", ";a=1".repeat(255));
@@ -227,7 +227,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_is_taken_is_over_the_limits(line in "[ -~]{0,40}|\"[ -~]{0,40}|\"k\"[;= a-z0-9\"\\\\:?@%.]{0,12}") {
+        fn no_accepted_key_exceeds_the_limits(line in "[ -~]{0,40}|\"[ -~]{0,40}|\"k\"[;= a-z0-9\"\\\\:?@%.]{0,12}") {
             if let Ok(Some(key)) = read(&[&line]) {
                 prop_assert!((1..=MAX_LENGTH).contains(&key.len()));
                 prop_assert!(key.bytes().all(|byte| matches!(byte, b' '..=b'~')));

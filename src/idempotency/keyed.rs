@@ -1,4 +1,4 @@
-//! A unit of work that is done once for a key.
+//! A unit of work that runs once per key.
 
 use chrono::{DateTime, Utc};
 
@@ -7,16 +7,16 @@ use super::fingerprint::Claim;
 use super::record::{self, Stored};
 use crate::platform::database::{End, Error, Transaction, UnitOfWork};
 
-/// Claims a key, does the work, and keeps its outcome: all of it commits, or nothing does. The claim
-/// comes first, which is its place in the order of locks.
+/// Claims a key, does the work, and records its outcome: all of it commits, or nothing does. The
+/// claim comes first, as the order of locks requires.
 pub struct Keyed<W> {
-    /// The right to an outcome.
+    /// The claim on the key.
     pub claim: Claim,
-    /// When it is claimed.
+    /// The time of the claim.
     pub now: DateTime<Utc>,
-    /// Of the request, for a response that repeats it.
+    /// The id of the request, for a response that repeats it.
     pub request_id: String,
-    /// What is done.
+    /// The work.
     pub work: W,
 }
 
@@ -24,7 +24,7 @@ impl<W: UnitOfWork> UnitOfWork for Keyed<W>
 where
     W::Outcome: Outcome,
 {
-    /// The outcome, and what was stored of it; `None` where the key has one already: then nothing is
+    /// The outcome, and its stored form; `None` if the key has an outcome already: then nothing is
     /// written.
     type Outcome = Option<(W::Outcome, Stored)>;
 
@@ -36,7 +36,7 @@ where
         let outcome = match self.work.run(transaction).await? {
             End::Commit(outcome) => outcome,
             End::Rollback(outcome) => {
-                // Its outcome counts all the same: the key has come to it.
+                // Its outcome is recorded all the same: it is the outcome of the key.
                 transaction.rollback_to_savepoint().await?;
                 outcome
             }
@@ -67,7 +67,7 @@ mod tests {
          VALUES ($1, $2, $2, $2, $2, $3)",
     );
 
-    /// Writes a row, and comes to an outcome with or without it.
+    /// Writes a row, and produces an outcome with or without it.
     #[derive(Clone, Copy)]
     struct Work {
         number: u128,
@@ -125,7 +125,7 @@ mod tests {
         let found = records
             .find(&claim(key).identities, DateTime::UNIX_EPOCH)
             .await;
-        found.expect("an answer").expect("a record").stored
+        found.expect("a response").expect("a record").stored
     }
 
     #[rstest]
@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(stored.read::<Number>().expect("its own"), Number(number));
             assert_eq!(stored.request_id, format!("request {number}"));
             assert_eq!(test.sql(rows).await, [count]);
-            // The key has its outcome: the work is not done.
+            // The key has its outcome: the work is not done again.
             let again = Work {
                 number: 9,
                 keeps: true,

@@ -1,9 +1,9 @@
-//! What instances share by Redis: which keys are running, and what they came to.
+//! Key state that instances share in Redis: running keys, and recent outcomes.
 //!
-//! A key has one value there. While the first request runs it is that request's lease, with a
-//! token that only its owner knows; afterwards the outcome, for a minute: most retries come sooner,
-//! and what could not be withdrawn is gone then. Whatever Redis says, the record decides who
-//! executes; what it does not say costs a look-up or a hash.
+//! A key has one value there. While the first request runs it is that request's lease, with a token
+//! that only its owner knows; afterwards the outcome, for a minute: most retries come sooner, and
+//! an outcome that could not be withdrawn expires then. Whatever Redis contains, the record decides
+//! which request executes; a missing value costs a look-up or a hash.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,11 +23,11 @@ use crate::platform::telemetry::spans;
 /// How long an outcome is kept in Redis.
 const OUTCOME_LIFE: Duration = Duration::from_mins(1);
 
-/// Between two looks at a key that is running: at first, and at most.
+/// The interval between two polls of a running key: at first, and at most.
 const POLL: Duration = Duration::from_millis(10);
 const MAX_POLL: Duration = Duration::from_millis(160);
 
-/// How far the clocks of two instances may be apart.
+/// The maximum clock skew between two instances.
 const MAX_SKEW: Duration = Duration::from_secs(5);
 
 /// The first byte of a lease, and of an outcome. In a lease, its end in microseconds since 1970
@@ -35,34 +35,34 @@ const MAX_SKEW: Duration = Duration::from_secs(5);
 const LEASE: u8 = b'L';
 const OUTCOME: u8 = b'O';
 
-/// What the instances share.
+/// The state shared by the instances.
 #[derive(Clone)]
 pub struct LeaseStore {
-    /// Where it is kept.
+    /// The Redis that holds it.
     pub redis: Redis,
-    /// Runs questions on the runtime of the connections.
+    /// Runs commands on the runtime of the connections.
     pub lifecycle: Lifecycle,
-    /// Tells the time.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes the tokens.
+    /// The source of tokens.
     pub randomness: Arc<dyn Randomness>,
-    /// How long a request may run at most.
+    /// The maximum duration of a request.
     pub request_timeout: Duration,
 }
 
-/// What Redis says of a key.
+/// The state of a key in Redis.
 pub enum Seen {
-    /// Nothing of use.
+    /// Unknown.
     Nothing,
-    /// Nobody ran it; it is leased now.
+    /// Not running; it is leased now.
     Free(Lease),
-    /// Another instance runs it.
+    /// Running on another instance.
     Running,
     /// This request has an outcome.
     Stored(Stored),
 }
 
-/// Says that a key is running. It is given back when it is dropped.
+/// The lease of a running key. It is released when dropped.
 pub struct Lease {
     store: LeaseStore,
     identity: Identity,
@@ -71,17 +71,17 @@ pub struct Lease {
 }
 
 impl LeaseStore {
-    /// Asks for a claim's key, and leases it until the deadline if nobody has.
+    /// Reads the state of a claim's key, and leases it until the deadline if it is free.
     pub async fn look(&self, claim: &Claim, deadline: Instant) -> Seen {
         let (store, identity) = (self.clone(), claim.current);
         let life = deadline.saturating_duration_since(clock::monotonic());
         let question = async move { store.lease(identity, life).await };
-        // The lease comes to be within the task: given back even if nobody waits any more.
+        // The lease is created within the task: released even if the caller is cancelled.
         let seen = self.lifecycle.spawn(question).await;
         seen.unwrap_or(Seen::Nothing)
     }
 
-    /// Asks for a key that another instance runs, again and again until it is not, or until the end.
+    /// Polls a key that another instance runs, until it is not running any more, or until the end.
     pub async fn wait(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
         let mut pause = POLL;
         while clock::monotonic() + pause < end {
@@ -110,7 +110,7 @@ impl LeaseStore {
         };
         match found {
             Err(Unavailable) => {
-                // It may have been taken all the same, and would keep others waiting.
+                // The lease may have been set all the same, and would keep others waiting.
                 drop(lease(self));
                 Seen::Nothing
             }
@@ -125,8 +125,7 @@ impl LeaseStore {
         }
     }
 
-    /// Whether a lease can be one that a request holds: what is left in Redis for ever must not
-    /// keep a key from being answered.
+    /// Whether a request can hold this lease: a value left in Redis for ever must not block a key.
     fn is_alive(&self, lease: &[u8], now: DateTime<Utc>) -> bool {
         let longest = self.request_timeout + MAX_SKEW;
         lease
@@ -135,12 +134,12 @@ impl LeaseStore {
             .is_some_and(|end| now - MAX_SKEW < end && end < now + longest)
     }
 
-    /// Forgets the outcome of a claim's key: from now on its record is to be asked. While a secret
-    /// is changed, instances name the key differently.
+    /// Removes the outcome of a claim's key: from now on its record decides. While a secret is
+    /// rotated, instances name the key differently.
     pub async fn withdraw(&self, claim: &Claim) {
         let keys = claim.identities.iter().map(|identity| name(identity.key));
         let (redis, names) = (self.redis.clone(), keys.collect::<Vec<_>>());
-        // If Redis does not hear it, the answer ends by itself.
+        // If Redis is unavailable, the outcome expires.
         let _ = self
             .lifecycle
             .spawn(async move { redis.remove(&names).await })
@@ -149,7 +148,7 @@ impl LeaseStore {
 }
 
 impl Lease {
-    /// Gives the outcome in place of the lease to all instances, without waiting for it.
+    /// Replaces the lease with the outcome for all instances, without waiting.
     pub fn share(self, stored: Stored, life: Duration) {
         let life = life.min(OUTCOME_LIFE);
         let until = self.store.clock.now() + life;
@@ -157,15 +156,16 @@ impl Lease {
             return;
         };
         let value = [&[OUTCOME], sealed.as_slice()].concat();
-        // The request has its answer meanwhile: a span of its own, so that its request's ends by then.
+        // The request has its response by then: a separate span, so that the request's own ends
+        // with it.
         let span = spans::child(&Span::current(), "share outcome");
         let lifecycle = self.store.lifecycle.clone();
         let _entered = span.enter();
         lifecycle.spawn(async move {
             let mut lease = self;
             let name = name(lease.identity.key);
-            let told = lease.store.redis.set(&name, &value, life).await;
-            lease.is_held = told.is_err();
+            let shared = lease.store.redis.set(&name, &value, life).await;
+            lease.is_held = shared.is_err();
             faults::point("SHARE");
         });
     }
@@ -178,12 +178,12 @@ impl Drop for Lease {
         }
         let (redis, name) = (self.store.redis.clone(), name(self.identity.key));
         let value = std::mem::take(&mut self.value);
-        // If Redis does not hear it, the lease ends by itself.
-        let give_back = async move { redis.remove_if(&name, &value).await };
-        // As above: the request may have its answer by now.
+        // If Redis is unavailable, the lease expires.
+        let release = async move { redis.remove_if(&name, &value).await };
+        // As above: the request may have its response by then.
         let span = spans::child(&Span::current(), "give lease back");
         let _entered = span.enter();
-        drop(self.store.lifecycle.spawn(give_back));
+        drop(self.store.lifecycle.spawn(release));
     }
 }
 

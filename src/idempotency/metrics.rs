@@ -1,4 +1,4 @@
-//! The figures of keys.
+//! Metrics of idempotency keys.
 
 use chrono::{DateTime, Utc};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Result};
@@ -14,16 +14,16 @@ pub struct KeyMetrics {
     purge_completed: IntGauge,
 }
 
-/// What a request with an idempotency key was answered.
+/// The outcome of a request with an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdempotencyResult {
-    /// What came of executing it.
+    /// It was executed.
     First,
-    /// The answer of the first.
+    /// It got the outcome of the first.
     Replayed,
-    /// That the key was used with another request, now or too often before.
+    /// The key was used with another request, now or too often before.
     Mismatch,
-    /// That the first did not end in time.
+    /// The first did not end in time.
     InFlight,
 }
 
@@ -40,7 +40,7 @@ impl IdempotencyResult {
     }
 }
 
-/// Where an answer that is given again was found.
+/// Where a replayed outcome was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayTier {
     /// In Redis.
@@ -59,35 +59,35 @@ impl ReplayTier {
 }
 
 impl KeyMetrics {
-    /// Registers them, with the series that are there from the start: a rate needs a zero to begin
-    /// from.
+    /// Registers them, and initialises the series that must exist from the start: a rate needs a
+    /// zero to begin from.
     ///
     /// # Errors
-    /// When a name stands already.
+    /// When a name is already registered.
     pub fn new(metrics: &Metrics) -> Result<Self> {
         let registrar = metrics.registrar();
         let own = Self {
             requests: registrar.counters(
                 "idempotency_requests_total",
-                "Requests with an idempotency key, by what came of them.",
+                "Requests with an idempotency key, by result.",
                 &["result"],
             )?,
             replays: registrar.counters(
                 "idempotency_replays_total",
-                "Answers given again, by where they were found.",
+                "Replayed outcomes, by where they were found.",
                 &["tier"],
             )?,
             in_flight: registrar.gauge(
                 "idempotency_keys_in_flight",
-                "Idempotency keys that a request of this process works on.",
+                "Idempotency keys in use by a running request of this process.",
             )?,
             purged: registrar.counter(
                 "idempotency_purged_records_total",
-                "Records of idempotency keys that were removed because they had expired.",
+                "Expired records of idempotency keys that were removed.",
             )?,
             purge_completed: registrar.gauge(
                 "idempotency_purge_last_completed_timestamp_seconds",
-                "When a round of the purge last left nothing that had expired; at first, when \
+                "When a round of the purge last left no expired record; at first, when \
                  the purge began.",
             )?,
         };
@@ -122,7 +122,7 @@ impl KeyMetrics {
         self.purged.inc_by(count);
     }
 
-    /// Notes that nothing was left at this moment that had expired.
+    /// Records that no expired record was left at this time.
     pub fn purge_completed(&self, now: DateTime<Utc>) {
         self.purge_completed.set(now.timestamp());
     }

@@ -1,11 +1,11 @@
-//! Commands that are executed once for a key, however often they are sent.
+//! Commands that are executed once per key, however often they are sent.
 //!
-//! [`Idempotency::begin`] looks whether a key has an outcome, and waits for one that is on its way.
-//! What is then to be executed comes as an [`Execution`]: the command writes through it, and the
-//! outcome commits with what the command wrote ([`Keyed`]). Nothing here knows HTTP: a face renders
+//! [`Idempotency::begin`] looks up whether a key has an outcome, and waits for one that is in
+//! progress. A command still to be executed gets an [`Execution`]: it writes through it, and its
+//! outcome commits with its writes ([`Keyed`]). Nothing here depends on HTTP: a transport renders
 //! an outcome in the same way whether it is fresh or replayed.
 //!
-//! To make another command keyed, give its outcome the trait [`Outcome`], and write its unit of work
+//! To make another command keyed, implement [`Outcome`] for its outcome, and write its unit of work
 //! by [`Execution::write`].
 
 mod encryption;
@@ -47,42 +47,42 @@ pub use metrics::KeyMetrics;
 /// How long a request waits for the same request that is still running.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// What is kept of a request's time for the response that the other is still running.
+/// The part of a request's time that is reserved for responding that the other is still running.
 const RESERVE: Duration = Duration::from_millis(200);
 
-/// How often a key may come with another request. Beyond it the key is of no more use: whoever
-/// holds it could try passwords on it.
+/// How often a key may be used with another request. Beyond it the key is blocked: a holder of the
+/// key could try passwords on it.
 const MAX_MISMATCHES: u32 = 10;
 
-/// How long to wait between two rounds of removing what has expired.
+/// The interval between two rounds of the purge.
 const PURGE_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a record is kept beyond its end, at most: the clocks of two instances may differ.
+/// How long a record is kept after it expires, at most: the clocks of two instances may differ.
 const PURGE_MARGIN: Duration = Duration::from_mins(1);
 
-/// Records that are removed in one transaction.
+/// Records removed per transaction.
 const PURGE_BATCH: u32 = 500;
 
-/// What a keyed command comes to. A record keeps it as JSON, for as long as its key lives: also
-/// across releases, so its form is a contract with the releases before and after.
+/// The outcome of a keyed command. A record keeps it as JSON for the life of its key, also across
+/// releases, so its form is a contract with the releases before and after.
 pub trait Outcome: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The version of the form. An instance that meets a newer one than it knows says that it is
-    /// unavailable: a newer instance can tell.
+    /// The version of the form. An instance that reads a newer version than it knows reports that
+    /// it is unavailable: a newer instance can respond.
     const VERSION: i16;
 
-    /// Reads an outcome that was recorded in this form; `None` where it is none. An outcome whose
-    /// form has changed reads its older ones, too.
+    /// Parses an outcome that was recorded in this form; `None` if it is invalid. An outcome whose
+    /// form has changed also parses its older forms.
     #[must_use]
     fn read(_version: i16, json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 }
 
-/// An outcome, and what its response repeats of the request that came to it.
+/// An outcome, and the id of the request that produced it.
 pub struct Recorded<O> {
-    /// What the command came to.
+    /// The outcome of the command.
     pub outcome: O,
-    /// The id of the request that came to it.
+    /// The id of the request that produced it.
     pub request_id: String,
     /// Whether that was an earlier request.
     pub is_replay: bool,
@@ -105,36 +105,36 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
-/// Knows what each key came to.
+/// Executes commands once per key.
 pub struct Idempotency {
-    /// Make names of keys and requests.
+    /// The secrets for fingerprints of keys and requests.
     pub secrets: Secrets,
     /// How long an outcome is kept.
     pub ttl: Duration,
     /// The records.
     pub records: Records,
-    /// Tells the time.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Says when to stop removing what has expired.
+    /// Stops the purge at shutdown.
     pub lifecycle: Lifecycle,
-    /// Counts.
+    /// The metrics.
     pub metrics: KeyMetrics,
-    /// What is running in this process.
+    /// The keys that are running in this process.
     pub running: Arc<SingleFlight>,
-    /// What all instances know, where there is a Redis.
+    /// The state shared by all instances, if Redis is configured.
     pub leases: Option<LeaseStore>,
 }
 
-/// What is to be done with a request.
+/// What to do with a request.
 pub enum Begun<O> {
-    /// Nothing: its key has an outcome.
+    /// Return the outcome of its key.
     Replay(Recorded<O>),
-    /// It is to be executed.
+    /// Execute it.
     Execute(Execution),
 }
 
 /// The execution of a command: the first of its key, as far as is known, or one without a key.
-/// While it is held, others of the key wait.
+/// While it is held, other requests with the key wait.
 pub struct Execution {
     idempotency: Arc<Idempotency>,
     first: Option<Box<First>>,
@@ -148,10 +148,10 @@ struct First {
 }
 
 impl Idempotency {
-    /// Looks whether this request of the key has an outcome, waiting for one that is running.
+    /// Looks up whether this request has an outcome for its key, waiting for one that is running.
     ///
-    /// `scope` says what the key is used on; `fields` are the values of the request, in an order
-    /// of their own. The fingerprint is over these and not over the request's bytes.
+    /// `scope` is what the key applies to; `fields` are the values of the request, in a fixed
+    /// order. The fingerprint is over these and not over the request's bytes.
     ///
     /// # Errors
     /// See [`Error`].
@@ -180,13 +180,13 @@ impl Idempotency {
         let end = clock::monotonic() + WAIT;
         let deadline = context::with_current(|context| context.map(|context| context.deadline));
         let deadline = deadline.unwrap_or(end);
-        // A little before the deadline, so that there is time to say so.
+        // A little before the deadline, so that there is time to respond.
         let end = end.min(deadline.checked_sub(RESERVE).unwrap_or(deadline));
         loop {
             match self.running.enter(&claim) {
                 Entered::First(flight) => return self.first(claim, flight, end, deadline).await,
                 Entered::Running(mut ended) => {
-                    // An error says that it has ended, which is what is waited for.
+                    // An error means that it has ended, which is what this waits for.
                     let waited = tokio::time::timeout_at(end.into(), ended.changed()).await;
                     if waited.is_err() {
                         return Err(self.in_progress());
@@ -196,7 +196,7 @@ impl Idempotency {
         }
     }
 
-    /// Looks for an outcome, as the one of this process that does for the key.
+    /// Looks up an outcome, as the only request of this process that does so for the key.
     async fn first<O: Outcome>(
         self: &Arc<Self>,
         claim: Claim,
@@ -210,7 +210,7 @@ impl Idempotency {
             None => Seen::Nothing,
         };
         if let (Seen::Running, Some(leases)) = (&seen, &self.leases) {
-            // It may have an outcome all the same: a lease can be left behind, or forged.
+            // It may have an outcome all the same: a lease can be left over, or forged.
             if let Some(record) = self.find(&claim).await? {
                 return Ok(Begun::Replay(self.settle(&claim, record).await?));
             }
@@ -224,7 +224,7 @@ impl Idempotency {
             Seen::Free(lease) => Some(lease),
             Seen::Running | Seen::Nothing => None,
         };
-        // Also where it is said to run: the instance that ran it may have ended since.
+        // Also if it is reported as running: the instance that ran it may have ended since.
         if let Some(record) = self.find(&claim).await? {
             return Ok(Begun::Replay(self.settle(&claim, record).await?));
         }
@@ -247,7 +247,7 @@ impl Idempotency {
         Error::InProgress
     }
 
-    /// The outcome of a record, where it is of this request.
+    /// The outcome of a record, if it belongs to this request.
     async fn settle<O: Outcome>(
         &self,
         claim: &Claim,
@@ -258,9 +258,9 @@ impl Idempotency {
             .iter()
             .any(|identity| identity.key == record.key && identity.request == record.request);
         let mut mismatches = record.mismatches;
-        // A key that is worn out stays so: nothing is written for it any more.
+        // An exhausted key stays so: nothing is written for it any more.
         if !is_same && mismatches <= MAX_MISMATCHES {
-            // One task for all of them: a client that leaves would leave some uncounted.
+            // One task for all of them: a client that disconnects would leave some uncounted.
             let (records, identities) = (self.records.clone(), claim.identities.clone());
             let counting = self
                 .lifecycle
@@ -294,7 +294,7 @@ impl Idempotency {
         })
     }
 
-    /// Removes records that have expired, now and then, until the service stops.
+    /// Purges expired records periodically, until the service stops.
     pub fn purge_in_the_background(self: Arc<Self>) {
         let pause = PURGE_EVERY.min(self.ttl);
         self.metrics.purge_completed(self.clock.now());
@@ -310,7 +310,7 @@ impl Idempotency {
         });
     }
 
-    /// Removes what has expired, in small batches, so that no command waits for long.
+    /// Removes expired records, in small batches, so that no command waits for long.
     async fn purge(&self) {
         while !self.lifecycle.is_stopping() {
             let now = self.clock.now();
@@ -338,8 +338,8 @@ impl Idempotency {
 }
 
 impl Execution {
-    /// Writes a unit of work, and its outcome where there is a key. Where another execution of the
-    /// key was faster nothing is written, and its outcome is returned.
+    /// Writes a unit of work, and its outcome if there is a key. If another execution of the key
+    /// was faster, nothing is written, and its outcome is returned.
     ///
     /// # Errors
     /// See [`Error`].
@@ -369,7 +369,7 @@ impl Execution {
             work,
         };
         let Some((outcome, stored)) = database.write(keyed).await? else {
-            // Only now: within the transaction, what it claimed itself would be found.
+            // Only now: within the transaction, its own claim would be found.
             let found = idempotency.find(&first.claim).await?;
             let record = found.ok_or_else(record::expired_meanwhile)?;
             return idempotency.settle(&first.claim, record).await;

@@ -1,7 +1,7 @@
-//! The records of keys: what each came to.
+//! The records of keys and their outcomes.
 //!
 //! [`claim`] and [`complete`] run within the transaction of the command, by
-//! [`Keyed`](super::Keyed). Everything else is asked of [`Records`].
+//! [`Keyed`](super::Keyed). All other operations are methods of [`Records`].
 
 use std::fmt;
 use std::time::Duration;
@@ -13,31 +13,31 @@ use super::fingerprint::{Claim, Identity, KeyFingerprint, RequestFingerprint};
 use crate::domain::StoreError;
 use crate::platform::database::{Database, Error, Micros, Pools, Statement, Transaction};
 
-/// What is kept of a key.
+/// The record of a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// The key under which it was found.
     pub key: KeyFingerprint,
-    /// The request that the key came with first.
+    /// The first request with the key.
     pub request: RequestFingerprint,
-    /// What that came to.
+    /// Its outcome.
     pub stored: Stored,
-    /// How often the key has come with another request since.
+    /// How often the key has been used with another request since.
     pub mismatches: u32,
 }
 
-/// An outcome, as it is kept.
+/// A stored outcome.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The version of its form.
     pub version: i16,
     /// The outcome as JSON.
     pub outcome: String,
-    /// The id of the request that came to it.
+    /// The id of the request that produced it.
     pub request_id: String,
 }
 
-// They may have a user's values in them.
+// They may contain a user's values.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Record(..)")
@@ -51,10 +51,10 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// Writes an outcome.
+    /// Serialises an outcome.
     ///
     /// # Errors
-    /// When it can't be JSON.
+    /// When it cannot be serialised as JSON.
     pub fn new<O: Outcome>(outcome: &O, request_id: String) -> Result<Self, Error> {
         let outcome =
             serde_json::to_string(outcome).map_err(|error| Error::Encode(error.into()))?;
@@ -65,10 +65,10 @@ impl Stored {
         })
     }
 
-    /// Reads the outcome.
+    /// Parses the outcome.
     ///
     /// # Errors
-    /// Unavailable where a newer release wrote it; broken where it is not what it should be.
+    /// Unavailable if a newer release wrote it; broken if it is invalid.
     pub fn read<O: Outcome>(&self) -> Result<O, StoreError> {
         if self.version > O::VERSION {
             return Err(StoreError::unavailable(
@@ -76,11 +76,11 @@ impl Stored {
             ));
         }
         O::read(self.version, &self.outcome)
-            .ok_or_else(|| StoreError::broken("a recorded outcome can't be read"))
+            .ok_or_else(|| StoreError::broken("a recorded outcome is invalid"))
     }
 }
 
-// A record that has expired is as good as none. The outcome follows within the transaction.
+// An expired record counts as none. The outcome follows within the transaction.
 static CLAIM: Statement = Statement::new(
     "INSERT INTO idempotency_records \
      (key_hash, fingerprint, outcome_version, outcome, request_id, created_at, expires_at) \
@@ -103,14 +103,14 @@ static FIND: Statement = Statement::new(
      FROM idempotency_records WHERE key_hash = $1 AND expires_at > $2",
 );
 
-// A key that is worn out is not written to any more.
+// An exhausted key is not written to any more.
 static COUNT_MISMATCH: Statement = Statement::new(
     "UPDATE idempotency_records SET mismatches = mismatches + 1 \
      WHERE key_hash = $1 AND mismatches <= $2 RETURNING CAST(mismatches AS bigint)",
 );
 
-// By the clock of the database, too, as those of the instances may differ. What is locked is left
-// alone: another instance removes it, or a command claims it anew.
+// Also by the clock of the database, as those of the instances may differ. Locked records are
+// skipped: another instance removes them, or a command claims them again.
 static PURGE_POSTGRES: Statement = Statement::new(
     "DELETE FROM idempotency_records \
      WHERE key_hash = ANY (ARRAY(SELECT key_hash FROM idempotency_records \
@@ -124,7 +124,7 @@ static PURGE_SQLITE: Statement = Statement::new(
      ORDER BY expires_at LIMIT $2) RETURNING 1",
 );
 
-/// Takes every identity of a claim. Returns whether nobody had one of them.
+/// Claims every identity. Returns whether none of them was taken.
 ///
 /// # Errors
 /// The driver's.
@@ -147,7 +147,7 @@ pub async fn claim(
     Ok(true)
 }
 
-/// Puts the outcome into what was claimed in this transaction.
+/// Writes the outcome into the records claimed in this transaction.
 ///
 /// # Errors
 /// The driver's.
@@ -189,7 +189,7 @@ fn record(key: KeyFingerprint, found: Found) -> Result<Record, StoreError> {
 }
 
 /// A claim that was made under two secrets has two records. They differ in the mismatches that an
-/// instance with one secret has counted: the most of them counts.
+/// instance with one secret has counted: the larger number counts.
 fn merge(first: &mut Option<Record>, found: Record) {
     match first {
         None => *first = Some(found),
@@ -197,14 +197,14 @@ fn merge(first: &mut Option<Record>, found: Record) {
     }
 }
 
-/// A claim was lost to a record that was gone when it was looked for: it expired in between.
-/// Whoever retries is right.
+/// A claim was lost to a record that could not be found afterwards: it expired in between. A retry
+/// will succeed.
 #[must_use]
 pub fn expired_meanwhile() -> StoreError {
     StoreError::unavailable("the record of the key expired meanwhile")
 }
 
-/// Looks up and removes records. It asks where the commands write: a replica may lag.
+/// Looks up and removes records. It uses the write connections: a replica may lag.
 #[derive(Clone)]
 pub struct Records {
     database: Database,
@@ -220,7 +220,7 @@ impl Records {
     /// The record of these identities, if it has not expired.
     ///
     /// # Errors
-    /// When the store can't tell.
+    /// When the store is unavailable, or reports an error.
     pub async fn find(
         &self,
         identities: &[Identity],
@@ -237,11 +237,11 @@ impl Records {
         Ok(first)
     }
 
-    /// Notes that a key came with another request, and says how often that was. Where it was more than
-    /// `most` times, nothing is written any more.
+    /// Records that a key was used with another request, and returns how often. Beyond `most`
+    /// times, nothing is written any more.
     ///
     /// # Errors
-    /// When the store can't tell.
+    /// When the store is unavailable, or reports an error.
     pub async fn count_mismatch(
         &self,
         identities: &[Identity],
@@ -253,16 +253,16 @@ impl Records {
             let counts: Vec<(i64,)> = self.database.write_one(&COUNT_MISMATCH, counted).await?;
             found = found.max(counts.first().map(|(count,)| *count));
         }
-        // None is left to count: another request has worn the key out meanwhile.
-        let worn_out = most.saturating_add(1);
-        Ok(found.map_or(worn_out, |count| u32::try_from(count).unwrap_or(u32::MAX)))
+        // None is left to count: another request has exhausted the key meanwhile.
+        let exhausted = most.saturating_add(1);
+        Ok(found.map_or(exhausted, |count| u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
-    /// Removes up to so many records that expired longer than the margin ago, and says how many. On
-    /// PostgreSQL the database's clock must say so, too.
+    /// Removes up to `most` records that expired longer than the margin ago, and returns how many.
+    /// On PostgreSQL the database's clock must agree.
     ///
     /// # Errors
-    /// When the store can't tell.
+    /// When the store is unavailable, or reports an error.
     pub async fn purge(
         &self,
         now: DateTime<Utc>,
@@ -299,7 +299,7 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000)
     }
 
-    /// Puts in expired records, and ten that are not.
+    /// Inserts expired records, and ten that are not.
     async fn fill(test: &TestDatabase) {
         let (numbers, key, time) = match test.backend {
             Sqlite => (
@@ -323,7 +323,7 @@ mod tests {
 
     #[rstest]
     #[tokio::test]
-    async fn a_hundred_thousand_expired_records_go_in_small_batches(
+    async fn a_hundred_thousand_expired_records_are_removed_in_small_batches(
         #[values(Sqlite, Postgres)] backend: Backend,
     ) {
         let test = TestDatabase::new(backend).await;
@@ -353,7 +353,7 @@ mod tests {
         let Pools::Postgres { write, .. } = test.database.pools() else {
             unreachable!("just made");
         };
-        // Another instance is about to remove the first batch, and a stranger has a lock of his own.
+        // Another instance is about to remove the first batch, and an unrelated session has a lock.
         let mut other = WriteTransaction::begin(write.acquire().await.expect("a connection"))
             .await
             .expect("begins");
@@ -380,7 +380,7 @@ mod tests {
 
     #[rstest]
     #[tokio::test]
-    async fn a_record_is_kept_for_a_margin_after_its_end(
+    async fn a_record_is_kept_for_a_margin_after_it_expires(
         #[values(Sqlite, Postgres)] backend: Backend,
     ) {
         let test = TestDatabase::new(backend).await;
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_instance_whose_clock_is_fast_removes_nothing_that_lives() {
+    async fn an_instance_whose_clock_is_fast_removes_no_live_record() {
         let test = TestDatabase::new(Postgres).await;
         fill(&test).await;
         let records = Records::new(test.database.clone());
@@ -406,9 +406,7 @@ mod tests {
 
     #[rstest]
     #[tokio::test]
-    async fn a_key_that_is_worn_out_is_not_written_to(
-        #[values(Sqlite, Postgres)] backend: Backend,
-    ) {
+    async fn an_exhausted_key_is_not_written_to(#[values(Sqlite, Postgres)] backend: Backend) {
         let test = TestDatabase::new(backend).await;
         fill(&test).await;
         let records = Records::new(test.database.clone());

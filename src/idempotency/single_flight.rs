@@ -1,7 +1,7 @@
-//! The requests with a key that are running in this process, so that others of the key can wait.
+//! The keyed requests that are running in this process, so that others with the same key can wait.
 //!
-//! This saves work and decides nothing: a flight ends with its handler, also where what it began
-//! goes on, and another instance has flights of its own. Who executes is decided by the record.
+//! This saves work and decides nothing: a flight ends with its handler, even if its work goes on,
+//! and another instance has its own flights. The record decides which request executes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::fingerprint::{Claim, KeyFingerprint};
 
-/// Flights that are kept track of. Beyond it, requests run without waiting for each other.
+/// The maximum of tracked flights. Beyond it, requests run without waiting for each other.
 const MAX_FLIGHTS: usize = 10_000;
 
 /// The keys that are running.
@@ -19,11 +19,11 @@ pub struct SingleFlight {
     running: Mutex<HashMap<KeyFingerprint, watch::Receiver<()>>>,
 }
 
-/// What there is for a key.
+/// The state of a key.
 pub enum Entered {
-    /// Nobody runs it; others wait until the flight is dropped.
+    /// Not running; others wait until the flight is dropped.
     First(Option<Flight>),
-    /// Somebody runs it; the channel closes when it ends.
+    /// Running; the channel closes when it ends.
     Running(watch::Receiver<()>),
 }
 
@@ -64,7 +64,7 @@ impl SingleFlight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // Before the channel closes, so that whoever waited finds the key free.
+        // Before the channel closes, so that waiting requests find the key free.
         self.all.lock().remove(&self.key);
     }
 }

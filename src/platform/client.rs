@@ -1,27 +1,27 @@
-//! Who calls: the client's address, and the networks that limits and fair shares count by.
+//! Client addresses, and the networks that limits and fair shares count by.
 //!
-//! The address is reckoned once, where a request arrives, and is part of its context. An address
-//! is personal data: logs and figures get a [`Network`] or [`Client::in_log`], never more.
+//! The address is determined once, where a request arrives, and is part of its context. An address
+//! is personal data: logs and metrics get a [`Network`] or [`Client::in_log`], never more.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The IPv6 networks that a client can be given whole, narrowest first, by the bits that they have
-/// in common; and how many clients each counts as. One who has a network of 48 bits, as is usual
-/// for a site, has 65,536 of 64 bits, and is not as many clients.
+/// The prefix lengths of IPv6 networks that one client may hold, narrowest first, and how many
+/// clients each counts as. A client with a /48, as is usual for a site, has 65,536 networks of 64
+/// bits, but does not count as that many clients.
 const IPV6_NETWORKS: [(u8, u32); 3] = [(64, 1), (56, 4), (48, 16)];
 
-/// What an address behind NAT64 begins with (RFC 6052, section 2.1); its IPv4 address ends it.
+/// The prefix of an address behind NAT64 (RFC 6052, section 2.1); the IPv4 address follows it.
 const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// The one who sent a request.
+/// The sender of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// The peer, or whom a trusted proxy names.
+    /// The peer, or the address that a trusted proxy reports.
     pub address: IpAddr,
-    /// Whether the peer itself is a trusted proxy, whose other headers are believed as well.
+    /// Whether the peer is a trusted proxy, whose other headers are trusted as well.
     pub through_trusted_proxy: bool,
 }
 
@@ -30,8 +30,8 @@ pub struct Client {
 pub struct Network(IpNet);
 
 impl Client {
-    /// The client at an address. One that NAT64 made of an IPv4 address is the IPv4 client: all of
-    /// them have the first 96 bits in common.
+    /// The client at an address. A NAT64 address is treated as the IPv4 client behind it, as all of
+    /// them share the first 96 bits.
     #[must_use]
     pub fn new(address: IpAddr, through_trusted_proxy: bool) -> Self {
         let address = match address.to_canonical() {
@@ -47,11 +47,11 @@ impl Client {
         }
     }
 
-    /// What fair shares count by: an IPv4 address, or the first 64 bits of an IPv6 address, as
-    /// whoever has one address of those has all of them.
+    /// The network that fair shares count by: an IPv4 address, or the first 64 bits of an IPv6
+    /// address, as a client with one of those addresses has all of them.
     ///
     /// # Panics
-    /// Never: an address has 32 bits, or 128.
+    /// Never: an address has 32 or 128 bits.
     #[must_use]
     pub fn network(&self) -> Network {
         self.networks()
@@ -60,8 +60,8 @@ impl Client {
             .expect("each address has a network")
     }
 
-    /// The networks that limits count by, narrowest first, each with how many clients it counts
-    /// as.
+    /// The networks that limits count by, narrowest first, each with the number of clients it
+    /// counts as.
     pub fn networks(&self) -> impl Iterator<Item = (Network, u32)> {
         let address = self.address;
         let wanted: &[(u8, u32)] = match address {
@@ -77,8 +77,8 @@ impl Client {
         })
     }
 
-    /// The part of the address that a log line may have: the first 24 bits of an IPv4 address, the
-    /// first 48 of an IPv6 address.
+    /// The part of the address that a log line may contain: the first 24 bits of an IPv4 address,
+    /// or the first 48 of an IPv6 address.
     #[must_use]
     pub fn in_log(&self) -> impl fmt::Display {
         struct Cut(IpAddr);
@@ -121,7 +121,7 @@ mod tests {
     #[case("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48")]
     #[case("::ffff:198.51.100.9", "198.51.100.0/24")]
     #[case("64:ff9b::198.51.100.9", "198.51.100.0/24")]
-    // Not by the prefix that everybody knows: it can't be told where the IPv4 address is.
+    // Not with another NAT64 prefix: the position of the IPv4 address is then unknown.
     #[case("64:ff9b:1::198.51.100.9", "64:ff9b:1::/48")]
     fn a_log_line_gets_less_than_the_address(#[case] address: &str, #[case] shown: &str) {
         assert_eq!(client(address).in_log().to_string(), shown);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_behind_nat64_is_its_ipv4_client() {
+    fn a_client_behind_nat64_is_its_ipv4_client() {
         assert_eq!(client("64:ff9b::192.0.2.1"), client("192.0.2.1"));
         assert_ne!(
             client("64:ff9b::192.0.2.1").network(),
@@ -153,7 +153,7 @@ mod tests {
         let clients: Vec<u32> = one.iter().map(|(_, clients)| *clients).collect();
         assert_eq!(clients, [1, 4, 16]);
         assert_eq!(one[0].0, client("2001:db8:0:100::1").network());
-        // Each is another network, also where all its bits beyond the widest are 0.
+        // Each is a different network, even if all its bits beyond the widest are 0.
         let same = |other: &str| {
             let other = networks(other);
             one.iter().zip(&other).filter(|(a, b)| a.0 == b.0).count()

@@ -1,8 +1,9 @@
-//! Clock and randomness. Everything else is handed these, so that a test can hand it others.
+//! Clock and randomness. Other modules receive them as dependencies, so that a test can replace
+//! them.
 //!
-//! What lives for a while asks a [`Clock`], which tests move: records, rate limits, reports that count
-//! for a second. Deadlines are kept by timers, which only the system's time
-//! ends; they and measurements ask [`monotonic`]. Nothing asks the system elsewhere.
+//! Data that expires uses a [`Clock`], which tests can move: records, rate limits, and reports that
+//! are cached for a second. Deadlines are kept by timers, which follow only the system's time; they
+//! and measurements use [`monotonic`]. No other module reads the system clock.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,30 +12,30 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use rand::Rng;
 use uuid::Uuid;
 
-/// Tells the time.
+/// A source of time.
 pub trait Clock: Send + Sync {
-    /// The time now, in whole microseconds: what both databases keep.
+    /// The current time, in whole microseconds: the precision of both databases.
     fn now(&self) -> DateTime<Utc>;
 
-    /// A moment of a clock that never goes back, to compare with others of this process.
+    /// A monotonic instant, to compare with others of this process.
     fn instant(&self) -> Instant;
 }
 
-/// The system's clock that never goes back.
+/// The system's monotonic clock.
 #[must_use]
 pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// How long ago that was, by [`monotonic`].
+/// The time elapsed since `begun`, by [`monotonic`].
 #[must_use]
 pub fn since(begun: Instant) -> Duration {
     monotonic().saturating_duration_since(begun)
 }
 
-/// Gives random bytes fit for salts and ids.
+/// A source of random bytes for salts and ids.
 pub trait Randomness: Send + Sync {
-    /// Sixteen bytes that nobody can foretell.
+    /// Sixteen unpredictable bytes.
     fn bytes(&self) -> [u8; 16];
 }
 
@@ -43,7 +44,7 @@ pub trait Randomness: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     fn now(&self) -> DateTime<Utc> {
         let now = Utc::now();
         now.duration_trunc(TimeDelta::microseconds(1))
@@ -55,14 +56,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's clock, moved ahead by a test.
+/// The system's clock, which a test can move ahead.
 #[derive(Debug, Default)]
 pub struct SettableClock {
     ahead: Mutex<Duration>,
 }
 
 impl SettableClock {
-    /// Moves it ahead, by so much more.
+    /// Moves the clock further ahead.
     pub fn advance(&self, by: Duration) {
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
@@ -82,8 +83,8 @@ impl Clock for SettableClock {
     }
 }
 
-/// A generator in each thread that the system's seeds (`ChaCha` with twelve rounds, seeded anew after
-/// each 64 KiB): asking the system costs a call into it for every id.
+/// A generator per thread, seeded by the system (`ChaCha` with twelve rounds, reseeded after each
+/// 64 KiB): reading from the system costs a call into it for every id.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandomness;
 
@@ -95,7 +96,7 @@ impl Randomness for SystemRandomness {
     }
 }
 
-/// A `UUIDv7` (RFC 9562, section 5.7) of that moment.
+/// A `UUIDv7` (RFC 9562, section 5.7) of this time.
 #[must_use]
 pub fn uuid_v7(at: DateTime<Utc>, randomness: &dyn Randomness) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);

@@ -1,4 +1,5 @@
-//! Who is asking: the ids and the deadline of the request that this task serves.
+//! Per-request context: ids, client, deadline and trace of the request that the current task
+//! serves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,40 +14,40 @@ tokio::task_local! {
     static CURRENT: Arc<RequestContext>;
 }
 
-/// What every part of a request may know about it.
+/// The context of a request.
 #[derive(Debug)]
 pub struct RequestContext {
     /// `X-Request-ID`: 1 to 128 visible ASCII characters.
     pub request_id: String,
     /// `X-Correlation-ID`: the same form; the request id where the client sent none.
     pub correlation_id: String,
-    /// Who sent it; `None` where the connection does not tell, as in a test without one.
+    /// The sender; `None` if the connection does not report one, as in a test without a connection.
     pub client: Option<Client>,
-    /// When the answer must be out.
+    /// When the response is due.
     pub deadline: Instant,
-    /// The path pattern of the resource that took the request; unset where none did.
+    /// The path pattern of the resource that matched; unset if none did.
     pub route: OnceLock<&'static str>,
-    /// Its place in a trace.
+    /// The request's position in a trace.
     pub trace: RequestTrace,
 }
 
-/// The place of a request in a trace. Every request has one, also where nothing is sent anywhere,
-/// so that its log lines can be found by that of its caller.
+/// The position of a request in a trace. Every request has one, even if no spans are exported, so
+/// that its log lines can be found by its caller's trace id.
 #[derive(Debug)]
 pub struct RequestTrace {
-    /// The trace: the caller's, or a new one.
+    /// The trace id: the caller's, or a new one.
     pub trace_id: TraceId,
     /// The request's own span.
     pub span_id: SpanId,
     /// The caller's span, if it sent a `traceparent`.
     pub parent: Option<Context>,
-    /// Whether spans are made.
+    /// Whether spans are recorded.
     pub is_sampled: bool,
     span_id_taken: AtomicBool,
 }
 
 impl RequestTrace {
-    /// A place in a trace.
+    /// A position in a trace.
     #[must_use]
     pub const fn new(
         trace_id: TraceId,
@@ -63,13 +64,13 @@ impl RequestTrace {
         }
     }
 
-    /// Gives the id of the request's own span to the first who asks.
+    /// Returns the id of the request's own span, to the first caller only.
     pub fn take_span_id(&self) -> Option<SpanId> {
         let is_first = !self.span_id_taken.swap(true, Ordering::Relaxed);
         is_first.then_some(self.span_id)
     }
 
-    /// The place as a `traceparent` has it (W3C Trace Context, section 3.2).
+    /// The position as a `traceparent` (W3C Trace Context, section 3.2).
     #[must_use]
     pub fn as_header(&self) -> String {
         let flags = u8::from(self.is_sampled);

@@ -1,4 +1,4 @@
-//! Errors as text for the log.
+//! Formatting of errors for the log.
 
 /// An error and its causes on one line.
 #[must_use]

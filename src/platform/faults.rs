@@ -1,14 +1,14 @@
-//! Faults for tests: points at which the process ends, as a crash would, and bugs that are planted
-//! to see whether a test finds them. A build without the feature `faults` has neither.
+//! Fault injection for tests: points at which the process ends, as in a crash, and planted bugs
+//! that tests must find. A build without the feature `faults` has neither.
 //!
-//! Every statement that a transaction runs is a point, and so are its begin and its commit
-//! ([`database::faults`](super::database)): a slice needs none of its own.
+//! Every statement of a transaction is a point, and so are its begin and its commit
+//! ([`database::faults`](super::database)): a slice needs no points of its own.
 
-/// Ends the process here, if `CRASH_AT` names this point: `INSERT users:3` at its third passing.
+/// Ends the process here if `CRASH_AT` names this point: `INSERT users:3` at its third pass.
 #[cfg(feature = "faults")]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a fault is no setting: it comes with the process and no user has it"
+    reason = "a fault is not a setting: only tests use it"
 )]
 pub fn point(name: &str) {
     use std::sync::OnceLock;
@@ -28,15 +28,15 @@ pub fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing.
 #[cfg(not(feature = "faults"))]
 pub const fn point(_: &str) {}
 
-/// What `PLANT` says of this bug: the table in `drop users`, nothing in `early-commit`.
+/// The argument of this bug in `PLANT`: the table in `drop users`, empty for `early-commit`.
 #[cfg(feature = "faults")]
 #[expect(
     clippy::disallowed_methods,
-    reason = "a planted bug is no setting: it comes with the process and no user has it"
+    reason = "a planted bug is not a setting: only tests use it"
 )]
 pub fn planted(bug: &str) -> Option<&'static str> {
     use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! How full the machine is: CPU, memory and disk, within the limits of a container.
+//! CPU, memory and disk usage, within the limits of a container.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use tokio::sync::Mutex;
 
 use crate::platform::clock;
 
-/// Samples the machine. One sample at a time: a disk that hangs holds up one thread, not more.
+/// Samples the machine, one sample at a time: a disk that hangs blocks one thread, not more.
 pub struct Machine {
     sampler: Arc<Mutex<Sampler>>,
 }
 
 struct Sampler {
-    /// Says which disk counts.
+    /// The folder whose disk is measured.
     folder: PathBuf,
-    /// `None` on a system that sysinfo does not know.
+    /// `None` on systems that sysinfo does not support.
     system: Option<System>,
     last: Option<(Instant, Sample)>,
 }
 
-/// How full the machine is, each from 0 to 100.
+/// A sample of the machine's usage, each value from 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// Of all cores.
     pub cpu_percent: f64,
-    /// Of the container's limit where there is one, else of the machine.
+    /// Of the container's limit if there is one, else of the machine.
     pub memory_percent: f64,
-    /// Of the disk with the data folder; `None` where the system does not tell.
+    /// Of the disk with the data folder; `None` if the system does not report it.
     pub disk_percent: Option<f64>,
 }
 
 impl Machine {
-    /// `folder` says which disk counts.
+    /// Samples the disk of `folder`.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         let mut system = System::new().ok();
@@ -50,8 +50,8 @@ impl Machine {
         }
     }
 
-    /// The memory that the process may use, in bytes: the container's limit where there is one,
-    /// else all of the machine's. `None` where the system does not tell.
+    /// The memory that the process may use, in bytes: the container's limit if there is one, else
+    /// the machine's total. `None` if the system does not report it.
     #[must_use]
     pub fn memory_limit(&self) -> Option<u64> {
         let mut system = System::new().ok()?;
@@ -61,11 +61,11 @@ impl Machine {
         (least > 0).then_some(least)
     }
 
-    /// Takes a sample, or gives the last one if it is fresh; waits for one that is under way, for
-    /// ever where the system hangs. `None` where the system does not tell.
+    /// Takes a sample, or returns the last one if it is recent. Waits for a sample in progress, for
+    /// ever if the system hangs. `None` if the system does not report usage.
     pub async fn sample(&self) -> Option<Sample> {
         let mut sampler = Arc::clone(&self.sampler).lock_owned().await;
-        // The thread keeps the lock, also when nobody waits for it any more.
+        // The thread keeps the lock even if no caller waits for it any more.
         tokio::task::spawn_blocking(move || sampler.sample())
             .await
             .ok()?
@@ -81,7 +81,7 @@ impl Sampler {
             return Some(sample);
         }
         if self.last.is_none() {
-            // The first reading needs a span of time to compare.
+            // CPU usage is the difference of two readings.
             std::thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
         }
         let system = self.system.as_mut()?;
@@ -104,8 +104,8 @@ fn memory_percent(system: &System) -> f64 {
             .saturating_sub(system.available_memory()),
         system.total_memory(),
     );
-    // A container's page cache counts against its limit but is given back under pressure, so
-    // what is resident decides.
+    // A container's page cache counts against its limit but is reclaimed under pressure, so the
+    // resident memory is measured.
     let container = system
         .cgroup_limits()
         .filter(|limits| limits.total_memory < system.total_memory())
@@ -113,8 +113,8 @@ fn memory_percent(system: &System) -> f64 {
     container.unwrap_or(machine)
 }
 
-/// Of the file system that the folder is on, whatever its kind: as `df` reckons it, so without what
-/// only root may use.
+/// Of the file system that contains the folder, of any kind: computed as by `df`, so without the
+/// blocks reserved for root.
 fn disk_percent(folder: &Path) -> Option<f64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     let used = disk.f_blocks.saturating_sub(disk.f_bfree);
@@ -144,14 +144,14 @@ mod tests {
     #[tokio::test]
     async fn a_sample_is_within_bounds_and_kept_for_a_moment() {
         let machine = Machine::new(Path::new("."));
-        let first = machine.sample().await.expect("the system tells");
+        let first = machine.sample().await.expect("the system reports it");
         assert!((0.0..=100.0).contains(&first.memory_percent), "{first:?}");
         assert!((0.0..=100.0).contains(&first.cpu_percent), "{first:?}");
         assert_eq!(machine.sample().await, Some(first));
     }
 
     #[tokio::test]
-    async fn a_sample_under_way_is_waited_for_and_taken_once() {
+    async fn a_sample_in_progress_is_shared() {
         let machine = Machine::new(Path::new("."));
         let (first, second) = tokio::join!(machine.sample(), machine.sample());
         assert!(first.is_some());
@@ -159,6 +159,6 @@ mod tests {
 
         let _stuck = machine.sampler.lock().await;
         let third = machine.sample();
-        assert!(third.now_or_never().is_none(), "no verdict while it hangs");
+        assert!(third.now_or_never().is_none(), "no sample while it hangs");
     }
 }

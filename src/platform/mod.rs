@@ -1,6 +1,6 @@
-//! The ground floor: the database, Redis, the machine, the clock, telemetry.
+//! Infrastructure: the database, Redis, the machine, the clock, telemetry.
 //!
-//! Nothing here knows a slice, a face or HTTP.
+//! Nothing here depends on slices, or on transports such as HTTP.
 
 pub mod client;
 pub mod clock;

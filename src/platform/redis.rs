@@ -1,11 +1,11 @@
-//! Redis, which speeds up and decides nothing.
+//! Redis: an accelerator that correctness does not depend on.
 //!
-//! Every question has a short time limit, and a circuit breaker stands before them all: after some
-//! failures in a row nobody asks any more, until a background task has had a question answered in
-//! time. So no request pays for finding out. Every question is a write, so that a Redis that
-//! takes no writes is as good as none: what it holds may be out of date for ever.
+//! Every command has a short time limit, and a circuit breaker guards them all: after some failures
+//! in a row no commands are sent, until a background task has had a command succeed in time. So no
+//! request pays for detecting an outage. Every command is a write, so that a Redis that rejects
+//! writes counts as unavailable: its data may be out of date for ever.
 //!
-//! It is trusted not to send answers without end: the driver has no limit to them.
+//! It is trusted not to send endless responses: the driver does not limit their size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,38 +22,38 @@ use crate::platform::clock;
 use crate::platform::metrics::{Metrics, PoolSize};
 use crate::platform::telemetry::spans::{Kind, System, statement};
 
-/// How long a question may take, with getting a connection.
+/// The time limit of a command, including acquiring a connection.
 const LIMIT: Duration = Duration::from_millis(50);
 
-/// How long the background task gives a new connection: TLS takes its time.
+/// The time limit for a new connection of the background task, including TLS.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long the background task waits between two tries.
+/// The pause between two probes of the background task.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// Failures in a row after which nobody asks any more.
+/// Failures in a row that open the circuit breaker.
 const MAX_FAILURES: u32 = 3;
 
-/// Questions at a time.
+/// Concurrent commands.
 const MAX_CONNECTIONS: usize = 16;
 
-/// How much of a kind of failure is logged, in characters.
+/// The length to which a logged kind of failure is cut, in characters.
 const MAX_REASON: usize = 40;
 
-/// The reason where none was opened, or none was free.
+/// The reason if no connection could be opened, or none was free.
 const NO_CONNECTION: &str = "no connection in time";
 
-/// Where the background task writes, and what.
+/// The key that the background task writes, and its value.
 const PROBE: &str = "signup:probe";
 const PROBE_VALUE: &[u8] = b"probe";
 
-/// Removes a value, if it is still this one.
+/// Removes a key if it still has this value.
 const REMOVE_IF: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
-/// Redis gave no answer that is of use. The reason is in the log.
+/// Redis is unavailable. The reason is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("Redis gave no answer that is of use")]
+#[error("Redis is unavailable")]
 pub struct Unavailable;
 
 /// A pool of connections behind a circuit breaker.
@@ -71,13 +71,14 @@ struct Breaker {
 }
 
 impl Redis {
-    /// Takes the URL. It does not connect: nobody may ask before [`Redis::probe`] has.
+    /// Creates the pool. It does not connect: no commands are sent before [`Redis::probe`]
+    /// succeeds.
     ///
     /// # Errors
-    /// When it is no URL of a Redis; the text has no secret.
+    /// When the URL is not a valid Redis URL; the text has no secret.
     pub fn new(url: &RedisUrl, metrics: Metrics) -> Result<Self, String> {
         let manager = Manager::new(url.expose())
-            .map_err(|error| format!("REDIS_URL is no URL of a Redis: {}", error.category()))?;
+            .map_err(|error| format!("REDIS_URL is not a valid Redis URL: {}", error.category()))?;
         let pool = Pool::builder(manager)
             .max_size(MAX_CONNECTIONS)
             .runtime(Runtime::Tokio1)
@@ -98,7 +99,7 @@ impl Redis {
         })
     }
 
-    /// Notes how many connections there are.
+    /// Records the number of connections.
     pub fn measure(&self, metrics: &Metrics) {
         let status = self.pool.status();
         metrics.redis_pool_size(PoolSize {
@@ -108,34 +109,34 @@ impl Redis {
         });
     }
 
-    /// Whether questions are asked at all.
+    /// Whether commands are sent at all.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         !*self.breaker.open.borrow()
     }
 
-    /// Sets a value for so long, unless there is one, which it gives.
+    /// Sets a value with this expiry, unless the key has one, which is returned.
     ///
     /// # Errors
-    /// When nobody knows whether it was set.
+    /// When it is unknown whether the value was set.
     pub async fn set_if_absent(
         &self,
         key: &str,
         value: &[u8],
         life: Duration,
     ) -> Result<Option<Vec<u8>>, Unavailable> {
-        // Both at once is known from Redis 7 on.
+        // Redis supports NX and GET together from version 7.
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("NX").arg("GET");
-        let answer = self.ask("SET", command.arg("PX").arg(millis(life))).await?;
+        let response = self.run("SET", command.arg("PX").arg(millis(life))).await?;
         self.breaker.succeeded();
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Sets a value for so long.
+    /// Sets a value with this expiry.
     ///
     /// # Errors
-    /// When nobody knows whether it was set.
+    /// When it is unknown whether the value was set.
     pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), Unavailable> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
@@ -144,28 +145,28 @@ impl Redis {
         Ok(())
     }
 
-    /// Removes values.
+    /// Removes keys.
     ///
     /// # Errors
-    /// When nobody knows whether they are gone.
+    /// When it is unknown whether they were removed.
     pub async fn remove(&self, keys: &[String]) -> Result<(), Unavailable> {
-        self.ask("DEL", cmd("DEL").arg(keys)).await
+        self.run("DEL", cmd("DEL").arg(keys)).await
     }
 
-    /// Removes a value, if it is still this one.
+    /// Removes a key if it still has this value.
     ///
     /// # Errors
-    /// When nobody knows whether it is gone.
+    /// When it is unknown whether it was removed.
     pub async fn remove_if(&self, key: &str, value: &[u8]) -> Result<(), Unavailable> {
         let mut command = cmd("EVAL");
-        self.ask("EVAL", command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
+        self.run("EVAL", command.arg(REMOVE_IF).arg(1).arg(key).arg(value))
             .await
     }
 
-    /// Tries whether Redis answers a question in time, and lets questions through if it does.
+    /// Checks whether Redis responds in time, and closes the circuit breaker if it does.
     ///
     /// # Errors
-    /// Why not, in words without a secret.
+    /// The reason, without secrets.
     pub async fn probe(&self) -> Result<(), String> {
         let probed = self.try_probe().await;
         match &probed {
@@ -176,25 +177,25 @@ impl Redis {
     }
 
     async fn try_probe(&self) -> Result<(), String> {
-        // A new connection may take longer than a question may.
+        // A new connection may take longer than a command may.
         let connected = timeout(PROBE_LIMIT, self.pool.get()).await;
         drop(
             connected
                 .map_err(|_| NO_CONNECTION.to_owned())?
                 .map_err(|error| why(&error))?,
         );
-        let mut question = cmd("SET");
-        question.arg(PROBE).arg(PROBE_VALUE).arg("NX").arg("GET");
-        question.arg("PX").arg(millis(PROBE_LIMIT));
-        let found = self.send::<Option<Vec<u8>>>(&question, LIMIT).await?;
+        let mut command = cmd("SET");
+        command.arg(PROBE).arg(PROBE_VALUE).arg("NX").arg("GET");
+        command.arg("PX").arg(millis(PROBE_LIMIT));
+        let found = self.send::<Option<Vec<u8>>>(&command, LIMIT).await?;
         if found.is_none_or(|value| value == PROBE_VALUE) {
             Ok(())
         } else {
-            Err("it returns what nobody has put there".to_owned())
+            Err("it returned an unexpected value".to_owned())
         }
     }
 
-    /// Tries now and then, whenever questions have stopped. It never ends.
+    /// Probes Redis periodically while the circuit breaker is open. It never returns.
     pub async fn watch(&self) {
         let mut open = self.breaker.open.subscribe();
         // The sender lives as long as this does, so the wait never fails.
@@ -204,7 +205,7 @@ impl Redis {
         }
     }
 
-    async fn ask<T: FromRedisValue>(
+    async fn run<T: FromRedisValue>(
         &self,
         name: &'static str,
         command: &Cmd,
@@ -212,13 +213,13 @@ impl Redis {
         if !self.is_usable() {
             return Err(Unavailable);
         }
-        let asked = async {
+        let sent = async {
             self.send(command, LIMIT).await.map_err(|reason| {
                 self.breaker.failed(&reason);
                 Unavailable
             })
         };
-        statement(System::Redis, name, "", asked).await
+        statement(System::Redis, name, "", sent).await
     }
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd, limit: Duration) -> Result<T, String> {
@@ -229,13 +230,13 @@ impl Redis {
         let mut connection = connection
             .map_err(|_| NO_CONNECTION.to_owned())?
             .map_err(|error| why(&error))?;
-        let answer = timeout_at(end, command.query_async(&mut connection)).await;
-        let reason = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => in_words(&error),
-            Err(_) => "no answer in time".to_owned(),
+        let response = timeout_at(end, command.query_async(&mut connection)).await;
+        let reason = match response {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => failure_kind(&error),
+            Err(_) => "no response in time".to_owned(),
         };
-        // What still comes on this connection must not be taken for the next answer.
+        // A late response on this connection must not be taken for that of the next command.
         drop(Connection::take(connection));
         Err(reason)
     }
@@ -243,12 +244,13 @@ impl Redis {
 
 impl Kind for Unavailable {
     fn kind(&self) -> String {
-        "no_answer".to_owned()
+        "no_response".to_owned()
     }
 }
 
 impl Breaker {
-    /// A value was set. That one was removed proves nothing: a Redis without memory does that too.
+    /// Records that a value was set. A successful removal proves nothing: a Redis without free
+    /// memory allows it, too.
     fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
     }
@@ -267,7 +269,7 @@ impl Breaker {
         }
     }
 
-    /// Opens or closes; says whether this was a change.
+    /// Opens or closes the breaker; returns whether this was a change.
     fn set(&self, open: bool) -> bool {
         self.open.send_if_modified(|is_open| {
             self.metrics.redis_breaker(open);
@@ -278,13 +280,13 @@ impl Breaker {
 
 fn why(error: &PoolError) -> String {
     match error {
-        PoolError::Backend(error) => in_words(error),
+        PoolError::Backend(error) => failure_kind(error),
         error => error.to_string(),
     }
 }
 
-/// What kind of failure it was: the whole text may repeat what was sent, or the URL.
-fn in_words(error: &RedisError) -> String {
+/// The kind of failure. The whole text may contain the command, or the URL.
+fn failure_kind(error: &RedisError) -> String {
     let kind = match error.code() {
         Some(code) => code,
         None if error.is_connection_refusal() => "connection refused",

@@ -1,4 +1,4 @@
-//! Work that outlives the request that asked for it.
+//! Tasks that outlive the request that started them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tracing::instrument::Instrument;
 
 use crate::platform::context;
 
-/// Runs tasks on a runtime that outlives the HTTP server's threads, and knows when all have ended.
+/// Runs tasks on a runtime that outlives the HTTP server's threads, and waits for them at shutdown.
 #[derive(Clone)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -27,8 +27,8 @@ impl Tasks {
         }
     }
 
-    /// Runs work that a client who leaves must not cut in half. The work keeps the context and the
-    /// span of the request; dropping the handle does not stop it.
+    /// Runs work that must finish even if the client disconnects. The work keeps the context and
+    /// the span of the request; dropping the handle does not stop it.
     pub fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -52,7 +52,7 @@ impl Tasks {
     }
 }
 
-/// Why a task ended without a result. Not the text of a panic: it can have anything in it.
+/// Why a task ended without a result. Without the text of a panic, which can contain any data.
 #[must_use]
 pub fn why_ended(error: &JoinError) -> &'static str {
     if error.is_panic() {

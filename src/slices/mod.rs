@@ -1,7 +1,7 @@
-//! The slices, by area: each is a use of the service from its operation to its statements.
+//! The slices, by area: each is a use case of the service, from its operation to its statements.
 //!
-//! To add one, make its folder in its area and name it in `slices!` below. `docs/adding-a-slice.md`
-//! walks through it.
+//! To add one, create its folder in its area and name it in `slices!` below; see
+//! `docs/adding-a-slice.md`.
 
 use utoipa::openapi::OpenApi;
 
@@ -10,7 +10,7 @@ use crate::http::operation::Operation;
 use crate::http::problem::ProblemType;
 use crate::slice::Slice;
 
-/// Puts slices on the list, by area. Each module has a `SLICE`.
+/// Lists slices, by area. Each module has a `SLICE`.
 macro_rules! slices {
     ($($area:ident: $($name:ident),+;)+) => {
         $(pub mod $area;)+
@@ -34,22 +34,22 @@ pub fn operations() -> Vec<Operation> {
     all().iter().flat_map(|slice| (slice.http)()).collect()
 }
 
-/// Every kind of problem that a client can meet.
+/// Every kind of problem that a client can receive.
 #[must_use]
 pub fn problems() -> Vec<ProblemType> {
     http::openapi::all_problems(&operations())
 }
 
-/// The whole OpenAPI document.
+/// The complete OpenAPI document.
 #[must_use]
 pub fn openapi() -> OpenApi {
     http::openapi::document(&operations())
 }
 
-/// The whole OpenAPI document as text, as `docs/openapi.json` has it.
+/// The complete OpenAPI document as text, the content of `docs/openapi.json`.
 ///
 /// # Panics
-/// Never: it is made of strings.
+/// Never: it consists of strings.
 #[must_use]
 pub fn openapi_text() -> String {
     let text = openapi().to_pretty_json();
@@ -62,7 +62,7 @@ mod tests {
     use crate::access::Access;
 
     #[test]
-    fn every_kind_has_a_slug_of_its_own_and_an_error_status() {
+    fn every_kind_has_a_unique_slug_and_an_error_status() {
         let problems = problems();
         let slugs: std::collections::HashSet<_> =
             problems.iter().map(|kind| kind.about().slug).collect();
@@ -74,7 +74,7 @@ mod tests {
         assert!(statuses.is_sorted(), "{statuses:?}");
     }
 
-    /// A path with its variables left blank: what two paths that fit the same requests share.
+    /// A path with its variables blanked: equal for two paths that match the same requests.
     fn blank(path: &str) -> String {
         let segments = path.split('/').map(|segment| {
             if segment.starts_with('{') {
@@ -86,9 +86,9 @@ mod tests {
         segments.collect::<Vec<_>>().join("/")
     }
 
-    /// The second of two would never be asked.
+    /// The second of two would never be called.
     #[test]
-    fn each_method_of_a_path_stands_once_and_variables_have_one_name() {
+    fn each_method_of_a_path_is_unique_and_variables_have_one_name() {
         let mut seen = std::collections::HashSet::new();
         let mut names = std::collections::HashMap::new();
         for operation in operations() {
@@ -102,8 +102,7 @@ mod tests {
         }
     }
 
-    /// Who may call what is decided here, too: an operation that becomes public has to be put on the
-    /// list.
+    /// Access is decided here, too: an operation that becomes public must be added to the list.
     #[test]
     fn these_operations_are_public() {
         let public: Vec<String> = operations()

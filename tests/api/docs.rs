@@ -287,7 +287,7 @@ async fn every_problem_has_a_page_that_says_what_to_do() {
             assert!(words.contains(text), "{text} in {page}");
         }
         for part in [
-            "<h2>What has happened</h2>",
+            "<h2>What happened</h2>",
             "<h2>What to do</h2>",
             "href=\"../problems\"",
             "href=\"../docs\"",

@@ -90,7 +90,7 @@ async fn a_made_up_address_is_not_believed() {
 
 #[tokio::test]
 async fn beyond_loopback_each_client_has_a_limit_unless_it_is_switched_off() {
-    const WARNING: &str = "RATE_LIMIT_SIGNUP is off, and HOST is no loopback address: \
+    const WARNING: &str = "RATE_LIMIT_SIGNUP is off, and HOST is not a loopback address: \
         one client may send any number of signups";
     let statuses = async |service: &Service| {
         let mut statuses = Vec::new();

@@ -46,7 +46,7 @@ async fn every_step_goes_up_and_back_down(#[values(Sqlite, Postgres)] backend: B
     for pending in 1..=ALL {
         let down = migrate(&database, &["down", "--yes"]);
         assert!(
-            printed(&down).contains("1 migration taken back"),
+            printed(&down).contains("1 migration reverted"),
             "{down:?}"
         );
         let status = migrate(&database, &["status"]);
@@ -57,7 +57,7 @@ async fn every_step_goes_up_and_back_down(#[values(Sqlite, Postgres)] backend: B
     }
     let nothing = migrate(&database, &["down", "--yes"]);
     assert!(
-        printed(&nothing).contains("nothing to take back"),
+        printed(&nothing).contains("nothing to revert"),
         "{nothing:?}"
     );
 

@@ -369,7 +369,7 @@ async fn what_deserves_a_second_look_is_in_the_log() {
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     let host =
-        "listening beyond loopback: reads need no token, so keep strangers away from this address";
+        "listening beyond loopback: reads need no token, so untrusted clients must not reach this address";
     assert_eq!(service.wait_for_line(host).await["host"], "0.0.0.0");
     let mistyped = "this variable is no setting; did you mean BCRYPT_COST?";
     assert_eq!(

@@ -52,7 +52,7 @@ async fn first_contact_with_postgresql_says_what_to_mend() {
             &["createuser", "nobody_of_that_name"][..],
         ),
         (as_role(&role), &["may not log in"]),
-        (as_role(&limited), &["no connection to spare"]),
+        (as_role(&limited), &["no free connection"]),
         (format!("{url}_missing"), &["no such database", "createdb"]),
     ] {
         let line = refused(&[("DATABASE_URL", &url)]);

@@ -65,7 +65,7 @@ def the_binary_takes_its_settings() -> Mistakes:
             done = subprocess.run(
                 [BINARY, "healthcheck"], env=env, cwd=folder, text=True, capture_output=True, check=False
             )
-            if "no answer from" not in done.stderr:
+            if "no response from" not in done.stderr:
                 yield f"{where}: {done.stderr.strip()}"
 
 

@@ -1,14 +1,15 @@
-//! All connections of clients together: how many there are, and how many bytes are held for them.
+//! Limits over all client connections: their number, and the bytes that are held for them.
 //!
-//! Each connection reports where it is and how much it makes the service hold. Two sums bound
-//! memory, whatever clients do: beyond three quarters of the connections that may be open, each
-//! new one closes one of the network that has most of them, which has made no progress for long;
-//! and beyond the budget of bytes, the slowest of those that hold some are closed. A connection whose
-//! request is being worked on is never chosen for the first reason.
+//! Each connection reports its phase and how much memory it uses. Two limits bound memory, whatever
+//! clients do: beyond three quarters of the maximum of connections, each new one closes one of the
+//! network with the most connections that has made no progress for long; and beyond the budget of
+//! bytes, the slowest connections that hold any are closed. A connection whose request is being
+//! processed is never closed for the first reason.
 //!
-//! What is closed may come back at once. So a network that has a large part of all, where there are
-//! others, gets new ones for old ones only so many times a second; what it opens beyond that is closed
-//! before anything is read from it. It never gets one for that of a network that has fewer.
+//! A client whose connection was closed may reconnect immediately. So a network with a large share
+//! of all connections, if there are others, may exchange old connections for new ones only at a
+//! limited rate; further ones are closed before anything is read from them. It never replaces a
+//! connection of a network that has fewer.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -31,50 +32,50 @@ use crate::platform::clock;
 use crate::platform::metrics::{ConnectionCut, InFlight, Metrics};
 
 /// Bytes that a connection may hold without being counted: an ordinary request and its response.
-/// Below it, no thread has to tell another anything.
+/// Below this, threads need no communication.
 const UNCOUNTED: usize = 8 * 1024;
 
-/// What hyper's buffer for a response grows to: what waits in it, and a piece more.
+/// The size to which hyper's buffer for a response grows: its content, and one more piece.
 const WRITE_BUFFER: usize = MAX_HEAD + PIECE;
 
-/// How many connections a new one compares to find one that may go. All of them would cost more
-/// than the new one itself; among so many of a crowd, one of the stalest twentieth is nearly always
-/// (1 - 0.95^64 = 96 %).
+/// How many connections a new one compares to find one to close. Comparing all would cost more than
+/// the new one itself; among this many of a flood, one of the stalest twentieth is nearly always
+/// found (1 - 0.95^64 = 96 %).
 const COMPARED: usize = 64;
 
-/// The part of all connections from which on a network keeps others out: a quarter.
+/// The share of all connections above which a network keeps others out: a quarter.
 const LARGE_PART: usize = 4;
 
-/// How often a second such a network gets a new one for an old one, and how many times in a row.
+/// How many exchanges per second such a network may make, and how many in a burst.
 const EXCHANGES_PER_SECOND: u64 = 100;
 const EXCHANGES_IN_A_ROW: u64 = 100;
 
-/// Where a connection is.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// It is new, or some of a request's head has arrived.
+    /// New, or part of a request's head has arrived.
     Head = 0,
-    /// A request is being worked on.
+    /// A request is being processed.
     Serving = 1,
-    /// A response is being taken by the client.
+    /// A response is being sent.
     Responding = 2,
-    /// A request waits for its turn, as it came behind another.
+    /// A pipelined request waits for its turn.
     Queued = 4,
-    /// Nothing has arrived since the last response was taken.
+    /// Nothing has arrived since the last response was sent.
     Idle = 3,
 }
 
-/// The connections of a listener. A copy is the same.
+/// The connections of a listener. Clones share them.
 #[derive(Clone)]
 pub struct Connections(Arc<All>);
 
 struct All {
-    /// From so many on, a new connection closes an old one.
+    /// From this number on, a new connection closes an old one.
     crowded: usize,
-    /// From so many on, any network's may be the one.
+    /// From this number on, that of any network may be closed.
     nearly_full: usize,
-    /// Bytes that all of them may hold, over [`UNCOUNTED`] for each.
+    /// Bytes that all of them may hold, beyond [`UNCOUNTED`] each.
     budget: usize,
     held: AtomicUsize,
     open: Mutex<Open>,
@@ -85,38 +86,39 @@ struct All {
 
 #[derive(Default)]
 struct Open {
-    /// Each knows its index.
+    /// All connections; each knows its index.
     all: Vec<Arc<Seen>>,
     /// The networks that have any.
     networks: HashMap<Option<Network>, Arc<NetworkLoad>>,
 }
 
-/// The connections of a network. It changes under the lock only.
+/// The connections of a network. Changed only under the lock.
 #[derive(Default)]
 struct NetworkLoad {
     count: AtomicUsize,
-    /// When its exchanges so far would have been made one by one, in microseconds since the service
-    /// began.
+    /// When its exchanges so far would have ended at the limited rate, in microseconds since the
+    /// service started.
     exchanged: AtomicU64,
 }
 
-/// What other threads see of a connection.
+/// The state of a connection that other threads see.
 struct Seen {
-    /// Its place in [`Open`], which only who has the lock looks at.
+    /// Its index in [`Open`], read only under the lock.
     index: AtomicUsize,
     network: Option<Network>,
     network_load: Arc<NetworkLoad>,
     phase: AtomicU8,
-    /// The last progress, in microseconds since the service began.
+    /// The last progress, in microseconds since the service started.
     since: AtomicU64,
-    /// Its part of the sum. Once it is cut, it has none.
+    /// Its part of the sum; 0 once it is cut.
     held: AtomicUsize,
     is_cut: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Connections {
-    /// None is open yet. `most` may be open at a time, and hold `budget` bytes together.
+    /// Creates it without connections. At most `most` may be open, and hold `budget` bytes
+    /// together.
     #[must_use]
     pub fn new(most: usize, budget: usize, metrics: Metrics) -> Self {
         Self(Arc::new(All {
@@ -131,7 +133,7 @@ impl Connections {
         }))
     }
 
-    /// Asks each connection to end, after the request that it has.
+    /// Asks each connection to close, after its current request.
     pub fn close(&self) {
         self.0.is_closing.store(true, Release);
         for seen in &self.0.lock().all {
@@ -139,7 +141,7 @@ impl Connections {
         }
     }
 
-    /// Counts a connection from a network in, and closes another one where there are many.
+    /// Adds a connection from a network, and closes another one if there are many.
     #[must_use]
     pub fn enter(&self, network: Option<Network>) -> Place {
         let mut open = self.0.lock();
@@ -178,7 +180,7 @@ impl Connections {
 
 impl All {
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // No panic leaves it half changed.
+        // A panic cannot leave it inconsistent.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,11 +188,11 @@ impl All {
         u64::try_from(clock::since(self.begun).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Closes the slowest of those that hold something, until the rest keeps the budget.
+    /// Closes the slowest connections that hold any bytes, until the rest is within the budget.
     fn relieve(&self) {
         let open = self.lock();
         if self.held.load(Relaxed) <= self.budget {
-            // Another thread was here meanwhile.
+            // Another thread has done it meanwhile.
             return;
         }
         let holds = |seen: &&Arc<Seen>| seen.held.load(Relaxed) > 0;
@@ -202,7 +204,7 @@ impl All {
             .collect();
         holders.sort_unstable_by_key(|(since, _)| *since);
         for (_, slowest) in holders {
-            // Somewhat below, so that the next bytes do not bring everybody here again.
+            // Somewhat below, so that the next bytes do not bring every thread here again.
             if self.held.load(Relaxed) <= self.budget / 8 * 7 {
                 return;
             }
@@ -211,22 +213,23 @@ impl All {
         }
     }
 
-    /// Has a connection close. What it holds counts no more: it is about to be given back.
+    /// Closes a connection. Its bytes do not count any more, as they are about to be freed.
     fn cut(&self, seen: &Seen) {
         seen.is_cut.store(true, Release);
         self.forget(seen);
         seen.waker.wake();
     }
 
-    /// Takes what a connection holds off the sum. Whoever takes its part out subtracts it, once.
+    /// Subtracts a connection's bytes from the sum. The thread that takes them out subtracts them,
+    /// once.
     fn forget(&self, seen: &Seen) {
         self.held.fetch_sub(seen.held.swap(0, AcqRel), Relaxed);
     }
 }
 
 impl Open {
-    /// The connection that is to close for a new one: another, or the new one itself. None, where the
-    /// larger networks have nothing but connections that are being served, and there is room.
+    /// The connection to close for a new one: another, or the new one itself. `None` if the larger
+    /// networks have only connections that are being served, and there is room.
     fn make_room_for(&self, new: &Arc<Seen>, nearly_full: usize, now: u64) -> Option<Arc<Seen>> {
         let count = new.network_load.count.load(Relaxed);
         let keeps_others_out = self.networks.len() > 1 && count > self.all.len() / LARGE_PART;
@@ -237,7 +240,7 @@ impl Open {
             .collect();
         let shares = compared.iter().map(|seen| seen.share());
         let largest = shares.max().unwrap_or(0).max(new.share());
-        // Where it is nearly full, whoever is idle has to go.
+        // If it is nearly full, idle connections of any network may go.
         let is_nearly_full = self.all.len() >= nearly_full;
         let stale = compared
             .into_iter()
@@ -267,7 +270,7 @@ impl Open {
 }
 
 impl NetworkLoad {
-    /// Whether it may have one for another at this moment; counts it, if so.
+    /// Whether it may exchange a connection at this time; if so, counts it.
     fn may_exchange(&self, now: u64) -> bool {
         const INTERVAL: u64 = 1_000_000 / EXCHANGES_PER_SECOND;
         let exchanged = self.exchanged.load(Relaxed).max(now);
@@ -284,28 +287,28 @@ impl Seen {
         self.phase.load(Relaxed)
     }
 
-    /// How many connections its network has, to a factor of two.
+    /// The number of connections of its network, to a factor of two.
     fn share(&self) -> u32 {
         self.network_load.count.load(Relaxed).max(1).ilog2()
     }
 }
 
-/// The place of one connection among all. Dropped, it is free again.
+/// The place of one connection among all. It is freed when dropped.
 pub struct Place {
     all: Connections,
     seen: Arc<Seen>,
-    /// Bytes of requests that were read and are not done with.
+    /// Bytes of requests that were read and are not processed yet.
     request: Cell<usize>,
-    /// Bytes of a response that is not taken.
+    /// Bytes of a response that is not sent yet.
     response: Cell<usize>,
-    /// What the buffers of hyper have grown to. They stay so for as long as the connection is open.
+    /// The size that hyper's buffers have grown to. They keep it for the life of the connection.
     read_buffer: Cell<usize>,
     write_buffer: Cell<usize>,
     _counted: InFlight,
 }
 
 impl Place {
-    /// Where the connection is.
+    /// The current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.seen.phase() {
@@ -323,18 +326,18 @@ impl Place {
         self.progress();
     }
 
-    /// Takes note of progress.
+    /// Records progress.
     pub fn progress(&self) {
         self.seen.since.store(self.all.0.now(), Relaxed);
     }
 
-    /// The moment of the last progress.
+    /// The time of the last progress.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.all.0.begun + Duration::from_micros(self.seen.since.load(Relaxed))
     }
 
-    /// Bytes of a request were read.
+    /// Records that bytes of a request were read.
     pub fn read(&self, bytes: usize) {
         self.request.set(self.request.get() + bytes);
         let grown = self.request.get().min(MAX_HEAD);
@@ -344,7 +347,8 @@ impl Place {
         self.settle();
     }
 
-    /// A response of this size waits to be taken, of which so much is the connection's own.
+    /// Records that a response of this size waits to be sent, `own` bytes of it held by the
+    /// connection.
     pub fn respond(&self, bytes: usize, own: usize) {
         self.response.set(own);
         if bytes > UNCOUNTED {
@@ -353,14 +357,14 @@ impl Place {
         self.settle();
     }
 
-    /// The response was taken: nothing but buffers is held any more.
+    /// Records that the response was sent: only buffers are held any more.
     pub fn done(&self) {
         self.request.set(0);
         self.response.set(0);
         self.settle();
     }
 
-    /// Tells the others what is held, where it is more than usual or was.
+    /// Updates the sum, if more than usual is or was held.
     fn settle(&self) {
         let request = self.request.get().max(self.read_buffer.get());
         let response = self.response.get().max(self.write_buffer.get());
@@ -370,9 +374,9 @@ impl Place {
             return;
         }
         let all = &self.all.0;
-        // Added before it is its own, so that nobody can subtract it first.
+        // Added before it is recorded, so that no other thread can subtract it first.
         let sum = all.held.fetch_add(held, Relaxed) + held;
-        // Only who cuts it changes it, too.
+        // Only a thread that cuts it changes it, too.
         let changed = self
             .seen
             .held
@@ -384,14 +388,14 @@ impl Place {
         }
     }
 
-    /// Whether the connection is to be closed, for the sake of others. If not, the waker is woken
-    /// when it is.
+    /// Whether the connection is to be closed in favour of others. If not, the waker is woken when
+    /// it is.
     pub fn is_cut(&self, waker: &Waker) -> bool {
         self.seen.waker.register(waker);
         self.seen.is_cut.load(Acquire)
     }
 
-    /// Whether the connection is to end, after the request that it has.
+    /// Whether the connection is to close, after its current request.
     pub fn is_closing(&self) -> bool {
         self.all.0.is_closing.load(Acquire)
     }
@@ -435,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_costs_the_one_that_waits_longest_its_place() {
+    fn in_a_crowd_the_longest_waiting_connection_is_closed() {
         let all = connections(4, 1_000_000);
         let places: Vec<Place> = (0..3).map(|_| all.enter(None)).collect();
         enter(&places[0], Phase::Serving);
@@ -445,13 +449,13 @@ mod tests {
         let cut: Vec<bool> = places.iter().map(is_cut).collect();
         assert_eq!(cut, [false, true, false]);
         assert!(!is_cut(&new));
-        // Who is cut already is not chosen again.
+        // A connection that is already cut is not chosen again.
         let _newer = all.enter(None);
         assert!(is_cut(&places[2]) && !is_cut(&places[0]) && !is_cut(&new));
     }
 
     #[test]
-    fn beyond_the_budget_the_slowest_that_holds_something_goes() {
+    fn beyond_the_budget_the_slowest_holder_is_closed() {
         let all = connections(100, 100_000);
         let (small, slow, quick) = (all.enter(None), all.enter(None), all.enter(None));
         small.read(UNCOUNTED);
@@ -466,12 +470,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_given_back() {
+    fn held_bytes_are_released() {
         let all = connections(10, 1_000_000);
         let place = all.enter(None);
         place.read(20_000);
         place.respond(30_000, 30_000);
-        // The buffers stay as large as they have grown.
+        // The buffers keep the size they have grown to.
         let buffers = 20_000 + WRITE_BUFFER;
         assert_eq!(all.0.held.load(Relaxed), buffers - UNCOUNTED);
         place.done();
@@ -487,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_counts_no_more() {
+    fn a_cut_connection_does_not_count() {
         let all = connections(100, 100_000);
         let (slow, quick) = (all.enter(None), all.enter(None));
         enter(&slow, Phase::Responding);
@@ -495,7 +499,7 @@ mod tests {
         enter(&quick, Phase::Responding);
         quick.respond(90_000, 90_000);
         assert!(is_cut(&slow) && !is_cut(&quick));
-        // Whatever it does until it is closed: nobody else has to go for it.
+        // Whatever it does until it is closed, no other connection is closed for it.
         slow.respond(95_000, 95_000);
         slow.read(50_000);
         slow.done();
@@ -507,21 +511,21 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_crowd_one_of_the_stalest_goes() {
+    fn in_a_large_crowd_one_of_the_stalest_is_closed() {
         const CROWD: usize = 2_000;
         let all = connections(CROWD, 1_000_000);
         let places: Vec<Place> = (0..CROWD).map(|_| all.enter(None)).collect();
         let cut = places.iter().filter(|place| is_cut(place)).count();
         assert_eq!(cut, CROWD / 4);
-        // One that is not among the oldest half could be chosen only where none of 64 is.
+        // One outside the oldest half could be chosen only if none of 64 is in it.
         assert!(
             !places[CROWD / 2..].iter().any(is_cut),
-            "a new one had to go"
+            "a new one was closed"
         );
     }
 
     #[test]
-    fn a_network_that_has_all_of_them_served_keeps_nobody_out() {
+    fn a_network_with_all_connections_in_service_keeps_no_other_out() {
         const CROWD: usize = 400;
         let all = connections(CROWD, 1_000_000);
         let honest = all.enter(Some(network(1)));
@@ -533,8 +537,8 @@ mod tests {
         let mut crowd: Vec<Place> = (0..CROWD)
             .map(|_| serve(all.enter(Some(network(99)))))
             .collect();
-        // What is being served stays, and so does the idle one of another network: the crowd's own
-        // new ones go.
+        // Connections in service stay, and so does the idle one of another network: the flood's own
+        // new ones are closed.
         assert!(!is_cut(&honest));
         let crowded = CROWD / 4 * 3;
         assert!(!crowd[..crowded - 1].iter().any(is_cut));
@@ -545,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn many_networks_of_few_connections_each_are_let_in_without_a_limit() {
+    fn many_networks_with_few_connections_each_are_not_limited() {
         let all = connections(1_000, 1_000_000);
         let enter = |number: u16| {
             let [high, low] = number.to_be_bytes();
@@ -556,7 +560,7 @@ mod tests {
         let mut places = Vec::new();
         for number in 0..4_000 {
             let place = enter(number);
-            assert!(!is_cut(&place), "the {number}th had to go");
+            assert!(!is_cut(&place), "the {number}th was closed");
             places.push(place);
             places.retain(|place| !is_cut(place));
         }
@@ -564,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_at_once_is_let_in_only_so_often() {
+    fn immediate_reconnects_are_limited() {
         let network = NetworkLoad::default();
         let allowed = |now| (0..1_000).filter(|_| network.may_exchange(now)).count();
         let in_a_row = usize::try_from(EXCHANGES_IN_A_ROW).expect("few");
@@ -578,19 +582,19 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_one_network_costs_other_networks_nothing() {
+    fn a_flood_from_one_network_costs_other_networks_nothing() {
         const CROWD: usize = 400;
         let all = connections(CROWD, 1_000_000);
-        // They have waited for longest, and yet are few.
+        // They have waited for longest, but are few.
         let others: Vec<Place> = (1..=16)
             .map(|last| all.enter(Some(network(last))))
             .collect();
         let crowd: Vec<Place> = (0..CROWD).map(|_| all.enter(Some(network(99)))).collect();
-        assert!(!others.iter().any(is_cut), "another network had to go");
+        assert!(!others.iter().any(is_cut), "another network was closed");
         let cut = || crowd.iter().filter(|place| is_cut(place)).count();
         let before = others.len() + CROWD - CROWD / 4 * 3;
         assert_eq!(cut(), before);
-        // However many of them come, one of the crowd goes.
+        // However many of them connect, one of the flood is closed.
         let more: Vec<Place> = (100..200)
             .map(|last| all.enter(Some(network(last))))
             .collect();

@@ -1,7 +1,7 @@
-//! A request and its response, between hyper and actix-web.
+//! The exchange of a request and its response, between hyper and actix-web.
 //!
-//! The two libraries stand on different versions of the crate `http`, so names and values are
-//! copied across. A body is handed on piece by piece in both directions.
+//! The two libraries use different versions of the crate `http`, so names and values are copied.
+//! Bodies are streamed piece by piece in both directions.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,10 +27,10 @@ use super::Thread;
 use super::connections::{Phase, Place};
 use crate::http::static_content::Shared;
 
-/// How much of a response's body is handed on at a time.
+/// The size of the pieces of a response body.
 pub const PIECE: usize = 16 * 1024;
 
-/// How long a request that came behind another may wait for its turn. Then it is served anyway.
+/// How long a pipelined request may wait for its turn. Then it is served anyway.
 const PIPELINED_WAIT: Duration = Duration::from_secs(1);
 
 /// The application, on one of the server's threads.
@@ -59,21 +59,21 @@ where
     type Body = B;
 }
 
-/// What a connection is about at the moment.
+/// The current exchange of a connection.
 pub struct Exchange {
     pub place: Place,
     peer: Option<SocketAddr>,
-    /// Whether the whole response was handed to hyper.
+    /// Whether the whole response was passed to hyper.
     is_written: Cell<bool>,
-    /// Whether anything was ever read.
+    /// Whether any bytes were ever read.
     has_read: Cell<bool>,
-    /// Whether a request was begun since the connection last gave way to others.
+    /// Whether a request has begun since the connection last yielded to others.
     has_begun: Cell<bool>,
-    /// Whether a response was sent, and nothing read since: a request that is there has come behind
-    /// another.
+    /// Whether a response was sent, and nothing read since: a request that is already there is
+    /// pipelined.
     is_behind: Cell<bool>,
-    /// Whether the head that arrives tells the length of its body in bytes.
-    tells_length: Cell<bool>,
+    /// Whether the arriving head has a `Content-Length`.
+    has_content_length: Cell<bool>,
 }
 
 impl Exchange {
@@ -85,7 +85,7 @@ impl Exchange {
             has_read: Cell::new(false),
             has_begun: Cell::new(false),
             is_behind: Cell::new(false),
-            tells_length: Cell::new(false),
+            has_content_length: Cell::new(false),
         }
     }
 
@@ -94,30 +94,31 @@ impl Exchange {
         self.has_begun.set(false);
     }
 
-    /// Whether anything has ever arrived.
+    /// Whether any bytes have ever arrived.
     pub fn has_read(&self) -> bool {
         self.has_read.get()
     }
 
-    /// Bytes have arrived.
+    /// Records bytes that arrived.
     pub fn read(&self, bytes: &[u8]) {
         self.has_read.set(true);
         self.is_behind.set(false);
         match self.place.phase() {
             Phase::Idle => {
                 self.place.enter(Phase::Head);
-                self.tells_length.set(tells_length(bytes));
+                self.has_content_length.set(has_content_length(bytes));
             }
             Phase::Head => {
-                let before = self.tells_length.get();
-                self.tells_length.set(before || tells_length(bytes));
+                let before = self.has_content_length.get();
+                self.has_content_length
+                    .set(before || has_content_length(bytes));
             }
             Phase::Serving | Phase::Responding | Phase::Queued => {}
         }
         self.place.read(bytes.len());
     }
 
-    /// All that was handed to hyper so far is on its way.
+    /// Records that everything passed to hyper so far has been flushed.
     pub fn flushed(&self) {
         if self.is_written.get() && self.place.phase() == Phase::Responding {
             self.is_written.set(false);
@@ -128,12 +129,12 @@ impl Exchange {
     }
 }
 
-/// Whether a head has a `Content-Length`, as far as it is in these bytes. No GET is looked at.
+/// Whether a head has a `Content-Length`, as far as it is in these bytes. GET requests are skipped.
 ///
-/// A request with that and a `Transfer-Encoding` is one that another server may read as two. hyper
-/// goes by the encoding and closes the connection behind it, as RFC 9112, section 6.3 wants; but
-/// it drops the length, so that nothing else tells that such a request should be refused.
-fn tells_length(bytes: &[u8]) -> bool {
+/// A request with both that and a `Transfer-Encoding` may be read as two by another server. hyper
+/// uses the encoding and closes the connection after it, as RFC 9112, section 6.3 requires; but it
+/// drops the length, so that nothing else shows that such a request should be refused.
+fn has_content_length(bytes: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
     let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
     let bytes = &bytes[start.unwrap_or(bytes.len())..];
@@ -147,7 +148,7 @@ fn tells_length(bytes: &[u8]) -> bool {
         .any(|line| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
 }
 
-/// Has the application respond to a request.
+/// Passes a request to the application, and returns its response.
 pub async fn handle<A: App>(
     thread: Rc<Thread<A>>,
     exchange: Rc<Exchange>,
@@ -155,8 +156,8 @@ pub async fn handle<A: App>(
 ) -> Result<Response<Sending<EitherBody<A::Body>>>, Infallible> {
     let _turn = if exchange.has_begun.replace(true) || exchange.is_behind.get() {
         exchange.place.enter(Phase::Queued);
-        // One request a turn, and few connections at a time: clients that pipeline must not keep the
-        // thread from others, nor fill the lines before the database.
+        // One request per turn, on few connections at a time: clients that pipeline must not keep
+        // the thread from others, nor fill the database queues.
         tokio::task::yield_now().await;
         let turn = tokio::time::timeout(PIPELINED_WAIT, thread.pipelined.acquire()).await;
         exchange.has_begun.set(true);
@@ -166,8 +167,8 @@ pub async fn handle<A: App>(
     };
     exchange.place.enter(Phase::Serving);
     let is_read = Rc::new(Cell::new(true));
-    let is_ambiguous =
-        exchange.tells_length.take() && request.headers().contains_key(header::TRANSFER_ENCODING);
+    let is_ambiguous = exchange.has_content_length.take()
+        && request.headers().contains_key(header::TRANSFER_ENCODING);
     let request = if is_ambiguous {
         None
     } else {
@@ -202,8 +203,8 @@ fn unreadable<B>(exchange: Rc<Exchange>) -> Response<Sending<EitherBody<B>>> {
     response
 }
 
-/// The request as actix-web has it; nothing where its parts can't be read there. `is_read` says
-/// from then on whether its body has come to its end.
+/// The request for actix-web; `None` if its parts are invalid there. `is_read` reports from then on
+/// whether its body has been read to the end.
 fn received(
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
@@ -243,8 +244,7 @@ fn received(
     Some(converted)
 }
 
-/// The response as hyper has it. A connection with a body on it that nobody read closes, and says
-/// so.
+/// The response for hyper. A connection with an unread body is closed, and the response says so.
 fn sent<B: MessageBody>(
     exchange: Rc<Exchange>,
     response: actix_http::Response<B>,
@@ -274,7 +274,7 @@ fn sent<B: MessageBody>(
     let headers = converted.headers_mut();
     headers.reserve(head.headers().len() + 1);
     for (name, value) in head.headers() {
-        // What one version took the other takes: both follow RFC 9110, section 5.
+        // A value valid in one version is valid in the other: both follow RFC 9110, section 5.
         if let (Ok(name), Ok(value)) = (
             header::HeaderName::from_bytes(name.as_str().as_bytes()),
             header::HeaderValue::from_bytes(value.as_bytes()),
@@ -306,7 +306,7 @@ impl Stream for Receiving {
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => Some(Ok(data)),
-                    // Trailers are of no meaning here.
+                    // Trailers have no meaning here.
                     Err(_) => continue,
                 },
                 Some(Err(_)) => Some(Err(PayloadError::EncodingCorrupted)),
@@ -319,7 +319,7 @@ impl Stream for Receiving {
     }
 }
 
-/// Dropped, the whole response was handed to hyper, or nobody wants the rest.
+/// When dropped, the whole response was passed to hyper, or the rest is not wanted.
 struct Written(Rc<Exchange>);
 
 impl Drop for Written {
@@ -380,8 +380,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_is_looked_for_in_the_head_alone() {
-        for (bytes, tells) in [
+    fn a_content_length_is_found_in_the_head_only() {
+        for (bytes, expected) in [
             ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", true),
             ("\r\n\r\nPOST / HTTP/1.1\r\ncontent-LENGTH:5\r\n\r\n", true),
             ("POST / HTTP/1.1\r\nX: content-length: 5\r\n\r\n", false),
@@ -389,7 +389,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", false),
             ("", false),
         ] {
-            assert_eq!(tells_length(bytes.as_bytes()), tells, "{bytes:?}");
+            assert_eq!(expected_length(bytes.as_bytes()), expected, "{bytes:?}");
         }
     }
 }

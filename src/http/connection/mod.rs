@@ -1,9 +1,9 @@
-//! One connection: its bytes, its time limits, and its end.
+//! A single connection: its bytes, its time limits, and its end.
 //!
-//! What is no HTTP never becomes a request: `hyper` has a bare status for it, which is held back
-//! here, so that a problem with ids can be sent instead. A client that stops, in the middle of a
-//! head or of a response, is given a limit each; one that is told to close is read from for a
-//! moment longer, so that it gets to see the response.
+//! Malformed HTTP never becomes a request: `hyper` responds with a bare status, which is withheld
+//! here, so that a problem with ids can be sent instead. A client that stops in the middle of a
+//! head or of a response has a time limit for each; one whose connection is closing is read from
+//! for a moment longer, so that it receives the response.
 
 pub mod connections;
 mod exchange;
@@ -32,48 +32,48 @@ use crate::platform::metrics::{ConnectionCut, Metrics};
 use connections::{Connections, Phase};
 use exchange::{App, Exchange};
 
-/// The longest head of a request, in bytes; and how much of a response waits to be written.
+/// The longest head of a request, in bytes; and the limit of a response's write buffer.
 pub const MAX_HEAD: usize = 32 * 1024;
 
 /// The most headers of a request.
 const MAX_HEADERS: usize = 96;
 
-/// How long a client may take no byte of a response.
+/// How long a client may read no byte of a response.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// How long a connection that is to close still takes in what was sent, and how many bytes of it: what
-/// is allowed many times over. Who sends more may lose the response.
+/// How long a closing connection still reads what was sent, and how many bytes of it: many times
+/// the allowed size. A client that sends more may lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// Requests that came behind others and are served at a time, on each thread.
+/// Pipelined requests that are served at a time, on each thread.
 const PIPELINED: usize = 16;
 
 /// The longest of hyper's bare responses: a status line, three headers.
 const MAX_BARE: usize = 256;
 
-/// What the connections of a listener share.
+/// The settings shared by the connections of a listener.
 #[derive(Clone)]
 pub struct ConnectionSettings {
-    /// All of them.
+    /// All connections.
     pub connections: Connections,
-    /// Makes ids for what is refused before it is a request.
+    /// The source of ids for input that is refused before it is a request.
     pub ids: RequestIds,
-    /// Counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// For a head to arrive.
+    /// The time limit for a head to arrive.
     pub read_timeout: Duration,
-    /// For an idle connection.
+    /// The time limit for an idle connection.
     pub keep_alive: Duration,
 }
 
-/// What the connections of one thread share.
+/// The state shared by the connections of one thread.
 pub struct Thread<A> {
     /// The application.
     pub app: A,
-    /// What they share with those of other threads.
+    /// The settings shared with other threads.
     pub settings: ConnectionSettings,
-    /// Taken for a request that came behind another, before its response.
+    /// Acquired for a pipelined request, before its response.
     pub pipelined: Semaphore,
 }
 
@@ -90,13 +90,13 @@ impl<A> Thread<A> {
 
 /// How a connection ended.
 enum End {
-    /// As HTTP has it, or the client broke it off.
+    /// Regularly by HTTP, or broken off by the client.
     Over,
-    /// With something that was no request.
+    /// With input that was not a valid request.
     Unreadable,
-    /// Because nothing came, or nothing was taken.
+    /// Because nothing arrived, or nothing was read.
     Late(Phase),
-    /// For the sake of others.
+    /// In favour of other connections.
     Cut,
 }
 
@@ -123,7 +123,7 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         .writev(false)
         .serve_connection(TokioIo::new(wire), service);
     let mut alarm = pin!(tokio::time::sleep(settings.read_timeout));
-    let mut is_told = false;
+    let mut is_notified = false;
     let end = poll_fn(|cx| {
         exchange.turn_begins();
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
@@ -136,9 +136,9 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
             return Poll::Ready(End::Cut);
         }
         let is_closing = exchange.place.is_closing();
-        // One that has sent nothing yet may still ask once.
-        if is_closing && !is_told && exchange.has_read() {
-            is_told = true;
+        // A client that has sent nothing yet may still send one request.
+        if is_closing && !is_notified && exchange.has_read() {
+            is_notified = true;
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
@@ -162,12 +162,12 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
         }
     };
     if let Some(kind) = problem {
-        // Within a limit: whoever sends no request need not read, either.
+        // Within a limit: a client that sends no request may not read, either.
         let _ = tokio::time::timeout(LINGER * 2, wire.refuse(kind, settings)).await;
     }
 }
 
-/// Whether the time of the phase is over; if not, the task is woken then.
+/// Whether the time limit of the phase is over; if not, the task is woken then.
 fn late(
     exchange: &Exchange,
     settings: &ConnectionSettings,
@@ -181,7 +181,7 @@ fn late(
         Phase::Head => Some(settings.read_timeout),
         Phase::Idle => Some(settings.keep_alive),
         Phase::Responding => Some(STALLED),
-        // The request has a deadline of its own, and its body a limit; and so has the wait for a turn.
+        // The request has its own deadline, and its body a limit; and so has the wait for a turn.
         Phase::Serving | Phase::Queued => None,
     };
     let end = limit.map(|limit| exchange.place.since() + limit);
@@ -189,7 +189,7 @@ fn late(
     if end.is_some_and(|end| end <= now) {
         return Poll::Ready(phase);
     }
-    // The end moves with each request, and the alarm follows only when it has to.
+    // The limit moves with each request; the alarm is reset only when necessary.
     let end = end.unwrap_or(now + STALLED).into();
     if alarm.deadline() > end {
         alarm.as_mut().reset(end);
@@ -200,16 +200,16 @@ fn late(
     Poll::Pending
 }
 
-/// The bytes of a connection, on their way to and from hyper.
+/// The byte stream of a connection, to and from hyper.
 struct Wire {
     stream: TcpStream,
     exchange: Rc<Exchange>,
-    /// Whether the client has ended its side.
+    /// Whether the client has closed its side.
     has_ended: bool,
-    /// The kind of the bare response that was held back.
+    /// The kind of problem for the bare response that was withheld.
     withheld: Option<ProblemType>,
     linger: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were taken in and thrown away.
+    /// Bytes that were read and discarded.
     ignored: usize,
 }
 
@@ -226,7 +226,7 @@ impl Wire {
         }
     }
 
-    /// Answers what was no request, and closes.
+    /// Responds to malformed input, and closes.
     async fn refuse(&mut self, kind: ProblemType, settings: &ConnectionSettings) -> io::Result<()> {
         self.withheld = None;
         let id = settings.ids.make();
@@ -251,7 +251,7 @@ impl Wire {
         poll_fn(|cx| Pin::new(&mut *self).poll_shutdown(cx)).await
     }
 
-    /// Closes at once: the system forgets what was not taken.
+    /// Closes immediately: unsent data is discarded.
     fn abort(&self) {
         let _ = self.stream.set_zero_linger();
     }
@@ -302,14 +302,14 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.withheld.is_some() {
-            // There is a response to come.
+            // A response follows.
             return Poll::Ready(Ok(()));
         }
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
         }
-        // A socket that is closed with bytes unread resets the connection, and the client may lose
+        // A socket that is closed with unread bytes resets the connection, and the client may lose
         // the response (RFC 9112, section 9.6).
         let mut scratch = [MaybeUninit::uninit(); 16 * 1024];
         while !self.has_ended {
@@ -331,9 +331,9 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Where one of hyper's own responses begins, if the bytes end in one, and what it stands for.
+/// The start of one of hyper's own responses, if the bytes end in one, and its kind of problem.
 ///
-/// Those of the application never match: each has an `x-request-id`.
+/// Responses of the application never match: each has an `x-request-id`.
 fn find_bare(buffer: &[u8]) -> Option<(usize, ProblemType)> {
     if !buffer.ends_with(b"\r\n\r\n") {
         return None;
@@ -363,7 +363,7 @@ mod tests {
                         connection: close\r\ndate: Sat, 21 Nov 2026 10:00:00 GMT\r\n\r\n";
 
     #[test]
-    fn a_bare_response_is_found_behind_others() {
+    fn a_bare_response_is_found_after_others() {
         assert_eq!(
             find_bare(BARE.as_bytes()),
             Some((0, ProblemType::MALFORMED_REQUEST))

@@ -1,4 +1,4 @@
-//! One log line and one measurement for each request.
+//! The access log: one log line and one measurement per request.
 
 use std::time::Instant;
 
@@ -14,18 +14,18 @@ use crate::platform::clock;
 use crate::platform::context;
 use crate::platform::metrics::{ABANDONED, InFlight, Metrics};
 
-/// The route of a request that matched none.
+/// The route of a request that matched no resource.
 const NO_ROUTE: &str = "unmatched";
 
-/// What machines ask all the time. That all is well is logged at debug.
+/// Routes that are polled. Their successes are logged at debug.
 const PROBES: [&str; 3] = ["/health", "/ready", "/metrics"];
 
 /// Logs and measures a request by its method, the pattern that matched, its status, duration and
-/// bytes, and the slug of its problem: never its path, query or body, which may have an address in
+/// bytes, and the slug of its problem: never its path, query or body, which may contain an address.
 /// them.
 ///
 /// # Errors
-/// Those of what it wraps.
+/// Those of the inner service.
 pub async fn observe<B: MessageBody>(
     metrics: Metrics,
     lifecycle: Lifecycle,
@@ -58,8 +58,8 @@ pub async fn observe<B: MessageBody>(
     Ok(response)
 }
 
-/// What is known of a request. Dropped, it is logged and measured: also where the connection broke
-/// and nobody waits for the answer any more.
+/// The data of a request. It is logged and measured when dropped: also if the connection broke
+/// before the response.
 struct Observed {
     begun: Instant,
     method: Method,

@@ -1,4 +1,4 @@
-//! Reckons who sent a request, where proxies stand between.
+//! Determines the client's address behind proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::platform::client::Client;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The longest address that is read, in bytes: an IPv6 address with its port, and white space.
+/// The longest accepted address, in bytes: an IPv6 address with its port, and white space.
 const LONGEST: usize = 64;
 
-/// The proxies whose `X-Forwarded-For` is believed. A copy shares them.
+/// The proxies whose `X-Forwarded-For` is trusted. Clones share them.
 #[derive(Clone)]
 pub struct TrustedProxies {
     networks: Arc<[IpNet]>,
@@ -21,7 +21,7 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// The proxies in these networks, of which a request passes through so many at most.
+    /// Trusts the proxies in these networks; a request passes through at most this many.
     #[must_use]
     pub fn new(networks: &[IpNet], hops: usize) -> Self {
         Self {
@@ -34,10 +34,10 @@ impl TrustedProxies {
         self.networks.iter().any(|net| net.contains(&ip))
     }
 
-    /// The client: the peer or, where the peer is a trusted proxy, the one that it names, the last
-    /// of `X-Forwarded-For`; and so on, where that is a trusted proxy too, for as many hops as
-    /// there are proxies. What stands before can be made up, also by a client whose own address
-    /// is one of a trusted network.
+    /// The client: the peer or, if the peer is a trusted proxy, the last address of
+    /// `X-Forwarded-For`; and so on, if that is a trusted proxy too, for as many hops as there are
+    /// proxies. Anything before can be forged, also by a client whose own address is in a trusted
+    /// network.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Client {
         let mut address = peer.ip().to_canonical();
@@ -58,10 +58,10 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses of a line, the last one first; `None` for what is none. A line may have the whole
-/// length of a head, and no more of it is looked at than is taken.
+/// The addresses of a line, the last one first; `None` for an invalid one. A line may be as long as
+/// a whole head, and no more of it is parsed than needed.
 fn from_the_end(line: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
-    // As bytes: a client's own part of a line need not be text.
+    // As bytes: the part that a client sent need not be text.
     let mut rest = Some(line.as_bytes());
     std::iter::from_fn(move || {
         let line = rest.take()?;
@@ -77,7 +77,7 @@ fn from_the_end(line: &HeaderValue) -> impl Iterator<Item = Option<IpAddr>> {
     })
 }
 
-/// Reads an address of `X-Forwarded-For`, which some proxies write with a port.
+/// Parses an address of `X-Forwarded-For`, which some proxies write with a port.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let bare = text
@@ -134,9 +134,9 @@ mod tests {
     #[case::six("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1")]
     #[case::brackets("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1")]
     #[case::four_in_six("::ffff:10.0.0.1", &["::ffff:198.51.100.9"], "198.51.100.9")]
-    // NAT64 leads to a proxy, and is none.
+    // NAT64 leads to a proxy, but is not one.
     #[case::no_proxy_by_nat64("64:ff9b::10.0.0.1", &["198.51.100.9"], "10.0.0.1")]
-    fn the_client_is_whom_a_trusted_proxy_names(
+    fn the_client_is_the_one_named_by_a_trusted_proxy(
         #[case] peer: &str,
         #[case] lines: &[&str],
         #[case] named: &str,
@@ -152,7 +152,7 @@ mod tests {
     #[case::three(3, &["198.51.100.9, 10.0.0.3, 10.0.0.2"], "198.51.100.9")]
     #[case::fewer_named(3, &["10.0.0.2"], "10.0.0.2")]
     #[case::nonsense_between(3, &["198.51.100.9, unknown, 10.0.0.2"], "10.0.0.2")]
-    fn as_many_proxies_are_believed_as_there_are(
+    fn only_the_configured_number_of_proxies_is_trusted(
         #[case] hops: usize,
         #[case] lines: &[&str],
         #[case] named: &str,
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_hides_no_address() {
+    fn invalid_text_hides_no_address() {
         let value = HeaderValue::from_bytes(b"\xff, 198.51.100.9").expect("a value");
         let request = forwarded(&["6.6.6.6"]).append_header((FORWARDED_FOR, value));
         assert_eq!(client(1, "10.0.0.1", request), ip("198.51.100.9"));
     }
 
     #[test]
-    fn no_more_is_read_than_is_taken() {
+    fn no_more_is_parsed_than_needed() {
         let long = format!("{}, 10.0.0.2", "10.0.0.3,".repeat(10_000));
         assert_eq!(client(1, "10.0.0.1", forwarded(&[&long])), ip("10.0.0.2"));
         let line = HeaderValue::from_str(&long).expect("a value");

@@ -1,4 +1,4 @@
-//! The edge of the application: what every request must be, and what every response has.
+//! The edge of the application: checks every request, and completes every response.
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -8,10 +8,10 @@ use actix_web::{Error, ResponseError};
 use super::hosts::Hosts;
 use super::{head, headers};
 
-/// Refuses a request by its [`head`], and completes the [`headers`] of the response.
+/// Checks the [`head`] of a request, and completes the [`headers`] of the response.
 ///
 /// # Errors
-/// Those of what it wraps.
+/// Those of the inner service.
 pub async fn edge<B: MessageBody>(
     hosts: Hosts,
     request: ServiceRequest,

@@ -1,5 +1,5 @@
-//! What the head of a request must be, beyond what the parser of HTTP asks: a host that is one
-//! and that this service has, and a target of bounded length.
+//! Checks on the head of a request, beyond those of the HTTP parser: a valid host that this service
+//! serves, and a target of bounded length.
 
 use std::net::Ipv6Addr;
 
@@ -10,17 +10,17 @@ use actix_web::http::{Uri, Version, header};
 use super::hosts::Hosts;
 use crate::http::problem::{Problem, ProblemType};
 
-/// The longest target of a request, in bytes: RFC 9112, section 3, asks for 8,000 at least, and
-/// what this service serves needs some hundred.
+/// The longest target of a request, in bytes: RFC 9112, section 3, requires 8,000 at least, and
+/// this service needs some hundred.
 const MAX_TARGET: usize = 8192;
 
-/// The longest host, in bytes: a name of DNS with its last dot, and a port.
+/// The longest host, in bytes: a DNS name with a final dot, and a port.
 const MAX_HOST: usize = 254 + 6;
 
-/// Refuses a request whose head is none that can be answered, or that is meant for somebody else.
+/// Refuses a request whose head is invalid, or whose host this service does not serve.
 ///
 /// # Errors
-/// The problem to answer with. The connection is to close behind it.
+/// The problem to respond with. The connection must then close.
 pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
     let uri = request.uri();
     if length(uri) > MAX_TARGET {
@@ -32,7 +32,7 @@ pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST);
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => host.to_str().ok(),
-        // No browser leaves it out.
+        // Every browser sends it.
         (None, _) if request.version() < Version::HTTP_11 => None,
         // RFC 9112, section 3.2.
         _ => {
@@ -46,13 +46,13 @@ pub fn check(request: &ServiceRequest, served: &Hosts) -> Result<(), Problem> {
     if asked.is_some_and(|host| !served.serve(host)) {
         return Err(Problem::new(
             ProblemType::MISDIRECTED_REQUEST,
-            "This service is not known under the name in Host.",
+            "This service does not serve the host named in Host.",
         ));
     }
     Ok(())
 }
 
-/// The length of a target as it was sent, but for its scheme.
+/// The length of a target as sent, without its scheme.
 fn length(target: &Uri) -> usize {
     let path = target
         .path_and_query()
@@ -60,9 +60,9 @@ fn length(target: &Uri) -> usize {
     path + target.authority().map_or(0, |host| host.as_str().len())
 }
 
-/// Whether this is the name or the address of a host, or that and a port (RFC 9110, section 7.2).
-/// It must not be empty, as that of an `http` address must not. Signs that RFC 3986 lets a name have
-/// and DNS does not are refused: a list of two names is none.
+/// Whether this is the name or the address of a host, with an optional port (RFC 9110, section
+/// 7.2). It must not be empty, as in an `http` URI. Characters that RFC 3986 allows in a name but
+/// DNS does not are refused: a list of two names is invalid.
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
     if value.len() > MAX_HOST {

@@ -1,19 +1,19 @@
-//! The headers that every response has, for browsers and caches.
+//! Default response headers, for browsers and caches.
 //!
-//! A handler that wants another value sets it; what it leaves out is filled in here. So a response
-//! is not kept by anybody, nor taken for another type than its own, nor is a page without a policy,
-//! unless a handler says otherwise.
+//! A handler that needs another value sets it; missing headers are filled in here. So by default a
+//! response is not cached, nor taken for another type than its own, and a page has a restrictive
+//! policy.
 
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 
-/// What a page may do that says nothing of itself: nothing.
+/// The default policy of a page: it may do nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// Fills in what a response does not have.
+/// Fills in the missing headers of a response.
 pub fn complete(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(CACHE_CONTROL) {

@@ -1,43 +1,50 @@
-//! The names that this service is asked under.
+//! The host names that this service serves.
 //!
-//! A page that a developer has open may have a name of its own point to 127.0.0.1, and ask a
-//! service there that was never meant for it (DNS rebinding). Its requests have that name in
-//! `Host`. So a service that listens on loopback is asked under a name of loopback, or one that it
-//! was told of; elsewhere under any, unless it was told of some.
+//! A page in a developer's browser may point a name of its own to 127.0.0.1, and send requests to a
+//! local service (DNS rebinding). Its requests have that name in `Host`. So a service that listens
+//! on loopback serves only loopback names and configured ones; elsewhere it serves any, unless some
+//! are configured.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The names that are served. A copy shares them.
+/// The served names. Clones share them.
 #[derive(Clone)]
 pub struct Hosts {
-    /// Whether any name will do.
+    /// Whether any name is served.
     any: bool,
     is_loopback: bool,
-    told: Arc<[String]>,
+    configured: Arc<[String]>,
 }
 
 impl Hosts {
-    /// The names for a listener at this address, with those that the settings have.
+    /// The names for a listener at this address, with the configured ones.
     #[must_use]
-    pub fn new(address: SocketAddr, told: &[String]) -> Self {
+    pub fn new(address: SocketAddr, configured: &[String]) -> Self {
         let is_loopback = address.ip().to_canonical().is_loopback();
         Self {
-            any: told.is_empty() && !is_loopback,
+            any: configured.is_empty() && !is_loopback,
             is_loopback,
-            told: told.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            configured: configured
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
         }
     }
 
-    /// Whether a request is served under this value of `Host`.
+    /// Whether a request with this value of `Host` is served.
     #[must_use]
     pub fn serve(&self, host: &str) -> bool {
         if self.any {
             return true;
         }
         let name = without_port(host);
-        let is_told = || self.told.iter().any(|told| told.eq_ignore_ascii_case(name));
-        (self.is_loopback && names_loopback(name)) || is_told()
+        let is_configured = || {
+            self.configured
+                .iter()
+                .any(|served| served.eq_ignore_ascii_case(name))
+        };
+        (self.is_loopback && names_loopback(name)) || is_configured()
     }
 }
 
@@ -75,9 +82,9 @@ mod tests {
 
     use super::*;
 
-    fn hosts(address: &str, told: &[&str]) -> Hosts {
-        let told: Vec<String> = told.iter().map(|&name| name.to_owned()).collect();
-        Hosts::new(address.parse().expect("an address"), &told)
+    fn hosts(address: &str, configured: &[&str]) -> Hosts {
+        let configured: Vec<String> = configured.iter().map(|&name| name.to_owned()).collect();
+        Hosts::new(address.parse().expect("an address"), &configured)
     }
 
     #[rstest]
@@ -97,7 +104,10 @@ mod tests {
     #[case("evillocalhost", false)]
     #[case("192.0.2.1", false)]
     #[case("", false)]
-    fn on_loopback_only_its_names_and_those_told_are_served(#[case] host: &str, #[case] yes: bool) {
+    fn on_loopback_only_its_names_and_configured_ones_are_served(
+        #[case] host: &str,
+        #[case] yes: bool,
+    ) {
         assert_eq!(
             hosts("127.0.0.1:8000", &["signup.example"]).serve(host),
             yes
@@ -105,9 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn elsewhere_any_name_will_do_unless_some_are_told() {
+    fn elsewhere_any_name_is_served_unless_some_are_configured() {
         assert!(hosts("0.0.0.0:8000", &[]).any);
-        let told = hosts("0.0.0.0:8000", &["signup.example"]);
-        assert!(!told.any && told.serve("signup.example") && !told.serve("localhost"));
+        let configured = hosts("0.0.0.0:8000", &["signup.example"]);
+        assert!(
+            !configured.any && configured.serve("signup.example") && !configured.serve("localhost")
+        );
     }
 }

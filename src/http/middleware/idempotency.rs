@@ -1,7 +1,7 @@
-//! `Idempotency-Key` on HTTP: the header, and the responses to a key.
+//! `Idempotency-Key` over HTTP: the header, and the responses to a key.
 //!
-//! Headers of keyed operations that are no key, or that miss one, are refused before the body is
-//! read. A slice renders what its command came to by [`respond`].
+//! Keyed operations refuse a header that is invalid, or missing but required, before the body is
+//! read. A slice renders the outcome of its command by [`respond`].
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::idempotency::{Error, IdempotencyKey, Recorded};
 
 const NAME: &str = "idempotency-key";
 
-/// Says that the response repeats one that was given before.
+/// Marks the response as a replay.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What a request to a keyed operation may meet.
+/// The problems that a request to a keyed operation may cause.
 pub const PROBLEMS: [ProblemType; 5] = [
     IDEMPOTENCY_KEY_INVALID,
     IDEMPOTENCY_KEY_MISSING,
@@ -26,31 +26,31 @@ pub const PROBLEMS: [ProblemType; 5] = [
     IDEMPOTENCY_KEY_EXHAUSTED,
 ];
 
-/// The `Idempotency-Key` header is no key.
+/// The `Idempotency-Key` header is invalid.
 const IDEMPOTENCY_KEY_INVALID: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-invalid",
     status: StatusCode::BAD_REQUEST,
     title: "Invalid Idempotency-Key",
-    meaning: "The header `Idempotency-Key` is empty, too long, has characters \
-          that it must not have, or stands twice. Nothing was done.",
+    meaning: "The header `Idempotency-Key` is empty, too long or repeated, or has \
+          characters that are not allowed. Nothing was done.",
     advice: "Send the header once, with 1 to 255 characters of visible ASCII, \
-          bare or as a string in double quotes. A random UUID will do.",
+          bare or as a string in double quotes. A random UUID is suitable.",
     detail: "The Idempotency-Key is empty.",
     headers: &[],
     member: Member::None,
 });
 
-/// There is no `Idempotency-Key`, and one is required.
+/// The `Idempotency-Key` header is missing, but required.
 const IDEMPOTENCY_KEY_MISSING: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-missing",
     status: StatusCode::BAD_REQUEST,
     title: "Idempotency-Key required",
-    meaning: "This service is set up to want the header `Idempotency-Key` on \
-          every signup, and there was none. Nothing was done.",
+    meaning: "This service is configured to require the header `Idempotency-Key` on \
+          every signup, and it is missing. Nothing was done.",
     advice: "Send the header `Idempotency-Key`: a new random UUID for each \
-          signup, and the same one for each try of it.",
+          signup, and the same one for each retry of it.",
     detail: "Send an Idempotency-Key: a new one for each signup, the same for \
-          each try.",
+          each retry.",
     headers: &[],
     member: Member::None,
 });
@@ -62,9 +62,9 @@ const REQUEST_IN_PROGRESS: ProblemType = ProblemType::new(&About {
     title: "Request in progress",
     meaning: "A request with this `Idempotency-Key` has not ended yet. This one \
           did nothing.",
-    advice: "Wait for the seconds in `Retry-After`, and send the same request \
-          again with the same key. It then gets the answer of the first.",
-    detail: "A request of this Idempotency-Key is still running.",
+    advice: "Wait for the seconds in `Retry-After`, and retry with the same key. \
+          The retry then gets the response of the first request.",
+    detail: "A request with this Idempotency-Key is still running.",
     headers: &["Retry-After"],
     member: Member::None,
 });
@@ -74,10 +74,10 @@ const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-reused",
     status: StatusCode::UNPROCESSABLE_ENTITY,
     title: "Idempotency-Key reused",
-    meaning: "A key names one request, and another one had it within the last 24 \
-          hours. Nothing was done.",
-    advice: "Use a new key for a new signup. To try the earlier signup again, \
-          send exactly its values.",
+    meaning: "A key identifies one request, and another request used it within the \
+          last 24 hours. Nothing was done.",
+    advice: "Use a new key for a new signup. To retry the earlier signup, send \
+          exactly the same values.",
     detail: "This Idempotency-Key was used with another request.",
     headers: &[],
     member: Member::None,
@@ -88,11 +88,11 @@ const IDEMPOTENCY_KEY_EXHAUSTED: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-exhausted",
     status: StatusCode::TOO_MANY_REQUESTS,
     title: "Idempotency-Key exhausted",
-    meaning: "The key came with so many different requests that it is refused \
+    meaning: "The key was used with so many different requests that it is refused \
           until it expires. Nothing was done.",
     advice: "Use a new key for each signup. Look for a client that sends the same \
-          key with everything.",
-    detail: "This Idempotency-Key came with too many different requests.",
+          key with every request.",
+    detail: "This Idempotency-Key was used with too many different requests.",
     headers: &[],
     member: Member::None,
 });
@@ -100,7 +100,7 @@ const IDEMPOTENCY_KEY_EXHAUSTED: ProblemType = ProblemType::new(&About {
 /// The key of a request, if it has one.
 ///
 /// # Errors
-/// 400 where it is no key, or where there is none and it is required. The body need not be read.
+/// 400 if it is invalid, or missing but required. The body need not be read.
 pub fn read(request: &HttpRequest, is_required: bool) -> Result<Option<IdempotencyKey>, Problem> {
     let lines = request.headers().get_all(NAME).map(HeaderValue::as_bytes);
     let key = IdempotencyKey::read(lines)
@@ -108,14 +108,14 @@ pub fn read(request: &HttpRequest, is_required: bool) -> Result<Option<Idempoten
     if key.is_none() && is_required {
         return Err(Problem::new(
             IDEMPOTENCY_KEY_MISSING,
-            "Send an Idempotency-Key: a new one for each signup, the same for each try.",
+            "Send an Idempotency-Key: a new one for each signup, the same for each retry.",
         )
         .closing());
     }
     Ok(key)
 }
 
-/// The response to what a keyed command came to: the same, fresh or replayed.
+/// The response to the outcome of a keyed command: the same, fresh or replayed.
 pub fn respond<O>(
     recorded: &Recorded<O>,
     render: impl FnOnce(&O) -> Result<HttpResponse, Problem>,
@@ -135,7 +135,7 @@ impl From<Error> for Problem {
         match error {
             Error::InProgress => Self::new(
                 REQUEST_IN_PROGRESS,
-                "A request of this Idempotency-Key is still running.",
+                "A request with this Idempotency-Key is still running.",
             )
             .retry_after(Duration::from_secs(1)),
             Error::Reused => Self::new(
@@ -144,7 +144,7 @@ impl From<Error> for Problem {
             ),
             Error::Exhausted => Self::new(
                 IDEMPOTENCY_KEY_EXHAUSTED,
-                "This Idempotency-Key came with too many different requests.",
+                "This Idempotency-Key was used with too many different requests.",
             ),
             Error::Store(error) => error.into(),
         }

@@ -1,5 +1,5 @@
-//! What every request passes through, outermost first: the request context, the span, the access
-//! log, the [`edge`]. What is done for each operation is in [`resource`](super::resource).
+//! The middleware of every request, outermost first: the request context, the span, the access log,
+//! the [`edge`]. Processing per operation is in [`resource`](super::resource).
 
 pub mod access_log;
 pub mod client;

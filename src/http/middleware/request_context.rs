@@ -1,4 +1,4 @@
-//! The ids of a request: taken from the client or made, on every answer and log line.
+//! Request ids: taken from the client or generated, and sent in every response and log line.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,18 +14,17 @@ use crate::platform::clock::{self, Clock, Randomness, uuid_v7};
 use crate::platform::context::{self, RequestContext};
 use crate::platform::telemetry::{Headers, Sampling};
 
-/// The id of one request.
+/// The header of the request id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The id of what the request is part of.
+/// The header of the correlation id, which is shared by related requests.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// The request's place in a trace, for its client: its trace and its span (W3C Trace Context,
-/// level 3 draft).
+/// The request's trace and span, for its client (W3C Trace Context, level 3 draft).
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
-/// The longest id that is taken from a client.
+/// The longest id that is accepted from a client.
 const MAX_ID: usize = 128;
 
-/// Makes ids for requests that bring none.
+/// Generates ids for requests without one.
 #[derive(Clone)]
 pub struct RequestIds {
     clock: Arc<dyn Clock>,
@@ -33,13 +32,13 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Ids by this clock.
+    /// Generates ids by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
         Self { clock, randomness }
     }
 
-    /// The time of the clock.
+    /// The current time of the clock.
     #[must_use]
     pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
         self.clock.now()
@@ -55,7 +54,7 @@ impl RequestIds {
 /// Serves a request within its context.
 ///
 /// # Errors
-/// Those of what it wraps.
+/// Those of the inner service.
 pub async fn request_context<B: MessageBody>(
     ids: RequestIds,
     sampling: Sampling,
@@ -79,7 +78,7 @@ pub async fn request_context<B: MessageBody>(
         route: OnceLock::new(),
         trace: sampling.begin(request.headers(), is_trusted),
     });
-    // What is within begins inside the context, too.
+    // The inner service starts inside the context, too.
     let served = async { next.call(request).await };
     let mut response = context::scope(Arc::clone(&context), served).await?;
     put(response.headers_mut(), REQUEST_ID, &context.request_id);
@@ -99,7 +98,7 @@ impl Headers for HeaderMap {
     }
 }
 
-/// An id of the client's: 1 to 128 visible ASCII characters, sent once.
+/// An id from the client: 1 to 128 visible ASCII characters, sent once.
 fn taken(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut values = headers.get_all(name);
     let (Some(value), None) = (values.next(), values.next()) else {

@@ -1,4 +1,4 @@
-//! The span of a request, which everything that is done for it is within.
+//! The root span of a request.
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -12,8 +12,8 @@ use crate::platform::context::{self, RequestContext};
 use crate::platform::metrics::known_method;
 use crate::platform::telemetry::spans::{TARGET, fail};
 
-/// Makes the span, for `tracing_actix_web`. It has the method and the pattern that matched, never
-/// the path, query or address of the client; and none is made where the request is not traced.
+/// Creates the span, for `tracing_actix_web`. It has the method and the pattern that matched, never
+/// the path, query or address of the client; none is created for a request that is not traced.
 pub struct RequestSpan;
 
 impl RootSpanBuilder for RequestSpan {
@@ -33,16 +33,16 @@ impl RootSpanBuilder for RequestSpan {
             Err(error) => error.as_response_error().status_code(),
         };
         span.record("http.response.status_code", status.as_u16());
-        // What a client did wrong is no error of this service.
+        // A client error is not an error of this service.
         if status.is_server_error() {
             fail(&span, status.as_u16());
         }
     }
 }
 
-/// Names are those of OpenTelemetry's semantic conventions for HTTP servers.
+/// Names follow OpenTelemetry's semantic conventions for HTTP servers.
 fn begin(request: &ServiceRequest, context: &RequestContext) -> Span {
-    // The conventions' word for what is none of these.
+    // The conventions' value for any other method.
     let method = known_method(request.method().as_str()).unwrap_or("_OTHER");
     let route = request.match_pattern();
     let name = match &route {
@@ -56,7 +56,7 @@ fn begin(request: &ServiceRequest, context: &RequestContext) -> Span {
         request_id = context.request_id, correlation_id = context.correlation_id
     );
     if let Some(parent) = &context.trace.parent {
-        // It fails only where nobody takes spans.
+        // It fails only if no layer records spans.
         let _ = span.set_parent(parent.clone());
     }
     span

@@ -1,11 +1,11 @@
-//! The kinds of problem that operations of any slice have.
+//! Kinds of problem that are shared by operations of all slices.
 
 use actix_web::http::StatusCode;
 
 use super::{About, Member, ProblemType};
 
 impl ProblemType {
-    /// All of these, for the document and the pages.
+    /// All of these, for the OpenAPI document and the pages.
     pub const COMMON: [Self; 15] = [
         Self::MALFORMED_REQUEST,
         Self::INVALID_PARAMETER,
@@ -24,58 +24,58 @@ impl ProblemType {
         Self::UNAVAILABLE,
     ];
 
-    /// The request could not be read.
+    /// The request is malformed.
     pub const MALFORMED_REQUEST: Self = Self::new(&About {
         slug: "malformed-request",
         status: StatusCode::BAD_REQUEST,
         title: "Malformed request",
-        meaning: "The request line, a header or the JSON body is not well-formed; or \
-              the header `Host` is missing, stands twice or names no host; or \
-              the body is no object, or has a field twice, of a wrong type, or \
-              that is not known. Nothing was done.",
+        meaning: "The request line, a header or the JSON body is malformed; or the \
+              header `Host` is missing, repeated or invalid; or the body is not an \
+              object, or has a field that is repeated, unknown or of the wrong type. \
+              Nothing was done.",
         advice: "Correct the request. The detail says what could not be read and, for \
-              a body, at which line and column. Sent again as it is, it gets the \
-              same answer.",
-        detail: "A field is not known, at line 1, column 21.",
+              a body, at which line and column. The same request gets the same \
+              response.",
+        detail: "A field is unknown, at line 1, column 21.",
         headers: &[],
         member: Member::None,
     });
 
-    /// A query parameter breaks its rule.
+    /// A query parameter is invalid.
     pub const INVALID_PARAMETER: Self = Self::new(&About {
         slug: "invalid-parameter",
         status: StatusCode::BAD_REQUEST,
         title: "Invalid query parameter",
-        meaning: "A parameter in the query string breaks its rule, or stands twice; or \
-              there are more than 16 of them.",
+        meaning: "A parameter in the query string is invalid or repeated; or there are \
+              more than 16 of them.",
         advice: "Correct the parameter that the detail names. `limit` is a whole \
-              number from 1 to 100. A cursor is valid only as `next_cursor` gave \
-              it: do not make or change one. Send a plus sign in an address as \
+              number from 1 to 100. A cursor is valid only as returned in `next_cursor`: \
+              do not make or change one. Send a plus sign in an address as \
               `%2B`.",
         detail: "limit must be a whole number from 1 to 100.",
         headers: &[],
         member: Member::None,
     });
 
-    /// Nothing lives at this path.
+    /// No resource has this path.
     pub const NOT_FOUND: Self = Self::new(&About {
         slug: "not-found",
         status: StatusCode::NOT_FOUND,
         title: "Not found",
         meaning: "No resource has this path.",
-        advice: "Compare the path with those in `/openapi.json`. Paths have no slash \
-              at their end, and upper case counts.",
+        advice: "Compare the path with those in `/openapi.json`. Paths have no trailing \
+              slash, and are case-sensitive.",
         detail: "No resource has this path.",
         headers: &[],
         member: Member::None,
     });
 
-    /// The path is right, the method is not.
+    /// The resource does not support the method.
     pub const METHOD_NOT_ALLOWED: Self = Self::new(&About {
         slug: "method-not-allowed",
         status: StatusCode::METHOD_NOT_ALLOWED,
         title: "Method not allowed",
-        meaning: "The path exists, but not for this method.",
+        meaning: "The path does not support this method.",
         advice: "Use one of the methods in the header `Allow`.",
         detail: "Allowed here: POST.",
         headers: &["Allow"],
@@ -89,7 +89,7 @@ impl ProblemType {
         title: "Request timeout",
         meaning: "The head or the body of the request was not complete within the \
               time limit. Nothing was done, and the connection closes.",
-        advice: "Send the request again on a new connection, all of it at once.",
+        advice: "Retry on a new connection, and send the request without pauses.",
         detail: "The body took over 5000 ms to arrive.",
         headers: &[],
         member: Member::None,
@@ -102,8 +102,7 @@ impl ProblemType {
         title: "Payload too large",
         meaning: "The body is over the limit of 16 KiB (16,384 bytes). The rest was \
               not read, nothing was done, and the connection closes.",
-        advice: "Send a smaller body. No signup that keeps the rules of its fields \
-              needs as much.",
+        advice: "Send a smaller body. No valid signup needs as much.",
         detail: "The body is over 16384 bytes.",
         headers: &[],
         member: Member::None,
@@ -116,18 +115,18 @@ impl ProblemType {
         title: "URI too long",
         meaning: "The path and the query together are over the limit of 8 KiB (8,192 \
               bytes). Nothing was done, and the connection closes.",
-        advice: "Send a shorter one. No path or query of this service needs as much.",
+        advice: "Shorten it. No path or query of this service needs as much.",
         detail: "The target of the request is over 8192 bytes.",
         headers: &[],
         member: Member::None,
     });
 
-    /// The body is not JSON by its `Content-Type`.
+    /// The body is not declared as uncompressed JSON.
     pub const UNSUPPORTED_MEDIA_TYPE: Self = Self::new(&About {
         slug: "unsupported-media-type",
         status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
         title: "Unsupported media type",
-        meaning: "The header `Content-Type` is missing, stands twice or is not \
+        meaning: "The header `Content-Type` is missing, repeated or not \
               `application/json`; or the body has a `Content-Encoding`. Nothing \
               was done, and the connection closes.",
         advice: "Send the body as JSON, uncompressed, with the header `Content-Type: \
@@ -137,45 +136,45 @@ impl ProblemType {
         member: Member::None,
     });
 
-    /// The request is meant for another service.
+    /// This service does not serve the host of the request.
     pub const MISDIRECTED_REQUEST: Self = Self::new(&About {
         slug: "misdirected-request",
         status: StatusCode::MISDIRECTED_REQUEST,
         title: "Misdirected request",
-        meaning: "The header `Host` names a host that this service is not known under. \
+        meaning: "The header `Host` names a host that this service does not serve. \
               Nothing was done, and the connection closes.",
-        advice: "Use the name that the service is known under. Who runs it can add more by \
-              the setting `HTTP_HOSTS`: on loopback, only names of loopback are served \
-              by default, so that no web page can ask it under a name of its own.",
-        detail: "This service is not known under the name in Host.",
+        advice: "Use the name of the service. Its operator can add names with the setting \
+              `HTTP_HOSTS`: on loopback, only names of loopback are served by default, \
+              so that no web page can reach it under a name of its own.",
+        detail: "This service does not serve the host named in Host.",
         headers: &[],
         member: Member::None,
     });
 
-    /// Fields break their rules.
+    /// Fields are invalid.
     pub const VALIDATION_FAILED: Self = Self::new(&About {
         slug: "validation-failed",
         status: StatusCode::UNPROCESSABLE_ENTITY,
         title: "Validation failed",
-        meaning: "The body could be read, and fields in it break their rules. Nothing \
-              was done.",
-        advice: "Correct every field that the member `errors` lists: all of them are \
-              there at once. `pointer` says which field; `code` is for programs \
+        meaning: "The body could be read, but fields in it are invalid. Nothing was \
+              done.",
+        advice: "Correct every field that the member `errors` lists: it has all invalid \
+              fields at once. `pointer` locates the field; `code` is for programs \
               and does not change; `detail` is for people.",
-        detail: "2 fields break their rules.",
+        detail: "2 fields are invalid.",
         headers: &[],
         member: Member::Errors,
     });
 
-    /// The client asked for too much in a short time.
+    /// The client sent too many requests in a short time.
     pub const RATE_LIMITED: Self = Self::new(&About {
         slug: "rate-limited",
         status: StatusCode::TOO_MANY_REQUESTS,
         title: "Too many requests",
-        meaning: "So many signups came from the network address of the client that \
-              more are refused for a while. Nothing was done.",
-        advice: "Wait for the seconds in `Retry-After`, and send the same request \
-              again, with the same key if it has one.",
+        meaning: "Too many signups came from the network address of the client; more \
+              are refused for a while. Nothing was done.",
+        advice: "Wait for the seconds in `Retry-After`, and retry, with the same key if \
+              the request has one.",
         detail: "Too many requests came from this address. Nothing was done.",
         headers: &["Retry-After"],
         member: Member::None,
@@ -201,12 +200,12 @@ impl ProblemType {
         slug: "internal-error",
         status: StatusCode::INTERNAL_SERVER_ERROR,
         title: "Internal error",
-        meaning: "Something went wrong that is not the client's doing. What was asked \
-              for may or may not have been done.",
-        advice: "Give the `request_id` to those who run the service: the log has the \
-              reason under it. A signup with an `Idempotency-Key` can be sent \
-              again with the same key without harm.",
-        detail: "The service made a mistake. The log has the reason under the request \
+        meaning: "An error occurred in the service. The request may or may not have \
+              been carried out.",
+        advice: "Report the `request_id` to the operator of the service: the log has \
+              the reason under it. A signup with an `Idempotency-Key` can be retried \
+              safely with the same key.",
+        detail: "The service failed. The log has the reason under the request \
               id.",
         headers: &[],
         member: Member::None,
@@ -217,28 +216,27 @@ impl ProblemType {
         slug: "overloaded",
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: "Service overloaded",
-        meaning: "More passwords wait to be hashed than can be done in time. Nothing \
+        meaning: "More passwords wait to be hashed than can be hashed in time. Nothing \
               was done.",
-        advice: "Wait for the seconds in `Retry-After` and a random part more, and \
-              send the same request again. Double the wait when it happens again.",
+        advice: "Wait for the seconds in `Retry-After` plus a random time, and retry. \
+              Double the wait if it happens again.",
         detail: "Too many signups are waiting. Nothing was done.",
         headers: &["Retry-After"],
         member: Member::None,
     });
 
-    /// Something the service needs can't be reached, or the outcome is unknown.
+    /// A dependency is unavailable, or the outcome is unknown.
     pub const UNAVAILABLE: Self = Self::new(&About {
         slug: "unavailable",
         status: StatusCode::SERVICE_UNAVAILABLE,
         title: "Service unavailable",
-        meaning: "The database can't be reached, or the answer did not come in time. \
-              Of a signup the outcome is then not known: the account may have \
-              been made.",
-        advice: "Wait for the seconds in `Retry-After`, and send the same request \
-              again. A signup with an `Idempotency-Key`, sent again with the same \
-              key, gets a certain answer. Without a key, an answer that the \
-              address has an account may be about your own earlier try.",
-        detail: "The service cannot answer now. Try again shortly.",
+        meaning: "The database is unavailable, or did not respond in time. The outcome \
+              of a signup is then unknown: the account may have been created.",
+        advice: "Wait for the seconds in `Retry-After`, and retry. A signup with an \
+              `Idempotency-Key`, retried with the same key, gets a definite response. \
+              Without a key, a response that the address already has an account may \
+              be due to your own earlier attempt.",
+        detail: "The service is unavailable. Try again shortly.",
         headers: &["Retry-After"],
         member: Member::None,
     });

@@ -1,8 +1,8 @@
-//! Problem details (RFC 9457): the one way in which an error leaves the service.
+//! Problem details (RFC 9457): the format of every error response.
 //!
-//! To add one, write a constant [`ProblemType`] in the slice or the area that it belongs to, and name it in
-//! the documentation of the operations that respond with it: so it comes into the OpenAPI document, and has its
-//! page. Its slug is then part of the HTTP contract.
+//! To add a kind, write a constant [`ProblemType`] in the slice or the area that it belongs to, and
+//! name it in the documentation of the operations that respond with it: this adds it to the OpenAPI
+//! document, with its page. Its slug is then part of the HTTP contract.
 
 mod kinds;
 
@@ -23,7 +23,7 @@ use crate::platform::errors::error_chain;
 /// The media type of every error body.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A kind of error that a client can meet. Those that belong to a slice or an area stand there.
+/// A kind of error that a client can receive. Kinds of a slice or an area are defined there.
 #[derive(Debug, Clone, Copy)]
 pub struct ProblemType(&'static About);
 
@@ -35,10 +35,10 @@ impl PartialEq for ProblemType {
 
 impl Eq for ProblemType {}
 
-/// What is fixed about a kind of problem.
+/// The fixed properties of a kind of problem.
 #[derive(Debug)]
 pub struct About {
-    /// The last part of its `type`; does not change.
+    /// The last part of its `type`, which is stable.
     pub slug: &'static str,
     /// The HTTP status.
     pub status: StatusCode,
@@ -46,13 +46,13 @@ pub struct About {
     pub title: &'static str,
     /// What has happened, in general. Names are in backticks, here and in the advice.
     pub meaning: &'static str,
-    /// What the author of a client is to do.
+    /// What the developer of a client should do.
     pub advice: &'static str,
-    /// A `detail` as a response may have it.
+    /// An example of a `detail`.
     pub detail: &'static str,
-    /// Headers of its responses beside those that all have, by their names in the OpenAPI document.
+    /// Headers of its responses beside the common ones, by their names in the OpenAPI document.
     pub headers: &'static [&'static str],
-    /// What its body has beside the members that all have.
+    /// A member of its body beside the common ones.
     pub member: Member,
 }
 
@@ -61,37 +61,38 @@ pub struct About {
 pub enum Member {
     /// None.
     None,
-    /// `errors`: each field that breaks its rule.
+    /// `errors`: every invalid field.
     Errors,
-    /// `checks`: a report.
+    /// `checks`: a readiness report.
     Checks {
-        /// The name of its schema, which the slice that makes the report declares.
+        /// The name of its schema, which is declared by the slice that makes the report.
         schema: &'static str,
-        /// One of them.
+        /// An example.
         example: fn() -> serde_json::Value,
     },
 }
 
 impl ProblemType {
-    /// A kind by what is fixed about it.
+    /// Creates a kind with these properties.
     #[must_use]
     pub const fn new(about: &'static About) -> Self {
         Self(about)
     }
 
-    /// What is fixed about this kind. Its page, at `/problems/{slug}`, and the OpenAPI document show it all.
+    /// The properties of this kind. Its page, at `/problems/{slug}`, and the OpenAPI document show
+    /// all of them.
     #[must_use]
     pub const fn about(self) -> &'static About {
         self.0
     }
 
-    /// Puts kinds into the order of the document and of the pages, each once.
+    /// Sorts kinds into the order of the document and of the pages, without duplicates.
     pub fn arrange(kinds: &mut Vec<Self>) {
         kinds.sort_by_key(|kind| (kind.about().status.as_u16(), kind.about().slug));
         kinds.dedup();
     }
 
-    /// The `type` of its problems: the path of the page that explains it.
+    /// The `type` of its problems: the path of its page.
     #[must_use]
     pub fn path(self) -> String {
         format!("/problems/{}", self.about().slug)
@@ -107,8 +108,8 @@ impl ProblemType {
         words.chain(["Problem".to_owned()]).collect()
     }
 
-    /// The schema of its problems: `type` and `status` have one value each, so that a generated client has a
-    /// type of its own for each kind, and tells them apart.
+    /// The schema of its problems: `type` and `status` are constants, so that a generated client
+    /// has a separate type for each kind, and can distinguish them.
     #[must_use]
     pub fn schema(self) -> Object {
         let about = self.about();
@@ -124,7 +125,7 @@ impl ProblemType {
                     text()
                         .format(Some(SchemaFormat::Custom("uri-reference".to_owned())))
                         .description(Some(
-                            "Where this kind of problem is explained: a page of this service. It does not \
+                            "The page of this service that explains this kind of problem. It does not \
                              change.",
                         )),
                     self.path(),
@@ -133,7 +134,7 @@ impl ProblemType {
             .property(
                 "title",
                 text()
-                    .description(Some("The kind in a few words, for people."))
+                    .description(Some("A short summary of the kind, for people."))
                     .examples([about.title]),
             )
             .property("status", constant(status, about.status.as_u16()))
@@ -147,7 +148,7 @@ impl ProblemType {
                 "request_id",
                 text()
                     .description(Some(
-                        "The id under which the log has more: the `X-Request-ID` of the response; of the \
+                        "The id of the request in the log: the `X-Request-ID` of the response; of the \
                          first response where one is replayed.",
                     ))
                     .min_length(Some(1))
@@ -166,7 +167,7 @@ impl ProblemType {
                     ArrayBuilder::new()
                         .items(Ref::from_schema_name("FieldError"))
                         .min_items(Some(1))
-                        .description(Some("Each field that breaks its rule.")),
+                        .description(Some("Every invalid field.")),
                 )
                 .required("errors"),
             Member::Checks { schema: report, .. } => schema
@@ -176,13 +177,13 @@ impl ProblemType {
         .build()
     }
 
-    /// Whether its answers have `Retry-After`.
+    /// Whether its responses have `Retry-After`.
     #[must_use]
     pub fn has_retry_after(self) -> bool {
         self.about().headers.contains(&"Retry-After")
     }
 
-    /// One of its kind, for those who read.
+    /// An example problem of this kind, for documentation.
     #[must_use]
     pub fn example(self) -> Problem {
         let problem = Problem::new(self, self.about().detail);
@@ -205,18 +206,18 @@ impl ProblemType {
     }
 }
 
-/// A field that breaks its rule.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// A JSON pointer (RFC 6901) to the field.
     pub pointer: &'static str,
-    /// A short word for programs; does not change.
+    /// A short, stable word for programs.
     pub code: &'static str,
     /// One sentence for people.
     pub detail: Cow<'static, str>,
 }
 
-/// An error on its way to a client. Its texts are written here, never taken from a driver.
+/// An error response. Its texts are written here, never taken from a driver.
 #[derive(Debug)]
 pub struct Problem {
     kind: ProblemType,
@@ -246,12 +247,12 @@ pub struct ProblemBody<'a> {
 /// A request id, for examples.
 pub const EXAMPLE_ID: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
 
-/// The schema of [`FieldError`], where these are all the fields that have a rule.
+/// The schema of [`FieldError`], if these are all the validated fields.
 #[must_use]
 pub fn field_error_schema(pointers: &[&'static str]) -> Object {
     let schema = ObjectBuilder::new()
         .schema_type(Type::Object)
-        .description(Some("A field that breaks its rule."))
+        .description(Some("An invalid field."))
         .property(
             "pointer",
             text()
@@ -285,9 +286,9 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// Adds the one value that there is, by which a generated client tells a kind of problem from others.
+/// Adds the constant value by which a generated client distinguishes kinds of problem.
 fn constant(schema: ObjectBuilder, value: impl Into<serde_json::Value>) -> ObjectBuilder {
-    // utoipa has no place of its own for this keyword.
+    // utoipa has no field for this keyword.
     schema.extensions(Some(Extensions::from_iter([("const", value.into())])))
 }
 
@@ -305,13 +306,13 @@ impl Problem {
         }
     }
 
-    /// 404 where no resource has the path.
+    /// 404 for a path that matches no resource.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(ProblemType::NOT_FOUND, "No resource has this path.")
     }
 
-    /// 405 with the methods that the resource has.
+    /// 405 with the methods of the resource.
     #[must_use]
     pub fn method_not_allowed(allow: &str) -> Self {
         let mut problem = Self::new(
@@ -322,24 +323,24 @@ impl Problem {
         problem
     }
 
-    /// 422 with every field that breaks its rule.
+    /// 422 with every invalid field.
     #[must_use]
     pub fn validation(errors: Vec<FieldError>) -> Self {
         let detail = match errors.len() {
-            1 => "1 field breaks its rule.".to_owned(),
-            n => format!("{n} fields break their rules."),
+            1 => "1 field is invalid.".to_owned(),
+            n => format!("{n} fields are invalid."),
         };
         let mut problem = Self::new(ProblemType::VALIDATION_FAILED, detail);
         problem.errors = errors;
         problem
     }
 
-    /// 503 where the outcome is not known or a dependency is away.
+    /// 503: a dependency is unavailable, or the outcome is unknown.
     #[must_use]
     pub fn unavailable() -> Self {
         Self::new(
             ProblemType::UNAVAILABLE,
-            "The service cannot answer now. Try again shortly.",
+            "The service is unavailable. Try again shortly.",
         )
         .retry_after(Duration::from_secs(1))
     }
@@ -349,11 +350,11 @@ impl Problem {
     pub fn internal() -> Self {
         Self::new(
             ProblemType::INTERNAL,
-            "The service made a mistake. The log has the reason under the request id.",
+            "The service failed. The log has the reason under the request id.",
         )
     }
 
-    /// Says when to try again: whole seconds, rounded up.
+    /// Sets `Retry-After`: whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -367,14 +368,14 @@ impl Problem {
         self
     }
 
-    /// Closes the connection after the answer, as the rest of the request was not read.
+    /// Closes the connection after the response, as the rest of the request was not read.
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
     }
 
-    /// What the body says.
+    /// The members of the body.
     #[must_use]
     pub fn members<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
         let about = self.kind.about();
@@ -402,7 +403,7 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // What the log is told and what the client is told are two things.
+        // The reason goes to the log, and not to the client.
         let reason = error_chain(&error);
         match error {
             StoreError::Unavailable(_) => {

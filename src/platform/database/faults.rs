@@ -1,9 +1,9 @@
-//! What a fault test does to a transaction, whatever slice it is of. See
-//! [`platform::faults`](crate::platform::faults) for how a fault is chosen.
+//! Planted bugs in transactions, of any slice. See [`platform::faults`](crate::platform::faults)
+//! for how a fault is chosen.
 //!
-//! - `drop TABLE`: statements that write the table are not run, and are said to have been.
-//! - `defer TABLE`: they are run behind COMMIT.
-//! - `split TABLE`: the transaction is committed behind them, and another goes on.
+//! - `drop TABLE`: statements that write the table are not run, but reported as run.
+//! - `defer TABLE`: they are run after COMMIT.
+//! - `split TABLE`: the transaction is committed after them, and another one continues.
 //! - `early-commit`: COMMIT is acknowledged before it happens.
 
 #[cfg(feature = "faults")]
@@ -14,21 +14,21 @@ use super::statement::Arguments;
 use super::statement::Statement;
 use crate::platform::faults;
 
-/// How long a commit that was acknowledged early is held back.
+/// The delay of a commit that was acknowledged early.
 #[cfg(feature = "faults")]
 pub const LATE: Duration = Duration::from_millis(200);
 
-/// What is planted in one transaction.
+/// The bugs planted in one transaction.
 #[cfg(feature = "faults")]
 #[derive(Default)]
 pub struct Planted {
-    /// The statements that are run behind COMMIT.
+    /// The statements to run after COMMIT.
     pub deferred: Vec<(&'static Statement, Arguments)>,
 }
 
 #[cfg(feature = "faults")]
 impl Planted {
-    /// Whether a statement is not run where it stands.
+    /// Whether a statement is not run in its place.
     pub fn withholds(&mut self, of: &'static Statement, arguments: &Arguments) -> bool {
         let is_of = |table: Option<&str>| of.operation() != "SELECT" && table == Some(of.table());
         if is_of(faults::planted("drop")) {
@@ -42,7 +42,7 @@ impl Planted {
     }
 }
 
-/// Whether the transaction ends behind this statement, and another goes on.
+/// Whether the transaction is committed after this statement, and another one continues.
 #[cfg(feature = "faults")]
 pub fn splits(of: &Statement) -> bool {
     faults::planted("split") == Some(of.table())
@@ -54,7 +54,7 @@ pub fn commits_late() -> bool {
     faults::planted("early-commit").is_some()
 }
 
-/// The point behind a statement.
+/// The crash point after a statement.
 pub fn ran(of: &Statement) {
     if cfg!(feature = "faults") {
         faults::point(&format!("{} {}", of.operation(), of.table()));

@@ -1,4 +1,4 @@
-//! Migrations: embedded, locked, each with its way back.
+//! Migrations: embedded, run under a lock, each with a down migration.
 //!
 //! To add one, put `NNNN_name.up.sql` and `NNNN_name.down.sql` under both `migrations/postgres`
 //! and `migrations/sqlite`, with the same number.
@@ -20,10 +20,10 @@ use crate::platform::errors::error_chain;
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Where sqlx keeps what is applied.
+/// The table in which sqlx records the applied migrations.
 const TABLE: &str = "_sqlx_migrations";
 
-/// How long one migration step waits for another to end.
+/// How long a run of migrations waits for another to end.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(5);
 
 const EXISTS_ON_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
@@ -33,37 +33,37 @@ const EXISTS_ON_SQLITE: &str =
 static APPLIED: Statement =
     Statement::new("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
 
-/// A migration and whether it is applied.
+/// A migration and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its number; they run in this order.
+    /// The version; migrations run in this order.
     pub version: i64,
-    /// What it does.
+    /// The description.
     pub description: String,
-    /// Whether the database has it.
+    /// The state in the database.
     pub state: State,
 }
 
-/// Where a migration stands.
+/// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The database has it.
+    /// Applied.
     Applied,
-    /// The database does not have it yet.
+    /// Not applied yet.
     Pending,
-    /// The database has it with another text.
+    /// Applied with a different text.
     Changed,
-    /// The database has it, and this binary does not know it.
+    /// Applied, but unknown to this binary.
     Unknown,
 }
 
-/// What happens while migrations run.
+/// The progress of a migration run.
 pub enum Progress<'a> {
-    /// Another step may hold the lock; this one waits for it.
+    /// Another run may hold the lock; this one waits for it.
     Locking,
-    /// This one begins.
+    /// A migration begins.
     Running(&'a Step),
-    /// This one ended, after so long.
+    /// A migration ended, after this duration.
     Done(&'a Step, Duration),
 }
 
@@ -85,10 +85,10 @@ pub fn known_versions(backend: Backend) -> Vec<i64> {
         .collect()
 }
 
-/// What is applied and what is pending.
+/// All migrations, with their states.
 ///
 /// # Errors
-/// When the database can't be asked.
+/// When the database does not respond.
 pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, ConnectError> {
     match url.backend {
         Backend::Postgres => {
@@ -116,10 +116,12 @@ pub async fn status(url: &DatabaseUrl) -> Result<Vec<Step>, ConnectError> {
     }
 }
 
-/// Applies what is pending. Safe to run twice at once: the second waits and finds nothing to do.
+/// Applies the pending migrations. Safe to run concurrently: the second run waits and finds nothing
+/// to do.
 ///
 /// # Errors
-/// When a migration fails, or the database has one that was changed since or is not known here.
+/// When a migration fails, or the database has one that has changed or that this binary does not
+/// know.
 pub async fn up(
     url: &DatabaseUrl,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
@@ -141,19 +143,19 @@ pub async fn up(
     }
 }
 
-/// The step that [`down`] would take back: the newest that is applied.
+/// The migration that [`down`] would revert: the newest applied one.
 ///
 /// # Errors
-/// When the database can't be asked.
+/// When the database does not respond.
 pub async fn newest(url: &DatabaseUrl) -> Result<Option<Step>, ConnectError> {
     let steps = status(url).await?;
     Ok(steps.into_iter().rfind(|step| step.state != State::Pending))
 }
 
-/// Takes back one step, if it is still the newest.
+/// Reverts a migration, if it is still the newest.
 ///
 /// # Errors
-/// When it fails, is not the newest any more, or is not known here.
+/// When it fails, is not the newest any more, or is unknown to this binary.
 pub async fn down(
     url: &DatabaseUrl,
     expected: &Step,
@@ -174,10 +176,10 @@ pub async fn down(
     }
 }
 
-/// The known migrations that an open database does not have.
+/// The versions of known migrations that an open database does not have.
 ///
 /// # Errors
-/// When the database can't be asked.
+/// When the database does not respond.
 pub async fn pending(database: &Database) -> Result<Vec<i64>, sqlx::Error> {
     let (backend, applied): (_, Result<Vec<(i64,)>, _>) = match database.pools() {
         Pools::Postgres { write, .. } => {
@@ -219,7 +221,7 @@ async fn run_up<C: Migrate>(
     let steps = steps(migrator, &applied(connection).await?);
     if let Some(step) = steps.iter().find(|step| step.state == State::Changed) {
         return Err(ConnectError(format!(
-            "migration {} was applied with another text than this binary has",
+            "migration {} was applied with a different text than in this binary",
             step.version
         )));
     }
@@ -254,7 +256,7 @@ async fn run_down<C: Migrate>(
     let newest = steps.iter().rfind(|step| step.state != State::Pending);
     if newest.map(|step| step.version) != Some(expected.version) {
         return Err(ConnectError(format!(
-            "migration {} is not the newest any more; somebody else migrated",
+            "migration {} is not the newest any more; the database was migrated meanwhile",
             expected.version
         )));
     }
@@ -312,7 +314,7 @@ fn steps(migrator: &Migrator, applied: &[AppliedMigration]) -> Vec<Step> {
         .filter(|applied| !migrator.version_exists(applied.version))
         .map(|applied| Step {
             version: applied.version,
-            description: "(not known to this binary)".to_owned(),
+            description: "(unknown to this binary)".to_owned(),
             state: State::Unknown,
         });
     steps.extend(unknown.collect::<Vec<_>>());
@@ -324,9 +326,9 @@ fn failed(error: &MigrateError) -> ConnectError {
     ConnectError(format!("the migration failed: {}", error_chain(error)))
 }
 
-fn cannot_ask(error: &sqlx::Error) -> ConnectError {
+fn no_response(error: &sqlx::Error) -> ConnectError {
     ConnectError(format!(
-        "the database does not answer: {}",
+        "the database does not respond: {}",
         error_chain(error)
     ))
 }
@@ -339,14 +341,14 @@ async fn exists_on_postgres(connection: &mut PgConnection) -> Result<bool, Conne
     sqlx::query_scalar(EXISTS_ON_POSTGRES)
         .fetch_one(connection)
         .await
-        .map_err(|error| cannot_ask(&error))
+        .map_err(|error| no_response(&error))
 }
 
 async fn exists_on_sqlite(connection: &mut SqliteConnection) -> Result<bool, ConnectError> {
     sqlx::query_scalar(EXISTS_ON_SQLITE)
         .fetch_one(connection)
         .await
-        .map_err(|error| cannot_ask(&error))
+        .map_err(|error| no_response(&error))
 }
 
 async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, ConnectError> {
@@ -362,22 +364,22 @@ async fn connect_sqlite(url: &DatabaseUrl) -> Result<SqliteConnection, ConnectEr
         })
 }
 
-/// sqlx's advisory lock waits for ever, so the session's `lock_timeout` bounds it.
+/// sqlx's advisory lock waits for ever, so `lock_timeout` of the session bounds it.
 async fn lock_postgres(connection: &mut PgConnection) -> Result<(), ConnectError> {
     connection
         .execute("SET lock_timeout = '300s'")
         .await
-        .map_err(|error| cannot_ask(&error))?;
+        .map_err(|error| no_response(&error))?;
     connection.lock().await.map_err(|error| {
         ConnectError(format!(
-            "another migration step holds the lock: {}",
+            "another migration run holds the lock: {}",
             error_chain(&error)
         ))
     })
 }
 
-/// A lock on a file beside the database, as SQLite has no lock that outlasts a transaction. The
-/// system releases it when the process ends, however it ends.
+/// Locks a file beside the database, as SQLite has no lock that outlasts a transaction. The system
+/// releases it when the process ends, even by a crash.
 async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, ConnectError> {
     let mut path = sqlite::options(url)?.get_filename().as_os_str().to_owned();
     path.push(".migrate-lock");
@@ -394,7 +396,7 @@ async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, ConnectError> {
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(ConnectError(format!(
-                    "another migration step holds {} for over {} s",
+                    "another migration run holds {} for over {} s",
                     path.display(),
                     LOCK_TIMEOUT.as_secs()
                 )));

@@ -1,5 +1,5 @@
-//! The database: statements that PostgreSQL and SQLite both take, units of work that commit
-//! together, and the pools below them.
+//! The database: statements that PostgreSQL and SQLite both accept, units of work, and connection
+//! pools.
 
 mod faults;
 pub mod migrate;
@@ -43,14 +43,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a pooled connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Commands that may wait for SQLite's one writer.
+/// Commands that may wait for SQLite's single writer.
 const SQLITE_WRITERS_WAITING: usize = 64;
 
-/// Of these, those that cost their caller nothing. The other places are for what was paid for, as by
-/// a password that was hashed.
+/// The part of these for work that cost its caller nothing. The other places are for work that was
+/// paid for, as by a password hash.
 const SQLITE_UNPAID_WAITING: usize = 32;
 
-/// The database that was chosen by `DATABASE_URL`.
+/// The database selected by `DATABASE_URL`.
 ///
 /// A slice's store reads by [`Database::fetch_optional`] and [`Database::fetch_page`], and writes a
 /// [`UnitOfWork`] by [`Database::write`].
@@ -58,30 +58,30 @@ const SQLITE_UNPAID_WAITING: usize = 32;
 pub struct Database {
     pools: Pools,
     tasks: Tasks,
-    /// How long a write may take, whoever still waits for it.
+    /// The time limit of a write, even if no caller waits for it any more.
     write_limit: Duration,
 }
 
 /// The connections to the database.
 #[derive(Clone)]
 pub enum Pools {
-    /// For production.
+    /// The production database.
     Postgres {
         /// For commands. Its connections live on the runtime that outlives the HTTP server.
         write: PgPool,
-        /// For queries; on the replica where there is one.
+        /// For queries; on the replica if there is one.
         read: PgReads,
     },
-    /// Embedded.
+    /// The embedded database.
     Sqlite {
         /// For commands.
         write: SqliteWriter,
-        /// For queries; can't write.
+        /// For queries; read-only.
         read: SqlitePool,
     },
 }
 
-/// SQLite's one writer, with a bounded line before it.
+/// SQLite's single writer, with a bounded queue.
 #[derive(Clone)]
 pub struct SqliteWriter {
     pool: SqlitePool,
@@ -90,7 +90,7 @@ pub struct SqliteWriter {
     files: Arc<sqlite::Files>,
 }
 
-/// A place in the line before SQLite's writer.
+/// A place in the queue for SQLite's writer.
 pub struct Place<'a> {
     _place: SemaphorePermit<'a>,
     _unpaid: Option<SemaphorePermit<'a>>,
@@ -106,12 +106,12 @@ impl SqliteWriter {
         }
     }
 
-    /// Takes a place in the line. Keep it for as long as the pool is used.
+    /// Takes a place in the queue. Keep it for as long as the pool is used.
     ///
     /// # Errors
-    /// When the line is full.
+    /// When the queue is full.
     pub fn enter(&self) -> Result<(Place<'_>, &SqlitePool), StoreError> {
-        let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
+        let place = self.waiting.try_acquire().map_err(|_| queue_is_full())?;
         let place = Place {
             _place: place,
             _unpaid: None,
@@ -119,13 +119,13 @@ impl SqliteWriter {
         Ok((place, &self.pool))
     }
 
-    /// The same for work that cost its caller nothing: half of the line is closed to it.
+    /// The same for work that cost its caller nothing: half of the queue is closed to it.
     ///
     /// # Errors
-    /// When its half of the line is full.
+    /// When its half of the queue is full.
     pub fn enter_unpaid(&self) -> Result<(Place<'_>, &SqlitePool), StoreError> {
-        let unpaid = self.unpaid.try_acquire().map_err(|_| line_is_full())?;
-        let place = self.waiting.try_acquire().map_err(|_| line_is_full())?;
+        let unpaid = self.unpaid.try_acquire().map_err(|_| queue_is_full())?;
+        let place = self.waiting.try_acquire().map_err(|_| queue_is_full())?;
         let place = Place {
             _place: place,
             _unpaid: Some(unpaid),
@@ -134,26 +134,26 @@ impl SqliteWriter {
     }
 }
 
-fn line_is_full() -> StoreError {
-    StoreError::unavailable("the line for SQLite's writer is full")
+fn queue_is_full() -> StoreError {
+    StoreError::unavailable("the queue for SQLite's writer is full")
 }
 
-/// Every column of the projection, and no row.
+/// Selects every column of the projection, and no row.
 static IS_READABLE: Statement = Statement::new(
     "SELECT id, name, email, email_canonical, display_name, created_at FROM users_read \
      WHERE id IS NULL",
 );
 
-/// The database can't be used. The text is for the terminal and has no secret.
+/// The database cannot be used. The text is for the terminal and has no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectError(pub String);
 
 impl Database {
-    /// Opens the pools and checks that the server is fit. Writes run as `tasks`.
+    /// Opens the pools and checks that the server is suitable. Writes run as `tasks`.
     ///
     /// # Errors
-    /// When the database can't be reached or must not be used as it is set up.
+    /// When the database does not respond, or its configuration is unsafe.
     pub async fn connect(
         settings: &Settings,
         metrics: &Metrics,
@@ -170,13 +170,13 @@ impl Database {
         })
     }
 
-    /// The connections.
+    /// The connection pools.
     #[must_use]
     pub const fn pools(&self) -> &Pools {
         &self.pools
     }
 
-    /// Notes how many connections there are.
+    /// Records the number of connections.
     pub fn measure(&self, metrics: &Metrics) {
         let (write, read) = match &self.pools {
             Pools::Postgres { write, read } => (write.size(), read.size(write)),
@@ -186,7 +186,7 @@ impl Database {
         metrics.pool_size(DatabasePool::Read, read);
     }
 
-    /// Closes the pools: waits for the connections in use, then says goodbye.
+    /// Closes the pools: waits for the connections in use, then closes all of them.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Postgres { write, read } => {
@@ -200,22 +200,22 @@ impl Database {
         }
     }
 
-    /// Whether the database answers queries.
+    /// Checks that the database responds to queries.
     ///
     /// # Errors
-    /// Why not, in words without a secret.
+    /// The reason, without secrets.
     pub async fn check_readable(&self) -> Result<(), String> {
         let asked: Result<Vec<()>, _> = self.fetch(&IS_READABLE, (), Rows::Few).await;
         asked.map(drop).map_err(|error| {
-            tracing::warn!(reason = in_words(&error), "queries check failed");
+            tracing::warn!(reason = describe_error(&error), "queries check failed");
             "no response to queries".to_owned()
         })
     }
 
-    /// Whether the database answers and would take a signup.
+    /// Checks that the database responds and would accept a signup.
     ///
     /// # Errors
-    /// Why not, in words without a secret.
+    /// The reason, without secrets.
     pub async fn check_writable(&self) -> Result<(), String> {
         match &self.pools {
             Pools::Postgres { write, .. } => postgres::check_writable(write).await,
@@ -224,7 +224,7 @@ impl Database {
     }
 }
 
-/// One line about where the database is, without user or password.
+/// One line that locates the database, without user or password.
 #[must_use]
 pub fn describe(url: &DatabaseUrl) -> String {
     match url.backend {
@@ -252,7 +252,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::BeginFailed => true,
             _ => false,
         };
-        let reason = in_words(&error);
+        let reason = describe_error(&error);
         if temporary {
             Self::unavailable(reason)
         } else {
@@ -261,14 +261,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// What is logged of an error. Of what the database says it is the code and the names: its text may
-/// have values in it, as an address.
+/// Describes an error for the log. Of a database's error only the code and the names: its text may
+/// contain values such as an address.
 #[must_use]
-pub fn in_words(error: &sqlx::Error) -> String {
+pub fn describe_error(error: &sqlx::Error) -> String {
     let sqlx::Error::Database(database) = error else {
         return error_chain(error);
     };
-    let mut words = format!("the database says {}", error.kind());
+    let mut words = format!("the database reported {}", error.kind());
     for (what, name) in [
         ("constraint", database.constraint()),
         ("table", database.table()),
@@ -281,7 +281,7 @@ pub fn in_words(error: &sqlx::Error) -> String {
 }
 
 impl Kind for sqlx::Error {
-    /// The database's own code, or the driver's word.
+    /// The database's error code, or the driver's kind of error.
     fn kind(&self) -> String {
         match self {
             Self::Database(error) => error
@@ -297,12 +297,13 @@ impl Kind for sqlx::Error {
     }
 }
 
-/// Whether a database's error code speaks of its state, not of the statement.
+/// Whether a database's error code reports its state, not a fault of the statement.
 ///
 /// PostgreSQL (appendix A of its manual): 08 connection, 25006 read-only, 25P03 and 25P04 a
-/// transaction that took too long, 28 and 3D the role or the database is not let in (any more),
-/// 40 rolled back, 53 resources, 55000, 55006 and 55P03 not available now, 57 operator
-/// intervention, 58 the system. What is void although it was prepared again is one of these, too.
+/// transaction that took too long, 28 and 3D the role or the database is not (or no longer)
+/// accessible, 40 rolled back, 53 resources, 55000, 55006 and 55P03 not available now, 57 operator
+/// intervention, 58 the system. So are the codes of a statement that is still invalid after it was
+/// prepared again.
 /// SQLite's primary codes (sqlite.org/rescode.html): 5 busy, 6 locked, 7 no memory, 8 read-only,
 /// 9 interrupted, 10 I/O, 13 full, 14 can't open, 15 locking protocol, 17 schema changed.
 fn is_temporary(code: &str) -> bool {
@@ -319,7 +320,7 @@ fn is_temporary(code: &str) -> bool {
         .is_ok_and(|code| matches!(code & 0xff, 5..=10 | 13..=15 | 17))
 }
 
-/// Why a transaction on PostgreSQL is worth another try (appendix A of its manual).
+/// Why a transaction on PostgreSQL is worth a retry (appendix A of its manual).
 #[must_use]
 pub fn wants_retry(error: &sqlx::Error) -> Option<Retry> {
     match error.as_database_error()?.code()?.as_ref() {
@@ -330,20 +331,20 @@ pub fn wants_retry(error: &sqlx::Error) -> Option<Retry> {
     }
 }
 
-/// Whether PostgreSQL says that what was prepared on this connection is void: the result has
-/// another type (0A000), the statement is not there (26000), or there twice (42P05), or what its
-/// plan refers to is gone (XX000).
+/// Whether PostgreSQL reports that a prepared statement of this connection is invalid: the result
+/// has another type (0A000), the statement does not exist (26000) or exists twice (42P05), or an
+/// object of its plan does not exist any more (XX000).
 fn is_stale_plan(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else {
         return false;
     };
-    // Two of the codes have other meanings, too, and their texts are in the server's language. What
-    // is wrongly taken for a stale plan is only tried once more.
+    // Some of the codes have other meanings, too, and their texts are in the server's language. An
+    // error wrongly taken for a stale plan only costs one retry.
     let code = error.code().unwrap_or_default();
     ["0A000", "26000", "42P05", "XX000"].contains(&code.as_ref())
 }
 
-/// Whether PostgreSQL has no connection to spare: for anybody, for the role, or for the database.
+/// Whether PostgreSQL has no free connection: at all, for the role, or for the database.
 fn is_out_of_connections(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
@@ -355,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_of_state_are_told_from_codes_of_statements() {
+    fn codes_of_state_differ_from_codes_of_statements() {
         for code in [
             "08006", "25006", "25P03", "26000", "28000", "28P01", "3D000", "40001", "40P01",
             "53100", "53300", "55000", "55P03", "57P01", "58030",
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_of_the_line_is_kept_for_what_was_paid_for() {
+    async fn half_of_the_queue_is_reserved_for_paid_work() {
         let test = testing::TestDatabase::new(Backend::Sqlite).await;
         let Pools::Sqlite { write, .. } = test.database.pools() else {
             unreachable!("just made");
@@ -384,6 +385,6 @@ mod tests {
         assert_eq!(paid.len(), SQLITE_WRITERS_WAITING - SQLITE_UNPAID_WAITING);
         drop(unpaid);
         let more: Vec<_> = std::iter::from_fn(|| write.enter().ok()).collect();
-        assert_eq!(more.len(), SQLITE_UNPAID_WAITING, "all of it, if need be");
+        assert_eq!(more.len(), SQLITE_UNPAID_WAITING, "all of it, if needed");
     }
 }

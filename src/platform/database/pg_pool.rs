@@ -1,12 +1,12 @@
-//! Connections to PostgreSQL: pools that share what the server gives.
+//! Connections to PostgreSQL: pools that share the server's connections.
 //!
-//! A pool of a library keeps its idle connections while another pool is refused for lack of them.
-//! The pools here know each other: one that is refused takes an idle connection of another, lets
-//! no more of its callers try than it has connections, and tries for more once a second. What is
-//! idle for some seconds is given back to the server, for other instances and programs.
+//! A library's pool keeps its idle connections while another pool is refused for lack of them. The
+//! pools here know each other: one that is refused takes an idle connection of another, admits no
+//! more of its callers than it has connections, and tries to open more once a second. A connection
+//! that is idle for some seconds is closed, for other instances and programs.
 //!
-//! A statement stays prepared on its connection until the schema changes under it. A result that
-//! says so makes every connection prepare anew before its next use.
+//! A statement stays prepared on its connection until the schema changes under it. An error that
+//! reports this makes every connection prepare its statements again before its next use.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,25 +27,25 @@ use crate::platform::clock;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize, Retry};
 use crate::platform::telemetry::spans::within_fallibly;
 
-/// How long a connection may be idle. Short, so that other instances get what one does not use.
+/// How long a connection may be idle. Short, so that other instances can use the connection.
 const IDLE_LIFE: Duration = Duration::from_secs(4);
 
-/// Between two looks for what has been idle for too long, and two tries for one more connection.
+/// The interval between two cleanups of idle connections, and two attempts to open one more.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the threads share their connections once the server has refused one.
+/// How long the threads share their connections after the server has refused one.
 const TIGHT_FOR_MS: u64 = 60_000;
 
-/// Between two tries to open a connection: at first, and at most.
+/// The delay between two attempts to open a connection: at first, and at most.
 const RETRY: Duration = Duration::from_millis(10);
 const MAX_RETRY: Duration = Duration::from_millis(160);
 
-/// How long what a cancelled caller has left unfinished on a connection may take to end, and how
-/// long a farewell.
+/// How long the unfinished work of a cancelled caller may take to end on a connection, and how long
+/// closing one may take.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a connection is told before its first use.
+/// Settings of a session, made before its first use.
 #[derive(Debug, Clone)]
 pub struct SessionLimits {
     /// `statement_timeout`, in milliseconds.
@@ -56,18 +56,18 @@ pub struct SessionLimits {
     pub idle_in_transaction: String,
 }
 
-/// What the pools of one server have in common.
+/// The state that the pools of one server share.
 pub struct Neighbours {
     pools: Mutex<Vec<Weak<Inner>>>,
-    /// Grows when the schema has changed: what was prepared before is void.
+    /// Incremented when the schema has changed: older prepared statements are invalid.
     plans: AtomicU64,
-    /// Until when the server is taken to have no connection to spare, in milliseconds since `made`.
+    /// Until when the server is assumed to have no free connection, in milliseconds since `made`.
     tight_until: AtomicU64,
     made: Instant,
 }
 
 impl Neighbours {
-    /// Pools that are added later are looked after until the last one is gone.
+    /// Maintains the pools that are added later, until the last one is dropped.
     pub fn new() -> Arc<Self> {
         let neighbours = Arc::new(Self {
             pools: Mutex::default(),
@@ -90,7 +90,7 @@ impl Neighbours {
         neighbours
     }
 
-    /// Whether the server has refused a connection lately, for lack of them.
+    /// Whether the server has recently refused a connection for lack of them.
     pub fn is_tight(&self) -> bool {
         let until = self.tight_until.load(Ordering::Acquire);
         until > 0 && self.age_in_ms() < until
@@ -106,7 +106,7 @@ impl Neighbours {
         pools.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Makes room for a pool that the server has refused a connection.
+    /// Closes an idle connection of another pool for one that the server has refused a connection.
     fn make_room_for(&self, needy: &Arc<Inner>) {
         let now = self.age_in_ms();
         let until = now.saturating_add(TIGHT_FOR_MS);
@@ -126,7 +126,7 @@ impl Neighbours {
     }
 }
 
-/// Some connections. A copy is the same pool.
+/// A pool of connections. Clones share the same pool.
 #[derive(Clone)]
 pub struct PgPool(Arc<Inner>);
 
@@ -136,16 +136,16 @@ struct Inner {
     /// How long a caller waits for a connection.
     patience: Duration,
     most: usize,
-    /// One for each connection that may be in use.
+    /// One permit for each connection that may be in use.
     places: Arc<Semaphore>,
-    /// Taken first for a single statement, where some places are kept for transactions.
+    /// Acquired first for a single statement, if some places are reserved for transactions.
     unpaid: Option<Semaphore>,
-    /// Taken before that for a read of many rows: half of the places that it could have.
+    /// Acquired before that for a read of many rows: half of the places available to it.
     many: Arc<Semaphore>,
     state: Mutex<State>,
     /// Connections that are open, or about to be.
     open: AtomicUsize,
-    /// The runtime that they live on; `None` for that of the thread whose pool it is.
+    /// The runtime of the connections; `None` for that of the pool's thread.
     home: Option<Handle>,
     is_of_a_thread: bool,
     neighbours: Arc<Neighbours>,
@@ -154,9 +154,9 @@ struct Inner {
 }
 
 struct State {
-    /// The one used last is at the end.
+    /// The most recently used is at the end.
     idle: Vec<Idle>,
-    /// Places that there are: fewer than `most` where the server has refused.
+    /// The number of places: fewer than `most` if the server has refused.
     places: usize,
     closed: bool,
 }
@@ -166,10 +166,10 @@ struct Idle {
     since: Instant,
 }
 
-/// An open connection, which counts as such until it is dropped.
+/// An open connection, counted as open until it is dropped.
 struct Open {
     connection: Option<PgConnection>,
-    /// The plans that it may have, see [`Neighbours::plans`].
+    /// The generation of its prepared statements, see [`Neighbours::plans`].
     plans: u64,
     pool: Arc<Inner>,
 }
@@ -180,27 +180,27 @@ impl Drop for Open {
     }
 }
 
-/// How a pool is made.
+/// The configuration of a pool.
 pub struct Connector {
-    /// Where the server is.
+    /// The address of the server.
     pub options: PgConnectOptions,
-    /// What each connection is told first.
+    /// The settings of each session.
     pub limits: Option<SessionLimits>,
-    /// The most connections, at least 1.
+    /// The maximum of connections, at least 1.
     pub most: usize,
-    /// Places that are kept for transactions, whose callers have paid for them by a hash: single
-    /// statements, which look or count, have the others.
+    /// Places that are reserved for transactions, whose callers have paid for them by a hash:
+    /// single statements, which read or count, share the others.
     pub kept: usize,
-    /// How long a caller waits for one.
+    /// How long a caller waits for a connection.
     pub patience: Duration,
-    /// Which of the figures it counts for.
+    /// The pool's label in metrics.
     pub kind: DatabasePool,
-    /// The runtime that connections live on; `None` for that of the thread whose pool it is.
+    /// The runtime of the connections; `None` for that of the pool's thread.
     pub home: Option<Handle>,
 }
 
 impl PgPool {
-    /// Opens nothing yet.
+    /// Creates the pool, without opening a connection.
     pub fn new(make: Connector, neighbours: &Arc<Neighbours>, metrics: &Metrics) -> Self {
         let most = make.most.max(1);
         let unpaid = most.saturating_sub(make.kept).max(1);
@@ -231,13 +231,13 @@ impl PgPool {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// When there is none in time.
+    /// When none is available in time.
     pub async fn acquire(&self) -> Result<PgLease, sqlx::Error> {
         self.acquire_within(self.0.patience, Rows::Few).await
     }
 
     async fn acquire_within(&self, patience: Duration, rows: Rows) -> Result<PgLease, sqlx::Error> {
-        // Dropped, it observes: also where nobody waits any more.
+        // Observes when dropped, also if the caller is cancelled.
         let _waiting = self.0.waits.start_timer();
         within_fallibly("connection", async {
             if rows == Rows::Few
@@ -245,14 +245,14 @@ impl PgPool {
             {
                 return Ok(lease);
             }
-            // Boxed: it is large, and within every other future.
+            // Boxed: it is large, and part of every other future.
             let found = tokio::time::timeout(patience, Box::pin(self.wait(rows)));
             found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
         })
         .await
     }
 
-    /// A connection that is there and needs no look at it.
+    /// An idle connection that needs no check.
     fn at_once(&self) -> Option<PgLease> {
         let permit = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
         let plans = self.0.neighbours.plans.load(Ordering::Acquire);
@@ -314,7 +314,7 @@ impl PgPool {
 
     async fn open(&self) -> Result<Open, sqlx::Error> {
         self.0.open.fetch_add(1, Ordering::AcqRel);
-        // From here on it is counted until it is dropped.
+        // From here on it counts as open until it is dropped.
         let mut open = Open {
             connection: None,
             plans: self.0.neighbours.plans.load(Ordering::Acquire),
@@ -333,7 +333,7 @@ impl PgPool {
         Ok(open)
     }
 
-    /// The rows of a statement. It runs once more where what was prepared for it is void.
+    /// The rows of a statement. It is retried once if its prepared statement is invalid.
     ///
     /// # Errors
     /// The driver's.
@@ -370,12 +370,12 @@ impl PgPool {
         }
     }
 
-    /// Counts work that is done again.
+    /// Counts a retry.
     pub fn retried(&self, reason: Retry) {
         self.0.metrics.transaction_retried(reason);
     }
 
-    /// Makes every connection of this server prepare its statements anew.
+    /// Makes every connection to this server prepare its statements again.
     pub fn forget_plans(&self) {
         self.0.neighbours.plans.fetch_add(1, Ordering::AcqRel);
     }
@@ -394,7 +394,7 @@ impl PgPool {
         }
     }
 
-    /// Gives no connection any more.
+    /// Stops handing out connections.
     pub(super) fn shut(&self) {
         lock(&self.0.state).closed = true;
         self.0.places.close();
@@ -404,7 +404,7 @@ impl PgPool {
         }
     }
 
-    /// Waits for the connections in use, then says goodbye.
+    /// Waits for the connections in use, then closes all of them.
     pub(super) async fn close(&self) {
         self.shut();
         loop {
@@ -420,8 +420,8 @@ impl PgPool {
 }
 
 impl Inner {
-    /// Takes a place away, if there are more of them than connections; says whether. The caller has
-    /// one, and no connection.
+    /// Removes a place if there are more places than connections; returns whether it did. The
+    /// caller holds one, without a connection.
     fn shrink(&self) -> bool {
         let mut state = lock(&self.state);
         // The caller's own is not open any more.
@@ -436,7 +436,7 @@ impl Inner {
         true
     }
 
-    /// Closes connections that are idle, those first that have been so for longest.
+    /// Closes idle connections, those idle for longest first.
     fn give_back(&self, most: usize) {
         let given: Vec<Idle> = {
             let mut state = lock(&self.state);
@@ -446,7 +446,7 @@ impl Inner {
         part_with(given);
     }
 
-    /// Closes what was idle for too long, and tries for more where the server has refused.
+    /// Closes connections that were idle for too long, and adds a place if the server has refused.
     fn tidy(&self) {
         let old: Vec<Idle> = {
             let mut state = lock(&self.state);
@@ -462,7 +462,7 @@ impl Inner {
         part_with(old);
     }
 
-    /// Takes a connection back that is fit for the next caller.
+    /// Returns a connection that is ready for the next caller.
     fn take_back(&self, open: Open) {
         let is_unwanted = self.is_of_a_thread && self.neighbours.is_tight();
         let mut state = lock(&self.state);
@@ -493,7 +493,7 @@ async fn farewell(mut open: Open) {
     }
 }
 
-/// Makes an idle connection fit for use, if it can be.
+/// Makes an idle connection ready for use, if possible.
 async fn fit(idle: Idle) -> Option<Open> {
     let Idle { mut open, since } = idle;
     let plans = open.pool.neighbours.plans.load(Ordering::Acquire);
@@ -508,7 +508,7 @@ async fn fit(idle: Idle) -> Option<Open> {
     Some(open)
 }
 
-/// Whether the server is about to be there: the driver of other pools waits for these, too.
+/// Whether the server is starting up: the driver's own pool waits for these errors, too.
 fn is_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
@@ -528,8 +528,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection that one caller has. Dropped by a caller that was cancelled, it goes back once what
-/// was under way on it has ended.
+/// A connection leased to one caller. If the caller is cancelled, the connection returns to the
+/// pool once the work in progress on it has ended.
 pub struct PgLease {
     open: Option<Open>,
     permit: Option<OwnedSemaphorePermit>,
@@ -545,8 +545,8 @@ impl PgLease {
         }
     }
 
-    /// Ends the use of the connection, as the result of the last statement on it wants. Says
-    /// whether what was prepared for it is void: then it is worth another try.
+    /// Ends the use of the connection, according to the result of the last statement on it. Returns
+    /// whether its prepared statement was invalid: then a retry is worthwhile.
     pub fn finish<T>(self, result: &Result<T, sqlx::Error>) -> bool {
         match result {
             Ok(_) => {
@@ -565,8 +565,8 @@ impl PgLease {
                 self.discard();
                 false
             }
-            // The server may be about to close it, or it was not read to the end: dropped, it is
-            // looked at first.
+            // The server may be about to close it, or the response was not read to the end:
+            // dropped, it is checked first.
             Err(_) => false,
         }
     }
@@ -594,7 +594,7 @@ impl Deref for PgLease {
     fn deref(&self) -> &PgConnection {
         let open = self.open.as_ref();
         open.and_then(|open| open.connection.as_ref())
-            .expect("there until the lease ends")
+            .expect("present until the lease ends")
     }
 }
 
@@ -602,7 +602,7 @@ impl DerefMut for PgLease {
     fn deref_mut(&mut self) -> &mut PgConnection {
         let open = self.open.as_mut();
         open.and_then(|open| open.connection.as_mut())
-            .expect("there until the lease ends")
+            .expect("present until the lease ends")
     }
 }
 
@@ -638,7 +638,7 @@ mod tests {
     static SLEEP: Statement = Statement::new("SELECT pg_sleep($1)::text");
 
     #[tokio::test]
-    async fn half_of_the_places_are_kept_for_transactions() {
+    async fn half_of_the_places_are_reserved_for_transactions() {
         let settings = [
             ("DATABASE_MAX_CONNECTIONS", "4"),
             ("REQUEST_TIMEOUT_MS", "60000"),
@@ -651,7 +651,7 @@ mod tests {
             let arguments = (seconds,).for_postgres().expect("encodes");
             write.fetch_all::<(String,)>(&SLEEP, arguments, Rows::Few)
         };
-        // More statements than there are places, none of which ends before the transactions have begun.
+        // More statements than places, none of which ends before the transactions have begun.
         let statements = futures_util::future::join_all((0..8).map(|_| asleep(2.0)));
         let transactions = async {
             while write.size().in_use < 2 {

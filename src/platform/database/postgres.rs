@@ -1,4 +1,4 @@
-//! PostgreSQL: options, start-up checks, readiness.
+//! PostgreSQL: connection options, start-up checks, readiness.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::pg_pool::{Connector, Neighbours, PgPool, SessionLimits};
 use super::statement::{FromRow, Rows, Statement};
-use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, ConnectError, Pools, in_words};
+use super::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, ConnectError, Pools, describe_error};
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 
-/// The oldest PostgreSQL that is tested.
+/// The oldest supported PostgreSQL version.
 const OLDEST: i32 = 15;
 
-/// The one encoding that holds every name.
+/// The only encoding that can store every name.
 const ENCODING: &str = "UTF8";
 
 pub(super) const SERVER_FACTS: &str = "SELECT current_setting('server_version_num')::int, \
@@ -33,7 +33,8 @@ static STATE_POSTGRES: Statement = Statement::new(
      current_setting('server_encoding')",
 );
 
-/// In a session, and not at its start: a pooler such as `PgBouncer` takes no `options` there.
+/// Set in the session, and not in its startup packet: a pooler such as `PgBouncer` rejects
+/// `options` there.
 pub(super) const LIMIT_SESSION: &str = "SELECT set_config('statement_timeout', $1, false), \
      set_config('lock_timeout', $2, false), \
      set_config('idle_in_transaction_session_timeout', $3, false)";
@@ -45,7 +46,7 @@ pub(super) const SESSION_MARK: &str = "SELECT current_setting('signup.session', 
 /// The driver's options for a URL.
 ///
 /// # Errors
-/// When the URL can't be read; the text has no secret.
+/// When the URL is invalid; the text has no secret.
 pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, ConnectError> {
     PgConnectOptions::from_str(url.expose())
         .map(|options| {
@@ -56,11 +57,11 @@ pub fn options(url: &DatabaseUrl) -> Result<PgConnectOptions, ConnectError> {
                 options.application_name("signup-service")
             }
         })
-        // The driver's text may repeat the URL.
+        // The driver's text may contain the URL.
         .map_err(|_| ConnectError("DATABASE_URL is not a valid postgres:// URL".to_owned()))
 }
 
-/// Whether what is sent to the server can be read on the way.
+/// Whether the connection to another host is unencrypted.
 pub(super) fn is_in_clear(options: &PgConnectOptions) -> bool {
     let encrypts = matches!(
         options.get_ssl_mode(),
@@ -74,7 +75,7 @@ pub(super) fn is_in_clear(options: &PgConnectOptions) -> bool {
     !encrypts && !is_here
 }
 
-/// Where the server is, without user or password.
+/// The address of the server, without user or password.
 #[must_use]
 pub fn describe(options: &PgConnectOptions) -> String {
     let place = options.get_socket().map_or_else(
@@ -88,20 +89,20 @@ pub fn describe(options: &PgConnectOptions) -> String {
 /// Opens one connection, within the time limit.
 ///
 /// # Errors
-/// One line that says where and why.
+/// One line with the address and the reason.
 pub async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, ConnectError> {
     let place = describe(options);
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(ConnectError(why_refused(options, &error))),
         Err(_) => Err(ConnectError(format!(
-            "cannot reach {place}: no answer within {} s",
+            "cannot reach {place}: no response within {} s",
             CONNECT_TIMEOUT.as_secs()
         ))),
     }
 }
 
-/// Why a server did not take a connection, with the command that mends it where there is one.
+/// Why a server refused a connection, with the command that fixes it if there is one.
 fn why_refused(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let place = describe(options);
     let user = options.get_username();
@@ -111,27 +112,27 @@ fn why_refused(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let code = refusal.code().unwrap_or_default();
     let database = options.get_database().unwrap_or(user);
     match code.as_ref() {
-        // Where a role must not say whether it is there, a missing one is a wrong password.
+        // A server that hides whether a role exists reports a missing role as a wrong password.
         "28P01" => format!(
-            "{place} refuses the password of the role {user}; if there is no such role, make it: \
+            "{place} refuses the password of the role {user}; if the role does not exist, create it: \
              createuser --pwprompt {user}"
         ),
         "28000" => format!(
-            "{place} does not let the role {user} in: there is no such role (createuser \
-             --pwprompt {user}), it may not log in, or pg_hba.conf has no line for it"
+            "{place} refuses the role {user}: it does not exist (createuser \
+             --pwprompt {user}), may not log in, or has no line in pg_hba.conf"
         ),
         "3D000" => {
-            format!("{place}: no such database; make it: createdb --owner={user} {database}")
+            format!("{place}: no such database; create it: createdb --owner={user} {database}")
         }
         "42501" => format!(
-            "{place} does not let the role {user} connect: GRANT CONNECT ON DATABASE {database} \
+            "{place} does not allow the role {user} to connect: GRANT CONNECT ON DATABASE {database} \
              TO {user}"
         ),
-        "53300" => format!("{place} has no connection to spare (53300)"),
-        "57P03" => format!("{place} is starting up or going down (57P03)"),
+        "53300" => format!("{place} has no free connection (53300)"),
+        "57P03" => format!("{place} is starting up or shutting down (57P03)"),
         "08P01" => format!(
-            "{place} refuses how the session begins (08P01); is it a pooler that wants \
-             ignore_startup_parameters?"
+            "{place} refuses the startup parameters (08P01); if it is a pooler, set its \
+             ignore_startup_parameters"
         ),
         _ => format!("{place} refuses the connection ({code})"),
     }
@@ -157,7 +158,7 @@ pub(super) async fn connect_limited(
     Ok(connection)
 }
 
-/// Time limits nest: a lock wait ends before its statement, a statement before its request.
+/// Time limits are nested: a lock wait ends before its statement, a statement before its request.
 fn session_limits(request: Duration) -> SessionLimits {
     let request = request.as_millis();
     SessionLimits {
@@ -179,7 +180,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
     for options in [Some(&write), replica.as_ref()].into_iter().flatten() {
         if is_in_clear(options) {
             tracing::warn!(
-                "PostgreSQL is on another host and sslmode does not ask for encryption: passwords \
+                "PostgreSQL is on another host and sslmode does not require encryption: passwords \
                  and addresses may travel in clear; add sslmode=verify-full to its URL"
             );
         }
@@ -206,7 +207,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
         metrics,
     );
     let threads = u32::try_from(settings.http.workers).unwrap_or(u32::MAX);
-    // With one connection for a thread, a slow query would hold up all the others of it.
+    // With one connection per thread, a slow query would block all others of the thread.
     let threads_have_their_own = most / 2 >= threads;
     let read = replica.as_ref().unwrap_or(&write);
     let near = if replica.is_some() {
@@ -250,21 +251,21 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
     })
 }
 
-/// The connections for queries: a pool for each of the server's threads, as long as the server has
-/// connections for all of them.
+/// The connections for queries: a pool per server thread, as long as the server has connections for
+/// all of them.
 ///
-/// A connection belongs to the runtime of the thread that opened it, and each thread ends by
-/// itself when the service stops. So a thread's requests use its own connections: they are there
-/// as long as it is, and no query waits for two threads to wake each other. Where there are too
-/// few connections for that, threads share some that live on the process's own runtime.
+/// A connection belongs to the runtime of the thread that opened it, and each thread ends
+/// independently when the service stops. So a thread's requests use its own connections: they live
+/// as long as the thread, and no query waits for two threads to wake each other. If there are too
+/// few connections for that, threads share some on the process's own runtime.
 #[derive(Clone)]
 pub struct PgReads(Arc<Reads>);
 
 struct Reads {
     most: usize,
-    /// Where no thread has connections of its own.
+    /// Used if threads have no connections of their own.
     shared: PgPool,
-    /// While the server has none to spare: that of the commands, where it is the same server.
+    /// Used while the server has none to spare: the pool of the commands, if it is the same server.
     when_tight: PgPool,
     near: Arc<Neighbours>,
     metrics: Metrics,
@@ -273,7 +274,7 @@ struct Reads {
 
 struct Threads {
     pools: HashMap<ThreadId, PgPool>,
-    /// Of the threads that have none yet.
+    /// Connectors for the threads that have no pool yet.
     shares: Vec<Connector>,
     closed: bool,
 }
@@ -292,7 +293,7 @@ impl PgReads {
         self.here().fetch_all(of, arguments, rows).await
     }
 
-    /// The pool for this thread.
+    /// The pool for the current thread.
     fn here(&self) -> PgPool {
         if self.0.near.is_tight() {
             return self.0.when_tight.clone();
@@ -329,7 +330,7 @@ impl PgReads {
         pool
     }
 
-    /// Over all threads.
+    /// The sum over all threads.
     pub(super) fn size(&self, write: &PgPool) -> PoolSize {
         let threads = self
             .0
@@ -366,8 +367,8 @@ impl PgReads {
     }
 }
 
-/// Opens a connection to each server once, and checks that it is fit. `allow_async_commit` is of
-/// no concern where nothing is written.
+/// Opens a connection to each server once, and checks that it is suitable. `allow_async_commit`
+/// does not apply to read-only connections.
 async fn first_contact(
     options: &PgConnectOptions,
     allow_async_commit: Option<bool>,
@@ -389,7 +390,7 @@ async fn check_server(
     let facts: Result<(i32, String, String, String), _> =
         sqlx::query_as(SERVER_FACTS).fetch_one(connection).await;
     let (version, synchronous_commit, encoding, client_encoding) =
-        facts.map_err(|error| format!("does not answer: {}", in_words(&error)))?;
+        facts.map_err(|error| format!("does not respond: {}", describe_error(&error)))?;
     if version / 10_000 < OLDEST {
         return Err(format!(
             "is version {}; {OLDEST} or newer is needed",
@@ -399,7 +400,7 @@ async fn check_server(
     if encoding != ENCODING || client_encoding != ENCODING {
         return Err(format!(
             "is encoded as {encoding} (session: {client_encoding}), which cannot hold every name; \
-             make one with createdb --encoding=UTF8 --template=template0"
+             create one with createdb --encoding=UTF8 --template=template0"
         ));
     }
     if synchronous_commit == "off" && allow_async_commit == Some(false) {
@@ -412,18 +413,18 @@ async fn check_server(
     Ok(())
 }
 
-/// Finds a pooler that gives a session to another client after each transaction: the mark of one
-/// session then shows in another. Prepared statements and time limits belong to a session.
+/// Detects a pooler that assigns a session to another client after each transaction: the mark of
+/// one session is then visible in another. Prepared statements and time limits belong to a session.
 async fn check_session(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
 ) -> Result<(), String> {
     let mark = std::process::id().to_string();
-    // Unnamed statements: named ones would get in each other's way before the mark is seen.
+    // Unnamed statements: named ones would conflict before the mark is seen.
     let marked = sqlx::query(MARK_SESSION).bind(&mark).persistent(false);
     let marked = marked.execute(connection).await;
-    marked.map_err(|error| format!("does not answer: {}", in_words(&error)))?;
-    // It may be that the server has no second connection to spare.
+    marked.map_err(|error| format!("does not respond: {}", describe_error(&error)))?;
+    // The server may have no second connection to spare.
     let Ok(mut other) = connect_one(options).await else {
         return Ok(());
     };
@@ -450,7 +451,7 @@ pub(super) async fn check_writable(pool: &PgPool) -> Result<(), String> {
         Ok([(true, _)]) => Err("read-only".to_owned()),
         Ok(_) => Err("no response".to_owned()),
         Err(error) => {
-            tracing::warn!(reason = in_words(error), "database check failed");
+            tracing::warn!(reason = describe_error(error), "database check failed");
             Err("no response".to_owned())
         }
     }

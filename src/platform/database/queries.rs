@@ -1,4 +1,4 @@
-//! Single statements: reads of the projection, and what is asked where the commands write.
+//! Single statements: reads of the projection, and single writes or reads on the write pool.
 
 use std::future::Future;
 
@@ -8,10 +8,10 @@ use crate::domain::StoreError;
 use crate::platform::tasks::why_ended;
 
 impl Database {
-    /// Reads one row, if there is one; on the replica where there is one.
+    /// Reads one row, if there is one; on the replica if there is one.
     ///
     /// # Errors
-    /// When the database can't tell.
+    /// When the database is unavailable, or reports an error.
     pub async fn fetch_optional<T: FromRow>(
         &self,
         of: &'static Statement,
@@ -20,10 +20,10 @@ impl Database {
         Ok(self.fetch(of, parameters, Rows::Few).await?.pop())
     }
 
-    /// Reads a page of rows; on the replica where there is one.
+    /// Reads a page of rows; on the replica if there is one.
     ///
     /// # Errors
-    /// When the database can't tell.
+    /// When the database is unavailable, or reports an error.
     pub async fn fetch_page<T: FromRow>(
         &self,
         of: &'static Statement,
@@ -50,11 +50,11 @@ impl Database {
         }
     }
 
-    /// Reads one row, if there is one, where the commands write: it sees every commit, while a
-    /// replica may lag.
+    /// Reads one row, if there is one, on the write pool: it sees every commit, while a replica may
+    /// lag.
     ///
     /// # Errors
-    /// When the database can't tell.
+    /// When the database is unavailable, or reports an error.
     pub async fn fetch_latest<T: FromRow + 'static>(
         &self,
         of: &'static Statement,
@@ -78,11 +78,11 @@ impl Database {
         Ok(rows.pop())
     }
 
-    /// Runs one statement that writes, by itself. Returns what it has after `RETURNING`. It is for
-    /// work that cost its caller nothing: part of the write connections is closed to it.
+    /// Runs a single writing statement. Returns the rows of its `RETURNING` clause. It is for work
+    /// that cost its caller nothing: part of the write connections is closed to it.
     ///
     /// # Errors
-    /// Where the outcome is not certain, an error: it may then have been written.
+    /// When the outcome is not certain: the write may have been committed.
     pub async fn write_one<T: FromRow + 'static>(
         &self,
         of: &'static Statement,
@@ -113,7 +113,7 @@ impl Database {
         }
     }
 
-    /// Runs work on the runtime that the write connections belong to, within the time of a request.
+    /// Runs work on the runtime of the write connections, within the time limit of a request.
     pub(super) async fn in_a_task<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -1,4 +1,4 @@
-//! SQLite: options, the data folder, readiness.
+//! SQLite: connection options, the data folder, readiness.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -12,24 +12,25 @@ use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
 use super::{
-    ACQUIRE_TIMEOUT, ConnectError, Pools, SqlitePool, SqliteWriter, WriteTransaction, in_words,
+    ACQUIRE_TIMEOUT, ConnectError, Pools, SqlitePool, SqliteWriter, WriteTransaction,
+    describe_error,
 };
 use crate::config::{DatabaseUrl, Settings};
 use crate::platform::errors::error_chain;
 use crate::platform::metrics::{DatabasePool, Metrics};
 use crate::platform::telemetry::spans::{System, statement};
 
-/// Rows that a connection's thread puts down before it waits for somebody to take them: more than a
-/// page has, so that it is free again as soon as it has read one.
+/// Rows that a connection's thread buffers before it waits for the reader: more than a page, so
+/// that the thread is free again as soon as it has read one.
 const ROWS_AHEAD: usize = 128;
 
-/// Writes a page of the file, and nothing that anybody reads.
+/// Writes a page of the file, with no effect on the data.
 const WRITE_A_PAGE: &str = "PRAGMA user_version = 1";
 
 /// The driver's options for a URL.
 ///
 /// # Errors
-/// When the URL can't be read.
+/// When the URL is invalid.
 pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, ConnectError> {
     SqliteConnectOptions::from_str(url.expose())
         .map(|options| {
@@ -40,20 +41,20 @@ pub fn options(url: &DatabaseUrl) -> Result<SqliteConnectOptions, ConnectError> 
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(5))
                 .foreign_keys(true)
-                // It would log from a thread of its own, which knows no request id.
+                // It would log from a separate thread, which has no request id.
                 .disable_statement_logging()
         })
         .map_err(|_| ConnectError("DATABASE_URL is not a valid sqlite:// URL".to_owned()))
 }
 
-/// Makes the database file and its folder, where they are missing, for their owner only. What
-/// SQLite puts beside the file takes its mode.
+/// Creates the database file and its folder if they are missing, accessible to their owner only.
+/// The files that SQLite creates beside it inherit its mode.
 ///
 /// # Errors
-/// One line that says what can't be made and why.
+/// One line with what cannot be created and why.
 pub fn make_file(file: &Path) -> Result<(), ConnectError> {
     let cannot_make = |what: &Path, error: &std::io::Error| {
-        ConnectError(format!("cannot make {}: {error}", what.display()))
+        ConnectError(format!("cannot create {}: {error}", what.display()))
     };
     if let Some(folder) = file
         .parent()
@@ -69,7 +70,7 @@ pub fn make_file(file: &Path) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// Opens a file to write, and makes it for its owner only where it is missing.
+/// Opens a file to write. If it is missing, it is created for its owner only.
 pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
     File::options()
         .create(true)
@@ -108,16 +109,16 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
     })
 }
 
-/// The files of the database, as they were at the start. Removed or replaced, they would be written
-/// to by nobody's name, and lost.
+/// The files of the database, as they were at the start. If they are removed or replaced, writes go
+/// to files without a name, and are lost.
 pub struct Files {
     files: Vec<(PathBuf, Identity)>,
-    /// The last connection to close removes the log. This one stays open, so that it is one file for
-    /// as long as the service runs.
+    /// The last connection to close removes the log. This one stays open, so that the log remains
+    /// the same file for as long as the service runs.
     anchor: Mutex<Option<SqliteConnection>>,
 }
 
-/// A file, whatever it is called: its device and its number there.
+/// The identity of a file, independent of its name: its device and inode.
 type Identity = (u64, u64);
 
 fn identity(file: &Path) -> std::io::Result<Identity> {
@@ -128,7 +129,7 @@ fn identity(file: &Path) -> std::io::Result<Identity> {
 impl Files {
     async fn open(options: &SqliteConnectOptions) -> Result<Self, sqlx::Error> {
         let mut anchor = SqliteConnection::connect_with(options).await?;
-        // The log is opened by the first that reads.
+        // The log is opened by the first read.
         anchor.execute(APPLICATION_ID).await?;
         let file = options.get_filename().as_os_str();
         let files = ["", "-wal", "-shm"].into_iter().filter_map(|suffix| {
@@ -144,7 +145,7 @@ impl Files {
         })
     }
 
-    /// Whether they are what they were.
+    /// Checks that the files are the same as at the start.
     ///
     /// # Errors
     /// What is wrong with them, without their names.
@@ -170,24 +171,24 @@ const APPLICATION_ID: &str = "PRAGMA application_id";
 
 pub(super) async fn check_writable(writer: &SqliteWriter) -> Result<(), String> {
     let files = Arc::clone(&writer.files);
-    // A file system that hangs holds up a thread that serves nobody.
+    // A file system that hangs blocks a thread that serves no requests.
     let checked = tokio::task::spawn_blocking(move || files.check()).await;
-    checked.map_err(|_| "the check broke")??;
+    checked.map_err(|_| "the check did not complete")??;
     let Ok((_place, pool)) = writer.enter_unpaid() else {
         return Err("too many writers are waiting".to_owned());
     };
     let attempt = async {
         let mut transaction = WriteTransaction::begin(pool.acquire().await?).await?;
-        // Taking the write lock is not enough: only what is written shows that there is room.
-        let asked = transaction.connection().execute(WRITE_A_PAGE);
-        statement(System::Sqlite, "PRAGMA", "", asked).await?;
+        // Taking the write lock is not enough: only a write shows that there is space.
+        let written = transaction.connection().execute(WRITE_A_PAGE);
+        statement(System::Sqlite, "PRAGMA", "", written).await?;
         transaction.commit().await
     };
     attempt.await.map_err(|error: sqlx::Error| {
-        tracing::warn!(reason = in_words(&error), "database check failed");
+        tracing::warn!(reason = describe_error(&error), "database check failed");
         match error {
             sqlx::Error::PoolTimedOut => "no response",
-            _ => "does not take writes",
+            _ => "does not accept writes",
         }
         .to_owned()
     })

@@ -1,8 +1,8 @@
-//! Connections to SQLite: opened when they are first wanted, and kept.
+//! Connections to SQLite: opened on demand, and kept.
 //!
-//! A connection of the driver is a thread. The driver's own pool asks that thread for a sign of life
-//! each time a connection comes back, which nearly doubles what the read of one row costs. Here a
-//! connection is asked only where a caller has left it in the middle of something, or had an error.
+//! A connection of the driver is a thread. The driver's own pool pings that thread each time a
+//! connection is returned, which nearly doubles the cost of a single-row read. Here a connection is
+//! pinged only if a caller was cancelled in the middle of something, or had an error.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,10 +21,10 @@ use super::transaction::Pooled;
 use crate::platform::metrics::{DatabasePool, Metrics, PoolSize};
 use crate::platform::telemetry::spans::within_fallibly;
 
-/// How long what a cancelled caller has left unfinished on a connection may take to end.
+/// How long the unfinished work of a cancelled caller may take to end on a connection.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Some connections. A copy is the same pool.
+/// A pool of connections. Clones share the same pool.
 #[derive(Clone)]
 pub struct SqlitePool(Arc<Inner>);
 
@@ -33,11 +33,11 @@ struct Inner {
     /// How long a caller waits for a connection.
     patience: Duration,
     most: u32,
-    /// One for each connection that may be in use.
+    /// One permit for each connection that may be in use.
     places: Arc<Semaphore>,
-    /// Taken first for a read of many rows: half of the places.
+    /// Acquired first for a read of many rows: half of the places.
     many: Arc<Semaphore>,
-    /// The one used last is at the end.
+    /// The most recently used is at the end.
     idle: Mutex<Vec<Open>>,
     is_closed: AtomicBool,
     /// Connections that are open, or about to be.
@@ -61,11 +61,11 @@ impl Drop for Counted {
 }
 
 impl SqlitePool {
-    /// Opens one connection, and at most as many as are allowed when they are wanted. A caller waits
-    /// for one as long as `patience` says.
+    /// Opens one connection, and more on demand, up to the limit. A caller waits at most `patience`
+    /// for one.
     ///
     /// # Errors
-    /// When the file can't be opened.
+    /// When the file cannot be opened.
     pub async fn open(
         options: SqliteConnectOptions,
         most: u32,
@@ -93,13 +93,13 @@ impl SqlitePool {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// When there is none in time.
+    /// When none is available in time.
     pub async fn acquire(&self) -> Result<SqliteLease, sqlx::Error> {
         self.acquire_for(Rows::Few).await
     }
 
     async fn acquire_for(&self, rows: Rows) -> Result<SqliteLease, sqlx::Error> {
-        // Dropped, it observes: also where nobody waits any more.
+        // Observes when dropped, also if the caller is cancelled.
         let _waiting = self.0.waits.start_timer();
         within_fallibly("connection", async {
             if rows == Rows::Few
@@ -107,14 +107,14 @@ impl SqlitePool {
             {
                 return Ok(lease);
             }
-            // Boxed: it is large, and within every other future.
+            // Boxed: it is large, and part of every other future.
             let found = tokio::time::timeout(self.0.patience, Box::pin(self.wait(rows)));
             found.await.map_err(|_| sqlx::Error::PoolTimedOut)?
         })
         .await
     }
 
-    /// A connection that is there.
+    /// An idle connection.
     fn at_once(&self) -> Option<SqliteLease> {
         if self.0.is_closed.load(Ordering::Acquire) {
             return None;
@@ -180,7 +180,7 @@ impl SqlitePool {
         }
     }
 
-    /// Gives no connection any more, waits for those in use, and closes all.
+    /// Stops handing out connections, waits for those in use, and closes all.
     pub(super) async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Release);
         let all = self.0.places.acquire_many(self.0.most).await;
@@ -210,8 +210,8 @@ impl Inner {
     }
 }
 
-/// A connection that one caller has. Dropped by a caller that was cancelled, it goes back once what
-/// was under way on it has ended.
+/// A connection leased to one caller. If the caller is cancelled, the connection returns to the
+/// pool once the work in progress on it has ended.
 pub struct SqliteLease {
     open: Option<Open>,
     permit: Option<OwnedSemaphorePermit>,
@@ -220,11 +220,11 @@ pub struct SqliteLease {
 }
 
 impl SqliteLease {
-    /// Ends the use of the connection, as the result of the last statement on it wants.
+    /// Ends the use of the connection, according to the result of the last statement on it.
     pub fn finish<T>(self, result: &Result<T, sqlx::Error>) {
         match result {
             Ok(_) => self.give_back(),
-            // What the database says leaves the connection as it is; all else does not.
+            // An error of the database leaves the connection usable; any other does not.
             Err(sqlx::Error::Database(_)) => {}
             Err(_) => self.discard(),
         }
@@ -250,14 +250,14 @@ impl Deref for SqliteLease {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
-        let open = self.open.as_ref().expect("there until the lease ends");
+        let open = self.open.as_ref().expect("present until the lease ends");
         &open.connection
     }
 }
 
 impl DerefMut for SqliteLease {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        let open = self.open.as_mut().expect("there until the lease ends");
+        let open = self.open.as_mut().expect("present until the lease ends");
         &mut open.connection
     }
 }
@@ -273,8 +273,8 @@ impl Drop for SqliteLease {
             return;
         };
         runtime.spawn(async move {
-            let answer = tokio::time::timeout(DRAIN_LIMIT, open.connection.ping()).await;
-            if let Ok(Ok(())) = answer {
+            let pinged = tokio::time::timeout(DRAIN_LIMIT, open.connection.ping()).await;
+            if let Ok(Ok(())) = pinged {
                 pool.idle().push(open);
             }
             drop(permits);
@@ -314,7 +314,7 @@ mod tests {
         fetch(pool, &ONE, Rows::Few).await
     }
 
-    /// Takes longer than anybody waits.
+    /// Takes longer than any caller waits.
     static LONG: Statement = Statement::new(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) \
          SELECT max(i) FROM n",
@@ -359,22 +359,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_of_many_rows_that_leaves_keeps_its_place_until_they_are_read() {
+    async fn a_cancelled_read_of_many_rows_keeps_its_place_until_they_are_read() {
         let pool = patient_pool(2, Duration::from_secs(30)).await;
         let long = fetch(&pool, &LONG, Rows::Many);
         let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
-        assert!(cut.is_err(), "it was under way");
+        assert!(cut.is_err(), "it was in progress");
         assert_eq!(pool.0.many.available_permits(), 0);
         let _next = place(&pool.0.many).await.expect("free in the end");
         assert_eq!(pool.size().in_use, 0);
     }
 
     #[tokio::test]
-    async fn what_a_cancelled_caller_left_is_over_before_the_next_begins() {
+    async fn unfinished_work_of_a_cancelled_caller_ends_before_the_next_begins() {
         let pool = pool(1).await;
         let long = fetch(&pool, &LONG, Rows::Few);
         let cut = tokio::time::timeout(Duration::from_millis(20), long).await;
-        assert!(cut.is_err(), "it was under way");
+        assert!(cut.is_err(), "it was in progress");
         // Its place is not free until it has ended.
         assert_eq!(pool.size().in_use, 1);
         assert!(pool.at_once().is_none());
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pool_that_closes_waits_for_those_that_are_served() {
+    async fn closing_a_pool_waits_for_connections_in_use() {
         let pool = pool(2).await;
         let lease = pool.acquire().await.expect("a place");
         let closing = pool.clone();

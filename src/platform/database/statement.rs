@@ -1,9 +1,9 @@
-//! Statements that both databases take, word for word, with their parameters and rows.
+//! Statements that both databases accept, with their parameters and rows.
 //!
-//! Parameters are `$1`, `$2`, …: sqlx numbers them on SQLite as PostgreSQL does, also where one is
-//! repeated or they are out of order. A statement that only one database has is a constant whose
-//! name ends in `_POSTGRES` or `_SQLITE`. `tests/statements.rs` prepares every statement on each
-//! database that it is for.
+//! Parameters are `$1`, `$2`, …: sqlx numbers them on SQLite as PostgreSQL does, also if one is
+//! repeated or they are out of order. A statement for only one database is a constant whose name
+//! ends in `_POSTGRES` or `_SQLITE`. `tests/statements.rs` prepares every statement on each of its
+//! databases.
 
 use chrono::{DateTime, Utc};
 use sqlx::encode::IsNull;
@@ -17,13 +17,13 @@ use sqlx::{Arguments as _, ColumnIndex, Decode, Encode, Postgres, Row as _, Sqli
 
 use crate::platform::telemetry::spans::{System, statement};
 
-/// A statement, with what its span and its faults are named by.
+/// A statement, with the operation and table that name its span and its faults.
 #[derive(Debug)]
 pub struct Statement {
     operation: &'static str,
     table: &'static str,
     text: &'static str,
-    /// The highest number of a parameter: SQLite would take one that is missing for NULL.
+    /// The highest number of a parameter: SQLite would treat a missing one as NULL.
     parameters: usize,
 }
 
@@ -46,13 +46,13 @@ impl Statement {
         }
     }
 
-    /// Its parameters for PostgreSQL.
+    /// Encodes parameters for PostgreSQL.
     pub(super) fn for_postgres(&self, given: impl Parameters) -> Result<PgArguments, sqlx::Error> {
         let arguments = given.for_postgres().map_err(sqlx::Error::Encode)?;
         self.check(arguments.len()).map(|()| arguments)
     }
 
-    /// Its parameters for SQLite.
+    /// Encodes parameters for SQLite.
     pub(super) fn for_sqlite(
         &self,
         given: impl Parameters,
@@ -67,29 +67,29 @@ impl Statement {
         }
         let wanted = self.parameters;
         let table = self.table;
-        let reason = format!("a statement on {table} takes {wanted} parameters, and has {given}");
+        let reason = format!("a statement on {table} takes {wanted} parameters, but got {given}");
         Err(sqlx::Error::Encode(reason.into()))
     }
 
-    /// What is done: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
+    /// The operation: `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
     #[must_use]
     pub const fn operation(&self) -> &'static str {
         self.operation
     }
 
-    /// The table that it is done to; empty where there is none.
+    /// The table; empty if there is none.
     #[must_use]
     pub const fn table(&self) -> &'static str {
         self.table
     }
 
-    /// The text, for tests of plans.
+    /// The text, for tests of query plans.
     #[cfg(test)]
     pub(crate) const fn text(&self) -> &'static str {
         self.text
     }
 
-    /// Runs on PostgreSQL. Returns the number of rows that it changed.
+    /// Runs it on PostgreSQL. Returns the number of rows affected.
     pub(super) async fn execute_on_postgres(
         &self,
         connection: &mut PgConnection,
@@ -100,7 +100,7 @@ impl Statement {
         result.map(|result| result.rows_affected())
     }
 
-    /// Runs on SQLite. Returns the number of rows that it changed.
+    /// Runs it on SQLite. Returns the number of rows affected.
     pub(super) async fn execute_on_sqlite(
         &self,
         connection: &mut SqliteConnection,
@@ -111,7 +111,7 @@ impl Statement {
         result.map(|result| result.rows_affected())
     }
 
-    /// The rows that it has on PostgreSQL.
+    /// Fetches its rows on PostgreSQL.
     pub(super) async fn fetch_on_postgres(
         &self,
         connection: &mut PgConnection,
@@ -121,7 +121,7 @@ impl Statement {
         statement(System::Postgres, self.operation, self.table, run).await
     }
 
-    /// The rows that it has on SQLite.
+    /// Fetches its rows on SQLite.
     pub(super) async fn fetch_on_sqlite(
         &self,
         connection: &mut SqliteConnection,
@@ -142,7 +142,7 @@ const fn word(text: &'static str, begin: usize) -> &'static str {
     text.split_at(end).0.split_at(begin).1
 }
 
-/// The name behind the first of this keyword; empty where there is none.
+/// The name after the first occurrence of this keyword; empty if there is none.
 const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -179,7 +179,7 @@ const fn highest_parameter(text: &str) -> usize {
     highest
 }
 
-/// A time in whole microseconds: `timestamptz` on PostgreSQL, a number on SQLite.
+/// A time in whole microseconds: `timestamptz` on PostgreSQL, an integer on SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Micros(pub DateTime<Utc>);
 
@@ -223,32 +223,33 @@ impl<'r> Decode<'r, Sqlite> for Micros {
 
 /// The parameters of a statement, in their order: a tuple of values or references.
 pub trait Parameters: Send {
-    /// For PostgreSQL.
+    /// Encodes them for PostgreSQL.
     ///
     /// # Errors
     /// When a value can't be encoded.
     fn for_postgres(self) -> Result<PgArguments, BoxDynError>;
 
-    /// For SQLite.
+    /// Encodes them for SQLite.
     ///
     /// # Errors
     /// When a value can't be encoded.
     fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError>;
 }
 
-/// The parameters of a statement, as a driver takes them.
+/// The parameters of a statement, encoded for a driver.
 #[derive(Clone)]
 pub(super) enum Arguments {
     Postgres(PgArguments),
     Sqlite(SqliteArguments),
 }
 
-/// What a row of either database becomes: a tuple of its columns, or a type that names them.
+/// A type that can be read from a row of either database: a tuple of its columns, or a type that
+/// names them.
 pub trait FromRow: Sized + Send {
     /// Reads a row.
     ///
     /// # Errors
-    /// When a column is missing or holds something else.
+    /// When a column is missing or has another type.
     fn from_row(row: Row<'_>) -> Result<Self, sqlx::Error>;
 }
 
@@ -262,10 +263,10 @@ pub enum Row<'r> {
 }
 
 impl Row<'_> {
-    /// The value of a column, by its name or its place from 0.
+    /// The value of a column, by its name or its index from 0.
     ///
     /// # Errors
-    /// When there is no such column, or it holds something else.
+    /// When there is no such column, or it has another type.
     pub fn get<T: Column>(
         &self,
         column: impl ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
@@ -277,7 +278,7 @@ impl Row<'_> {
     }
 }
 
-/// A value that both databases keep.
+/// A value that both databases can store.
 pub trait Column:
     for<'r> Decode<'r, Postgres> + Type<Postgres> + for<'r> Decode<'r, Sqlite> + Type<Sqlite>
 {
@@ -340,13 +341,13 @@ tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 
-/// How many rows a read is expected to have.
+/// How many rows a read is expected to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// One, or a few.
     Few,
-    /// A page of a list. Half of the connections are closed to it: a crowd that asks for pages must
-    /// not keep others from single rows.
+    /// A page of a list. Half of the connections are closed to it, so that many page reads do not
+    /// block single-row reads.
     Many,
 }
 

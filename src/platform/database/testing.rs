@@ -1,4 +1,4 @@
-//! A fresh, migrated database for a test, on either backend, and ways past the stores.
+//! A fresh, migrated database for a test, on either backend, with direct access by SQL.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -13,29 +13,29 @@ use crate::config::{Backend, Settings, Sources};
 use crate::platform::metrics::Metrics;
 use crate::platform::tasks::Tasks;
 
-/// A database of one test, removed with it.
+/// The database of one test, removed when dropped.
 pub struct TestDatabase {
-    /// As the service opens it.
+    /// The database, opened as by the service.
     pub database: Database,
-    /// What it is.
+    /// The backend.
     pub backend: Backend,
     url: String,
-    /// Removes it when dropped.
+    /// Removes the database when dropped.
     _place: Box<dyn Any + Send + Sync>,
 }
 
-/// Somebody else's lock on all writes, until [`HeldWrites::release`].
+/// A lock on all writes, held by another connection until [`HeldWrites::release`].
 pub enum HeldWrites {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
-/// When a future that is not polled to its end is dropped.
+/// When a future that is not polled to completion is dropped.
 #[derive(Debug, Clone, Copy)]
 pub enum Dropped {
-    /// As soon as it waits: what it asked for may not have left yet.
+    /// As soon as it waits: its request may not have been sent yet.
     Waiting,
-    /// Once it could go on: what it asked for has been done.
+    /// Once it could continue: its request has been carried out.
     Woken,
 }
 
@@ -44,7 +44,7 @@ impl TestDatabase {
         Self::with(backend, &[]).await
     }
 
-    /// The same, with these settings, named as in the environment.
+    /// The same, with these settings, by the names of their environment variables.
     pub async fn with(backend: Backend, settings: &[(&str, &str)]) -> Self {
         let (url, place): (_, Box<dyn Any + Send + Sync>) = match backend {
             Backend::Sqlite => {
@@ -76,8 +76,8 @@ impl TestDatabase {
         }
     }
 
-    /// Runs statements past the stores, on a connection of their own. Gives the last column of
-    /// each row, which is text.
+    /// Runs statements directly, on a separate connection. Returns the last column of each row,
+    /// which is text.
     pub async fn sql(&self, statements: &str) -> Vec<String> {
         match self.backend {
             Backend::Sqlite => sql::<sqlx::Sqlite>(&self.url, statements).await,
@@ -101,7 +101,7 @@ impl TestDatabase {
         counts.try_into().expect("three tables")
     }
 
-    /// An expression for a UUID's 32 hexadecimal digits.
+    /// An SQL expression for a UUID's 32 hexadecimal digits.
     pub fn hex(&self, column: &str) -> String {
         match self.backend {
             Backend::Sqlite => format!("lower(hex({column}))"),
@@ -109,7 +109,7 @@ impl TestDatabase {
         }
     }
 
-    /// An expression for a time's microseconds since 1970.
+    /// An SQL expression for a time's microseconds since 1970.
     pub fn micros(&self, column: &str) -> String {
         match self.backend {
             Backend::Sqlite => format!("CAST({column} AS TEXT)"),
@@ -119,7 +119,7 @@ impl TestDatabase {
         }
     }
 
-    /// Makes every write wait.
+    /// Blocks every write.
     pub async fn hold_writes(&self) -> HeldWrites {
         match self.backend {
             Backend::Sqlite => {
@@ -163,7 +163,7 @@ where
     rows.iter().map(|row| row.get(row.len() - 1)).collect()
 }
 
-/// Polls a future at most so many times, only when it asks to be, and then drops it.
+/// Polls a future at most this often, only when it is woken, and then drops it.
 pub async fn poll_at_most<F: Future>(
     polls: usize,
     dropped: Dropped,

@@ -1,4 +1,4 @@
-//! A write transaction that can't leave its connection half-way.
+//! A write transaction that never returns its connection to the pool unfinished.
 
 use std::ops::DerefMut;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::platform::telemetry::spans::{System, statement};
 
 /// A database that commands write to.
 pub trait WriteBackend: sqlx::Database {
-    /// How a write transaction begins.
+    /// The statement that begins a write transaction.
     const BEGIN: &'static str;
 
-    /// How its spans name it.
+    /// The name of the system in its spans.
     const SYSTEM: System;
 }
 
@@ -22,31 +22,31 @@ impl WriteBackend for Postgres {
 }
 
 impl WriteBackend for Sqlite {
-    // Takes the write lock at once: a deferred transaction that turns writer can't wait its turn.
+    // Takes the write lock at once: a deferred transaction that becomes a writer cannot wait for
+    // it.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const SYSTEM: System = System::Sqlite;
 }
 
-/// A connection that a pool wants back.
+/// A connection that is returned to a pool.
 pub trait Pooled: DerefMut<Target = <Self::Backend as sqlx::Database>::Connection> + Send {
-    /// What it leads to.
+    /// The database it connects to.
     type Backend: WriteBackend;
 
-    /// Gives it back, with nothing under way on it.
+    /// Returns the connection to the pool, with nothing in progress on it.
     fn give_back(self);
 
-    /// Closes it.
+    /// Closes the connection.
     fn discard(self);
 }
 
-/// A transaction whose connection goes back to the pool only after a COMMIT or ROLLBACK that the
-/// database has confirmed. Dropped in any other state, by an error or a cancelled future, the
-/// connection is closed, and the database rolls back.
+/// A transaction whose connection returns to the pool only after a COMMIT or ROLLBACK that the
+/// database has confirmed. If it is dropped in any other state, by an error or a cancelled future,
+/// the connection is closed, and the database rolls back.
 ///
-/// sqlx 0.9.0's own `Pool::begin` does not give this: dropped while BEGIN is under way, it
-/// returns the connection inside an open transaction, and the next write on it is acknowledged
-/// and lost (<https://github.com/launchbadge/sqlx/issues/4385>). `tests/cancelled_begin.rs`
-/// shows both.
+/// `Pool::begin` of sqlx 0.9.0 does not guarantee this: dropped during BEGIN, it returns the
+/// connection inside an open transaction, and the next write on it is acknowledged and lost
+/// (<https://github.com/launchbadge/sqlx/issues/4385>). `tests/cancelled_begin.rs` shows both.
 pub struct WriteTransaction<C: Pooled> {
     connection: Option<C>,
 }
@@ -55,10 +55,10 @@ impl<C: Pooled> WriteTransaction<C>
 where
     for<'c> &'c mut C::Target: Executor<'c, Database = C::Backend>,
 {
-    /// Begins on a connection of a pool.
+    /// Begins a transaction on a connection of a pool.
     ///
     /// # Errors
-    /// When the database refuses.
+    /// The driver's.
     pub async fn begin(connection: C) -> Result<Self, sqlx::Error> {
         let mut transaction = Self {
             connection: Some(connection),
@@ -76,30 +76,30 @@ where
     /// The connection to run statements on.
     ///
     /// # Panics
-    /// Never: the connection is there until the transaction ends, and ending consumes it.
+    /// Never: the connection is present until the transaction ends, and ending consumes it.
     pub fn connection(&mut self) -> &mut C::Target {
-        self.connection.as_mut().expect("there until the end")
+        self.connection.as_mut().expect("present until the end")
     }
 
-    /// Makes it so.
+    /// Commits.
     ///
     /// # Errors
-    /// The outcome is then unknown: it may have been committed.
+    /// The outcome is then unknown: the transaction may have been committed.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.end("COMMIT").await
     }
 
-    /// Takes everything back.
+    /// Rolls back.
     ///
     /// # Errors
-    /// Nothing is committed all the same.
+    /// The driver's; nothing is committed.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.end("ROLLBACK").await
     }
 
     async fn end(mut self, how: &'static str) -> Result<(), sqlx::Error> {
         statement(C::Backend::SYSTEM, how, "", self.connection().execute(how)).await?;
-        // Confirmed: from here on the connection is clean and may go back.
+        // Confirmed: the connection is clean and may return to the pool.
         if let Some(connection) = self.connection.take() {
             connection.give_back();
         }
@@ -115,6 +115,6 @@ impl<C: Pooled> Drop for WriteTransaction<C> {
     }
 }
 
-/// How long an idle connection is taken to be open without a look. One that the server has closed
-/// meanwhile must not cost a request its response.
+/// How long an idle connection is assumed to be open without a check. A connection that the server
+/// has closed meanwhile must not cost a request its response.
 pub const TRUSTED: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What commits together: the transaction that a slice's write runs in.
+//! Units of work: the transactions that the writes of a slice run in.
 
 use std::future::Future;
 
@@ -12,20 +12,20 @@ use crate::platform::faults::point;
 use crate::platform::metrics::Retry;
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
-/// Tries of a transaction that the server asks to run again.
+/// Attempts of a transaction that the server asks to retry.
 const MAX_TRIES: u32 = 3;
 
-/// The statements of a write. All of them commit, or none does.
+/// The statements of a write. Either all of them are committed, or none.
 ///
-/// To add one, implement it for a struct that has what is to be written, and hand it to
+/// To add one, implement it for a struct that holds the values to write, and pass it to
 /// [`Database::write`]. Lock rows in the order of the tables `idempotency_records`, `users`,
-/// `users_read`, `user_events`: two transactions that do so never wait for each other.
+/// `users_read`, `user_events`: transactions that do so cannot deadlock.
 pub trait UnitOfWork: Send + Sync + 'static {
-    /// What the write comes to.
+    /// The outcome of the write.
     type Outcome: Send + 'static;
 
-    /// Runs the statements. It runs again, from its start, where the database asks for that; so it
-    /// must not change anything but the database.
+    /// Runs the statements. It is retried from its start if the database asks for that; so it must
+    /// not change anything but the database.
     ///
     /// # Errors
     /// The driver's; nothing is then committed.
@@ -38,9 +38,9 @@ pub trait UnitOfWork: Send + Sync + 'static {
 /// How a unit of work ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End<T> {
-    /// What it wrote is kept.
+    /// Commits its writes.
     Commit(T),
-    /// Nothing of it is.
+    /// Rolls back all of them.
     Rollback(T),
 }
 
@@ -66,7 +66,7 @@ impl Transaction {
         }
     }
 
-    /// Runs a statement. Returns the number of rows that it changed.
+    /// Runs a statement. Returns the number of rows affected.
     ///
     /// # Errors
     /// The driver's.
@@ -89,7 +89,7 @@ impl Transaction {
         Ok(changed)
     }
 
-    /// Marks a place to which what follows can be taken back.
+    /// Sets a savepoint.
     ///
     /// # Errors
     /// The driver's.
@@ -97,7 +97,7 @@ impl Transaction {
         self.control("SAVEPOINT", "SAVEPOINT keyed_work").await
     }
 
-    /// Takes back what was written since [`Transaction::savepoint`].
+    /// Rolls back to the savepoint set by [`Transaction::savepoint`].
     ///
     /// # Errors
     /// The driver's.
@@ -193,7 +193,7 @@ impl Transaction {
         self.commit_now().await
     }
 
-    /// Commits what was written so far, and goes on in another transaction.
+    /// Commits the writes so far, and continues in another transaction.
     async fn split(&mut self) -> Result<(), Error> {
         match &mut self.on {
             On::Postgres(on) => on.connection().execute("COMMIT; BEGIN").await.map(drop),
@@ -211,20 +211,20 @@ fn of_another_database() -> Error {
 }
 
 impl Database {
-    /// Runs a unit of work in a transaction of its own. From here on the caller may leave: a task
-    /// ends what was begun, within the time of a request. It runs on the runtime that the write
-    /// connections belong to, and again where PostgreSQL gave the transaction up.
+    /// Runs a unit of work in its own transaction. The caller may then be cancelled: a task
+    /// completes the work, within the time limit of a request. It runs on the runtime of the write
+    /// connections, and is retried if PostgreSQL aborts the transaction.
     ///
     /// # Errors
-    /// Where the outcome is not certain, an error: it may then have been written.
+    /// When the outcome is not certain: the write may have been committed.
     pub async fn write<W: UnitOfWork>(&self, work: W) -> Result<W::Outcome, StoreError> {
         let database = self.clone();
         self.in_a_task(async move { database.transact(&work).await })
             .await
     }
 
-    /// What [`Database::write`] does in its task. Dropped at any await, it has written all or
-    /// nothing.
+    /// The work of [`Database::write`], in its task. If it is dropped at any await, it has written
+    /// all or nothing.
     pub(crate) async fn transact<W: UnitOfWork>(&self, work: &W) -> Result<W::Outcome, StoreError> {
         match &self.pools {
             Pools::Sqlite { write, .. } => {

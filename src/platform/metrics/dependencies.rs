@@ -1,4 +1,4 @@
-//! The figures of what the service stands on: the databases' pools, Redis, the checks.
+//! Metrics of the dependencies: the database pools, Redis, the readiness checks.
 
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Result};
 
@@ -36,14 +36,14 @@ impl DatabasePool {
     }
 }
 
-/// Why a transaction is run again.
+/// Why a transaction is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// It and another waited for each other.
+    /// A deadlock with another transaction.
     Deadlock,
-    /// It could not be put in an order with another.
+    /// It could not be serialized with another transaction.
     Serialization,
-    /// What was prepared for it is void: the schema has changed.
+    /// Its prepared statements are invalid: the schema has changed.
     StalePlan,
 }
 
@@ -59,14 +59,14 @@ impl Retry {
     }
 }
 
-/// How many connections a pool has.
+/// The number of connections of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolSize {
-    /// That wait for work.
+    /// Idle connections.
     pub idle: usize,
-    /// That have work.
+    /// Connections in use.
     pub in_use: usize,
-    /// That it may have.
+    /// The maximum.
     pub most: usize,
 }
 
@@ -80,7 +80,7 @@ impl Dependencies {
             )?,
             connections_max: registrar.gauges(
                 "database_pool_connections_max",
-                "Connections to the database that a pool may have.",
+                "Maximum of connections to the database in a pool.",
                 &["pool"],
             )?,
             wait: registrar.histograms(
@@ -90,7 +90,7 @@ impl Dependencies {
             )?,
             retries: registrar.counters(
                 "database_transaction_retries_total",
-                "Transactions that the database asked to run again.",
+                "Transactions retried at the request of the database.",
                 &["reason"],
             )?,
             redis_connections: registrar.gauges(
@@ -100,31 +100,31 @@ impl Dependencies {
             )?,
             redis_connections_max: registrar.gauge(
                 "redis_pool_connections_max",
-                "Connections to Redis that the pool may have; 0 without Redis.",
+                "Maximum of connections to Redis in the pool; 0 without Redis.",
             )?,
             redis_wait: registrar.histogram(
                 "redis_pool_wait_seconds",
-                "Time to get a connection to Redis, or not to.",
+                "Time to get a connection to Redis, or to fail to get one.",
                 &SECONDS,
             )?,
             breakers: registrar.gauges(
                 "circuit_breaker_open",
-                "1 while a dependency is left alone because it failed.",
+                "1 while the circuit breaker of a dependency is open because it failed.",
                 &["dependency"],
             )?,
             checks: registrar.gauges(
                 "readiness_check",
-                "1 where a check of /ready held when it was last asked, else 0.",
+                "1 if a check of /ready passed when it last ran, else 0.",
                 &["check"],
             )?,
             ready: registrar.gauge(
                 "ready",
-                "1 once the service serves, 0 where /ready said otherwise when it was last asked.",
+                "1 once the service serves, 0 if the last /ready reported that it was not ready.",
             )?,
         })
     }
 
-    /// Series that are there from the start: a rate needs a zero to begin from.
+    /// Initialises series that must exist from the start: a rate needs a zero to begin from.
     pub(super) fn begin(&self) {
         for pool in [DatabasePool::Write, DatabasePool::Read] {
             self.wait.with_label_values(&[pool.label()]);
@@ -140,13 +140,13 @@ impl Dependencies {
 }
 
 impl Metrics {
-    /// Where the waits for a pool's connections are counted.
+    /// The histogram of waits for a pool's connections.
     #[must_use]
     pub fn pool_waits(&self, pool: DatabasePool) -> Histogram {
         self.0.dependencies.wait.with_label_values(&[pool.label()])
     }
 
-    /// Notes how many connections a pool has.
+    /// Records the number of connections of a pool.
     pub fn pool_size(&self, pool: DatabasePool, size: PoolSize) {
         let (pool, gauges) = (pool.label(), &self.0.dependencies);
         let connections = |state| gauges.connections.with_label_values(&[pool, state]);
@@ -156,19 +156,19 @@ impl Metrics {
         most.set(integer(size.most));
     }
 
-    /// Counts a transaction that is run again.
+    /// Counts a retried transaction.
     pub fn transaction_retried(&self, reason: Retry) {
         let retries = &self.0.dependencies.retries;
         retries.with_label_values(&[reason.label()]).inc();
     }
 
-    /// Where the waits for a connection to Redis are counted.
+    /// The histogram of waits for a connection to Redis.
     #[must_use]
     pub fn redis_waits(&self) -> Histogram {
         self.0.dependencies.redis_wait.clone()
     }
 
-    /// Notes how many connections to Redis there are.
+    /// Records the number of connections to Redis.
     pub fn redis_pool_size(&self, size: PoolSize) {
         let gauges = &self.0.dependencies;
         let connections = |state| gauges.redis_connections.with_label_values(&[state]);
@@ -177,19 +177,19 @@ impl Metrics {
         gauges.redis_connections_max.set(integer(size.most));
     }
 
-    /// Notes whether Redis is left alone.
+    /// Records whether the circuit breaker of Redis is open.
     pub fn redis_breaker(&self, open: bool) {
         let breaker = self.0.dependencies.breakers.with_label_values(&["redis"]);
         breaker.set(i64::from(open));
     }
 
-    /// Notes whether a check of readiness held.
+    /// Records whether a readiness check passed.
     pub fn readiness_check(&self, check: &'static str, holds: bool) {
         let check = self.0.dependencies.checks.with_label_values(&[check]);
         check.set(i64::from(holds));
     }
 
-    /// Notes whether the service was ready.
+    /// Records whether the service was ready.
     pub fn readiness(&self, ready: bool) {
         self.0.dependencies.ready.set(i64::from(ready));
     }

@@ -1,4 +1,4 @@
-//! The figures of password hashing.
+//! Metrics of password hashing.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ pub(super) struct Hashing {
 pub enum HashRefused {
     /// Too many were waiting.
     QueueFull,
-    /// Others waited, and its network had its share of the queue.
+    /// The queue was contended, and the client's network had used its share of it.
     Share,
-    /// It would have ended too late, or did not end in time.
+    /// It would have missed its deadline, or did.
     Deadline,
-    /// Either was seen before the request was looked at closely.
+    /// Either was detected before the request was parsed.
     Early,
 }
 
@@ -49,21 +49,21 @@ impl Hashing {
         Ok(Self {
             waiting: registrar.gauge(
                 "password_hash_queue_depth",
-                "Passwords that wait for a lane.",
+                "Passwords waiting for a lane.",
             )?,
-            in_use: registrar.gauge("password_hash_lanes_in_use", "Password hashes under way.")?,
+            in_use: registrar.gauge("password_hash_lanes_in_use", "Password hashes in progress.")?,
             lanes: registrar.gauge(
                 "password_hash_lanes",
-                "Password hashes that can be under way at a time.",
+                "Maximum of password hashes in progress.",
             )?,
             batch: registrar.histogram(
                 "password_hash_batch_size",
-                "Hashes that were moved forward together in a slice.",
+                "Hashes advanced together in a slice.",
                 &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
             )?,
             wait: registrar.histogram(
                 "password_hash_wait_seconds",
-                "Time that a password waited for its lane.",
+                "Time a password waited for its lane.",
                 &SECONDS,
             )?,
             duration: registrar.histogram(
@@ -73,18 +73,18 @@ impl Hashing {
             )?,
             refused: registrar.counters(
                 "password_hash_rejected_total",
-                "Passwords that were not hashed because of too much load.",
+                "Passwords not hashed because of overload.",
                 &["reason"],
             )?,
             abandoned: registrar.counter(
                 "password_hash_abandoned_total",
-                "Passwords given up, waiting or half hashed, because nobody waited for them any \
+                "Passwords abandoned, waiting or half hashed, because no request waited for them any \
                  more.",
             )?,
         })
     }
 
-    /// Series that are there from the start: a rate needs a zero to begin from.
+    /// Initialises series that must exist from the start: a rate needs a zero to begin from.
     pub(super) fn begin(&self) {
         for reason in HashRefused::ALL {
             self.refused.with_label_values(&[reason.label()]);
@@ -93,33 +93,33 @@ impl Hashing {
 }
 
 impl Metrics {
-    /// Notes how many hashes can be under way at a time.
+    /// Records the maximum of hashes in progress.
     pub fn lanes(&self, count: usize) {
         self.0.hashing.lanes.set(integer(count));
     }
 
-    /// Notes how many passwords wait for a lane.
+    /// Records how many passwords wait for a lane.
     pub fn hashes_waiting(&self, count: usize) {
         self.0.hashing.waiting.set(integer(count));
     }
 
-    /// Notes how many lanes are in use, over all threads.
+    /// Records how many lanes are in use, over all threads.
     pub fn lanes_in_use(&self, count: usize) {
         self.0.hashing.in_use.set(integer(count));
     }
 
-    /// Counts a slice that moved so many hashes forward.
+    /// Counts a slice that advanced this many hashes.
     pub fn hash_batch(&self, lanes: usize) {
         #[expect(clippy::cast_precision_loss, reason = "eight at most")]
         self.0.hashing.batch.observe(lanes as f64);
     }
 
-    /// Counts a password that waited so long for its lane.
+    /// Records how long a password waited for its lane.
     pub fn hash_waited(&self, time: Duration) {
         self.0.hashing.wait.observe(time.as_secs_f64());
     }
 
-    /// Counts a hash that took so long, from its first slice to its last.
+    /// Records how long a hash took, from its first slice to its last.
     pub fn hash_took(&self, time: Duration) {
         self.0.hashing.duration.observe(time.as_secs_f64());
     }
@@ -130,7 +130,7 @@ impl Metrics {
         refused.with_label_values(&[reason.label()]).inc();
     }
 
-    /// Counts passwords that nobody waited for any more.
+    /// Counts passwords that no request waited for any more.
     pub fn hashes_abandoned(&self, count: usize) {
         self.0
             .hashing

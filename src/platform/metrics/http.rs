@@ -1,4 +1,4 @@
-//! The figures of the HTTP server.
+//! Metrics of the HTTP server.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use prometheus::{HistogramVec, IntCounterVec, IntGauge, Result};
 use super::registrar::Registrar;
 use super::{InFlight, Metrics};
 
-/// Stands for the status of a request whose connection broke before it was answered; nginx counts
-/// those so.
+/// The status recorded for a request whose connection broke before the response, as in nginx.
 pub const ABANDONED: u16 = 499;
 
 pub(super) struct Http {
@@ -19,14 +18,15 @@ pub(super) struct Http {
     cut: IntCounterVec,
 }
 
-/// Why a connection was closed by the service, and not for its own end.
+/// Why the service closed a connection before its regular end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionCut {
-    /// Others wanted to connect, and its network had most; or it was a new one of such a network.
+    /// New connections were waiting, and its network had the most; or it was a new one of such a
+    /// network.
     Crowded,
-    /// All connections together held too much, and it was the slowest.
+    /// All connections together held too much memory, and it was the slowest.
     Memory,
-    /// It took no byte of a response for a while.
+    /// It read no byte of a response for a while.
     Stalled,
 }
 
@@ -47,22 +47,22 @@ impl Http {
         Ok(Self {
             duration: registrar.histograms(
                 "http_request_duration_seconds",
-                "Time from the head of a request to its answer.",
+                "Time from the head of a request to its response.",
                 &["method", "route", "status"],
             )?,
             in_flight: registrar.gauge(
                 "http_requests_in_flight",
-                "Requests that have no answer yet.",
+                "Requests without a response yet.",
             )?,
-            connections: registrar.gauge("active_connections", "Open connections of clients.")?,
+            connections: registrar.gauge("active_connections", "Open client connections.")?,
             unreadable: registrar.counters(
                 "http_unreadable_requests_total",
-                "Answers to what was no readable request.",
+                "Responses to unreadable requests.",
                 &["status"],
             )?,
             cut: registrar.counters(
                 "http_connections_cut_total",
-                "Connections that were closed for the sake of others.",
+                "Connections closed in favour of other connections.",
                 &["reason"],
             )?,
         })
@@ -78,7 +78,7 @@ impl Http {
 }
 
 impl Metrics {
-    /// Counts a connection that was closed for the sake of others.
+    /// Counts a connection that was closed in favour of others.
     pub fn connection_cut(&self, reason: ConnectionCut) {
         self.0.http.cut.with_label_values(&[reason.label()]).inc();
     }
@@ -89,7 +89,7 @@ impl Metrics {
         InFlight::new(&self.0.http.in_flight)
     }
 
-    /// Counts an answered request. `route` is the pattern that matched, never the path.
+    /// Counts a finished request. `route` is the pattern that matched, never the path.
     pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
         let method = known_method(method).unwrap_or("other");
         self.0
@@ -105,15 +105,15 @@ impl Metrics {
         InFlight::new(&self.0.http.connections)
     }
 
-    /// Counts an answer to what was no readable request.
+    /// Counts a response to an unreadable request.
     pub fn unreadable_request(&self, status: u16) {
         let status = status_text(status);
         self.0.http.unreadable.with_label_values(&[status]).inc();
     }
 }
 
-/// A method, if it is one of those that are told apart: they are free text in HTTP, and what figures
-/// and spans are known by must be bounded.
+/// Returns a method if it is one of those with their own label: methods are free text in HTTP, and
+/// labels and span names must be bounded.
 #[must_use]
 pub fn known_method(method: &str) -> Option<&'static str> {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

@@ -1,8 +1,9 @@
-//! Metrics: the registry that `/metrics` prints, and what can be counted.
+//! Metrics: the registry that `/metrics` prints, and its metric families.
 //!
-//! Names and units are those that Prometheus' guide asks for; every label has a bounded set of
-//! values. Those of a slice stand in the slice, and register by [`Metrics::make`]; to add one here: a
-//! field where it belongs, its line in `new` there, and a method that counts. docs/observability.md lists them all.
+//! Names and units follow Prometheus' guide; every label has a bounded set of values. Metrics of a
+//! slice are defined in the slice, and registered by [`Metrics::registrar`]; to add one here, add a
+//! field where it belongs, its line in `new` there, and a method that counts. docs/observability.md
+//! lists them all.
 
 mod dependencies;
 mod hashing;
@@ -21,7 +22,7 @@ pub use hashing::HashRefused;
 pub use http::{ABANDONED, ConnectionCut, known_method, status_text};
 pub use telemetry::SpanDropped;
 
-/// The metrics of one service. A copy counts for the same.
+/// The metrics of a service. Clones share the same metrics.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
@@ -34,15 +35,15 @@ struct Families {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     ///
     /// # Errors
-    /// When a name stands twice.
+    /// When a name is registered twice.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let registrar = Registrar(&registry);
         let build_info = Gauge::with_opts(
-            Opts::new("build_info", "Always 1; the labels say what runs.")
+            Opts::new("build_info", "Always 1; the labels identify the build.")
                 .const_label("service", env!("CARGO_PKG_NAME"))
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
@@ -65,13 +66,13 @@ impl Metrics {
         Ok(Self(Arc::new(families)))
     }
 
-    /// Registers the metrics of a slice or of a layer above, which owns them.
+    /// The registrar for the metrics that a slice or a layer above owns.
     #[must_use]
     pub fn registrar(&self) -> Registrar<'_> {
         Registrar(&self.0.registry)
     }
 
-    /// Everything, in Prometheus' text format.
+    /// All metrics, in Prometheus' text format.
     ///
     /// # Errors
     /// When a metric can't be encoded.
@@ -82,11 +83,11 @@ impl Metrics {
     }
 }
 
-/// What has not ended yet.
+/// Counts something as in progress until it is dropped.
 pub struct InFlight(IntGauge);
 
 impl InFlight {
-    /// Counts it until this is dropped.
+    /// Increments the gauge until this is dropped.
     #[must_use]
     pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();

@@ -1,4 +1,4 @@
-//! The figures of logs and traces themselves.
+//! Metrics of logs and traces.
 
 use prometheus::{IntCounter, IntCounterVec, Result};
 
@@ -11,12 +11,12 @@ pub(super) struct Telemetry {
     spans_dropped: IntCounterVec,
 }
 
-/// Why a span did not get to the collector.
+/// Why a span did not reach the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanDropped {
-    /// Too many waited.
+    /// The queue was full.
     QueueFull,
-    /// The collector did not take it.
+    /// The collector did not accept it.
     ExportFailed,
 }
 
@@ -34,15 +34,15 @@ impl Telemetry {
         Ok(Self {
             lines_dropped: registrar.counter(
                 "log_lines_dropped_total",
-                "Log lines that were dropped because they were not taken fast enough.",
+                "Log lines dropped because the output was too slow.",
             )?,
             spans_exported: registrar.counter(
                 "trace_spans_exported_total",
-                "Spans that the collector took.",
+                "Spans accepted by the collector.",
             )?,
             spans_dropped: registrar.counters(
                 "trace_spans_dropped_total",
-                "Spans that did not get to the collector.",
+                "Spans that did not reach the collector.",
                 &["reason"],
             )?,
         })
@@ -56,19 +56,19 @@ impl Telemetry {
 }
 
 impl Metrics {
-    /// Where dropped log lines are counted.
+    /// The counter of dropped log lines.
     #[must_use]
     pub fn log_lines_dropped(&self) -> IntCounter {
         self.0.telemetry.lines_dropped.clone()
     }
 
-    /// Counts spans that the collector took.
+    /// Counts spans that the collector accepted.
     pub fn spans_exported(&self, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.0.telemetry.spans_exported.inc_by(count);
     }
 
-    /// Counts spans that did not get there.
+    /// Counts spans that did not reach the collector.
     pub fn spans_dropped(&self, reason: SpanDropped, count: usize) {
         let dropped = &self.0.telemetry.spans_dropped;
         dropped

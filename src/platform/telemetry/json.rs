@@ -1,4 +1,4 @@
-//! One JSON object a line.
+//! Log format: one JSON object per line.
 
 use std::fmt::{self, Write as _};
 
@@ -13,10 +13,10 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::platform::clock::{Clock, SystemClock};
 use crate::platform::context;
 
-/// Bytes that a line of a request has room in.
+/// The initial capacity of a line, in bytes: enough for a line of a request.
 const USUAL_LINE: usize = 640;
 
-/// What each line says of who wrote it, behind its target.
+/// The fields that identify the service in each line, after the target.
 const SERVICE: &str = concat!(
     r#"","service":""#,
     env!("CARGO_PKG_NAME"),
@@ -25,7 +25,7 @@ const SERVICE: &str = concat!(
     '"'
 );
 
-/// Formats an event with its fields, what runs, and the ids and the client's network of the request.
+/// Formats an event with its fields, the service, and the request's ids and client network.
 pub struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -39,7 +39,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // Written to a piece at a time, the writer would cost as much as what it is told.
+        // The writer is slow for many small writes, so the line is built first.
         let mut line = String::with_capacity(USUAL_LINE);
         let metadata = event.metadata();
         let timestamp = SystemClock.now();
@@ -67,7 +67,7 @@ where
                 if let Some(client) = context.client {
                     write!(line, r#","client":"{}""#, client.in_log())?;
                 }
-                // That of the innermost span, where the request has spans.
+                // The id of the innermost span, if the request has spans.
                 let span_id = Context::map_current(|current| {
                     let span = current.has_active_span().then(|| current.span());
                     span.map_or(context.trace.span_id, |span| span.span_context().span_id())
@@ -94,7 +94,7 @@ fn push_json(line: &mut String, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// Whether JSON has this text as it is.
+/// Whether JSON needs no escapes for this text.
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     text.bytes().all(plain)
@@ -160,7 +160,7 @@ impl Visit for JsonFields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // As a message is, nearly always: what it is written to is what it stays in.
+        // Escaped while it is formatted, without a copy: nearly every message comes this way.
         self.name(field);
         self.line.push('"');
         let start = self.line.len();

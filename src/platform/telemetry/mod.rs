@@ -1,7 +1,7 @@
 //! Logs and traces.
 //!
-//! Logs are one JSON object a line, or lines for people on a terminal, and are written by a thread
-//! of their own; see [`sink`]. Traces are [`spans`], which leave by OTLP; see [`traces`].
+//! Logs are JSON lines, or human-readable lines on a terminal, and are written by a separate
+//! thread; see [`sink`]. Traces are [`spans`], exported by OTLP; see [`traces`].
 
 mod json;
 mod otlp;
@@ -34,17 +34,17 @@ use traces::Traces;
 
 pub use traces::{Headers, Sampling};
 
-/// Logs and traces of the process. Dropped, it sends and writes out what waits.
+/// The logs and traces of the process. When dropped, it flushes them.
 pub struct Telemetry {
-    // In this order: what the last spans come to is still logged.
+    // In this order: the outcome of the last export is still logged.
     _traces: Option<Traces>,
     _logs: Flush,
 }
 
-/// Starts logging to standard output, and traces where they are wanted, for the whole process.
+/// Starts logging to standard output, and traces if enabled, for the whole process.
 ///
 /// # Errors
-/// When the system gives no thread, or the settings of traces can't be used.
+/// When a thread cannot be started, or the settings of traces are invalid.
 ///
 /// # Panics
 /// When called twice.
@@ -65,8 +65,7 @@ pub fn start(
             .with_level(false)
             .with_filter(Targets::new().with_target(spans::TARGET, Level::INFO))
     });
-    // Spans are none of its business. (Whoever only asks whether a line would be logged has no event
-    // yet.)
+    // Spans are not logged. (A check whether a line would be logged has no event yet.)
     let events = filter_fn(|metadata| !metadata.is_span());
     let filter = EnvFilter::new(filter(&log.filter)).and(events);
     let registry = tracing_subscriber::registry().with(spans);
@@ -98,8 +97,8 @@ pub fn start(
     })
 }
 
-/// What the server's own crates say is for their developers, unless somebody asks for it: the
-/// one announces its threads, the other calls it an error when a client sends no HTTP.
+/// Silences the server's own crates unless the filter names them: one logs its threads, the other
+/// logs an error when a client sends something other than HTTP.
 fn filter(wanted: &str) -> String {
     let wanted = [("actix_server", "warn"), ("actix_http", "off")]
         .iter()
@@ -107,12 +106,12 @@ fn filter(wanted: &str) -> String {
         .fold(wanted.to_owned(), |filter, (target, level)| {
             format!("{target}={level},{filter}")
         });
-    // Whoever asks: it prints the lines of a password file that it can't read.
+    // Always: it logs the lines of a password file that it cannot parse.
     format!("{wanted},sqlx_postgres::options::pgpass=off")
 }
 
-/// Standard output without the line buffering of [`std::io::stdout`]: the sink writes whole
-/// batches of lines.
+/// Standard output without the line buffering of [`std::io::stdout`]: the sink writes batches of
+/// lines.
 fn unbuffered_stdout() -> Box<dyn Write + Send> {
     match io::stdout().as_fd().try_clone_to_owned() {
         Ok(descriptor) => Box::new(File::from(descriptor)),
@@ -120,21 +119,21 @@ fn unbuffered_stdout() -> Box<dyn Write + Send> {
     }
 }
 
-/// A panic is one line of the log, with its place; and with the request, on the threads that serve
-/// those.
+/// Logs a panic as one line, with its location; and with the request, on the threads that serve
+/// requests.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
             .map(|place| format!("{}:{}", place.file(), place.line()))
             .unwrap_or_default();
-        // Not the panic's text: it can have anything in it, a password as well.
+        // Without the text of the panic: it can contain any data, even a password.
         tracing::error!(place, "panic");
     }));
 }
 
-/// Span fields are not logged: the ids come from the request context, everything else is the
-/// event's own. This spares each request the text that nobody reads.
+/// Omits span fields from the log: the ids come from the request context, the rest from the event.
+/// This saves formatting text that is never read.
 struct NoSpanFields;
 
 impl<'writer> FormatFields<'writer> for NoSpanFields {
@@ -143,8 +142,8 @@ impl<'writer> FormatFields<'writer> for NoSpanFields {
     }
 }
 
-/// A line for people: time, level, message, the event's fields, the ids of the request and its
-/// client's network.
+/// A human-readable line: time, level, message, the event's fields, and the request's ids and
+/// client network.
 struct Pretty;
 
 impl<S, N> FormatEvent<S, N> for Pretty

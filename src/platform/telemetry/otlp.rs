@@ -1,8 +1,8 @@
-//! Sends spans to a collector, by OTLP over gRPC or HTTP.
+//! Exports spans to a collector, by OTLP over gRPC or HTTP.
 //!
-//! The messages and their making are `opentelemetry-proto`'s. The exporter around them is not
-//! `opentelemetry-otlp`'s: that one reads the environment by itself, refuses to start at a value that it
-//! does not know, and follows redirects, with the headers, to whatever host a collector names.
+//! The messages and their encoding are from `opentelemetry-proto`. The exporter is not
+//! `opentelemetry-otlp`: that one reads the environment itself, refuses to start on an unknown
+//! value, and follows redirects, with the headers, to any host that a collector names.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::config::{TraceProtocol, TraceSettings as Settings};
 
-/// The way to one collector. Its errors have no secret and nothing that the collector said.
+/// An exporter to one collector. Its errors contain no secret and no text of the collector.
 pub struct Exporter {
     transport: Transport,
     resource: ResourceAttributesWithSchema,
@@ -49,8 +49,8 @@ impl fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    /// Prepares the way; the collector need not be there yet. Wants a runtime of tokio around it for
-    /// gRPC.
+    /// Creates the exporter; the collector need not be available yet. For gRPC, call it within a
+    /// tokio runtime.
     ///
     /// # Errors
     /// One line without a secret.
@@ -64,7 +64,7 @@ impl Exporter {
             TraceProtocol::HttpProtobuf => Transport::Http {
                 client: http(settings.timeout)?,
                 url: reqwest::Url::parse(endpoint)
-                    .map_err(|_| "the endpoint is no URL".to_owned())?,
+                    .map_err(|_| "the endpoint is not a URL".to_owned())?,
                 headers,
                 gzip: settings.gzip,
             },
@@ -84,7 +84,7 @@ fn headers(settings: &Settings) -> Result<HeaderMap, String> {
         let (Ok(name), Ok(mut value)) = (name, value) else {
             return Err("a header for the collector is invalid".to_owned());
         };
-        // Libraries that log headers leave out the values of such.
+        // Libraries that log headers omit sensitive values.
         value.set_sensitive(true);
         headers.append(name, value);
     }
@@ -92,14 +92,14 @@ fn headers(settings: &Settings) -> Result<HeaderMap, String> {
 }
 
 fn grpc(settings: &Settings, endpoint: &str) -> Result<TraceServiceClient<Channel>, String> {
-    let channel =
-        Endpoint::from_shared(endpoint.to_owned()).map_err(|_| "the endpoint is no URI".to_owned());
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(|_| "the endpoint is not a URI".to_owned());
     let mut channel = channel?.timeout(settings.timeout);
     if endpoint.starts_with("https://") {
         let tls = ClientTlsConfig::new().with_enabled_roots();
         channel = channel
             .tls_config(tls)
-            .map_err(|_| "the system has no certificates to trust".to_owned())?;
+            .map_err(|_| "the system has no trusted certificates".to_owned())?;
     }
     let client = TraceServiceClient::new(channel.connect_lazy());
     Ok(if settings.gzip {
@@ -109,21 +109,21 @@ fn grpc(settings: &Settings, endpoint: &str) -> Result<TraceServiceClient<Channe
     })
 }
 
-/// A client that blocks: spans leave from a thread of the SDK's own, outside any runtime.
+/// A blocking client: spans are exported from a thread of the SDK, outside any runtime.
 fn http(timeout: Duration) -> Result<reqwest::blocking::Client, String> {
     let build = move || {
         reqwest::blocking::Client::builder()
             .timeout(timeout)
-            // Spans and the collector's key are for the host that was named.
+            // Spans and the collector's key are for the configured host only.
             .redirect(reqwest::redirect::Policy::none())
             .build()
     };
-    // It must not be made inside of a runtime either.
+    // It must not be created within a runtime either.
     std::thread::spawn(build)
         .join()
         .ok()
         .and_then(Result::ok)
-        .ok_or_else(|| "the system has no certificates to trust".to_owned())
+        .ok_or_else(|| "the system has no trusted certificates".to_owned())
 }
 
 impl SpanExporter for Exporter {
@@ -135,8 +135,8 @@ impl SpanExporter for Exporter {
             Transport::Grpc { client, headers } => {
                 let mut call = tonic::Request::new(request);
                 *call.metadata_mut() = headers.clone();
-                let answer = client.clone().export(call).await;
-                answer
+                let response = client.clone().export(call).await;
+                response
                     .map(drop)
                     .map_err(|status| failed(format!("gRPC status {:?}", status.code())))
             }
@@ -156,8 +156,11 @@ impl SpanExporter for Exporter {
                     call = call.header(CONTENT_ENCODING, "gzip");
                 }
                 match call.body(body).send() {
-                    Ok(answer) if answer.status().is_success() => Ok(()),
-                    Ok(answer) => Err(failed(format!("HTTP status {}", answer.status().as_u16()))),
+                    Ok(response) if response.status().is_success() => Ok(()),
+                    Ok(response) => Err(failed(format!(
+                        "HTTP status {}",
+                        response.status().as_u16()
+                    ))),
                     Err(error) if error.is_timeout() => Err(failed("no response in time".into())),
                     Err(_) => Err(failed("no connection".to_owned())),
                 }

@@ -1,8 +1,8 @@
 //! Writes log lines off the threads that serve requests.
 //!
-//! A line is appended to a bounded buffer; a thread of its own writes the buffer out, a batch at
-//! a time. So a busy service pays one wake-up and one system call for many lines, and a sink that
-//! is slow or stuck costs lines, which are counted, and never a request's time.
+//! A line is appended to a bounded buffer; a separate thread writes the buffer out in batches. So a
+//! busy service pays one wake-up and one system call for many lines, and an output that is slow or
+//! stuck costs lines, which are counted, but never a request's time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,19 +15,19 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Bytes that may wait for the writer.
 const CAPACITY: usize = 4 * 1024 * 1024;
 
-/// How long lines gather before they are written.
+/// How long lines are collected before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take to be written when the service ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Where log lines are put; a copy is the same sink.
+/// A buffered log sink. Clones share the same sink.
 #[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
 }
 
-/// Dropped, it writes out what waits, within a time limit.
+/// When dropped, writes out the buffered lines, within a time limit.
 pub struct Flush {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
@@ -50,7 +50,7 @@ struct State {
 /// counted.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the thread cannot be started.
 pub fn start(
     output: impl Write + Send + 'static,
     dropped: IntCounter,
@@ -79,7 +79,7 @@ pub fn start(
 }
 
 impl Write for &Sink {
-    /// Takes a whole line or, where the sink is full, drops it.
+    /// Buffers a whole line, or drops it if the buffer is full.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.shared.lock();
         if state.waiting.len() + line.len() > CAPACITY {
@@ -125,7 +125,7 @@ impl Shared {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
             }
-            // Let more lines come, unless there will be none.
+            // Collect more lines, unless the sink is closed.
             let (mut state, _) = self
                 .changed
                 .wait_timeout_while(state, GATHER, |state| !state.closed)
@@ -144,13 +144,13 @@ impl Shared {
 }
 
 impl Shared {
-    /// Writes lines out. A sink that takes no more, as a full disk or a closed pipe, is no reason to
-    /// stop serving: the lines are dropped and counted. `cut` says whether the sink has the
-    /// beginning of a line without its end.
+    /// Writes lines out. An output that cannot be written, such as a full disk or a closed pipe,
+    /// does not stop the service: the lines are dropped and counted. `cut` is set while the output
+    /// ends in an incomplete line.
     fn put(&self, output: &mut impl Write, batch: &[u8], cut: &mut bool) {
         let mut rest = batch;
         if *cut {
-            // What comes now must not be read as part of it.
+            // The next line must not be appended to it.
             if output.write_all(b"\n").is_err() {
                 return self.count_dropped(rest);
             }
@@ -189,7 +189,7 @@ impl Drop for Flush {
             .unwrap_or_else(PoisonError::into_inner);
         let ended = state.ended;
         drop(state);
-        // A sink that is stuck is left behind: the process ends all the same.
+        // A stuck output is abandoned, so that the process ends.
         if ended && let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands on what is written; is stuck while nobody receives.
+    /// Sends what is written; blocks while it is not received.
     struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(dropped.get(), 0);
     }
 
-    /// Takes so many bytes, then is full for one write, and then takes all again.
+    /// Accepts this many bytes, then is full for one write, and then accepts everything again.
     struct Full {
         room: usize,
         taken: mpsc::Sender<Vec<u8>>,
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_sink_does_not_take_is_counted_and_no_line_is_glued_to_another() {
+    fn lines_lost_to_a_full_output_are_counted_and_no_lines_are_joined() {
         let (taken, receiver) = mpsc::channel();
         let dropped = counter();
         let (_, flush) = start(io::sink(), dropped.clone()).expect("a thread");
@@ -281,17 +281,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_sink_drops_lines_counts_them_and_blocks_nobody() {
+    fn a_stuck_sink_drops_and_counts_lines_without_blocking() {
         let (sender, receiver) = mpsc::sync_channel(0);
         let dropped = counter();
         let (sink, flush) = start(Pipe(sender), dropped.clone()).expect("a thread");
         let line = vec![b'x'; 64 * 1024];
-        // The writer takes at most one batch; what fits is then bounded, and the rest drops.
+        // The writer takes at most one batch; the rest is bounded by the capacity, and excess lines
+        // are dropped.
         for _ in 0..3 * CAPACITY / line.len() {
             (&sink).write_all(&line).expect("never fails");
         }
         assert!(dropped.get() > 0);
-        // The reader goes away, and the writer ends by itself.
+        // The reader closes, and the writer ends.
         drop(receiver);
         drop(flush);
     }

@@ -1,8 +1,7 @@
-//! Spans: what a traced request is at.
+//! Spans of traced requests.
 //!
-//! Nothing is made for a request that is not traced: then the current span is none, and so is
-//! everything within it. To add a span, wrap the work in [`within`], or a statement in
-//! [`statement`].
+//! A request that is not traced creates no spans: its current span is disabled, and so are all
+//! spans within it. To add a span, wrap the work in [`within`], or a statement in [`statement`].
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +10,7 @@ use tracing::field::Empty;
 use tracing::instrument::Instrument;
 use tracing::{Span, info_span};
 
-/// What the spans are known by to the layer that takes them. Log lines are not.
+/// The target that selects spans for the tracing layer. Log lines have other targets.
 pub const TARGET: &str = "trace";
 
 /// A database, as the semantic conventions of OpenTelemetry name it (`db.system.name`).
@@ -35,13 +34,13 @@ impl System {
     }
 }
 
-/// The kind of an error, for its span. It says nothing of values.
+/// The kind of an error, for its span. It contains no values.
 pub trait Kind {
     /// A word of a bounded set.
     fn kind(&self) -> String;
 }
 
-/// A span within another; none within none. Whoever drops the last handle ends it.
+/// A child span; disabled if the parent is. Dropping the last handle ends it.
 #[must_use]
 pub fn child(parent: &Span, name: &'static str) -> Span {
     if parent.is_disabled() {
@@ -53,12 +52,12 @@ pub fn child(parent: &Span, name: &'static str) -> Span {
     )
 }
 
-/// Does work within a span of its own.
+/// Runs work within a new span.
 pub async fn within<F: Future>(name: &'static str, work: F) -> F::Output {
     work.instrument(child(&Span::current(), name)).await
 }
 
-/// Does work within a span of its own, which says if it failed.
+/// Runs work within a new span, which records whether it failed.
 ///
 /// # Errors
 /// Those of the work.
@@ -68,12 +67,12 @@ pub async fn within_fallibly<T, E: Kind>(
 ) -> Result<T, E> {
     let span = child(&Span::current(), name);
     let result = work.instrument(span.clone()).await;
-    note(&span, &result);
+    record(&span, &result);
     result
 }
 
-/// Has a database run a statement. The span has the operation and what it is done to, where there
-/// is one name for that; and no value.
+/// Runs a statement on a database. The span has the operation and its target, if that has a single
+/// name; but no values.
 ///
 /// # Errors
 /// Those of the work.
@@ -95,17 +94,17 @@ pub async fn statement<T, E: Kind>(
         db.collection.name = (!collection.is_empty()).then_some(collection)
     );
     let result = work.instrument(span.clone()).await;
-    note(&span, &result);
+    record(&span, &result);
     result
 }
 
-/// Marks the span of something that failed.
+/// Marks a span as failed.
 pub fn fail(span: &Span, kind: impl fmt::Display) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", tracing::field::display(kind));
 }
 
-fn note<T, E: Kind>(span: &Span, result: &Result<T, E>) {
+fn record<T, E: Kind>(span: &Span, result: &Result<T, E>) {
     if let Err(error) = result
         && !span.is_disabled()
     {

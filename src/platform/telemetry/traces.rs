@@ -1,8 +1,9 @@
-//! Traces: which requests are traced, and how their spans leave by OTLP.
+//! Traces: sampling of requests, and export of their spans by OTLP.
 //!
-//! Whether a request is traced is decided once, when it arrives ([`Sampling`]), so that the others
-//! pay for no span. Spans wait for the collector in a bounded queue, which a thread of the SDK's
-//! own empties. A collector that is dead or slow costs spans, which are counted, and nothing else.
+//! Whether a request is traced is decided once, when it arrives ([`Sampling`]), so that other
+//! requests pay for no spans. Spans wait for export in a bounded queue, which a thread of the SDK
+//! empties. A collector that is unavailable or slow costs spans, which are counted, and nothing
+//! else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,11 +31,11 @@ use crate::platform::metrics::{Metrics, SpanDropped};
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// What is taken of a `tracestate`, in bytes, and of a `traceparent` of a later version: what W3C Trace Context (section 3.3.1.5) asks to carry at
-/// least.
+/// The longest accepted `tracestate`, in bytes, and `traceparent` of a later version: the minimum
+/// that W3C Trace Context (section 3.3.1.5) requires to propagate.
 const MAX_HEADER: usize = 512;
 
-/// How long the last spans may take to leave when the service ends.
+/// How long the export of the last spans may take when the service ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Decides which requests are traced.
@@ -45,7 +46,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// As the settings have it: nothing where no traces leave.
+    /// The configured sampling; nothing is sampled if no traces are exported.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         Self {
@@ -54,11 +55,12 @@ impl Sampling {
         }
     }
 
-    /// The place of a request in a trace: that of the caller by its `traceparent`, or a new one.
+    /// The position of a request in a trace: in the caller's, by its `traceparent`, or in a new
+    /// one.
     ///
-    /// Whether it is traced is the caller's say only where that caller is trusted (`is_trusted`).
-    /// Else it is as for a request without a caller: neither the flag nor a chosen trace id, which
-    /// a share is reckoned from, makes spans or keeps them from being made.
+    /// Only a trusted caller (`is_trusted`) decides whether the request is traced. Otherwise it is
+    /// sampled like a request without a caller: neither the flag nor a chosen trace id, which
+    /// sampling by ratio depends on, makes or suppresses spans.
     #[must_use]
     pub fn begin(&self, headers: &impl Headers, is_trusted: bool) -> RequestTrace {
         let parent = self.parent(headers);
@@ -81,11 +83,11 @@ impl Sampling {
         )
     }
 
-    /// The caller's span. Where more than one is named, none of them is (W3C Trace Context, section
-    /// 3.2.2.5: a `traceparent` that cannot be read begins a new trace).
+    /// The caller's span. If more than one is named, all are ignored (W3C Trace Context, section
+    /// 3.2.2.5: an invalid `traceparent` begins a new trace).
     fn parent(&self, headers: &impl Headers) -> Option<Context> {
         let mut lines = headers.lines(TRACEPARENT);
-        // Nearly no request has one, and looking is cheaper than reading.
+        // Nearly no request has one, and this check is cheaper than parsing.
         let (Some(parent), None) = (lines.next(), lines.next()) else {
             return None;
         };
@@ -100,14 +102,14 @@ impl Sampling {
     }
 }
 
-/// The headers of a request, of whatever face.
+/// The headers of a request, of any transport.
 pub trait Headers {
     /// The lines of a header.
     fn lines<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]>;
 }
 
-/// The part of a `traceparent` that is read, if it has its form to the letter (W3C Trace Context,
-/// section 3.2.2): the SDK also takes shorter numbers, and numbers with a sign.
+/// The part of a `traceparent` that is parsed, if it strictly has the specified form (W3C Trace
+/// Context, section 3.2.2): the SDK also accepts shorter numbers, and numbers with a sign.
 fn well_formed(parent: &str) -> Option<&str> {
     const LENGTHS: [usize; 4] = [2, 32, 16, 2];
     let (read, rest) = parent.split_at_checked(LENGTHS.iter().sum::<usize>() + 3)?;
@@ -118,12 +120,12 @@ fn well_formed(parent: &str) -> Option<&str> {
             part.len() == *length && part.bytes().all(is_digit)
         })
     });
-    // What a later version adds comes behind another hyphen.
+    // Additions of a later version follow another hyphen.
     let is_whole = rest.is_empty() || (rest.starts_with('-') && !read.starts_with("00-"));
     (fits && is_whole).then_some(read)
 }
 
-/// The text of a line, if it is no longer than what is taken.
+/// The text of a line, if it is not too long.
 fn short(line: &[u8]) -> Option<&str> {
     let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
     let is_taken = line.len() <= MAX_HEADER && line.iter().all(is_text);
@@ -131,7 +133,7 @@ fn short(line: &[u8]) -> Option<&str> {
 }
 
 /// The `tracestate` of a request, whose lines are one list (W3C Trace Context, section 3.3.1.1);
-/// `None` where there is none, or it is no text or too long, as each span keeps a copy.
+/// `None` if there is none, or it is not text or too long, as each span keeps a copy.
 fn state(headers: &impl Headers) -> Option<String> {
     let mut state = String::new();
     for line in headers.lines(TRACESTATE) {
@@ -158,7 +160,7 @@ fn sampler(settings: &Settings) -> Sampler {
     }
 }
 
-/// What a request says of its caller.
+/// The trace headers of a caller.
 struct Caller<'a> {
     parent: &'a str,
     state: Option<String>,
@@ -178,20 +180,21 @@ impl Extractor for Caller<'_> {
     }
 }
 
-/// The way out. Dropped, it sends what waits, within a time limit.
+/// The export of spans. When dropped, it flushes them, within a time limit.
 pub struct Traces(SdkTracerProvider);
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        // A collector that does not answer must not keep the process.
+        // A collector that does not respond must not block the end of the process.
         let _ = self.0.shutdown_with_timeout(FLUSH_LIMIT);
     }
 }
 
-/// Opens the way to the collector, where there is one. It need not be there yet.
+/// Starts the export to the collector, if one is configured. The collector need not be available
+/// yet.
 ///
 /// # Errors
-/// When the settings can't be used; the text has no secret.
+/// When the settings are invalid; the text has no secret.
 pub fn start(
     settings: &Settings,
     metrics: &Metrics,
@@ -200,10 +203,10 @@ pub fn start(
         return Ok(None);
     };
     let exporter = Exporter::new(settings, endpoint.expose_secret())
-        .map_err(|reason| format!("traces cannot leave: {reason}"))?;
+        .map_err(|reason| format!("cannot export traces: {reason}"))?;
     let provider = SdkTracerProvider::builder()
         .with_span_processor(Counted::new(exporter, settings, metrics.clone()))
-        // Decided already, see `Sampling`.
+        // Decided earlier, see `Sampling`.
         .with_sampler(Sampler::AlwaysOn)
         .with_id_generator(SpanIds)
         .with_resource(resource())
@@ -212,22 +215,23 @@ pub fn start(
     Ok(Some((Traces(provider), tracer)))
 }
 
-/// What runs. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say more, or otherwise.
+/// The identity of the service. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` extend or
+/// override it.
 fn resource() -> Resource {
-    let told = Resource::builder().build();
+    let configured = Resource::builder().build();
     let mut ours = Resource::builder();
-    if told.get(&"service.version".into()).is_none() {
+    if configured.get(&"service.version".into()).is_none() {
         ours = ours.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
     }
-    // The SDK's own name for what has none.
-    let name = told.get(&"service.name".into());
+    // The SDK's placeholder for a missing name.
+    let name = configured.get(&"service.name".into());
     if name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
         ours = ours.with_service_name(env!("CARGO_PKG_NAME"));
     }
     ours.build()
 }
 
-/// Gives the span of a request the ids that its log lines have.
+/// Assigns the span of a request the ids that its log lines have.
 #[derive(Debug)]
 struct SpanIds;
 
@@ -243,8 +247,8 @@ impl IdGenerator for SpanIds {
     }
 }
 
-/// The SDK's queue and thread, with a bound of our own before it: the SDK does not tell how many
-/// spans it drops.
+/// The SDK's queue and thread, behind a bound of our own: the SDK does not report how many spans it
+/// drops.
 struct Counted {
     inner: BatchSpanProcessor,
     waiting: Arc<AtomicUsize>,
@@ -311,7 +315,7 @@ impl SpanProcessor for Counted {
     }
 }
 
-/// What is logged of a failure.
+/// The reason of a failure, for the log.
 fn reason(result: &OTelSdkResult) -> &str {
     match result {
         Ok(()) => "",
@@ -321,7 +325,7 @@ fn reason(result: &OTelSdkResult) -> &str {
     }
 }
 
-/// Counts what became of the spans.
+/// Counts exported and dropped spans.
 struct CountedExporter {
     inner: Exporter,
     waiting: Arc<AtomicUsize>,
@@ -426,12 +430,12 @@ mod tests {
     #[case::two_in_a_line(format!("00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01"), false)]
     #[case::tiny("0-1-1-1".to_owned(), false)]
     #[case::empty(String::new(), false)]
-    fn a_traceparent_is_read_to_the_letter(#[case] line: String, #[case] is_one: bool) {
+    fn a_traceparent_is_parsed_strictly(#[case] line: String, #[case] is_one: bool) {
         assert_eq!(joins(&[(TRACEPARENT, &line)]), is_one, "{line}");
     }
 
     #[test]
-    fn two_callers_are_none() {
+    fn two_traceparents_are_ignored() {
         let (one, other) = (parent("01"), parent("00"));
         assert!(joins(&[(TRACEPARENT, &one)]));
         assert!(!joins(&[(TRACEPARENT, &one), (TRACEPARENT, &other)]));
@@ -471,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_caller_says_what_is_traced() {
+    fn only_a_trusted_caller_decides_what_is_traced() {
         let by_parent = |root: Sampler| Sampler::ParentBased(Box::new(root));
         for (flags, sampled) in [("01", true), ("00", false)] {
             let line = parent(flags);
@@ -480,17 +484,17 @@ mod tests {
                 let of_root = matches!(root, Sampler::AlwaysOn);
                 let trusted = begin(by_parent(root.clone()), true, &lines);
                 assert_eq!(trusted.is_sampled, sampled);
-                let stranger = begin(by_parent(root), false, &lines);
-                assert_eq!(stranger.is_sampled, of_root);
-                assert_eq!(stranger.trace_id.to_string(), TRACE, "it is joined");
-                assert!(stranger.parent.is_some());
+                let untrusted = begin(by_parent(root), false, &lines);
+                assert_eq!(untrusted.is_sampled, of_root);
+                assert_eq!(untrusted.trace_id.to_string(), TRACE, "it is joined");
+                assert!(untrusted.parent.is_some());
             }
         }
     }
 
-    /// The share is reckoned from the trace id, and a stranger could choose one.
+    /// Sampling depends on the trace id, which an untrusted caller can choose.
     #[test]
-    fn a_chosen_trace_id_does_not_buy_a_stranger_spans() {
+    fn a_chosen_trace_id_does_not_force_sampling() {
         let line = format!("00-{:032x}-{SPAN}-01", 1);
         let lines = [(TRACEPARENT, &*line)];
         let share = || Sampler::TraceIdRatioBased(1e-9);

@@ -1,7 +1,7 @@
-//! Accounts: making them, and reading them back.
+//! Accounts: creating them, and reading them back.
 //!
-//! The tables `users`, `users_read` and `user_events` are written here only. What a user is stands
-//! in [`user`].
+//! Only this area writes the tables `users`, `users_read` and `user_events`. [`user`] defines a
+//! user.
 
 pub mod get_user;
 pub mod list_users;

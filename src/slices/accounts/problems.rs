@@ -1,4 +1,4 @@
-//! The kinds of problem that accounts have.
+//! The kinds of problem of accounts.
 
 use actix_web::http::StatusCode;
 
@@ -10,9 +10,9 @@ pub const USER_NOT_FOUND: ProblemType = ProblemType::new(&About {
     status: StatusCode::NOT_FOUND,
     title: "User not found",
     meaning: "No user has this id.",
-    advice: "Use the id that signup gave, a UUID in its hyphenated form. Right \
-          after a signup, a service that reads from a replica may not know the \
-          user yet: try again after a moment.",
+    advice: "Use the id returned by signup, a UUID in its hyphenated form. Right \
+          after a signup, a service that reads from a replica may not have the \
+          user yet: retry after a moment.",
     detail: "No user has this id.",
     headers: &[],
     member: Member::None,
@@ -23,13 +23,13 @@ pub const EMAIL_ALREADY_REGISTERED: ProblemType = ProblemType::new(&About {
     slug: "email-already-registered",
     status: StatusCode::CONFLICT,
     title: "Email already registered",
-    meaning: "One address has one account, and this one has it already. Addresses \
-          are compared in lower case, so that `Ada@example.org` is \
+    meaning: "One address has one account, and this address has one already. \
+          Addresses are compared in lower case, so that `Ada@example.org` is \
           `ada@example.org`.",
-    advice: "Ask for another address. If an earlier try of this signup got no \
-          certain answer, the account may be its own: send an \
-          `Idempotency-Key` with each signup, and a later try with the same \
-          key tells.",
+    advice: "Ask for another address. If an earlier attempt of this signup got no \
+          definite response, it may have created the account itself: send an \
+          `Idempotency-Key` with each signup, and a retry with the same key gets \
+          the outcome of the first attempt.",
     detail: "The address has an account already.",
     headers: &["Idempotent-Replayed"],
     member: Member::None,

@@ -1,11 +1,11 @@
-//! Rows of users, past the stores.
+//! Rows of users, written directly.
 
 use super::user::User;
 use crate::config::Backend;
 use crate::platform::database::testing::TestDatabase;
 
 impl TestDatabase {
-    /// Puts rows into the projection, and nowhere else. The addresses must be canonical.
+    /// Inserts rows into the projection only. The addresses must be canonical.
     pub async fn project(&self, users: &[User]) {
         for users in users.chunks(500) {
             let rows: Vec<String> = users.iter().map(|user| row(self.backend, user)).collect();

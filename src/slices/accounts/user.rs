@@ -1,4 +1,4 @@
-//! A user: its row in the projection, its response, and the OpenAPI schemas of its values.
+//! Users: the row in the projection, the response, and the OpenAPI schemas of its values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::UserId;
 use crate::platform::database::{Error, FromRow, Micros, Row};
 
-/// A query of users: `users_read!("WHERE id = $1")`. The columns of a [`User`] stand here only.
+/// A query of users: `users_read!("WHERE id = $1")`. Defines the columns of a [`User`] in one
+/// place.
 macro_rules! users_read {
     ($rest:literal) => {
         crate::platform::database::Statement::new(concat!(
@@ -23,23 +24,23 @@ macro_rules! users_read {
 
 pub(super) use users_read;
 
-/// One row of the projection `users_read`. Records of signups keep it as JSON, too.
+/// A row of the projection `users_read`. Records of signups also keep it as JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Who it is.
+    /// The id.
     pub id: UserId,
-    /// The name given at signup.
+    /// The name sent at signup.
     pub name: String,
-    /// The address as it was typed.
+    /// The address as typed.
     pub email: String,
-    /// What to call the user; the name unless signup said otherwise.
+    /// The display name; the name if signup had none.
     pub display_name: String,
-    /// When the account was made, to the microsecond.
+    /// When the account was created, to the microsecond.
     #[serde(with = "six_digits")]
     pub created_at: DateTime<Utc>,
 }
 
-/// A time as the response has it: what the release before reads of a record must be the same bytes.
+/// A time as in the response: the previous release must read the same bytes from a record.
 mod six_digits {
     use chrono::{DateTime, SecondsFormat, Utc};
     use serde::{Deserialize, Deserializer, Serializer};
@@ -58,7 +59,7 @@ mod six_digits {
 }
 
 impl fmt::Debug for User {
-    // Only the id: names and addresses have no place in a log.
+    // Only the id: names and addresses must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("User")
             .field("id", &self.id)
@@ -78,20 +79,20 @@ impl FromRow for User {
     }
 }
 
-/// A user. Never has a password or a hash.
+/// A user, without password or hash.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub struct UserResponse<'a> {
     /// A UUIDv7, in lower case and with hyphens. It sorts by the time of signup.
     #[schema(format = "uuid", example = json!(EXAMPLE.0))]
     id: Cow<'a, str>,
-    /// The name given at signup.
+    /// The name sent at signup.
     #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.1))]
     name: &'a str,
-    /// The address as it was typed.
+    /// The address as typed.
     #[schema(value_type = EmailAddress)]
     email: &'a str,
-    /// What to call the user; the name unless signup said otherwise.
+    /// The display name; the name if signup had none.
     #[schema(min_length = 1, max_length = 255, example = json!(EXAMPLE.3))]
     display_name: &'a str,
     /// RFC 3339, in UTC, with six digits of microseconds.
@@ -103,10 +104,10 @@ pub struct UserResponse<'a> {
     created_at: Cow<'a, str>,
 }
 
-/// The id of the user whom the examples show.
+/// The id of the user in the examples.
 pub const EXAMPLE_ID: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
 
-/// Whom the examples show.
+/// The user in the examples.
 const EXAMPLE: (&str, &str, &str, &str, &str) = (
     EXAMPLE_ID,
     "Ada Lovelace",
@@ -116,7 +117,7 @@ const EXAMPLE: (&str, &str, &str, &str, &str) = (
 );
 
 impl UserResponse<'static> {
-    /// The user of the examples.
+    /// The user in the examples.
     #[must_use]
     pub const fn example() -> Self {
         let (id, name, email, display_name, created_at) = EXAMPLE;
@@ -151,13 +152,14 @@ impl PartialSchema for EmailAddress {
             .schema_type(Type::String)
             .format(Some(SchemaFormat::Custom("idn-email".to_owned())))
             .max_length(Some(254))
-            // The local part; an @; letters, digits, dots and hyphens, and whatever is not ASCII.
+            // The local part; an @; letters, digits, dots and hyphens, and any non-ASCII
+            // characters.
             .pattern(Some(
                 r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[^\u0000-,/:-@\[-`{-\u007f]+$",
             ))
             .description(Some(
-                "An e-mail address: at most 254 octets, at most 64 of them before the @. Before the @ it is \
-                 ASCII, without quotes and spaces; behind it is a domain name, which may be international.",
+                "An e-mail address: at most 254 octets, at most 64 of them before the @. The part before the @ is \
+                 ASCII, without quotes and spaces; the part after it is a domain name, which may be international.",
             ))
             .examples([EXAMPLE.2])
             .into()
@@ -175,11 +177,12 @@ pub struct PersonName;
 
 impl PartialSchema for PersonName {
     fn schema() -> RefOr<Schema> {
-        // White space and control characters by their numbers: regular expressions differ in what
-        // they take for either.
+        // White space and control characters by number: regular expressions differ in their
+        // definitions of both.
         const SPACE: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
         const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
-        // Those of the first plane that nothing needs. Not all expressions know the other planes.
+        // Those of the first plane that are never needed. Not all regular expressions support the
+        // other planes.
         const HIDDEN: &str = concat!(
             r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f",
             r"\u2800\u3164\ue000-\uf8ff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
@@ -192,9 +195,9 @@ impl PartialSchema for PersonName {
                 "^[{SPACE}]*{end}([^{CONTROL}{HIDDEN}]{{0,253}}{end})?[{SPACE}]*$"
             )))
             .description(Some(
-                "1 to 255 characters after white space at both ends is cut off, one of which can be seen at \
-                 least; no control characters, nothing that changes the direction of the text, and nothing \
-                 invisible but what emoji and scripts need.",
+                "1 to 255 characters after white space at both ends is trimmed, at least one of them visible; no \
+                 control characters, nothing that changes the direction of the text, and no invisible characters \
+                 except where emoji and scripts need them.",
             ))
             .examples([EXAMPLE.1])
             .into()
@@ -214,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_keeps_a_user_as_the_response_shows_it() {
+    fn a_record_keeps_a_user_as_in_the_response() {
         for micros in [
             1_700_000_000_000_000,
             1_700_000_000_123_000,

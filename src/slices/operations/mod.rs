@@ -1,4 +1,4 @@
-//! For those who run the service, and those who write its clients: health, metrics, documentation.
+//! For operators of the service, and developers of its clients: health, metrics, documentation.
 
 pub mod docs;
 pub mod health;

@@ -1,4 +1,4 @@
-//! HTTP in and out.
+//! HTTP handler and its documentation.
 
 use actix_web::HttpResponse;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::slices::accounts::user::{EXAMPLE_ID, UserResponse};
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/users/{id}", Access::Public("nobody can log in yet"))
+        Operation::get("/users/{id}", Access::Public("login is not supported yet"))
             .documented(documentation)
             .handled_by(|dependencies| {
                 let database = dependencies.database.clone();
@@ -27,7 +27,7 @@ pub fn operations() -> Vec<Operation> {
 }
 
 async fn get_user(database: Database, call: Call) -> Result<HttpResponse, Problem> {
-    // What is no id can't be a user's: no need to ask the store.
+    // An invalid id belongs to no user: no query is needed.
     let id: UserId = call.path("id").parse().map_err(|_| not_found())?;
     match store::by_id(&database, id).await? {
         Some(user) => Ok(HttpResponse::Ok().json(UserResponse::from(&user))),
@@ -47,7 +47,7 @@ fn documentation() -> Documentation {
         .path_parameter(
             "id",
             id,
-            "The id that signup gave, with its hyphens, in either case.",
+            "The id returned by signup, with its hyphens, in either case.",
             json!(EXAMPLE_ID),
         )
         .json::<UserResponse>(200, "The user.", json!(UserResponse::example()))

@@ -1,4 +1,4 @@
-//! What the slice reads.
+//! The query of the slice.
 
 #[cfg(test)]
 mod contract;
@@ -9,10 +9,10 @@ use crate::slices::accounts::user::{User, users_read};
 
 static BY_ID: Statement = users_read!("WHERE id = $1");
 
-/// The user with this id, from the projection only; `None` where there is no such user.
+/// The user with this id, from the projection only; `None` if there is no such user.
 ///
 /// # Errors
-/// When the store can't tell.
+/// When the store is unavailable, or reports an error.
 pub async fn by_id(database: &Database, id: UserId) -> Result<Option<User>, StoreError> {
     database.fetch_optional(&BY_ID, (id.as_uuid(),)).await
 }

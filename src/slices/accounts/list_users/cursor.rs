@@ -1,4 +1,4 @@
-//! Where a page ended, as an opaque text.
+//! Cursors: the end of a page, as an opaque text.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,12 +10,12 @@ use super::store::Position;
 use crate::domain::UserId;
 use crate::slices::accounts::user::User;
 
-/// Changes when the format does, so that an old cursor is refused and not misread.
+/// Changed with the format, so that an old cursor is refused and not misread.
 const VERSION: u8 = 1;
 const CHECK: usize = 8;
 const LENGTH: usize = 1 + 8 + 16 + CHECK;
 
-/// The cursor behind this user.
+/// The cursor after this user.
 #[must_use]
 pub fn after(user: &User) -> String {
     write(&Position {
@@ -24,7 +24,7 @@ pub fn after(user: &User) -> String {
     })
 }
 
-/// The cursor behind this position.
+/// The cursor after this position.
 #[must_use]
 pub fn write(position: &Position) -> String {
     let mut bytes = Vec::with_capacity(LENGTH);
@@ -36,10 +36,10 @@ pub fn write(position: &Position) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Reads a cursor; `None` where it is none that [`after`] gave.
+/// Parses a cursor; `None` if it is not one that [`after`] returned.
 ///
-/// The check finds mistakes and guesses. It is no secret, and need be none: a cursor grants
-/// nothing, it only says where to go on.
+/// The check detects mistakes and guesses. It is not a secret, and need not be: a cursor grants no
+/// access, it only says where to continue.
 #[must_use]
 pub fn read(text: &str) -> Option<Position> {
     let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
@@ -50,7 +50,7 @@ pub fn read(text: &str) -> Option<Position> {
     let micros = i64::from_be_bytes(body[1..9].try_into().ok()?);
     let id = Uuid::from_slice(&body[9..]).ok()?;
     let created_at = DateTime::from_timestamp_micros(micros)
-        // What a database can't compare is a forgery.
+        // A time outside the databases' range is a forgery.
         .filter(|at| (1970..10_000).contains(&at.year()))?;
     Some(Position {
         created_at,
@@ -103,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn a_time_beyond_reason_is_refused(micros in prop_oneof![i64::MIN / 2..-1, 253_402_300_800_000_000..i64::MAX / 2]) {
+        fn a_time_out_of_range_is_refused(micros in prop_oneof![i64::MIN / 2..-1, 253_402_300_800_000_000..i64::MAX / 2]) {
             let forged = user(0, 1);
             if let Some(created_at) = DateTime::from_timestamp_micros(micros) {
                 let forged = User { created_at, ..forged };
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_else_is_a_cursor(text in "\\PC{0,60}") {
+        fn arbitrary_text_is_refused(text in "\\PC{0,60}") {
             prop_assert!(read(&text).is_none());
         }
     }

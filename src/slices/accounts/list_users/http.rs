@@ -1,4 +1,4 @@
-//! HTTP in and out: the query string, the pages.
+//! HTTP handler: the query string, the pages, and their documentation.
 
 use actix_web::HttpResponse;
 use actix_web::web::Query;
@@ -19,12 +19,12 @@ use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
 use crate::slices::accounts::user::{EmailAddress, UserResponse};
 
-/// Users on a page where the client does not say.
+/// The default number of users on a page.
 const DEFAULT_LIMIT: u32 = 20;
-/// The most users on a page.
+/// The maximum of users on a page.
 const MAX_LIMIT: u32 = 100;
 
-/// The most parameters in a query, known or not.
+/// The maximum of parameters in a query, known or not.
 const MAX_PARAMETERS: usize = 16;
 
 /// A page of users.
@@ -33,7 +33,7 @@ pub struct UserPage<'a> {
     /// Newest first.
     #[schema(max_items = 100)]
     users: Vec<UserResponse<'a>>,
-    /// Where the next page begins; null on the last page.
+    /// The cursor of the next page; null on the last page.
     #[schema(
         required = true,
         example = json!(CURSOR)
@@ -41,7 +41,7 @@ pub struct UserPage<'a> {
     next_cursor: Option<String>,
 }
 
-/// What a look-up by address found: one user or none.
+/// The outcome of a look-up by address: one user or none.
 #[derive(Serialize, ToSchema)]
 pub struct FoundUsers<'a> {
     /// The user with the address.
@@ -49,17 +49,18 @@ pub struct FoundUsers<'a> {
     users: Vec<UserResponse<'a>>,
 }
 
-/// The schema of either. One path and method are one operation, whatever the parameters.
+/// The schema of both. One path and method are one operation, whatever the parameters.
 pub struct Users;
 
 impl PartialSchema for Users {
     fn schema() -> RefOr<Schema> {
-        // The page first: generated clients take the first that fits, and a page fits the look-up too.
+        // The page first: generated clients take the first match, and a page matches the look-up,
+        // too.
         AnyOfBuilder::new()
             .item(Ref::from_schema_name("UserPage"))
             .item(Ref::from_schema_name("FoundUsers"))
             .description(Some(
-                "A page, which has `next_cursor`; or what a look-up by address found, which has not.",
+                "A page, which has `next_cursor`; or the outcome of a look-up by address, which does not.",
             ))
             .into()
     }
@@ -70,7 +71,7 @@ impl ToSchema for Users {}
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/users", Access::Public("nobody can log in yet"))
+        Operation::get("/users", Access::Public("login is not supported yet"))
             .documented(documentation)
             .handled_by(|dependencies| {
                 let database = dependencies.database.clone();
@@ -102,31 +103,31 @@ async fn list_users(database: Database, call: Call) -> Result<HttpResponse, Prob
     }
 }
 
-/// What the query string asks for.
+/// The request in the query string.
 pub enum Parameters {
     /// The user with this address.
     ByEmail(Email),
-    /// So many users, 1 to 100, behind this one.
+    /// At most `limit` users, 1 to 100, after this position.
     Page {
-        /// How many.
+        /// The maximum of users.
         limit: u32,
-        /// Behind which; from the first where there is none.
+        /// The position; `None` for the first page.
         after: Option<Position>,
     },
 }
 
 impl Parameters {
-    /// Reads a query string, without its question mark.
+    /// Parses a query string, without its question mark.
     ///
     /// # Errors
-    /// 400 for the parameter that breaks its rule.
+    /// 400 for the invalid parameter.
     pub fn parse(query: &str) -> Result<Self, Problem> {
-        // Before a text is made of each of them.
+        // Before any parameter is decoded.
         if query.split('&').nth(MAX_PARAMETERS).is_some() {
             return Err(invalid("There are more than 16 parameters."));
         }
         let pairs = Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|_| invalid("The query string can't be read."))?
+            .map_err(|_| invalid("The query string is invalid."))?
             .into_inner();
         let limit = match single(&pairs, "limit")? {
             None => DEFAULT_LIMIT,
@@ -155,7 +156,7 @@ fn single<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a st
     let mut values = pairs.iter().filter(|(key, _)| key == name);
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(|(_, value)| value.as_str())),
-        (_, Some(_)) => Err(invalid("A parameter stands twice.")),
+        (_, Some(_)) => Err(invalid("A parameter is repeated.")),
     }
 }
 
@@ -169,7 +170,8 @@ fn documentation() -> Documentation {
         .minimum(Some(1))
         .maximum(Some(MAX_LIMIT))
         .default(Some(DEFAULT_LIMIT.into()));
-    // An example beside the schema would be filled in by Swagger UI, and ask for another page than the first.
+    // Swagger UI would fill in an example beside the schema, and request another page than the
+    // first.
     let cursor = ObjectBuilder::new()
         .schema_type(Type::String)
         .examples([CURSOR]);
@@ -189,20 +191,20 @@ fn documentation() -> Documentation {
     let _ = documentation.reference::<FoundUsers<'_>>();
     documentation
         .description(
-            "Without `email` it is a page of all users: go on with `next_cursor` until it is null. With `email` it is\n\
-             the user whose address this is, or nobody; `limit` and `cursor` must then be valid, and have no effect.\n\
-             Parameters that are not known are ignored; one that stands twice is refused, and so are more than 16.",
+            "Without `email` the response is a page of all users: continue with `next_cursor` until it is null. With `email` it is\n\
+             the user with this address, if there is one; `limit` and `cursor` must then be valid, and have no effect.\n\
+             Unknown parameters are ignored; a repeated one is refused, and so are more than 16.",
         )
         .query_parameter(
             "email",
             email,
             "Only the user with this address, compared as signup does. A plus sign must be sent as `%2B`.",
         )
-        .query_parameter("limit", limit, "Users on the page.")
+        .query_parameter("limit", limit, "The maximum of users on the page.")
         .query_parameter(
             "cursor",
             cursor,
-            "The `next_cursor` of the page before, as it was given. Left out, the page is the first.",
+            "The `next_cursor` of the previous page, unchanged. If omitted, the page is the first.",
         )
         .json_examples::<Users>(
             200,
@@ -210,7 +212,7 @@ fn documentation() -> Documentation {
             [
                 (
                     "page",
-                    "A page, with more behind it",
+                    "A page, followed by more",
                     json!({"users": [user()], "next_cursor": CURSOR}),
                 ),
                 (
@@ -219,12 +221,12 @@ fn documentation() -> Documentation {
                     json!({"users": [user()], "next_cursor": null}),
                 ),
                 ("found", "The user with an address", json!({"users": [user()]})),
-                ("nobody", "Nobody has the address", json!({"users": []})),
+                ("none", "No user has the address", json!({"users": []})),
             ],
             [("next_page", next_page)],
         )
         .problems(&[ProblemType::INVALID_PARAMETER, ProblemType::UNAVAILABLE])
 }
 
-/// A cursor, for examples.
+/// An example of a cursor.
 const CURSOR: &str = "AQAGYMOPz9ivAaH80NkMd8CBwttJLul3yTI-PHnsEX9_";

@@ -1,4 +1,4 @@
-//! What the slice reads.
+//! The queries of the slice.
 
 #[cfg(test)]
 mod contract;
@@ -9,25 +9,25 @@ use crate::domain::{Email, StoreError, UserId};
 use crate::platform::database::{Database, Micros, Statement};
 use crate::slices::accounts::user::{User, users_read};
 
-/// The place of a user in the list.
+/// The position of a user in the list.
 #[derive(Debug, Clone, Copy)]
 pub struct Position {
-    /// When the user was made.
+    /// When the user was created.
     pub created_at: DateTime<Utc>,
-    /// Decides between users of the same microsecond.
+    /// Orders users of the same microsecond.
     pub id: UserId,
 }
 
-/// Some users of the list.
+/// A page of the list.
 pub struct Page {
-    /// At most as many as were asked for.
+    /// At most as many as requested.
     pub users: Vec<User>,
-    /// Whether there are more behind them.
+    /// Whether more users follow.
     pub has_more: bool,
 }
 
 impl Page {
-    /// Makes a page of rows that were read with a limit of one more than was asked for.
+    /// Makes a page from rows that were read with a limit of one more than requested.
     fn of_one_more(mut users: Vec<User>, limit: u32) -> Self {
         let limit = limit as usize;
         let has_more = users.len() > limit;
@@ -43,22 +43,22 @@ static FIRST_PAGE: Statement = users_read!("ORDER BY created_at DESC, id DESC LI
 static NEXT_PAGE: Statement =
     users_read!("WHERE (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $1");
 
-/// The user whose canonical address this is, from the projection only.
+/// The user with this canonical address, from the projection only.
 ///
 /// # Errors
-/// When the store can't tell.
+/// When the store is unavailable, or reports an error.
 pub async fn by_email(database: &Database, email: &Email) -> Result<Option<User>, StoreError> {
     database
         .fetch_optional(&BY_EMAIL, (email.canonical(),))
         .await
 }
 
-/// Up to `limit` users behind a position, or from the start, from the projection only. They are in
-/// the order of `created_at` and `id`, both descending; the place is found by these, and not by
-/// counting rows.
+/// Up to `limit` users after a position, or from the start, from the projection only. They are
+/// ordered by `created_at` and `id`, both descending; the position is found by these values, and
+/// not by counting rows.
 ///
 /// # Errors
-/// When the store can't tell.
+/// When the store is unavailable, or reports an error.
 pub async fn page(
     database: &Database,
     limit: u32,

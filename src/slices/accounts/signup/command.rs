@@ -1,4 +1,4 @@
-//! The command: hash, then write once.
+//! The command: hashes the password, then writes once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,55 +10,56 @@ use crate::idempotency::{self, Execution, Recorded};
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 
-/// Make an account. It has no `Debug`: it carries a password.
+/// Creates an account. It has no `Debug`, as it carries a password.
 pub struct SignUp {
     /// The user's name.
     pub name: Name,
-    /// What to call the user.
+    /// The user's display name.
     pub display_name: Name,
     /// The user's address.
     pub email: Email,
-    /// The user's password. Whether it is guessable is found when it is hashed.
+    /// The user's password. Whether it is guessable is found out when it is hashed.
     pub password: Candidate,
-    /// Whose share of hashing it takes.
+    /// The network whose share of hashing it uses.
     pub client: Option<Network>,
-    /// What the request is part of; goes into the event.
+    /// The correlation id, for the event.
     pub correlation_id: String,
-    /// When the answer must be out.
+    /// When the response is due.
     pub deadline: Instant,
 }
 
-/// A signup that came to nothing, or whose outcome is unknown.
+/// A signup that failed, or whose outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum SignUpError {
     /// The password was not hashed, as it is guessable or for lack of time; nothing was written.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// The write failed, or its key stands for something else; it may have been written all the same.
+    /// The write failed, or its key belongs to another request; it may have been written all the
+    /// same.
     #[error(transparent)]
     Write(#[from] idempotency::Error),
 }
 
 /// Handles [`SignUp`].
 pub struct SignUpHandler {
-    /// Hashes the password.
+    /// The password hasher.
     pub hasher: Arc<dyn PasswordHasher>,
-    /// Keeps the account.
+    /// The store of accounts.
     pub store: SignupStore,
-    /// Says when it was made.
+    /// The clock for the time of creation.
     pub clock: Arc<dyn Clock>,
-    /// Makes the ids.
+    /// The source of ids.
     pub randomness: Arc<dyn Randomness>,
-    /// What is kept of a request's time for the write: the hash must end that much earlier.
+    /// The part of a request's time that is reserved for the write: the hash must end that much
+    /// earlier.
     pub write_reserve: Duration,
 }
 
 impl SignUpHandler {
-    /// Whether a signup of this client that must be answered by then would have its password
-    /// hashed.
+    /// Whether the password of a signup by this client with this deadline would be hashed.
     ///
     /// # Errors
-    /// Why it would be refused.
+    /// The reason for which it would be refused.
     pub fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), SignUpError> {
         Ok(self.hasher.admits(client, self.hash_deadline(deadline))?)
     }
@@ -67,9 +68,9 @@ impl SignUpHandler {
         deadline.checked_sub(self.write_reserve).unwrap_or(deadline)
     }
 
-    /// Makes the account, whole or not at all.
+    /// Creates the account, completely or not at all.
     ///
-    /// A taken address is found by the write itself, after the hash: so it costs the same time
+    /// A taken address is detected by the write itself, after the hash: so it takes the same time
     /// as a free one, and a race has one winner.
     ///
     /// # Errors
@@ -79,7 +80,7 @@ impl SignUpHandler {
         command: SignUp,
         execution: Execution,
     ) -> Result<Recorded<Outcome>, SignUpError> {
-        // Dropped here, by a client that leaves, nothing has been written yet.
+        // If the client disconnects and this is dropped here, nothing has been written yet.
         let hash_deadline = self.hash_deadline(command.deadline);
         let hashing = self
             .hasher

@@ -1,4 +1,4 @@
-//! HTTP in and out: the body, its rules, the answers.
+//! HTTP handler: the body, its validation, the responses, and their documentation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,12 +38,12 @@ const MAX_BODY: usize = 16 * 1024;
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::post("/signup", Access::Public("who signs up has no account yet"))
+        Operation::post("/signup", Access::Public("new users have no account yet"))
             .keyed()
             .body(MAX_BODY)
             .rate_limited(|settings| settings.signup_rate)
             .observed(|dependencies| {
-                Arc::new(metrics::requests(&dependencies.metrics).expect("a name of its own"))
+                Arc::new(metrics::requests(&dependencies.metrics).expect("a unique name"))
             })
             .documented(documentation)
             .handled_by(|dependencies| {
@@ -53,7 +53,7 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// What the handler uses.
+/// The dependencies of the handler.
 struct State {
     handler: SignUpHandler,
     metrics: Metrics,
@@ -71,26 +71,26 @@ impl State {
                 write_reserve: dependencies.settings.http.request_timeout / 5,
             },
             metrics: dependencies.metrics.clone(),
-            duplicates: metrics::duplicates(&dependencies.metrics).expect("a name of its own"),
+            duplicates: metrics::duplicates(&dependencies.metrics).expect("a unique name"),
         }
     }
 }
 
-// It has no `Debug`: it carries a password. Every field is optional here, so that all missing ones
-// are told at once.
-/// The body of a signup: at most 16 KiB of JSON, with no other field and none twice.
+// It has no `Debug`, as it carries a password. Every field is optional here, so that all missing
+// ones are reported at once.
+/// The body of a signup: at most 16 KiB of JSON, without unknown or repeated fields.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignUpRequest {
     /// The user's name.
     #[schema(value_type = PersonName, required = true)]
     name: Option<String>,
-    /// The user's address. One address has one account; upper case makes no other.
+    /// The user's address. One address has one account; case does not matter.
     #[schema(value_type = EmailAddress, required = true)]
     email: Option<String>,
-    /// At least 8 characters and at most 1024 bytes of UTF-8, no NUL. Not one of the passwords that most
-    /// people choose, nor among the first that an attacker would try, nor the user's own name or address or
-    /// made of their parts, also in disguise. It is taken as it is: not trimmed, not cut.
+    /// At least 8 characters and at most 1024 bytes of UTF-8, without NUL. Not a commonly used
+    /// password, nor one that is too easy to guess, nor the user's own name or address or made of
+    /// their parts, even in disguise. It is used unchanged: not trimmed, not cut.
     #[schema(
         value_type = String,
         required = true,
@@ -102,7 +102,7 @@ pub struct SignUpRequest {
         example = "correct horse battery staple"
     )]
     password: Option<SecretString>,
-    /// What to call the user; the name where it is left out or null.
+    /// The display name; the name if it is omitted or null.
     #[schema(value_type = Option<PersonName>)]
     display_name: Option<String>,
 }
@@ -111,7 +111,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
     let fields = call.validated(SignUpRequest::parse).await?;
     let context = Arc::clone(&call.context);
     let network = context.client.as_ref().map(Client::network);
-    // What will be refused is only read so far that an outcome of its key is found.
+    // For a signup that will be refused, only the outcome of its key is still looked up.
     let admitted = state.handler.admits(network, context.deadline);
     let execution = match call.begin(&fields.values()).await? {
         Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
@@ -146,7 +146,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
     Ok(respond(&recorded, render))
 }
 
-/// The response to what a signup came to.
+/// The response to the outcome of a signup.
 fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
     match outcome {
         Outcome::Created(user) => Ok(HttpResponse::Created()
@@ -160,11 +160,11 @@ fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
 }
 
 /// How long a client that is refused for lack of time waits for its response. A connection that
-/// retries at once then asks 20 times a second and not hundreds of times: refusals would take the
+/// retries immediately then sends 20 requests a second and not hundreds: refusals would take the
 /// cores from the hashes of others.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// The response to a signup that came to nothing, when it is due.
+/// The response to a failed signup, when it is due.
 async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
     if matches!(error, SignUpError::Hash(HashError::Overloaded { .. })) {
         let left = deadline.saturating_duration_since(clock::monotonic());
@@ -173,7 +173,7 @@ async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
     error.into()
 }
 
-/// The fields of a signup, each valid.
+/// The validated fields of a signup.
 struct Fields {
     name: Name,
     display_name: Name,
@@ -182,7 +182,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// What makes two signups the same.
+    /// The values that identify the signup: two with the same values are the same.
     fn values(&self) -> [Option<&[u8]>; 4] {
         [
             Some(self.name.as_str().as_bytes()),
@@ -194,8 +194,8 @@ impl Fields {
 }
 
 impl SignUpRequest {
-    /// Checks every field, and tells of all that break their rules. Whether the password is
-    /// guessable takes too long for here: that is found when it is hashed.
+    /// Validates every field, and returns all that are invalid. Whether the password is guessable
+    /// takes too long to check here: that is found out when it is hashed.
     fn parse(self) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = check(
@@ -288,20 +288,20 @@ fn documentation() -> Documentation {
     let user = LinkBuilder::new()
         .operation_id("get_user")
         .parameter("id", "$response.body#/id")
-        .description("The user that was made.")
+        .description("The user that was created.")
         .build();
     let by_address = LinkBuilder::new()
         .operation_id("list_users")
         .parameter("email", "$response.body#/email")
         .description("The same user, by the address.")
         .build();
-    let mut documentation = Documentation::new("sign_up", "signup", "Makes an account.");
+    let mut documentation = Documentation::new("sign_up", "signup", "Creates an account.");
     let content = ContentBuilder::new()
         .schema(Some(documentation.reference::<UserResponse<'_>>()))
         .example(Some(json!(UserResponse::example())))
         .build();
     let created = ResponseBuilder::new()
-        .description("The account was made: now, or by an earlier try with the same key.")
+        .description("The account was created: now, or by an earlier attempt with the same key.")
         .content("application/json", content)
         .header("Location", Header::default())
         .header("Idempotent-Replayed", Header::default())
@@ -309,16 +309,16 @@ fn documentation() -> Documentation {
         .link("by_address", by_address);
     documentation
         .description(
-            "A 201 means that the account is on disk. With an `Idempotency-Key` a signup can be sent again without\n\
-             harm: it makes one account, and each try gets the same answer. Without one, after a 503 `unavailable` or a\n\
-             broken connection, the account may or may not have been made.",
+            "A 201 means that the account is on disk. With an `Idempotency-Key` a signup can safely be retried:\n\
+             it creates one account, and each attempt gets the same response. Without one, after a 503 `unavailable` or a\n\
+             broken connection, the account may or may not have been created.",
         )
         .body::<SignUpRequest>(
             "At most 16 KiB, without a `Content-Encoding`.",
             [
                 (
                     "required",
-                    "Only what is needed",
+                    "Required fields only",
                     json!({
                         "name": "Ada Lovelace",
                         "email": "ada@example.org",
@@ -327,7 +327,7 @@ fn documentation() -> Documentation {
                 ),
                 (
                     "all",
-                    "Every field",
+                    "All fields",
                     json!({
                         "name": "Ada Lovelace",
                         "email": "Ada@example.org",

@@ -1,7 +1,7 @@
-//! `POST /signup`: makes an account.
+//! `POST /signup`: creates an account.
 //!
-//! The HTTP part parses and validates, the command hashes the password and then hands everything
-//! that must commit together to the store.
+//! The HTTP part parses and validates; the command hashes the password, then passes everything that
+//! must commit together to the store.
 
 pub mod command;
 mod http;

@@ -1,4 +1,4 @@
-//! What a signup writes.
+//! The writes of a signup.
 
 #[cfg(test)]
 mod contract;
@@ -14,7 +14,7 @@ use crate::platform::database::{
 };
 use crate::slices::accounts::user::User;
 
-/// Everything that commits together.
+/// The values that commit together.
 #[derive(Clone)]
 pub struct NewAccount {
     /// The account's id.
@@ -23,15 +23,15 @@ pub struct NewAccount {
     pub event_id: Uuid,
     /// The user's name.
     pub name: Name,
-    /// What to call the user.
+    /// The user's display name.
     pub display_name: Name,
     /// The user's address.
     pub email: Email,
-    /// What is kept of the password.
+    /// The hash of the password.
     pub password_hash: PasswordHash,
-    /// When the account was made, in whole microseconds.
+    /// When the account was created, in whole microseconds.
     pub created_at: DateTime<Utc>,
-    /// What the request is part of.
+    /// The correlation id of the request.
     pub correlation_id: String,
 }
 
@@ -58,11 +58,11 @@ impl NewAccount {
     }
 }
 
-/// What a signup comes to.
+/// The outcome of a signup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The account was made, with its row in the projection and its event.
+    /// The account was created, with its row in the projection and its event.
     Created(User),
     /// The address has an account; nothing was written.
     EmailTaken,
@@ -88,34 +88,33 @@ static INSERT_EVENT: Statement = Statement::new(
      VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
 
-/// Keeps accounts.
+/// The store of accounts.
 pub struct SignupStore {
     database: Database,
 }
 
 impl SignupStore {
-    /// The accounts of this database.
+    /// Uses the accounts of this database.
     #[must_use]
     pub const fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// Writes one row each of `users`, `users_read` and `user_events`, in one transaction and in this
-    /// lock order; and before them the record, where the execution has a key.
+    /// Writes one row each of `users`, `users_read` and `user_events`, in one transaction and in
+    /// this lock order; and before them the record, if the execution has a key.
     ///
     /// It
     /// - writes all three rows or none, whatever fails and whenever the future is dropped;
-    /// - comes to [`Outcome::EmailTaken`] exactly when the canonical address has an account, also
+    /// - returns [`Outcome::EmailTaken`] exactly when the canonical address has an account, also
     ///   when it lost a race for it;
-    /// - keeps the outcome in the record, and writes it in the same transaction, also where the
-    ///   address has an account;
-    /// - writes nothing and returns what is recorded where the key has an outcome that has not
-    ///   expired, also when it lost a race for it;
-    /// - has made it durable before it returns;
+    /// - records the outcome in the same transaction, also if the address has an account;
+    /// - writes nothing and returns the recorded outcome if the key has one that has not expired,
+    ///   also when it lost a race for it;
+    /// - returns only after its writes are durable;
     /// - returns within a bounded time.
     ///
     /// # Errors
-    /// Where the outcome is not certain, an error: it may then have been written.
+    /// When the outcome is not certain: the account may have been written.
     pub async fn sign_up(
         &self,
         account: NewAccount,
@@ -127,7 +126,7 @@ impl SignupStore {
     }
 }
 
-/// The rows of one signup.
+/// The unit of work that writes the rows of a signup.
 struct CreateAccount(NewAccount);
 
 impl UnitOfWork for CreateAccount {

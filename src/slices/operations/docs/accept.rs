@@ -1,14 +1,14 @@
-//! Whether a client would rather have a page or JSON, by its `Accept` header (RFC 9110, section 12.5.1).
+//! Whether a client prefers a page to JSON, by its `Accept` header (RFC 9110, section 12.5.1).
 
 use actix_web::http::header::{self, HeaderMap, q};
 use actix_web::mime::{self, Mime};
 
-/// The longest `Accept` that is read, in bytes of all its lines. Those of browsers are shorter, and what a
-/// client sends must not be an amount of work.
+/// The longest `Accept` that is parsed, in bytes of all its lines. Those of browsers are shorter,
+/// and a client must not be able to cause much work.
 const MAX_BYTES: usize = 1024;
 
-/// Whether HTML is preferred to every kind of JSON. Without the header, and where both are welcome alike,
-/// it is not: programs often say nothing.
+/// Whether HTML is preferred to every kind of JSON. It is not if there is no header, or if both are
+/// equally preferred: many programs send no preference.
 pub fn prefers_html(headers: &HeaderMap) -> bool {
     let lines = || headers.get_all(header::ACCEPT);
     if lines().map(header::HeaderValue::len).sum::<usize>() > MAX_BYTES {
@@ -16,7 +16,7 @@ pub fn prefers_html(headers: &HeaderMap) -> bool {
     }
     let ranges: Vec<header::QualityItem<Mime>> =
         header::from_comma_delimited(lines()).unwrap_or_default();
-    // The most specific range that fits says how welcome a type is.
+    // The quality of a type is that of the most specific range that matches it.
     let quality = |essence: &str| {
         let fits = |range: &Mime| match (range.type_(), range.subtype()) {
             (mime::STAR, _) => Some(0),
@@ -64,7 +64,7 @@ mod tests {
     #[case("image/png", false)]
     #[case("text/html;q=nonsense", false)]
     #[case("nonsense", false)]
-    fn a_page_is_for_those_who_would_rather_have_one(#[case] accept: &str, #[case] page: bool) {
+    fn a_page_is_for_clients_that_prefer_one(#[case] accept: &str, #[case] page: bool) {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_str(accept).expect("a value");
         headers.insert(header::ACCEPT, value);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_json_and_so_is_more_than_a_browser_says() {
+    fn a_missing_or_oversized_header_means_json() {
         let mut headers = HeaderMap::new();
         assert!(!prefers_html(&headers));
         for _ in 0..200 {

@@ -7,13 +7,13 @@ use utoipa_swagger_ui::Config;
 
 use crate::http::static_content::StaticContent;
 
-/// How long a browser need not ask again.
+/// How long a browser may use its copy without revalidation.
 pub const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// The page itself.
 pub const PAGE: &str = include_str!("page/docs.html");
 
-/// The look that every page has.
+/// The style sheet of every page.
 pub const STYLE: &str = include_str!("page/style.css");
 
 /// The service's own files, by name and media type.
@@ -32,14 +32,14 @@ const OWN: [(&str, &str, &str); 4] = [
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 
-/// What the page uses of Swagger UI. The rest of it is not served.
+/// The files of Swagger UI that the page uses. The rest of it is not served.
 const OF_SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 /// A file of the page.
 pub struct Asset {
     /// Its name, below `/docs/`.
     pub name: &'static str,
-    /// What is in it.
+    /// Its content.
     pub content: StaticContent,
 }
 

@@ -1,4 +1,4 @@
-//! HTTP out: where to begin, the document, the page with its assets, a page for each problem.
+//! HTTP handlers: the index, the OpenAPI document, the page with its assets, and the problem pages.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::http::static_content::StaticContent;
 
-/// What the pages may load: this service's own files, and nothing from elsewhere. Swagger UI puts styles
-/// on elements, and has pictures in its style sheet.
+/// What the pages may load: this service's own files only. Swagger UI sets styles on elements, and
+/// has images in its style sheet.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:; \
     style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Pages are read before anybody logs in.
-const ACCESS: Access = Access::Public("it says what the service is, and nothing of anybody");
+/// Pages are public.
+const ACCESS: Access = Access::Public("it describes the service, and contains no user data");
 
-/// The slice's operations. Pages for people are none of the OpenAPI document: no client is generated
+/// The slice's operations. Pages for people are not in the OpenAPI document: no client is generated
 /// for them.
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -74,7 +74,7 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// What this is, and where to go.
+/// An overview of the service, with links.
 #[derive(Serialize, ToSchema)]
 pub struct Index {
     /// The name of the service.
@@ -83,13 +83,13 @@ pub struct Index {
     /// Its version.
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// Where the OpenAPI document is, from here.
+    /// The relative address of the OpenAPI document.
     #[schema(example = "openapi.json")]
     openapi: &'static str,
-    /// A page to read and try the service.
+    /// The page on which to read and try the API.
     #[schema(example = "docs")]
     docs: &'static str,
-    /// Every kind of problem, on a page.
+    /// The page of all kinds of problem.
     #[schema(example = "problems")]
     problems: &'static str,
 }
@@ -113,8 +113,11 @@ fn index(request: &HttpRequest) -> HttpResponse {
 }
 
 fn document_index() -> Documentation {
-    let mut documentation =
-        Documentation::new("index", "documentation", "What this is, and where to go.");
+    let mut documentation = Documentation::new(
+        "index",
+        "documentation",
+        "An overview of the service, with links.",
+    );
     let json = ContentBuilder::new()
         .schema(Some(documentation.reference::<Index>()))
         .example(Some(json!(INDEX)))
@@ -124,7 +127,7 @@ fn document_index() -> Documentation {
         .example(Some(json!("<!doctype html>\n<html lang=\"en\">…</html>\n")))
         .build();
     let response = ResponseBuilder::new()
-        .description("What this is, and where to go.")
+        .description("An overview of the service, with links.")
         .content("application/json", json)
         .content("text/html", html);
     documentation
@@ -159,7 +162,7 @@ async fn asset(assets: Arc<[Asset]>, call: Call) -> Result<HttpResponse, Problem
     Ok(asset.content.respond(&call.request).await)
 }
 
-/// What a kind of problem means and what to do, on a page for people.
+/// The page of a kind of problem.
 fn problem(kinds: &[ProblemType], call: &Call) -> HttpResponse {
     let slug = call.path("slug");
     let kind = kinds.iter().find(|kind| kind.about().slug == slug);
@@ -172,12 +175,12 @@ fn problem(kinds: &[ProblemType], call: &Call) -> HttpResponse {
     }
 }
 
-/// No resource has this path.
+/// 404 for a path that matches no resource.
 pub fn not_found(request: &HttpRequest) -> HttpResponse {
     nothing(request, &Problem::not_found())
 }
 
-/// 404: a page for those who would rather have one, else the problem.
+/// 404: a page for clients that prefer one, else the problem.
 fn nothing(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     let mut response = if prefers_html(request.headers()) {
         let mut page = html(pages::not_found(request.path()));
@@ -190,7 +193,7 @@ fn nothing(request: &HttpRequest, problem: &Problem) -> HttpResponse {
     response
 }
 
-/// Tells caches that the response is by the `Accept` of the request.
+/// Makes caches distinguish responses by the `Accept` of the request.
 fn vary(response: &mut HttpResponse) {
     let accept = header::HeaderValue::from_static("Accept");
     response.headers_mut().insert(header::VARY, accept);

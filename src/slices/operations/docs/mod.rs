@@ -1,5 +1,5 @@
-//! `GET /`, `GET /openapi.json`, `GET /docs`, `GET /problems` and `GET /problems/{slug}`: what the service says
-//! of itself; and what it says where nothing is.
+//! `GET /`, `GET /openapi.json`, `GET /docs`, `GET /problems` and `GET /problems/{slug}`: the
+//! documentation of the service; and the response to unknown paths.
 
 mod accept;
 mod assets;

@@ -1,14 +1,15 @@
-//! Pages for people: where to begin, what is not here, the licence, and the kinds of problems, one for each and
-//! a list of all.
+//! Pages for people: the front page, the 404 page, the licence, and the kinds of problem, one page
+//! for each and a list of all.
 //!
-//! What they say about problems is in the table of [`ProblemType`]. Every address in them is relative, so that
-//! they work behind a path prefix: a page is told the way from its own address to the root, such as `../`.
+//! Their texts about problems are those of [`ProblemType`]. Every address in them is relative, so
+//! that they work behind a path prefix: a page receives the relative path from its own address to
+//! the root, such as `../`.
 
 use std::borrow::Cow;
 
 use crate::http::problem::{EXAMPLE_ID, MEDIA_TYPE, Problem, ProblemType};
 
-/// The licences, of which the one who takes the service chooses.
+/// The licences, of which a user of the service may choose one.
 const LICENCES: [(&str, &str); 2] = [
     (
         "MIT",
@@ -24,19 +25,19 @@ const LICENCES: [(&str, &str); 2] = [
 pub fn front() -> String {
     let body = format!(
         "<h1>signup-service {version}</h1>\n\
-         <p>Makes an account for a name, an address and a password exactly once, and reads accounts back. \
-         This address serves programs; these pages are for people:</p>\n\
+         <p>Creates an account for a name, an address and a password exactly once, and reads accounts back. \
+         The API is for programs; these pages are for people:</p>\n\
          <dl>\n\
          <dt><a href=\"docs\">The API</a></dt>\n\
          <dd>Every operation, to read and to try.</dd>\n\
          <dt><a href=\"problems\">Problems</a></dt>\n\
-         <dd>Every error, with what has happened and what to do.</dd>\n\
+         <dd>Every error, with its meaning and what to do.</dd>\n\
          <dt><a href=\"openapi.json\">openapi.json</a></dt>\n\
-         <dd>The OpenAPI document, for those who generate a client.</dd>\n\
+         <dd>The OpenAPI document, for generating a client.</dd>\n\
          </dl>\n\
          <h2>A first signup</h2>\n\
          <pre><code>{example}</code></pre>\n\
-         <p>Programs that ask for <code>{url}</code> without <code>Accept: text/html</code> get JSON.</p>\n",
+         <p>Programs that request <code>{url}</code> without <code>Accept: text/html</code> get JSON.</p>\n",
         version = env!("CARGO_PKG_VERSION"),
         example = escaped(
             "curl -i http://127.0.0.1:8000/signup -H 'Content-Type: application/json' \\\n  \
@@ -49,20 +50,20 @@ pub fn front() -> String {
     page("./", "Start", &body)
 }
 
-/// The page of an address at which nothing is.
+/// The page for an unknown path.
 pub fn not_found(path: &str) -> String {
-    let root = way_to_root(path);
+    let root = path_to_root(path);
     let body = format!(
-        "<h1>Nothing is here</h1>\n\
-         <p>No page and no resource has this address. Paths have no slash at their end, and upper case \
-         counts.</p>\n\
+        "<h1>Not found</h1>\n\
+         <p>No page and no resource has this address. Paths have no trailing slash, and are \
+         case-sensitive.</p>\n\
          <ul>\n\
          <li><a href=\"{root}\">Start</a></li>\n\
          <li><a href=\"{root}docs\">The API</a></li>\n\
          <li><a href=\"{root}problems\">Problems</a></li>\n\
          </ul>\n"
     );
-    page(&root, "Nothing is here", &body)
+    page(&root, "Not found", &body)
 }
 
 /// The page of the licence.
@@ -75,15 +76,15 @@ pub fn licence() -> String {
     });
     let body = format!(
         "<h1>Licence</h1>\n\
-         <p>MIT or Apache 2.0, as you like.</p>\n{texts}",
+         <p>MIT or Apache 2.0, at your option.</p>\n{texts}",
         texts = texts.concat(),
     );
     page("../", "Licence", &body)
 }
 
-/// The way from a path to the root, such as `../../`.
-fn way_to_root(path: &str) -> Cow<'static, str> {
-    /// The deepest path that is told its way: what a client sends must not be an amount of work.
+/// The relative path from a path to the root, such as `../../`.
+fn path_to_root(path: &str) -> Cow<'static, str> {
+    /// The deepest path for which it is relative: a client must not be able to cause much work.
     const MAX_DEPTH: usize = 16;
     match path.bytes().skip(1).filter(|byte| *byte == b'/').count() {
         0 => "./".into(),
@@ -98,15 +99,15 @@ pub fn problem(kind: ProblemType) -> String {
     let body = format!(
         "<h1>{title}</h1>\n\
          <p><code>{path}</code>, HTTP status <strong>{status}</strong></p>\n\
-         <h2>What has happened</h2>\n\
+         <h2>What happened</h2>\n\
          <p>{meaning}</p>\n\
          <h2>What to do</h2>\n\
          <p>{advice}</p>\n\
          <h2>An example</h2>\n\
          <pre><code>{example}</code></pre>\n\
-         <p>Programs should look at <code>type</code> and <code>status</code>, which do not change. \
-         <code>title</code> and <code>detail</code> are for people. <code>request_id</code> is what to \
-         tell those who run the service.</p>\n\
+         <p>Programs should check <code>type</code> and <code>status</code>, which do not change. \
+         <code>title</code> and <code>detail</code> are for people. Report the <code>request_id</code> to \
+         the operator of the service.</p>\n\
          <p><a href=\"../problems\">All problems</a></p>\n",
         title = escaped(about.title),
         path = kind.path(),
@@ -137,7 +138,7 @@ pub fn problems(kinds: &[ProblemType]) -> String {
     let body = format!(
         "<h1>Problems</h1>\n\
          <p>Every error of this service has a body of the media type <code>{MEDIA_TYPE}</code> \
-         (RFC 9457). Its <code>type</code> is one of these pages, each of which says what has happened \
+         (RFC 9457). Its <code>type</code> is one of these pages, each of which says what happened \
          and what to do.</p>\n\
          <table>\n\
          <thead><tr><th scope=\"col\">Status</th><th scope=\"col\">Slug</th>\
@@ -148,7 +149,7 @@ pub fn problems(kinds: &[ProblemType]) -> String {
     page("./", "Problems", &body)
 }
 
-/// A page in the frame that all of them have. `root` is the way to `/` from the page's own address.
+/// A page in the common frame. `root` is the relative path to `/` from the page's own address.
 fn page(root: &str, title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -165,7 +166,7 @@ fn page(root: &str, title: &str, body: &str) -> String {
     )
 }
 
-/// An answer with a problem of this kind, as it goes over the wire, but laid out for people.
+/// A response with a problem of this kind, as sent, but formatted for people.
 fn example(kind: ProblemType) -> String {
     let problem: Problem = kind.example();
     let retry_after = if kind.has_retry_after() {
@@ -181,7 +182,7 @@ fn example(kind: ProblemType) -> String {
     )
 }
 
-/// Escaped, with names in backticks as code.
+/// Escapes text, and marks names in backticks as code.
 fn marked_up(text: &str) -> String {
     let parts = text.split('`').enumerate();
     let marked_up = parts.map(|(at, part)| match at % 2 {
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_the_root_is_as_long_as_the_path_is_deep() {
+    fn the_path_to_the_root_matches_the_depth() {
         for (path, way) in [
             ("/", "./"),
             ("/users", "./"),
@@ -208,9 +209,9 @@ mod tests {
             ("/a/b/c", "../../"),
             ("//", "../"),
         ] {
-            assert_eq!(way_to_root(path), way, "{path}");
+            assert_eq!(path_to_root(path), way, "{path}");
         }
-        assert_eq!(way_to_root(&"/".repeat(60_000)), "/");
+        assert_eq!(path_to_root(&"/".repeat(60_000)), "/");
     }
 
     #[test]

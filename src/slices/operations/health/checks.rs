@@ -1,4 +1,4 @@
-//! What has to hold for the service to be ready, each check with its own time limit.
+//! Readiness checks, each with its own time limit.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 
-/// How long one check may take. They run side by side.
+/// The time limit of a check. They run concurrently.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a report counts.
+/// How long a report is reused.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Memory and disk above this many percent make the service not ready.
@@ -33,74 +33,75 @@ pub struct Checks {
     lifecycle: Lifecycle,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
-    /// The last report. Locked while one is made.
+    /// The last report. Locked while a new one is made.
     last: Arc<Mutex<Last>>,
 }
 
-/// A report and when it was made; none at first.
+/// A report and its time; `None` at first.
 type Last = Option<(Instant, Arc<Report>)>;
 
-/// How a check went.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It holds.
+    /// It passed.
     Ok,
-    /// It does not hold: the service is not ready.
+    /// It failed: the service is not ready.
     Failed,
-    /// It did not end within its time limit: the service is not ready.
+    /// It exceeded its time limit: the service is not ready.
     TimedOut,
-    /// It does not hold, and the service does without. It may be ready.
+    /// It failed, but the service works without it. It may be ready.
     Degraded,
-    /// The system does not tell. The service may be ready.
+    /// The system does not report it. The service may be ready.
     Unknown,
 }
 
-/// One check.
+/// The report of a check.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Check {
-    /// How it went.
+    /// The outcome.
     status: Status,
-    /// How long it took.
+    /// The duration.
     #[schema(minimum = 0, example = 0.7)]
     duration_ms: f64,
-    /// How full, from 0 to 100.
+    /// The usage, from 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0, maximum = 100, example = 41.5)]
     used_percent: Option<f64>,
-    /// Migrations that are not applied.
+    /// The number of pending migrations.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 0)]
     pending: Option<usize>,
-    /// Why it does not hold.
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "read-only")]
     detail: Option<String>,
 }
 
-/// All of them.
+/// The report of all checks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Report {
-    /// Fails while the service is going down.
+    /// Fails while the service is shutting down.
     running: Check,
-    /// The database answers and takes writes.
+    /// The database responds and accepts writes.
     database: Check,
     /// Every migration is applied.
     migrations: Check,
-    /// Redis takes writes. Never fails: the service does without. Missing where there is none.
+    /// Redis accepts writes. Never fails: the service works without it. Missing if Redis is not
+    /// configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     redis: Option<Check>,
-    /// How busy the cores are. Never fails: a busy service is a ready one.
+    /// The CPU usage. Never fails: a busy service is ready.
     cpu: Check,
-    /// How full the memory is, of the container's limit where there is one. Fails above 95.
+    /// The memory usage, of the container's limit if there is one. Fails above 95.
     memory: Check,
-    /// How full the disk with the data folder is. Fails above 95.
+    /// The usage of the disk with the data folder. Fails above 95.
     disk: Check,
 }
 
 impl Report {
-    /// What has to hold.
+    /// The checks that must pass.
     fn needed(&self) -> [(&'static str, &Check); 6] {
         [
             ("running", &self.running),
@@ -112,7 +113,7 @@ impl Report {
         ]
     }
 
-    /// Whether the service can serve.
+    /// Whether the service is ready.
     pub fn is_ready(&self) -> bool {
         self.needed().iter().all(|(_, check)| check.holds())
     }
@@ -125,7 +126,7 @@ impl Report {
         self.redis.as_ref().map(|check| check.status)
     }
 
-    /// Notes how the checks went.
+    /// Records the outcomes of the checks.
     fn measure(&self, metrics: &Metrics) {
         let redis = self.redis.iter().map(|check| ("redis", check));
         for (name, check) in self.needed().into_iter().chain(redis) {
@@ -157,7 +158,7 @@ impl Check {
         }
     }
 
-    /// A figure that fails above the limit; `None` where the system does not tell.
+    /// A usage that fails above the limit; `None` if the system does not report it.
     fn of_percent(used: Option<f64>, limit: f64) -> Self {
         let status = match used {
             None => Status::Unknown,
@@ -184,8 +185,8 @@ impl Checks {
         }
     }
 
-    /// What the checks came to, at most a second ago. One round of them is under way at a time,
-    /// whoever asks, and whether or not somebody still waits for it: so asking costs nothing.
+    /// The report of the checks, at most a second old. Only one round runs at a time, for all
+    /// callers, and even if no caller waits for it any more: so requests are cheap.
     pub async fn report(self: &Arc<Self>) -> Arc<Report> {
         let mut last = Arc::clone(&self.last).lock_owned().await;
         if let Some((at, report)) = last.as_ref()
@@ -196,7 +197,7 @@ impl Checks {
             return Arc::clone(report);
         }
         let checks = Arc::clone(self);
-        // On this thread, whose connections the check of the queries uses.
+        // On this thread, whose connections the query check uses.
         let round = tokio::task::spawn_local(async move {
             let report = Arc::new(checks.run().await);
             report.measure(&checks.metrics);
@@ -212,7 +213,7 @@ impl Checks {
     /// Runs every check.
     async fn run(&self) -> Report {
         let running = if self.lifecycle.is_stopping() {
-            Check::failed("the service is going down")
+            Check::failed("the service is shutting down")
         } else {
             Check::of(Status::Ok)
         };
@@ -229,9 +230,9 @@ impl Checks {
         }
     }
 
-    /// The report where the checks themselves came to nothing.
+    /// The report if the checks did not complete.
     fn broken(&self) -> Report {
-        let broken = || Check::failed("the check broke");
+        let broken = || Check::failed("the check did not complete");
         Report {
             running: broken(),
             database: broken(),
@@ -251,7 +252,7 @@ impl Checks {
                 Err(reason) => Check::failed(reason),
             }
         });
-        // Queries have connections of this thread's own.
+        // Queries use connections of this thread.
         let reads = tokio::time::timeout(LIMIT, self.database.check_readable());
         let (writes, reads) = tokio::join!(writes, reads);
         match (&writes.status, reads) {
@@ -283,7 +284,7 @@ impl Checks {
                 },
                 Err(error) => {
                     tracing::warn!(
-                        reason = database::in_words(&error),
+                        reason = database::describe_error(&error),
                         "migrations check failed"
                     );
                     Check::failed("no response")
@@ -310,14 +311,14 @@ impl Checks {
             .into()
     }
 
-    /// Runs a check as a task of the runtime that the command side's connections belong to.
+    /// Runs a check as a task on the runtime of the write connections.
     async fn timed(&self, check: impl Future<Output = Check> + Send + 'static) -> Check {
         let begun = clock::monotonic();
         let task = self.lifecycle.spawn(tokio::time::timeout(LIMIT, check));
         let check = match task.await {
             Ok(Ok(check)) => check,
             Ok(Err(_)) => Check::of(Status::TimedOut),
-            Err(_) => Check::failed("the check broke"),
+            Err(_) => Check::failed("the check did not complete"),
         };
         Check {
             duration_ms: millis(begun),
@@ -326,13 +327,13 @@ impl Checks {
     }
 }
 
-/// What the circuit breaker knows. A Redis that nobody has asked since may have failed.
+/// The state of the circuit breaker. A Redis that has not been used since may have failed.
 fn of_redis(redis: &Redis) -> Check {
     if redis.is_usable() {
         return Check::of(Status::Ok);
     }
     Check {
-        detail: Some("signups go on without it".to_owned()),
+        detail: Some("signups continue without it".to_owned()),
         ..Check::of(Status::Degraded)
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP out.
+//! HTTP handlers and their documentation.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,16 +34,16 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// A check of readiness does not hold.
+/// A readiness check failed.
 const NOT_READY: ProblemType = ProblemType::new(&About {
     slug: "not-ready",
     status: StatusCode::SERVICE_UNAVAILABLE,
     title: "Service not ready",
-    meaning: "A check of readiness does not hold. Only `/ready` answers this.",
-    advice: "Send requests elsewhere, and ask again later. The member `checks` \
-          has each check with its status and figure: those that are `failed` \
+    meaning: "A readiness check failed. Only `/ready` responds with this problem.",
+    advice: "Send requests elsewhere, and retry later. The member `checks` \
+          has each check with its status and value: those that are `failed` \
           or `timed_out` are the reason.",
-    detail: "A check does not hold; see checks.",
+    detail: "A check failed; see checks.",
     headers: &[],
     member: Member::Checks {
         schema: "Report",
@@ -62,7 +62,7 @@ fn example_checks() -> serde_json::Value {
     })
 }
 
-/// The process lives.
+/// The process is alive.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
     /// Always `ok`.
@@ -74,17 +74,17 @@ pub struct Health {
     /// Its version.
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// How long it has run.
+    /// The time since the start.
     uptime_seconds: u64,
 }
 
-/// The service can serve.
+/// The service is ready.
 #[derive(Serialize, ToSchema)]
 pub struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// What was checked.
+    /// The checks.
     #[schema(value_type = Report)]
     checks: Arc<Report>,
 }
@@ -106,7 +106,7 @@ fn document_health() -> Documentation {
     )
     .json::<Health>(
         200,
-        "The process lives.",
+        "The process is alive.",
         json!({
             "status": "ok",
             "service": "signup-service",
@@ -125,18 +125,18 @@ async fn ready(checks: Arc<Checks>) -> Result<HttpResponse, Problem> {
         }));
     }
     let checks = serde_json::to_value(report.as_ref()).map_err(|_| Problem::internal())?;
-    Err(Problem::new(NOT_READY, "A check does not hold; see checks.").with_checks(checks))
+    Err(Problem::new(NOT_READY, "A check failed; see checks.").with_checks(checks))
 }
 
 fn document_ready() -> Documentation {
     Documentation::new(
         "ready",
         "operations",
-        "Readiness: every check with its status and figure.",
+        "Readiness: every check with its status and value.",
     )
     .json::<Ready>(
         200,
-        "The service can serve.",
+        "The service is ready.",
         json!({
             "status": "ready",
             "checks": {
@@ -146,7 +146,7 @@ fn document_ready() -> Documentation {
                 "redis": {
                     "status": "degraded",
                     "duration_ms": 0.0,
-                    "detail": "signups go on without it",
+                    "detail": "signups continue without it",
                 },
                 "cpu": {"status": "ok", "duration_ms": 3.325, "used_percent": 47.5},
                 "memory": {"status": "ok", "duration_ms": 3.325, "used_percent": 3.7},

@@ -1,4 +1,4 @@
-//! HTTP out.
+//! HTTP handler and its documentation.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -38,7 +38,7 @@ fn get_metrics(
     database: &Database,
     redis: Option<&Redis>,
 ) -> Result<HttpResponse, Problem> {
-    // What is a state and no event is looked at now.
+    // Gauges of a state are updated now.
     database.measure(metrics);
     if let Some(redis) = redis {
         redis.measure(metrics);
@@ -56,18 +56,18 @@ fn documentation() -> Documentation {
     let content = ContentBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .example(Some(json!(
-            "# HELP http_requests_in_flight Requests that have no answer yet.\n\
+            "# HELP http_requests_in_flight Requests without a response yet.\n\
              # TYPE http_requests_in_flight gauge\n\
              http_requests_in_flight 1\n"
         )))
         .build();
-    let figures = ResponseBuilder::new()
-        .description("The figures.")
+    let response = ResponseBuilder::new()
+        .description("The metrics.")
         .content("text/plain", content);
     Documentation::new(
         "get_metrics",
         "operations",
-        "The figures, in Prometheus' text format.",
+        "The metrics, in Prometheus' text format.",
     )
-    .response(200, figures)
+    .response(200, response)
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the figures, in Prometheus' text format.
+//! `GET /metrics`: the metrics, in Prometheus' text format.
 
 mod http;
 

@@ -1,4 +1,4 @@
-//! What [`by_id`] promises, on each database.
+//! Tests of the contract of [`by_id`], on each database.
 
 use chrono::DateTime;
 use rstest::rstest;
@@ -28,18 +28,18 @@ async fn a_user_is_read_as_it_was_written(#[values(Sqlite, Postgres)] backend: B
     test.project(&users).await;
 
     for user in users {
-        let found = by_id(&test.database, user.id).await.expect("an answer");
+        let found = by_id(&test.database, user.id).await.expect("a response");
         assert!(found == Some(user), "{found:?}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_id_of_nobody_finds_nobody(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_unknown_id_finds_no_user(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.project(&[user(1)]).await;
 
-    let found = by_id(&test.database, user(2).id).await.expect("an answer");
+    let found = by_id(&test.database, user(2).id).await.expect("a response");
     assert!(found.is_none(), "{found:?}");
 }
 
@@ -50,13 +50,13 @@ async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backen
     test.project(&[user(1)]).await;
     test.sql("DROP TABLE users; DROP TABLE user_events").await;
 
-    let found = by_id(&test.database, user(1).id).await.expect("an answer");
+    let found = by_id(&test.database, user(1).id).await.expect("a response");
     assert!(found == Some(user(1)), "{found:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_store_that_cannot_tell_says_so(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_failing_store_returns_an_error(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.sql("ALTER TABLE users_read RENAME TO elsewhere").await;
     let error = by_id(&test.database, user(1).id)

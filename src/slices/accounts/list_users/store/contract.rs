@@ -1,4 +1,4 @@
-//! What [`by_email`] and [`page`] promise, on each database.
+//! Tests of the contract of [`by_email`] and [`page`], on each database.
 
 use std::cmp::Reverse;
 
@@ -15,7 +15,7 @@ use crate::slices::accounts::user::User;
 
 const START: i64 = 1_700_000_000_000_000;
 
-/// A user with this id, made so many microseconds after the start.
+/// A user with this id, created this many microseconds after the start.
 fn user(number: u128, micros: i64) -> User {
     User {
         id: UserId::new(Uuid::from_u128(number)),
@@ -26,7 +26,7 @@ fn user(number: u128, micros: i64) -> User {
     }
 }
 
-/// Users in no order, several to a microsecond, with ids that differ in every byte.
+/// Unordered users, several per microsecond, with ids that differ in every byte.
 fn crowd(size: u128) -> Vec<User> {
     (1..=size)
         .map(|number| {
@@ -48,7 +48,7 @@ fn behind(user: &User) -> Position {
     }
 }
 
-/// Goes on from a position to the end, page by page.
+/// Reads from a position to the end, page by page.
 async fn rest(database: &Database, limit: u32, mut after: Option<Position>) -> Vec<User> {
     let mut users = Vec::new();
     loop {
@@ -87,7 +87,7 @@ async fn all_pages_together_are_the_list(#[values(Sqlite, Postgres)] backend: Ba
 #[tokio::test]
 async fn users_of_one_microsecond_are_ordered_by_id(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    // Ids on both sides of every sign and byte order that a database might compare by.
+    // Ids on both sides of every sign and byte order by which a database might compare.
     let ids = [
         1,
         0x7f << 120,
@@ -116,14 +116,14 @@ async fn an_empty_list_is_one_empty_page(#[values(Sqlite, Postgres)] backend: Ba
 
 #[rstest]
 #[tokio::test]
-async fn who_signs_up_between_two_pages_moves_nobody(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_signup_between_two_pages_moves_no_user(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let users: Vec<User> = (1..=10).map(|n| user(n * 100, 10)).collect();
     test.project(&users).await;
 
     let first = page(&test.database, 4, None).await.expect("a page");
     let last = first.users.last().expect("four");
-    // Newer than all, and of the same microsecond: before the place, and behind it.
+    // Newer than all, or of the same microsecond: before the position, and after it.
     let behind_it = [user(650, 10), user(50, 10), user(5000, 9)];
     let before_it = [user(1, 11), user(750, 10), user(2000, 10)];
     test.project(&behind_it).await;
@@ -137,7 +137,7 @@ async fn who_signs_up_between_two_pages_moves_nobody(#[values(Sqlite, Postgres)]
 
 #[rstest]
 #[tokio::test]
-async fn a_place_whose_user_is_gone_is_still_a_place(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_position_stays_valid_without_its_user(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.project(&[user(1, 1), user(3, 3)]).await;
 
@@ -153,12 +153,12 @@ async fn an_address_is_found_by_its_canonical_form(#[values(Sqlite, Postgres)] b
 
     for text in ["ada2@example.org", "ADA2@Example.ORG"] {
         let email = Email::parse(text).expect("valid");
-        let found = by_email(&test.database, &email).await.expect("an answer");
+        let found = by_email(&test.database, &email).await.expect("a response");
         assert!(found == Some(user(2, 0)), "{found:?}");
     }
     for text in ["ada3@example.org", "ada_@example.org", "ada+1@example.org"] {
         let email = Email::parse(text).expect("valid");
-        let found = by_email(&test.database, &email).await.expect("an answer");
+        let found = by_email(&test.database, &email).await.expect("a response");
         assert!(found.is_none(), "{found:?}");
     }
 }
@@ -173,13 +173,13 @@ async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backen
     let found = rest(&test.database, 1, None).await;
     assert!(found == [user(2, 0), user(1, 0)], "{found:?}");
     let email = Email::parse("ada1@example.org").expect("valid");
-    let found = by_email(&test.database, &email).await.expect("an answer");
+    let found = by_email(&test.database, &email).await.expect("a response");
     assert!(found == Some(user(1, 0)), "{found:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_store_that_cannot_tell_says_so(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_failing_store_returns_an_error(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.sql("ALTER TABLE users_read RENAME TO elsewhere").await;
     let error = page(&test.database, 1, None).await.err().expect("no table");
@@ -206,7 +206,7 @@ async fn plan(test: &TestDatabase, statement: &str) -> String {
             } else {
                 "21"
             };
-            // The plan for any values: what a prepared statement may come to use.
+            // The plan for any values: a prepared statement may come to use it.
             test.sql(&format!(
                 "SET plan_cache_mode = force_generic_plan; \
                  PREPARE page AS {statement}; EXPLAIN EXECUTE page ({values})"

@@ -1,4 +1,4 @@
-//! What [`SignupStore`](super::SignupStore) promises, on each database.
+//! Tests of the contract of [`SignupStore`](super::SignupStore), on each database.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::idempotency::{Claim, Identity, KeyFingerprint, Keyed, RequestFingerpr
 use crate::platform::database::Database;
 use crate::platform::database::testing::{Dropped, TestDatabase, poll_at_most};
 
-/// What came of a signup.
+/// The outcome of a signup.
 #[derive(Debug, PartialEq, Eq)]
 enum Written {
     Account,
     NothingEmailTaken,
-    NothingAlreadyAnswered(Record),
+    NothingAlreadyRecorded(Record),
 }
 
-/// The store, as an execution asks it.
+/// The store, called as by an execution.
 struct Store(Database);
 
 fn open(database: &Database) -> Store {
@@ -52,7 +52,7 @@ impl Store {
                     let records = Records::new(self.0.clone());
                     let found = records.find(&claim.identities, account.created_at);
                     let record = found.await?.expect("the claim was lost to it");
-                    return Ok(Written::NothingAlreadyAnswered(record));
+                    return Ok(Written::NothingAlreadyRecorded(record));
                 };
                 outcome
             }
@@ -83,7 +83,7 @@ fn account(number: u128, email: &str) -> NewAccount {
     }
 }
 
-/// The ids, as hexadecimal digits, that each table has for an address.
+/// The ids, as hexadecimal digits, in each table for an address.
 async fn ids_of(test: &TestDatabase, canonical: &str) -> Vec<String> {
     let (id, user_id) = (test.hex("id"), test.hex("user_id"));
     let email = match test.backend {
@@ -176,7 +176,7 @@ async fn a_signup_writes_its_three_rows(#[values(Sqlite, Postgres)] backend: Bac
     );
 }
 
-/// Which of the three rows can't be written.
+/// The row that cannot be written.
 #[derive(Debug, Clone, Copy)]
 enum Fails {
     Users,
@@ -186,7 +186,7 @@ enum Fails {
 
 #[rstest]
 #[tokio::test]
-async fn a_row_that_fails_takes_the_others_with_it(
+async fn a_failing_row_rolls_back_the_others(
     #[values(Sqlite, Postgres)] backend: Backend,
     #[values(Fails::Users, Fails::UsersRead, Fails::UserEvents)] fails: Fails,
 ) {
@@ -215,14 +215,12 @@ async fn a_row_that_fails_takes_the_others_with_it(
     assert_eq!(test.counts().await, before);
     assert!(ids_of(&test, "second@example.org").await.is_empty());
     let third = store.sign_up(&account(3, "third@example.org"), None).await;
-    assert_eq!(third.expect("the store goes on"), Written::Account);
+    assert_eq!(third.expect("the store still works"), Written::Account);
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_address_has_one_account_however_it_is_typed(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn an_address_has_one_account_in_any_spelling(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
     let first = account(1, "ada@bücher.example");
@@ -260,7 +258,7 @@ async fn an_address_has_one_account_however_it_is_typed(
 
 #[rstest]
 #[tokio::test]
-async fn the_projection_does_not_decide_what_is_taken(
+async fn the_projection_does_not_decide_which_addresses_are_taken(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::new(backend).await;
@@ -299,19 +297,19 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
     assert_eq!(test.counts().await, [5, 5, 5]);
 }
 
-/// Who drops a signup that is under way.
+/// What drops a signup in progress.
 #[derive(Debug, Clone, Copy)]
 enum Dropper {
-    /// A client that leaves: the task goes on.
+    /// A client that disconnects: the task continues.
     Caller,
     /// A time limit, or the end of the process: the transaction itself is dropped.
     Runtime,
-    /// The same of a signup with a key.
+    /// The same for a signup with a key.
     RuntimeWithKey,
 }
 
-/// Drops a signup after one poll more each time, until one gets to its end; several times, as an
-/// answer that comes quickly is not waited for.
+/// Drops a signup after one more poll each time, until one completes; several times, as a quick
+/// response is not waited for.
 #[rstest]
 #[tokio::test]
 async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
@@ -323,7 +321,7 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
     let store = open(&test.database);
     for sweep in 0..5 {
         for polls in 0.. {
-            assert!(polls < MAX_POLLS, "not at its end after {polls} polls");
+            assert!(polls < MAX_POLLS, "not complete after {polls} polls");
             let email = format!("ada{sweep}.{polls}@example.org");
             let number = (sweep * MAX_POLLS + polls) as u128 * 2;
             let begun = account(number + 1, &email);
@@ -354,7 +352,7 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
                         Sqlite => "lower(hex(key_hash))",
                         Postgres => "encode(key_hash, 'hex')",
                     };
-                    // One statement, for one moment: the commit may be under way.
+                    // A single statement, for a single snapshot: the commit may be in progress.
                     let counts = test
                         .sql(&format!(
                             "SELECT CAST(count(*) AS TEXT) FROM idempotency_records \
@@ -371,15 +369,15 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
             let whole = [hex(&begun), hex(&begun), hex(&begun)];
             assert!(ids.is_empty() || ids == whole, "{polls} polls: {ids:?}");
 
-            // Whoever tries again is told the truth, and finds the store in order.
+            // A retry gets the true outcome, and finds the store consistent.
             let retried = store
                 .sign_up(&again, None)
                 .await
-                .expect("the store goes on");
+                .expect("the store still works");
             let owner = match retried {
                 Written::Account => &again,
                 Written::NothingEmailTaken => &begun,
-                Written::NothingAlreadyAnswered(_) => panic!("there is no key"),
+                Written::NothingAlreadyRecorded(_) => panic!("there is no key"),
             };
             let ids = ids_of(&test, &email).await;
             assert_eq!(ids, [hex(owner), hex(owner), hex(owner)], "{polls} polls");
@@ -394,7 +392,7 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_of_somebody_else_is_not_waited_for_without_end(
+async fn a_lock_of_another_session_is_not_waited_for_without_end(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::with(backend, &[("REQUEST_TIMEOUT_MS", "2000")]).await;
@@ -410,14 +408,14 @@ async fn a_lock_of_somebody_else_is_not_waited_for_without_end(
     held.release().await;
     assert_eq!(test.counts().await, [0, 0, 0]);
     let written = store.sign_up(&account(1, "ada@example.org"), None).await;
-    assert_eq!(written.expect("the store goes on"), Written::Account);
+    assert_eq!(written.expect("the store still works"), Written::Account);
 }
 
 #[tokio::test]
 async fn a_read_only_postgres_is_unavailable() {
     let test = TestDatabase::new(Postgres).await;
     let store = open(&test.database);
-    // As a replica that a fail-over left behind. The pool opens its connections later.
+    // Like a replica left behind by a fail-over. The pool opens its connections later.
     test.sql(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', \
          current_database()); END $$",
@@ -433,7 +431,7 @@ async fn a_read_only_postgres_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_full_line_for_sqlites_writer_is_refused_at_once() {
+async fn a_full_queue_for_sqlites_writer_is_refused_immediately() {
     let test = TestDatabase::new(Sqlite).await;
     let store = open(&test.database);
     let held = test.hold_writes().await;
@@ -489,7 +487,7 @@ fn claim(keys: &[u8]) -> Claim {
 
 #[rstest]
 #[tokio::test]
-async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_record_is_kept_with_its_account(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
     let records = Records::new(test.database.clone());
@@ -501,7 +499,7 @@ async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] back
         let written = store.sign_up(&account, Some(&claim)).await;
         assert_eq!(written.expect("written"), expected);
         let found = records.find(&claim.identities, now).await;
-        let record = found.expect("answered").expect("there");
+        let record = found.expect("a response").expect("there");
         let kept = if expected == Written::Account {
             Outcome::Created(account.view())
         } else {
@@ -517,10 +515,10 @@ async fn a_record_is_kept_with_what_was_written(#[values(Sqlite, Postgres)] back
 
 #[rstest]
 #[tokio::test]
-async fn a_key_is_answered_once(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_key_has_one_outcome(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
-    // As if sixteen instances knew nothing of each other; some know the secret before.
+    // As if sixteen instances did not know of each other; some know the previous secret.
     let calls = (0..16_u8).map(|number| {
         let store = &store;
         async move {
@@ -531,7 +529,7 @@ async fn a_key_is_answered_once(#[values(Sqlite, Postgres)] backend: Backend) {
             store
                 .sign_up(&account, Some(&claim))
                 .await
-                .expect("answered")
+                .expect("a response")
         }
     });
     let outcomes = join_all(calls).await;
@@ -542,17 +540,17 @@ async fn a_key_is_answered_once(#[values(Sqlite, Postgres)] backend: Backend) {
     let bodies: std::collections::BTreeSet<&[u8]> = outcomes
         .iter()
         .filter_map(|written| match written {
-            Written::NothingAlreadyAnswered(record) => Some(record.stored.outcome.as_bytes()),
+            Written::NothingAlreadyRecorded(record) => Some(record.stored.outcome.as_bytes()),
             _ => None,
         })
         .collect();
-    assert_eq!(bodies.len(), 1, "one answer for all");
+    assert_eq!(bodies.len(), 1, "one outcome for all");
     assert_eq!(test.counts().await, [1, 1, 1]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
+async fn an_expired_record_counts_as_none_and_is_purged(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let test = TestDatabase::new(backend).await;
@@ -566,7 +564,7 @@ async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
 
     let later = account(1, "ada@example.org").created_at + DAY;
     let found = records.find(&first.identities, later).await;
-    assert!(found.expect("answered").is_none());
+    assert!(found.expect("a response").is_none());
     let mut again = account(2, "bob@example.org");
     again.created_at = later;
     let second = claim(&[1]);
@@ -582,7 +580,7 @@ async fn a_record_that_expired_is_as_good_as_none_and_is_purged(
 
 #[rstest]
 #[tokio::test]
-async fn what_is_not_written_leaves_no_record(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_failed_write_leaves_no_record(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let store = open(&test.database);
     let records = Records::new(test.database.clone());
@@ -594,5 +592,5 @@ async fn what_is_not_written_leaves_no_record(#[values(Sqlite, Postgres)] backen
         .await
         .expect_err("no history");
     let found = records.find(&claim.identities, begun.created_at).await;
-    assert!(found.expect("answered").is_none());
+    assert!(found.expect("a response").is_none());
 }

@@ -1,6 +1,6 @@
 // Shows openapi.json with Swagger UI. All addresses are relative, so that the page works behind a path prefix.
 
-// `crypto.randomUUID` is for pages by HTTPS and from this machine only.
+// `crypto.randomUUID` is available only over HTTPS and on localhost.
 const uuid = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -9,7 +9,7 @@ const uuid = () => {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 };
 
-// The document, with what only this page can say.
+// Loads the document, and adds the address of the server and an example key.
 const read = async () => {
   const response = await fetch("openapi.json");
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
@@ -20,14 +20,14 @@ const read = async () => {
   if (key) {
     key.example = uuid();
     key.description =
-      "**Filled in with a random key. Press *Execute* twice:** the second response is the first once more, with " +
+      "**Filled in with a random key. Press *Execute* twice:** the second response repeats the first, with " +
       "the header `idempotent-replayed: true`, and there is one account. Change a field and keep the key, and the " +
       `request is refused.\n\n${key.description}`;
   }
   return spec;
 };
 
-// Parts of Swagger UI that are otherwise here: no choice of one server, no link within a button, headings in order.
+// Replaces parts of Swagger UI: no choice of a single server, no link within a button, headings in order.
 const frame = ({ React, getComponent, specSelectors }) => ({
   components: {
     ServersContainer: () => null,
@@ -46,7 +46,7 @@ const frame = ({ React, getComponent, specSelectors }) => ({
   },
 });
 
-// Names for what Swagger UI leaves without one, for those who hear the page.
+// Labels elements that Swagger UI leaves unlabelled, for screen readers.
 const label = () => {
   for (const table of document.querySelectorAll("table[role=region]")) table.removeAttribute("role");
   for (const part of document.querySelectorAll(
@@ -73,7 +73,7 @@ try {
     defaultModelsExpandDepth: 0,
     displayRequestDuration: true,
     syntaxHighlight: { activated: false },
-    // No questions to a validator elsewhere.
+    // No requests to an external validator.
     validatorUrl: null,
   });
   new MutationObserver(label).observe(main, { childList: true, subtree: true });
