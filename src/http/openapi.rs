@@ -89,8 +89,8 @@ fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
         ),
         parameter(
             CORRELATION_ID,
-            "The id of the transaction that this request is part of. Accepted like `X-Request-ID`; if omitted, \
-             it is the request id.",
+            "An id shared by related requests. Accepted like `X-Request-ID`; if omitted, it is the request \
+             id.",
             "order-42",
         ),
         parameter(
@@ -562,8 +562,7 @@ fn headers() -> BTreeMap<String, RefOr<Header>> {
         header(
             CORRELATION_ID,
             true,
-            "The id of the transaction that the request is part of: the client's own if it was accepted, else \
-             the request id.",
+            "The id shared by related requests: the client's own if it was accepted, else the request id.",
             id(),
             json!(EXAMPLE_ID),
         ),

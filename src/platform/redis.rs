@@ -140,7 +140,7 @@ impl Redis {
     pub async fn set(&self, key: &str, value: &[u8], life: Duration) -> Result<(), Unavailable> {
         let mut command = cmd("SET");
         command.arg(key).arg(value).arg("PX").arg(millis(life));
-        self.ask::<()>("SET", &command).await?;
+        self.run::<()>("SET", &command).await?;
         self.breaker.succeeded();
         Ok(())
     }

@@ -389,7 +389,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", false),
             ("", false),
         ] {
-            assert_eq!(expected_length(bytes.as_bytes()), expected, "{bytes:?}");
+            assert_eq!(has_content_length(bytes.as_bytes()), expected, "{bytes:?}");
         }
     }
 }
