@@ -471,7 +471,7 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
     let ready: Value = service.get("/ready").await.json().await.expect("JSON");
     assert_eq!(ready["status"], "ready", "{ready}");
     assert_eq!(ready["checks"]["redis"]["status"], "degraded", "{ready}");
-    server.start_again();
+    server.restart();
     service
         .wait_for_metric(r#"circuit_breaker_open{dependency="redis"} 0"#)
         .await;

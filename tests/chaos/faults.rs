@@ -136,7 +136,7 @@ async fn disturb_redis(server: &Server, time: Duration, chance: &mut Chance, fau
         0 => {
             server.kill();
             tokio::time::sleep(time).await;
-            server.start_again();
+            server.restart();
             faults.redis_kills += 1;
         }
         1 => {
