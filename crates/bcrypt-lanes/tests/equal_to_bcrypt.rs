@@ -66,5 +66,9 @@ fn bytes_from_the_fuzzer() {
     for bytes in inputs {
         compare(&requests(bytes));
     }
-    assert_eq!(requests(&[72; 180]).len(), 2, "two whole requests are decoded");
+    assert_eq!(
+        requests(&[72; 180]).len(),
+        2,
+        "two whole requests are decoded"
+    );
 }

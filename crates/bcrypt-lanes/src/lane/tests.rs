@@ -124,11 +124,7 @@ mod memory {
 
         advance(&mut lanes, 200);
         let under_way = patterns(&lanes[0]);
-        assert_eq!(
-            occurrences(&under_way),
-            [9; 4],
-            "moves left no copy"
-        );
+        assert_eq!(occurrences(&under_way), [9; 4], "moves left no copy");
 
         advance(&mut lanes, 56);
         let done = patterns(&lanes[0]);

@@ -37,7 +37,10 @@ pub fn compare(requests: &[Request]) {
 }
 
 fn advance_by(unfinished: &mut Vec<(Lane, &Request)>, iterations: u32) {
-    let before: Vec<u32> = unfinished.iter().map(|(lane, _)| lane.remaining()).collect();
+    let before: Vec<u32> = unfinished
+        .iter()
+        .map(|(lane, _)| lane.remaining())
+        .collect();
     advance(unfinished.iter_mut().map(|(lane, _)| lane), iterations);
     for ((lane, _), before) in unfinished.iter().zip(before) {
         assert_eq!(lane.remaining(), before.saturating_sub(iterations));
