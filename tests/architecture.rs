@@ -423,7 +423,10 @@ fn the_lists_of_codes_and_pointers_match_validation() {
     };
     let listed = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
     let codes: BTreeSet<String> = listed(signup_service::domain::CODES);
-    assert_eq!(literals_after(&["BrokenRule::new(", "BrokenRule { code:"]), codes);
+    assert_eq!(
+        literals_after(&["BrokenRule::new(", "BrokenRule { code:"]),
+        codes
+    );
     let pointers: BTreeSet<String> = listed(&signup_service::http::openapi::all_fields(
         &signup_service::slices::operations(),
     ));
@@ -455,7 +458,11 @@ fn every_rule_applies_to_files() {
     let sources = source::all();
     for rule in RULES {
         let files = sources.iter().filter(|source| (rule.files)(&source.path));
-        assert!(files.count() > 0, "no file matches the rule: {}", rule.because);
+        assert!(
+            files.count() > 0,
+            "no file matches the rule: {}",
+            rule.because
+        );
     }
 }
 

@@ -179,7 +179,8 @@ impl Own {
             url,
             _place: place,
         };
-        own.on_another_connection("CREATE TABLE writes (number bigint)").await;
+        own.on_another_connection("CREATE TABLE writes (number bigint)")
+            .await;
         own.write(-1).await;
         own
     }

@@ -42,10 +42,7 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ("COMMIT", "transaction control, without names"),
     ("ROLLBACK", "transaction control, without names"),
     ("SAVEPOINT", "the name of its span"),
-    (
-        "SAVEPOINT keyed_work",
-        "transaction control, without names",
-    ),
+    ("SAVEPOINT keyed_work", "transaction control, without names"),
     ("ROLLBACK TO SAVEPOINT", "the name of its span"),
     (
         "ROLLBACK TO SAVEPOINT keyed_work",

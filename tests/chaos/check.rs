@@ -139,7 +139,10 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
             found.push(format!("5: {email} has two accounts"));
         }
     }
-    for signup in everything.iter().filter(|signup| signup.response.status == 0) {
+    for signup in everything
+        .iter()
+        .filter(|signup| signup.response.status == 0)
+    {
         found.push(format!(
             "9: no final response after the faults stopped: {signup:?}"
         ));
