@@ -72,7 +72,7 @@ def lay_out(sources: list[str], target: str, folder: Path) -> None:
 
 
 def reaches_the_build(path: str) -> bool:
-    """Whether .dockerignore includes a path."""
+    """Whether a path is part of the build context, and so not excluded by .dockerignore."""
     reaches = True
     for line in read(".dockerignore").splitlines():
         if not line or line.startswith("#"):
@@ -102,7 +102,7 @@ def the_dockerfile_is_clean() -> Mistakes:
 
 @check
 def the_dockerfile_copies_what_is_there() -> Mistakes:
-    """Each path exists, .dockerignore includes it, and the build gets all files it needs."""
+    """Each path exists, .dockerignore does not exclude it, and the build gets all files it needs."""
     copied: set[str] = set()
     for stage in dockerfile():
         for sources, _ in copies(stage):
@@ -116,7 +116,7 @@ def the_dockerfile_copies_what_is_there() -> Mistakes:
             yield f".dockerignore excludes {file}, which COPY needs"
     for secret in ("deploy/compose/secrets/x", "data/signup.db", ".git/config", ".env", "target/debug/x"):
         if reaches_the_build(secret):
-            yield f".dockerignore includes {secret}"
+            yield f".dockerignore does not exclude {secret}"
     for file in (file for tree in ("src", "crates") for file in files_below(tree) if file.endswith(".rs")):
         if "/tests/" in file or "/benches/" in file or "/fuzz/" in file:
             continue

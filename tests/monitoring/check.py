@@ -22,7 +22,7 @@ from typing import Any
 import programs
 import promql
 import yaml
-from programs import Failed, Prometheus, request, eventually
+from programs import Failed, Prometheus, eventually, request
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "prometheus.yml"

@@ -118,7 +118,8 @@ class Page:
                 requested.append(event["params"]["request"]["url"])
             if event["method"] in ("Runtime.exceptionThrown", "Network.loadingFailed"):
                 wrong.append(f"{event['method']}: {event['params']}")
-        wrong += [f"request to another host: {url}" for url in requested if not url.startswith((self.origin + "/", "data:"))]
+        own = (self.origin + "/", "data:")
+        wrong += [f"request to another host: {url}" for url in requested if not url.startswith(own)]
         if not requested:
             wrong.append("no request was seen at all")
         return wrong
@@ -153,7 +154,9 @@ def accessibility_violations(page: Page, state: str) -> list[str]:
         "const done = arguments[0]; axe.run(document).then((result) => done(result.violations))"
     )
     return [
-        f"axe, {state}: {violation['id']} at {node['target']}" for violation in violations for node in violation["nodes"]
+        f"axe, {state}: {violation['id']} at {node['target']}"
+        for violation in violations
+        for node in violation["nodes"]
     ]
 
 
