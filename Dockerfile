@@ -1,13 +1,13 @@
-# The service on an image without a shell or a package manager.
+# The service in an image without a shell or a package manager.
 #
 #   docker build --tag signup-service:0.1.0 .
 #   docker run --rm --read-only --publish 127.0.0.1:8000:8000 --volume signup-data:/data signup-service:0.1.0
 #
 # Images are pinned by tag and not by digest, so that a new build has the security fixes of Debian. For
-# builds that can be repeated bit by bit, name both by digest (--build-arg BUILD_IMAGE=…@sha256:…).
+# reproducible builds, name both by digest (--build-arg BUILD_IMAGE=…@sha256:…).
 
-# The same compiler as in rust-toolchain.toml, on the same Debian as the image that the service runs on: the
-# binary is linked to glibc. It is not linked statically, as a static glibc can't look up host names; all
+# The compiler of rust-toolchain.toml, on the same Debian as the image that the service runs on, because the
+# binary is linked to glibc. It is not linked statically, as a static glibc can't resolve host names; everything
 # else (SQLite, TLS, the migrations) is in the binary.
 ARG BUILD_IMAGE=rust:1.95.0-trixie
 # Distroless has no tags with a version, only the release of Debian.
@@ -16,9 +16,9 @@ ARG RUN_IMAGE=gcr.io/distroless/cc-debian13:nonroot
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 
-# The dependencies, as a layer of their own: it is built anew only when a manifest or Cargo.lock changes.
-# The sources of the workspace are empty here. What was built of them is removed at the end, or Cargo would
-# take it for the real thing: it compares times, and a checkout may be older than this layer.
+# The dependencies, as a layer of their own: it is rebuilt only when a manifest or Cargo.lock changes. The sources
+# of the workspace are empty here. What was built from them is removed at the end, as Cargo would otherwise take
+# it for up to date: it compares modification times, and a checkout may be older than this layer.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/bcrypt-lanes/Cargo.toml crates/bcrypt-lanes/
 COPY crates/load-generator/Cargo.toml crates/load-generator/
@@ -51,15 +51,15 @@ LABEL org.opencontainers.image.title="signup-service" \
       org.opencontainers.image.revision="${REVISION}"
 
 COPY --from=build /out/signup-service /signup-service
-# What it is made of: sbom.cdx.json, a bill of materials, and licences.txt, the texts of the licences.
+# sbom.cdx.json, the bill of materials, and licences.txt, the licence texts.
 COPY --from=build /out/notices /usr/share/doc/signup-service
 # The default database is data/signup.db, which is in this volume, as the service runs in /. With PostgreSQL
-# nothing is written here, nor anywhere else.
+# the service writes no files, neither here nor elsewhere.
 COPY --from=build --chown=65532:65532 --chmod=0700 /out/data /data
 VOLUME /data
 WORKDIR /
 
-# The user `nonroot` of the image, by number: Kubernetes can't tell from a name that it is not root.
+# The user `nonroot` of the image, by number: Kubernetes can't verify from a name that it is not root.
 USER 65532:65532
 ENV HOST=0.0.0.0 \
     PORT=8000 \

@@ -1,8 +1,8 @@
-# `make help` lists what there is.
+# `make help` lists the targets.
 
-# What `make test` runs, in this order. CI has a job for each.
+# The parts of `make test`, in this order. CI has a job for each.
 TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page
-# The programs that they take.
+# The programs that they need.
 TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
 
 .DEFAULT_GOAL := help
@@ -22,37 +22,37 @@ DEPLOYMENT_VENV := target/deployment-venv
 OPENAPI_VENV := target/openapi-venv
 # The environment of `supply-chain`.
 SUPPLY_CHAIN_VENV := target/supply-chain-venv
-# What signs a release.
+# The environment of the tool that signs releases.
 RELEASE_VENV := target/release-venv
-# The generators of clients that `check-openapi` tries, with node; and what node runs.
+# The client generators that `check-openapi` tries, with node; and the packages that node runs.
 GENERATORS_VENV := target/generators-venv
 OPENAPI_NODE := target/openapi-node
 
-help: ## Say what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build and start the service on SQLite
 	cargo run --release --locked
 
-check: ## In seconds, once it has built: formatting, types, the rules of the architecture
+check: ## Formatting, types and the architecture rules, in seconds once built
 	$(RUST_FILES) -exec rustfmt --check {} +
 	cargo check --workspace --all-targets --locked
 	cargo test --locked --test architecture
 
-test: programs ## Run all tests; asks before it installs what they need (YES=1: don't ask)
+test: programs ## Run all tests; asks before installing the programs they need (YES=1: don't ask)
 	@scripts/test.sh $(foreach part,$(TESTS),'$(MAKE) --no-print-directory $(part)')
 
-programs: ## Install the programs that the tests take, where they are missing; asks first
-	@# All at once: nobody waits for a question after some minutes.
+programs: ## Install missing programs that the tests need; asks first
+	@# All at once, so that no question comes up minutes later.
 	@scripts/install.sh $(TEST_PROGRAMS)
 
 test-rust: servers ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
 	cargo test --workspace --locked
 
-test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` goes on for minutes
+test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` runs for minutes
 	cargo test --locked --features faults --test chaos
 
-check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard, on a Prometheus that scrapes the service
+check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard with a Prometheus that scrapes the service
 	@scripts/install.sh prometheus promtool
 	$(MONITORING_VENV)/bin/python tests/monitoring/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
@@ -62,26 +62,26 @@ check-deployment: servers debug-build $(DEPLOYMENT_VENV)/installed ## Check Dock
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
-check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Does the service keep docs/reference/openapi.json? schemathesis asks, on both databases
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Test the service against docs/reference/openapi.json with schemathesis, on both databases
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
 
-check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## A signup through the page /docs, in a real browser
+check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
 
-docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and writes docs/images/docs.png anew
+docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Some minutes of kills and crashes (2 x CHAOS_SECONDS), clients that want all memory, fuzzing
-	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the service as it is, and 5 of 10 s in which" \
-	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of clients that want all memory, and" \
-	  "$${FUZZ_SECONDS:-10} s of fuzzing a parser: and the time to build and to start servers"
+chaos: servers ## Minutes of kills and crashes (2 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the unmodified service, and 5 of 10 s in which" \
+	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of memory exhaustion attacks, and" \
+	  "$${FUZZ_SECONDS:-10} s of fuzzing for each parser; building and starting servers takes additional time"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 	  cargo test --locked --features faults --test chaos -- --nocapture --test-threads 1
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-10} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} \
 	  cargo test --locked --test fuzz -- --nocapture --test-threads 1
 	MEMORY_SECONDS=$${MEMORY_SECONDS:-60} cargo test --release --locked --test memory -- --nocapture
 
-supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages, workflows, release; advisories too, where they can be had
+supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages, workflows, release; advisories too, where they are reachable
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/planted.py
 
@@ -93,7 +93,7 @@ lint: ## Check formatting, lints and documentation
 format: ## Format every file
 	$(RUST_FILES) -exec rustfmt {} +
 
-docs: ## Write the generated documents anew
+docs: ## Regenerate the generated documents
 	cargo run --locked --quiet -- settings > docs/reference/settings.md.new
 	mv docs/reference/settings.md.new docs/reference/settings.md
 	cargo run --locked --quiet -- openapi > docs/reference/openapi.json.new
@@ -101,9 +101,9 @@ docs: ## Write the generated documents anew
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 
-release-tools: $(RELEASE_VENV)/installed ## Install what the workflow of releases signs with
+release-tools: $(RELEASE_VENV)/installed ## Install the tool with which the release workflow signs
 
-python-locks: ## Write each requirements.txt anew, of the requirements.in beside it
+python-locks: ## Regenerate each requirements.txt from the requirements.in beside it
 	scripts/python-locks.sh
 
 bench: servers load-programs ## Measure, and print a table
@@ -111,10 +111,10 @@ bench: servers load-programs ## Measure, and print a table
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups
 
-load: ## Load the service and check each answer; SHAPE=steady, spike or soak instead of smoke
+load: ## Load the service and check each response; SHAPE=steady, spike or soak instead of smoke
 	@scripts/load.sh
 
-bench-peers: $(PEERS_VENV)/installed ## Signups beside Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
+bench-peers: $(PEERS_VENV)/installed ## Compare signups with Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
 	@scripts/install.sh postgres
 	cargo build --release --locked
 	cargo build --release --locked --package load-generator
@@ -143,11 +143,11 @@ servers:
 
 load-programs:
 	@scripts/install.sh wrk
-	-@scripts/install.sh john # one figure less without it
+	-@scripts/install.sh john # without it, one figure is missing
 
-# The service, and the PostgreSQL of a script.
+# Builds the service and the `postgres` example for scripts.
 debug-build:
-	@# As the tests are built, so that nothing is built twice.
+	@# Built like the tests, so that nothing is built twice.
 	cargo test --workspace --locked --no-run
 
 browser:

@@ -1,8 +1,8 @@
-"""What is wrong with an answer of the service.
+"""Checks of the service's responses.
 
-Pure functions: they take an answer and what is known beforehand, and give the faults, each a short
-text. The texts have no ids, names or addresses in them. Locust counts failures by their text, so
-each new text would be a new row; and a report may be shown to anybody.
+Pure functions: they take a response and the expected values, and return the faults, each a short
+text. The texts contain no ids, names or addresses: Locust counts failures by their text, so each
+new text would be a new row; and reports may be published.
 
 The rules are those of `docs/reference/http-api.md` and `docs/how-to/call-the-api.md`.
 """
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 USER_MEMBERS = ("id", "name", "email", "display_name", "created_at")
 UUID_V7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-# Six digits of microseconds, always: so the texts sort as the moments do.
+# Always six digits of microseconds, so that the texts sort chronologically.
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 HASH = re.compile(rb"\$2[abxy]?\$|\$bcrypt")
 
@@ -25,10 +25,10 @@ User = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer, with the names of its headers in lower case.
+class Response:
+    """An HTTP response, with the names of its headers in lower case.
 
-    Where none came, the status is 0.
+    The status is 0 if there was no response.
     """
 
     status: int
@@ -36,7 +36,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON, or `None` if it is none."""
+        """The body as JSON, or `None` if it is invalid."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -45,32 +45,32 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer by which the service puts a client off."""
+    """A response by which the service refuses a request for now."""
 
     slug: str
-    # Seconds to wait; `None` if the service does not say, which is a fault.
+    # Seconds to wait; `None` if missing, which is a fault.
     retry_after: int | None
 
 
-def any_faults(answer: Answer, request_id: str, secret: str) -> list[str]:
-    """What no answer may have or lack. `secret` is a text that is in every password of the run."""
-    if answer.status == 0:
-        return ["no answer"]
+def any_faults(response: Response, request_id: str, secret: str) -> list[str]:
+    """Faults of any kind of response. `secret` is a text in every password of the run."""
+    if response.status == 0:
+        return ["no response"]
     faults = []
-    if "x-request-id" not in answer.headers:
+    if "x-request-id" not in response.headers:
         faults.append("no X-Request-ID")
-    elif answer.headers["x-request-id"] != request_id:
+    elif response.headers["x-request-id"] != request_id:
         faults.append("the X-Request-ID of another request")
-    if secret.encode() in answer.body:
+    if secret.encode() in response.body:
         faults.append("a password in the body")
-    if HASH.search(answer.body) or any(
-        _tells_of_a_secret(name) for name in _members(answer.json())
+    if HASH.search(response.body) or any(
+        _names_a_secret(name) for name in _members(response.json())
     ):
-        faults.append("a password or a hash in the body, by its look or its name")
+        faults.append("a password or a hash in the body, by its format or its name")
     return faults
 
 
-def _tells_of_a_secret(name: str) -> bool:
+def _names_a_secret(name: str) -> bool:
     return "password" in name.lower() or "hash" in name.lower()
 
 
@@ -85,58 +85,58 @@ def _members(value: Any) -> Iterator[str]:
             yield from _members(inner)
 
 
-def refusal(answer: Answer) -> Refusal | None:
-    """The refusal that this answer is, if it is one: a 503, or a 409 of a key that still runs."""
-    problem = answer.json()
-    if answer.status not in (409, 503) or not isinstance(problem, dict):
+def refusal(response: Response) -> Refusal | None:
+    """The refusal in a response, if it is one: a 503, or a 409 of a key in progress."""
+    problem = response.json()
+    if response.status not in (409, 503) or not isinstance(problem, dict):
         return None
     slug = str(problem.get("type", "")).removeprefix("/problems/")
-    if (answer.status, slug) not in {
+    if (response.status, slug) not in {
         (503, "overloaded"),
         (503, "unavailable"),
         (409, "request-in-progress"),
     }:
         return None
-    wait = answer.headers.get("retry-after", "")
+    wait = response.headers.get("retry-after", "")
     return Refusal(slug, int(wait) if re.fullmatch(r"[0-9]{1,9}", wait) else None)
 
 
-def refusal_faults(answer: Answer, refused: Refusal) -> list[str]:
-    """What is wrong with an answer that is this refusal."""
+def refusal_faults(response: Response, refused: Refusal) -> list[str]:
+    """Faults of a refusal."""
     faults = []
     if refused.retry_after is None:
         faults.append(f"{refused.slug} without Retry-After in seconds")
-    if answer.headers.get("content-type") != "application/problem+json":
-        faults.append(f"{refused.slug} is no application/problem+json")
+    if response.headers.get("content-type") != "application/problem+json":
+        faults.append(f"{refused.slug} is not application/problem+json")
     return faults
 
 
-def signup_faults(answer: Answer, sent: Mapping[str, str], may_be_replay: bool) -> list[str]:
-    """What is wrong with the answer to a signup with these values.
+def signup_faults(response: Response, sent: Mapping[str, str], may_be_replay: bool) -> list[str]:
+    """Faults of the response to a signup with these values.
 
-    It may be a replay only if an earlier try was left without a certain answer.
+    It may be a replay only if the outcome of an earlier try is unknown.
     """
-    faults = _status_faults(answer, 201)
+    faults = _status_faults(response, 201)
     if faults:
         return faults
-    user = answer.json()
+    user = response.json()
     faults += _user_faults(user)
     if faults:
         return faults
     wanted = {"display_name": sent["name"], **sent}
     for member in ("name", "email", "display_name"):
         if user[member] != wanted[member]:
-            faults.append(f"{member} is not what was sent")
-    if answer.headers.get("location") != f"/users/{user['id']}":
+            faults.append(f"{member} differs from the request")
+    if response.headers.get("location") != f"/users/{user['id']}":
         faults.append("Location does not lead to the user")
-    replayed = answer.headers.get("idempotent-replayed")
+    replayed = response.headers.get("idempotent-replayed")
     if replayed is not None and not (may_be_replay and replayed == "true"):
-        faults.append("a first answer with Idempotent-Replayed")
+        faults.append("a first response with Idempotent-Replayed")
     return faults
 
 
-def replay_faults(first: Answer, again: Answer) -> list[str]:
-    """What is wrong with the answer to a signup that was sent again, after it was answered."""
+def replay_faults(first: Response, again: Response) -> list[str]:
+    """Faults of the response to a completed signup that was repeated."""
     if again.status != first.status:
         return [f"a replay with the status {again.status} instead of {first.status}"]
     faults = []
@@ -150,20 +150,20 @@ def replay_faults(first: Answer, again: Answer) -> list[str]:
     return faults
 
 
-def read_faults(answer: Answer, known: User) -> list[str]:
-    """What is wrong with the answer to a read by id of a user that a signup answered."""
-    faults = _status_faults(answer, 200)
+def read_faults(response: Response, known: User) -> list[str]:
+    """Faults of the response to a read by id of a user known from a signup."""
+    faults = _status_faults(response, 200)
     if faults:
         return faults
-    return _difference(answer.json(), known)
+    return _difference(response.json(), known)
 
 
-def look_up_faults(answer: Answer, known: User) -> list[str]:
-    """What is wrong with the answer to a look-up by the address of such a user."""
-    faults = _status_faults(answer, 200)
+def look_up_faults(response: Response, known: User) -> list[str]:
+    """Faults of the response to a look-up by the address of such a user."""
+    faults = _status_faults(response, 200)
     if faults:
         return faults
-    found = answer.json()
+    found = response.json()
     users = found.get("users") if isinstance(found, dict) else None
     if not isinstance(users, list):
         return ["no list of users"]
@@ -173,9 +173,9 @@ def look_up_faults(answer: Answer, known: User) -> list[str]:
 
 
 class Walk:
-    """One way through the list, page by page.
+    """A walk through the list, page by page.
 
-    `known` are users that had signed up before the first page was asked for. Those must be seen.
+    `known` are users that had signed up before the first page was requested. They must be listed.
     """
 
     def __init__(self, known: Iterable[User]) -> None:
@@ -183,12 +183,12 @@ class Walk:
         self._seen: set[str] = set()
         self._last_moment: str | None = None
 
-    def page_faults(self, answer: Answer, limit: int) -> list[str]:
-        """What is wrong with the next page, by itself and beside those before it."""
-        faults = _status_faults(answer, 200)
+    def page_faults(self, response: Response, limit: int) -> list[str]:
+        """Faults of the next page, by itself and compared with those before it."""
+        faults = _status_faults(response, 200)
         if faults:
             return faults
-        page = answer.json()
+        page = response.json()
         users = page.get("users") if isinstance(page, dict) else None
         if not isinstance(users, list):
             return ["no list of users"]
@@ -201,7 +201,7 @@ class Walk:
             if wrong:
                 return faults + wrong
             if user["id"] in self._seen:
-                faults.append("an id a second time")
+                faults.append("a repeated id")
             if self._last_moment is not None and user["created_at"] > self._last_moment:
                 faults.append("not newest first")
             if user["id"] in self._known:
@@ -209,13 +209,13 @@ class Walk:
             self._seen.add(user["id"])
             self._last_moment = user["created_at"]
         if self._missing(is_last=page.get("next_cursor") is None):
-            faults.append("a user who was there is left out")
+            faults.append("a known user is missing")
         return _each_once(faults)
 
     def _missing(self, is_last: bool) -> bool:
-        """Whether a known user should have come by now.
+        """Whether a known user should have been listed by now.
 
-        Those of the moment of the last user may still come, as ids decide between them.
+        Users created at the same moment as the last one may still follow, as they are ordered by id.
         """
         if self._last_moment is None and not is_last:
             return False
@@ -227,7 +227,7 @@ class Walk:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine only."""
+    """Whether a URL has a loopback host."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -235,35 +235,35 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _status_faults(answer: Answer, wanted: int) -> list[str]:
-    if answer.status != wanted:
-        return [f"the status {answer.status} instead of {wanted}"]
-    if answer.headers.get("content-type") != "application/json":
+def _status_faults(response: Response, wanted: int) -> list[str]:
+    if response.status != wanted:
+        return [f"the status {response.status} instead of {wanted}"]
+    if response.headers.get("content-type") != "application/json":
         return ["the body is not application/json"]
     return []
 
 
 def _user_faults(user: Any) -> list[str]:
-    """What is wrong with the form of a user. Members that are not known are let pass."""
+    """Faults of the format of a user. Unknown members are allowed."""
     if not isinstance(user, dict) or not all(
         isinstance(user.get(member), str) for member in USER_MEMBERS
     ):
         return ["not a user, or a member is missing"]
     faults = []
     if not UUID_V7.fullmatch(user["id"]):
-        faults.append("the id is no UUIDv7 in lower case")
+        faults.append("the id is not a UUIDv7 in lower case")
     if not MOMENT.fullmatch(user["created_at"]):
-        faults.append("created_at is no moment in UTC with microseconds")
+        faults.append("created_at is not a UTC timestamp with microseconds")
     return faults
 
 
 def _difference(user: Any, known: User) -> list[str]:
-    """In which members a user that was read differs from what signup answered."""
+    """The members in which a user differs from the signup response."""
     faults = _user_faults(user)
     if faults:
         return faults
     return [
-        f"{member} is not what signup answered"
+        f"{member} differs from the signup response"
         for member in USER_MEMBERS
         if user[member] != known[member]
     ]

@@ -1,7 +1,7 @@
-"""How many users there are, and when.
+"""Load shapes: the number of users over time.
 
-`SHAPE` in the environment chooses one of `SHAPES`. A user waits for an answer before the next
-request, so there are never more requests at a time than users.
+`SHAPE` in the environment chooses one of `SHAPES`. A user waits for a response before the next
+request, so there are never more concurrent requests than users.
 """
 
 import os
@@ -19,7 +19,7 @@ LONGEST_SOAK = 480
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: so long, with so many users, of whom so many come or go in a second."""
+    """A part of a run: its length, its users, and how many of them start or stop per second."""
 
     seconds: int
     users: int
@@ -31,11 +31,11 @@ class Staged(LoadTestShape):
 
     abstract = True
     stages: ClassVar[Sequence[Stage]]
-    # Whether a 503 is part of the plan. Where it is not, it fails the run.
+    # Whether a 503 is allowed. Otherwise it fails the run.
     may_be_refused: ClassVar[bool] = True
 
     def tick(self) -> tuple[int, float] | None:
-        """The users of this moment; `None` after the last stage, which ends the run."""
+        """The current number of users; `None` after the last stage, which ends the run."""
         left = self.get_run_time()
         for stage in self.stages:
             if left < stage.seconds:
@@ -45,7 +45,7 @@ class Staged(LoadTestShape):
 
 
 def soak_minutes(environment: Mapping[str, str]) -> int:
-    """The length of the soak, 30 minutes if it is not said."""
+    """The length of the soak in minutes, 30 by default."""
     text = environment.get("SOAK_MINUTES") or "30"
     if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= LONGEST_SOAK:
         sys.exit(f"SOAK_MINUTES must be a whole number from 1 to {LONGEST_SOAK}, not {text!r}.")
@@ -53,14 +53,14 @@ def soak_minutes(environment: Mapping[str, str]) -> int:
 
 
 class Smoke(Staged):
-    """A few users for a moment: does everything answer, and is it right? Nothing may be refused."""
+    """A few users for a short time: does everything respond, and correctly? No refusals allowed."""
 
     stages = (Stage(seconds=20, users=5, per_second=5),)
     may_be_refused = False
 
 
 class Steady(Staged):
-    """What two cores can bear for long. Its figures may be compared from run to run."""
+    """A load that two cores can sustain. Its figures may be compared from run to run."""
 
     stages = (
         Stage(seconds=20, users=5, per_second=1),
@@ -69,7 +69,7 @@ class Steady(Staged):
 
 
 class Spike(Staged):
-    """Far more signups at once than can be hashed in time, and then the time to get over it."""
+    """Far more signups at once than can be hashed in time, and then time to recover."""
 
     stages = (
         Stage(seconds=20, users=10, per_second=5),
@@ -79,7 +79,7 @@ class Spike(Staged):
 
 
 class Soak(Staged):
-    """The same load for long: does anything grow, slow down or run out?"""
+    """A constant load for a long time: does anything grow, slow down or run out?"""
 
     stages = (Stage(seconds=60 * soak_minutes(os.environ), users=10, per_second=1),)
 
@@ -93,7 +93,7 @@ SHAPES: Mapping[str, type[Staged]] = {
 
 
 def chosen(environment: Mapping[str, str]) -> type[Staged]:
-    """The shape that `SHAPE` names; smoke if it names none."""
+    """The shape named by `SHAPE`; smoke by default."""
     name = environment.get("SHAPE") or "smoke"
     if name not in SHAPES:
         sys.exit(f"SHAPE must be one of {', '.join(SHAPES)}, not {name!r}.")

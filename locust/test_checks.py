@@ -1,6 +1,6 @@
-"""Tests of the checks: each fault is seen, and what is right is let pass.
+"""Tests of the checks: each fault is detected, and correct responses pass.
 
-A load test whose checks see nothing passes as well as one that checks.
+A load test whose checks detect nothing would pass, too.
 """
 
 import json
@@ -8,14 +8,14 @@ import unittest
 from typing import Any
 
 import checks
-from checks import Answer, Refusal, Walk
+from checks import Response, Refusal, Walk
 
 SECRET = "0f1e2d3c4b5a6978"
 VALUES = {"name": "Ada", "email": "Ada@example.org", "password": f"{SECRET}-1"}
 
 
 def user(number: int, **other: str) -> dict[str, str]:
-    """The user who came as number so and so; a higher number is a newer user."""
+    """The user with a number; a higher number is a newer user."""
     return {
         "id": f"01a1fcd0-39d9-7edf-9953-{number:012}",
         "name": "Ada",
@@ -26,58 +26,58 @@ def user(number: int, **other: str) -> dict[str, str]:
     }
 
 
-def answer(body: Any, status: int = 200, **headers: str) -> Answer:
-    """An answer with this JSON. A header is named with `_`, and left out if it is empty."""
+def response(body: Any, status: int = 200, **headers: str) -> Response:
+    """A response with this JSON. Headers are named with `_`, and left out if empty."""
     named = {"x_request_id": "r", "content_type": "application/json", **headers}
-    return Answer(
+    return Response(
         status,
         {name.replace("_", "-"): value for name, value in named.items() if value},
         json.dumps(body).encode(),
     )
 
 
-def signed_up(body: Any = None, status: int = 201, **headers: str) -> Answer:
-    """The right answer to a signup, but for what is said."""
+def signed_up(body: Any = None, status: int = 201, **headers: str) -> Response:
+    """The correct response to a signup, except for the given changes."""
     body = user(1) if body is None else body
-    return answer(body, status, **{"location": f"/users/{user(1)['id']}", **headers})
+    return response(body, status, **{"location": f"/users/{user(1)['id']}", **headers})
 
 
-def page(users: list[dict[str, str]], cursor: str | None = None) -> Answer:
+def page(users: list[dict[str, str]], cursor: str | None = None) -> Response:
     """A page of the list."""
-    return answer({"users": users, "next_cursor": cursor})
+    return response({"users": users, "next_cursor": cursor})
 
 
-class AnyAnswer(unittest.TestCase):
-    """What holds for every answer."""
+class AnyResponse(unittest.TestCase):
+    """Checks of every response."""
 
-    def test_a_right_answer_has_no_faults(self) -> None:
-        self.assertEqual(checks.any_faults(answer(user(1)), "r", SECRET), [])
+    def test_a_correct_response_has_no_faults(self) -> None:
+        self.assertEqual(checks.any_faults(response(user(1)), "r", SECRET), [])
 
-    def test_each_fault_is_seen(self) -> None:
+    def test_each_fault_is_detected(self) -> None:
         for wrong in (
-            Answer(0, {}, b""),
-            answer(user(1), x_request_id=""),
-            answer(user(1), x_request_id="another"),
-            answer(user(1, name=f"it is {SECRET}-1")),
-            answer(user(1, name="$2b$12$abcdefghijklmnopqrstuv")),
-            answer(user(1, name="$bcrypt-sha256$v=2,t=2b,r=12$abc")),
-            answer(user(1, password="********")),
-            answer({"users": [user(1, password_hash="x")]}),
+            Response(0, {}, b""),
+            response(user(1), x_request_id=""),
+            response(user(1), x_request_id="another"),
+            response(user(1, name=f"it is {SECRET}-1")),
+            response(user(1, name="$2b$12$abcdefghijklmnopqrstuv")),
+            response(user(1, name="$bcrypt-sha256$v=2,t=2b,r=12$abc")),
+            response(user(1, password="********")),
+            response({"users": [user(1, password_hash="x")]}),
         ):
             with self.subTest(wrong):
                 self.assertEqual(len(checks.any_faults(wrong, "r", SECRET)), 1)
 
 
 class Signups(unittest.TestCase):
-    """First answers, and those that are given again."""
+    """First responses, and replays."""
 
-    def test_a_right_answer_has_no_faults(self) -> None:
+    def test_a_correct_response_has_no_faults(self) -> None:
         self.assertEqual(checks.signup_faults(signed_up(), VALUES, False), [])
         named = {**VALUES, "display_name": "A."}
         body = user(1, display_name="A.", one_day="more")
         self.assertEqual(checks.signup_faults(signed_up(body), named, False), [])
 
-    def test_each_fault_is_seen(self) -> None:
+    def test_each_fault_is_detected(self) -> None:
         without_name = user(1)
         del without_name["name"]
         for wrong in (
@@ -99,15 +99,15 @@ class Signups(unittest.TestCase):
             with self.subTest(wrong):
                 self.assertEqual(len(checks.signup_faults(wrong, VALUES, False)), 1)
 
-    def test_a_try_after_an_uncertain_one_may_be_a_replay(self) -> None:
+    def test_a_retry_after_an_unknown_outcome_may_be_a_replay(self) -> None:
         replayed = signed_up(idempotent_replayed="true")
         self.assertEqual(checks.signup_faults(replayed, VALUES, True), [])
 
-    def test_a_right_replay_has_no_faults(self) -> None:
+    def test_a_correct_replay_has_no_faults(self) -> None:
         again = signed_up(idempotent_replayed="true", x_request_id="another")
         self.assertEqual(checks.replay_faults(signed_up(), again), [])
 
-    def test_each_fault_of_a_replay_is_seen(self) -> None:
+    def test_each_fault_of_a_replay_is_detected(self) -> None:
         for wrong in (
             signed_up(status=409, idempotent_replayed="true"),
             signed_up(user(1, name="Eva"), idempotent_replayed="true"),
@@ -120,15 +120,15 @@ class Signups(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
-    """503, and 409 about a key that is still running."""
+    """503, and 409 for a key in progress."""
 
     @staticmethod
-    def problem(slug: str, status: int, **headers: str) -> Answer:
-        """A problem as the service writes them."""
+    def problem(slug: str, status: int, **headers: str) -> Response:
+        """A problem in the format of the service."""
         headers = {"content_type": "application/problem+json", "retry_after": "2", **headers}
-        return answer({"type": f"/problems/{slug}", "status": status}, status, **headers)
+        return response({"type": f"/problems/{slug}", "status": status}, status, **headers)
 
-    def test_they_are_told_from_other_answers(self) -> None:
+    def test_they_are_distinguished_from_other_responses(self) -> None:
         for slug, status in (
             ("overloaded", 503),
             ("unavailable", 503),
@@ -142,12 +142,12 @@ class Refusals(unittest.TestCase):
             self.problem("overloaded", 500),
             self.problem("internal-error", 500),
             self.problem("not-ready", 503),
-            answer("busy", 503),
-            answer(user(1)),
+            response("busy", 503),
+            response(user(1)),
         ):
             self.assertIsNone(checks.refusal(other))
 
-    def test_they_say_when_to_come_back(self) -> None:
+    def test_they_have_retry_after(self) -> None:
         for wrong in (
             self.problem("overloaded", 503, retry_after=""),
             self.problem("overloaded", 503, retry_after="soon"),
@@ -160,62 +160,62 @@ class Refusals(unittest.TestCase):
 
 
 class Reads(unittest.TestCase):
-    """What is read is what signup answered."""
+    """Reads equal the signup response."""
 
-    def test_right_answers_have_no_faults(self) -> None:
-        self.assertEqual(checks.read_faults(answer(user(1)), user(1)), [])
-        self.assertEqual(checks.look_up_faults(answer({"users": [user(1)]}), user(1)), [])
+    def test_correct_responses_have_no_faults(self) -> None:
+        self.assertEqual(checks.read_faults(response(user(1)), user(1)), [])
+        self.assertEqual(checks.look_up_faults(response({"users": [user(1)]}), user(1)), [])
 
-    def test_each_fault_of_a_read_is_seen(self) -> None:
+    def test_each_fault_of_a_read_is_detected(self) -> None:
         for wrong in (
-            answer(user(1), 404),
-            answer(None),
-            answer(user(1), content_type=""),
-            *(answer(user(1, **{member: user(2)[member]})) for member in ("id", "created_at")),
-            *(answer(user(1, **{member: "Eva"})) for member in ("name", "email", "display_name")),
+            response(user(1), 404),
+            response(None),
+            response(user(1), content_type=""),
+            *(response(user(1, **{member: user(2)[member]})) for member in ("id", "created_at")),
+            *(response(user(1, **{member: "Eva"})) for member in ("name", "email", "display_name")),
         ):
             with self.subTest(wrong):
                 self.assertEqual(len(checks.read_faults(wrong, user(1))), 1)
 
-    def test_each_fault_of_a_look_up_is_seen(self) -> None:
+    def test_each_fault_of_a_look_up_is_detected(self) -> None:
         for wrong in (
-            answer({"users": [user(1)]}, 400),
-            answer([user(1)]),
-            answer({"users": []}),
-            answer({"users": [user(1), user(2)]}),
-            answer({"users": [user(1, name="Eva")]}),
+            response({"users": [user(1)]}, 400),
+            response([user(1)]),
+            response({"users": []}),
+            response({"users": [user(1), user(2)]}),
+            response({"users": [user(1, name="Eva")]}),
         ):
             with self.subTest(wrong):
                 self.assertEqual(len(checks.look_up_faults(wrong, user(1))), 1)
 
 
 class Lists(unittest.TestCase):
-    """Pages: newest first, each user once, nobody left out."""
+    """Pages: newest first, each user once, none left out."""
 
-    def faults(self, *pages: Answer, known: tuple[int, ...] = (), limit: int = 2) -> list[str]:
+    def faults(self, *pages: Response, known: tuple[int, ...] = (), limit: int = 2) -> list[str]:
         """All faults of a walk over these pages."""
         walk = Walk(user(number) for number in known)
         return [fault for each in pages for fault in walk.page_faults(each, limit)]
 
-    def test_right_walks_have_no_faults(self) -> None:
+    def test_correct_walks_have_no_faults(self) -> None:
         self.assertEqual(self.faults(page([])), [])
         first, second = page([user(4), user(3)], "c"), page([user(2), user(1)])
         self.assertEqual(self.faults(first, second, known=(1, 2, 3, 4)), [])
-        # The walk may end before it comes to those who are older.
+        # The walk may end before it reaches older users.
         self.assertEqual(self.faults(first, known=(1, 2, 3)), [])
 
-    def test_two_of_one_moment_may_stand_on_two_pages(self) -> None:
+    def test_users_of_the_same_moment_may_be_on_two_pages(self) -> None:
         twin = user(3, created_at=user(4)["created_at"])
         walk = Walk([user(4), twin])
         self.assertEqual(walk.page_faults(page([user(5), user(4)], "c"), 2), [])
         self.assertEqual(walk.page_faults(page([twin]), 2), [])
 
-    def test_each_fault_is_seen(self) -> None:
+    def test_each_fault_is_detected(self) -> None:
         for wrong, known in (
-            ([answer([user(1)])], ()),
-            ([answer({"users": [user(1)]})], ()),
-            ([answer({"users": [user(1)], "next_cursor": 1})], ()),
-            ([answer({"users": [], "next_cursor": None}, 500)], ()),
+            ([response([user(1)])], ()),
+            ([response({"users": [user(1)]})], ()),
+            ([response({"users": [user(1)], "next_cursor": 1})], ()),
+            ([response({"users": [], "next_cursor": None}, 500)], ()),
             ([page([{"id": "1"}])], ()),
             ([page([user(3), user(2), user(1)])], ()),
             ([page([user(1), user(2)])], ()),
@@ -232,7 +232,7 @@ class Lists(unittest.TestCase):
 
 
 class Hosts(unittest.TestCase):
-    """Only this machine is loaded."""
+    """Only loopback hosts are allowed."""
 
     def test_loopback(self) -> None:
         for url in (

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the list of common passwords anew: src/domain/common_passwords/list.txt.
+"""Regenerates the list of common passwords: src/domain/common_passwords/list.txt.
 
     npm pack @zxcvbn-ts/language-common@4.1.3 && tar xzf zxcvbn-ts-language-common-4.1.3.tgz
     scripts/common-passwords.py package/src/passwords.json \
         ~/.cargo/registry/src/*/zxcvbn-3.1.1/src/frequency_lists.rs
 
-Both lists are ordered by how often a password was found in leaks. What is kept: 8 characters or
+Both lists are ordered by how often a password was found in leaks. The result keeps passwords of 8 characters or
 more (shorter ones are refused for their length), in lower case, sorted by bytes, each once.
 """
 

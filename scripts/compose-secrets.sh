@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the secrets of docker-compose.yml, at random. A secret that is there already is kept.
+# Generates random secrets for docker-compose.yml. Existing secrets are kept.
 #
 #   scripts/compose-secrets.sh            into deploy/compose/secrets
 #   scripts/compose-secrets.sh FOLDER     elsewhere
 #
-# Compose mounts the files as they are, and each container reads them as a user of its own. So everybody may
-# read the files, and only their owner may enter the folder.
+# Compose mounts the files with their permissions, and each container reads them as a different user. So the files are
+# readable by all users, and the folder is accessible only to its owner.
 set -euo pipefail
 folder=${1:-$(dirname "$0")/../deploy/compose/secrets}
 
@@ -14,10 +14,10 @@ mkdir -p "$folder"
 chmod 0700 "$folder"
 cd "$folder"
 
-# 32 random bytes in hexadecimal digits: these stand in a URL as they are.
+# 32 random bytes in hexadecimal digits, which need no encoding in a URL.
 random() { od -An -vtx1 -N32 /dev/urandom | tr -d ' \n'; }
 
-# put NAME VALUE: never half a file.
+# put NAME VALUE: writes a file atomically.
 put() {
   printf '%s' "$2" >"$1.new"
   chmod 0444 "$1.new"
@@ -30,11 +30,11 @@ for name in postgres_owner_password postgres_password redis_password idempotency
   echo "made $name"
 done
 
-# These follow from the ones above.
+# These are derived from the ones above.
 put migrate_database_url "postgres://signup_owner:$(cat postgres_owner_password)@postgres/signup"
 put database_url "postgres://signup:$(cat postgres_password)@postgres/signup"
 put redis_url "redis://signup:$(cat redis_password)@redis"
-# Without a password, one may ask whether Redis answers, and nothing else.
+# Without a password, clients may only ping Redis.
 put redis_users "user default on nopass resetkeys resetchannels -@all +ping
 user signup on >$(cat redis_password) ~signup:* resetchannels -@all +set +get +del +eval +ping +unwatch +select
 "

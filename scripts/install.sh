@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benchmarks use, where they are missing: on Debian and Ubuntu by apt,
-# elsewhere it says what to install. It asks first, on a terminal; without one, it installs only if YES=1 or
-# CI=true says so. Of what it installs, no server is started.
+# Installs missing programs that tests and benchmarks use: on Debian and Ubuntu with apt; elsewhere it prints what to
+# install. It asks first on a terminal; without one, it installs only with YES=1 or CI=true. No installed server is
+# started.
 #
 #   scripts/install.sh postgres redis-server wrk python3-venv
 #   YES=1 scripts/install.sh prometheus
 #
-# It runs in Bash 3.2, which is what macOS has.
+# It runs in Bash 3.2, the version of macOS.
 set -euo pipefail
 
-# What a program is for.
+# The purpose of a program.
 reason() {
   case $1 in
     postgres) echo "the tests start servers of their own, on free ports" ;;
     redis-server) echo "the same" ;;
-    pgbouncer) echo "a pooler before PostgreSQL, as many have one" ;;
+    pgbouncer) echo "a connection pooler in front of PostgreSQL, as in many installations" ;;
     haproxy) echo "the proxy of docker-compose.yml, run as a process" ;;
-    prometheus | promtool) echo "checks the rules and alerts, on figures of the running service" ;;
-    chromium | chromedriver) echo "signs up through the page /docs, as a person does" ;;
+    prometheus | promtool) echo "checks the rules and alerts with metrics of the running service" ;;
+    chromium | chromedriver) echo "signs up through the page /docs, as a user does" ;;
     python3-venv) echo "keeps Python packages of tests below target/" ;;
     wrk) echo "loads the service in benchmarks" ;;
     john) echo "a peer in the benchmark of hashing" ;;
@@ -25,7 +25,7 @@ reason() {
   esac
 }
 
-# The packages that have a program: the first one that the system knows is taken.
+# The packages with a program: the first one that the system knows is installed.
 packages_of() {
   case $1 in
     postgres) echo postgresql ;;
@@ -38,21 +38,21 @@ packages_of() {
 }
 
 has() {
-  # Debian keeps what makes virtual environments away from python3.
+  # Debian does not include virtual environments in python3.
   if [ "$1" = python3-venv ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null
     return
   fi
   command -v "$1" >/dev/null && return 0
   if [ "$1" = chromium ]; then
-    # Others' builds of it, with which tests/openapi/docs_page.py does as well.
+    # Other builds, which tests/openapi/docs_page.py can use, too.
     command -v chromium-browser >/dev/null && return 0
     command -v google-chrome >/dev/null && return 0
   fi
-  # Where Debian puts it is not on everybody's path.
+  # Debian installs these in a folder that may be missing from PATH.
   case $1 in john | haproxy | pgbouncer) [ -x "/usr/sbin/$1" ] && return 0 ;; esac
   [ "$1" = postgres ] || return 1
-  # Debian keeps the server's programs away from the path; PG_BIN names another place.
+  # Debian keeps the server's programs out of PATH; PG_BIN names another folder.
   for folder in "${PG_BIN:-/nowhere}" /usr/lib/postgresql/*/bin; do
     [ -x "$folder/postgres" ] && [ -x "$folder/psql" ] && return 0
   done
@@ -83,16 +83,16 @@ if ! command -v apt-get >/dev/null; then
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-  echo "There is no sudo to install them with; please install them." >&2
+  echo "sudo is missing; please install them." >&2
   exit 1
 fi
 
 if [ "${YES:-}" != 1 ] && [ "${CI:-}" != true ]; then
   if ! [ -t 0 ] || ! [ -t 2 ]; then
-    echo "Please install them, or say YES=1 to have it done by apt." >&2
+    echo "Please install them, or set YES=1 to install them with apt." >&2
     exit 1
   fi
-  printf 'Install them by apt? No server is started. [y/N] ' >&2
+  printf 'Install them with apt? No server is started. [y/N] ' >&2
   read -r answer || answer=
   case $answer in
     y | Y | yes | Yes) ;;
@@ -118,13 +118,13 @@ for program in $missing; do
 done
 echo "installing$packages" >&2
 
-# Debian starts what it installs, unless this file says no. One that is there already is somebody's choice.
-# POLICY_RC_D is another place, for the tests of this script.
+# Debian starts servers on installation unless this file denies it. An existing file is the user's choice and is kept.
+# POLICY_RC_D is another path, for the tests of this script.
 policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d}
 if ! [ -e "$policy" ]; then
   trap 'as_root rm -f "$policy"' EXIT
   trap 'exit 130' INT TERM HUP
-  # shellcheck disable=SC2016 # The inner shell fills in its own argument.
+  # shellcheck disable=SC2016 # The inner shell expands its own argument.
   as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 0755 "$1"' sh "$policy"
 fi
 # The names have no spaces.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Loads the service, checks each answer, and fails if one was wrong. locust/README.md says more.
+# Loads the service, checks each response, and fails if one was wrong. See locust/README.md.
 #
 #   scripts/load.sh                                  starts a service of its own, on SQLite
 #   SHAPE=spike scripts/load.sh                      smoke, steady, spike or soak
-#   LOAD_URL=http://127.0.0.1:8000 scripts/load.sh   loads a service that runs already
+#   LOAD_URL=http://127.0.0.1:8000 scripts/load.sh   loads a service that is already running
 #
-# All that it leaves behind is in target/load.
+# All of its files are in target/load.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ out=target/load
 venv=$out/venv
 binary=${CARGO_TARGET_DIR:-target}/release/signup-service
 log=$out/service.log
-# Seconds to become ready, and to stop in order.
+# Seconds to become ready, and to shut down.
 patience=30
 
 folder=
@@ -31,7 +31,7 @@ fail() {
 
 running() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
-# Asks a process of ours to end, and ends it if it doesn't. Gives its exit code.
+# Terminates a child process, kills it if it does not end, and returns its exit code.
 end() {
   running "$1" && kill -TERM "$1" 2>/dev/null
   for _ in $(seq $((patience * 10))); do
@@ -52,7 +52,7 @@ tidy() {
 trap tidy EXIT
 trap 'interrupted=yes; exit 130' INT TERM HUP
 
-# Nothing here goes through a proxy: it is all on this machine.
+# No proxies: everything is on this machine.
 export no_proxy='*' NO_PROXY='*'
 
 mkdir -p "$out"
@@ -63,12 +63,12 @@ if ! cmp -s locust/requirements.txt "$venv/installed.txt"; then
 fi
 
 tests=$("$venv/bin/python" -m unittest discover --quiet --start-directory locust 2>&1) \
-  || { echo "$tests" >&2; fail "the checks do not hold their own tests"; }
+  || { echo "$tests" >&2; fail "the tests of the checks failed"; }
 
 PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.environ)' \
-  || fail "there is no such run"
+  || fail "SHAPE or SOAK_MINUTES is invalid"
 
-# Whether the service at $url says that it is ready; where that is on a port of its own, whether it serves.
+# Whether the service at $url is ready; if /ready is on a separate port, whether it serves requests.
 ready() {
   for path in /ready "/users?limit=1"; do
     status=$("$venv/bin/python" -c '
@@ -87,12 +87,13 @@ except OSError:
 if [ -n "${LOAD_URL:-}" ]; then
   url=${LOAD_URL%/}
   PYTHONPATH=locust "$venv/bin/python" -c 'import checks, sys; sys.exit(not checks.is_loopback(sys.argv[1]))' \
-    "$url" || fail "$url is not on this machine, and nothing else is loaded"
-  ready || fail "$url/ready does not answer with 200"
+    "$url" || fail "$url is not on this machine"
+  ready || fail "$url/ready does not return 200"
 else
   cargo build --release --locked
   folder=$(mktemp -d)
-  # All users of a run have one address, so that no rate may hold. Port 0 takes a free one; the log says which. What the surroundings say about other places is left out.
+  # The rate limit is off, as all users of a run have one address. Port 0 takes a free one, which is logged. Inherited
+  # settings of other servers are removed.
   env -u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL \
     HOST=127.0.0.1 PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
     RATE_LIMIT_SIGNUP=off LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
@@ -109,7 +110,7 @@ else
 fi
 
 say "$shape against $url"
-# In the background, so that a signal to this script is heard at once.
+# In the background, so that this script handles signals at once.
 SHAPE=$shape "$venv/bin/locust" --config locust/locust.conf --host "$url" \
   --csv "$out/$shape" --html "$out/$shape.html" </dev/null &
 locust=$!
@@ -126,8 +127,8 @@ fi
 
 case $code in
   0) ;;
-  3) fail "there were wrong answers, or no right one of some kind; see above, and $out/$shape.html" ;;
-  *) fail "Locust could not run the load, and ended with $code" ;;
+  3) fail "there were wrong responses, or no correct one of some kind; see above, and $out/$shape.html" ;;
+  *) fail "Locust could not run the load, and exited with $code" ;;
 esac
-[ "$stopped" -eq 0 ] || fail "the service did not stop in order, and ended with $stopped; see $log"
-say "$shape passed, no wrong answer; the figures are in $out/$shape.html"
+[ "$stopped" -eq 0 ] || fail "the service did not shut down properly, and exited with $stopped; see $log"
+say "$shape passed without wrong responses; the figures are in $out/$shape.html"

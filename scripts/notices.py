@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes what is in the binary and under which licences: sbom.cdx.json, a bill of materials by CycloneDX 1.6,
-and licences.txt, the texts that those licences ask to be given along.
+"""Writes the components of the binary and their licences: sbom.cdx.json, a bill of materials in CycloneDX 1.6,
+and licences.txt, the licence texts that must accompany the binary.
 
     scripts/notices.py target/notices
 
-The image has both in /usr/share/doc/signup-service. The crates are those that `cargo metadata` says the binary
-is made of, build scripts and macros included, and their texts are those that they were published with. It needs
-no package of Python, as it also runs in the image of the build. `make supply-chain` checks what it writes.
+The image has both in /usr/share/doc/signup-service. The crates are those of the binary according to `cargo metadata`,
+build scripts and macros included, and their texts are those that they were published with. It needs no Python
+packages, as it also runs in the build image. `make supply-chain` checks its output.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "signup-service"
-# What a licence is called in the package of a crate.
+# File names of licences in the package of a crate.
 TEXT = re.compile(r"(un)?licen[cs]e|copying|notice|copyright", re.IGNORECASE)
 NO_TEXT = {".rs", ".jsx", ".js", ".json", ".toml"}
 RULE = "=" * 100
-# Compiled into crates, and no crates themselves: the crate, the folder or archive in it, name and licence.
+# Bundled in crates without being crates themselves: the crate, and the component's name and licence.
 WITHIN = {
     "aws-lc-sys": ("AWS-LC", "Apache-2.0 OR ISC"),
     "libsqlite3-sys": ("SQLite", "blessing"),
@@ -39,21 +39,21 @@ Package = dict[str, Any]
 
 
 def host() -> str:
-    """The system that the binary is built for."""
-    said = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    return next(line.split()[1] for line in said.splitlines() if line.startswith("host:"))
+    """The target triple of the binary."""
+    output = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return next(line.split()[1] for line in output.splitlines() if line.startswith("host:"))
 
 
 def metadata() -> dict[str, Any]:
-    """What Cargo knows of the workspace."""
+    """Cargo's metadata of the workspace."""
     command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", host()]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
-    found: dict[str, Any] = json.loads(said)
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    found: dict[str, Any] = json.loads(output)
     return found
 
 
 def parts(known: dict[str, Any]) -> dict[str, list[str]]:
-    """The packages that the binary is made of, by their ids, each with those that it needs."""
+    """The packages of the binary by id, each with its dependencies."""
     nodes = {node["id"]: node for node in known["resolve"]["nodes"]}
     todo = [
         package["id"]
@@ -73,12 +73,12 @@ def parts(known: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def purl(package: Package) -> str:
-    """The name of a crate among all packages of all languages."""
+    """The package URL of a crate."""
     return f"pkg:cargo/{package['name']}@{package['version']}"
 
 
 def licence(package: Package) -> str:
-    """Its licence, as SPDX writes it today."""
+    """Its licence, in current SPDX syntax."""
     return str(package["license"]).replace("/", " OR ") if package["license"] else "NOASSERTION"
 
 
@@ -103,7 +103,7 @@ def sbom(known: dict[str, Any], made_of: dict[str, list[str]]) -> dict[str, Any]
             name, expression = WITHIN[package["name"]]
             within = {"type": "library", "name": name, "licenses": [{"expression": expression}]}
             if name == "SQLite":
-                # The dedication to the public domain; CycloneDX takes it as an id.
+                # A dedication to the public domain; CycloneDX accepts it as an id.
                 within["licenses"] = [{"license": {"id": expression}}]
             found["components"] = [within]
         return found
@@ -114,7 +114,7 @@ def sbom(known: dict[str, Any], made_of: dict[str, list[str]]) -> dict[str, Any]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        # The same for the same content.
+        # Deterministic for the same content.
         "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(whole)).urn,
         "version": 1,
         "metadata": {"component": service},
@@ -130,7 +130,7 @@ def sbom(known: dict[str, Any], made_of: dict[str, list[str]]) -> dict[str, Any]
 
 
 def published(package: Package) -> Iterator[tuple[str, str]]:
-    """The texts that a crate was published with, each with the name of its file."""
+    """The licence texts that a crate was published with, each with its file name."""
     folder = Path(package["manifest_path"]).parent
     for path in sorted(folder.rglob("*")):
         if TEXT.match(path.name) and path.is_file() and path.suffix not in NO_TEXT:
@@ -143,8 +143,8 @@ def published(package: Package) -> Iterator[tuple[str, str]]:
 
 
 def texts(known: dict[str, Any], made_of: dict[str, list[str]]) -> Iterator[tuple[Package, list[tuple[str, str]]]]:
-    """The texts for each crate. One without any gets that of a sibling from its repository, or the text of
-    Apache-2.0, which is the same for all; else it is an error."""
+    """The texts for each crate. A crate without any gets that of a sibling from its repository, or the text of
+    Apache-2.0, which is the same for all crates; otherwise it is an error."""
     packages = [package for package in known["packages"] if package["id"] in made_of and package["source"]]
     repository = {
         package["id"]: re.sub(r"(/tree/.*|\.git|/)$", "", package["repository"] or "") for package in packages
@@ -166,12 +166,12 @@ def texts(known: dict[str, Any], made_of: dict[str, list[str]]) -> Iterator[tupl
         if not found and "Apache-2.0" in licence(package):
             found = [("Apache-2.0", (ROOT / "LICENSE-APACHE").read_text().strip())]
         if not found:
-            raise SystemExit(f"notices: {package['name']} {package['version']} has no text of its licence")
+            raise SystemExit(f"notices: {package['name']} {package['version']} has no licence text")
         yield package, found
 
 
 def document(known: dict[str, Any], made_of: dict[str, list[str]]) -> str:
-    """All texts, each once, with the crates that it is for."""
+    """All texts, each once, with the crates that it applies to."""
     users: dict[str, list[str]] = {}
     for package, found in texts(known, made_of):
         for file, text in found:
@@ -179,10 +179,10 @@ def document(known: dict[str, Any], made_of: dict[str, list[str]]) -> str:
                 f"{package['name']} {package['version']}, {licence(package)} ({file})"
             )
     out = [
-        f"{NAME} is made of the packages below, besides its own code. Their licences ask that these texts come along."
+        f"{NAME} contains the packages below, besides its own code. Their licences require these texts."
     ]
-    for text, who in sorted(users.items(), key=lambda entry: (-len(entry[1]), entry[1])):
-        out.append("\n".join([RULE, *sorted(who), RULE, "", text]))
+    for text, names in sorted(users.items(), key=lambda entry: (-len(entry[1]), entry[1])):
+        out.append("\n".join([RULE, *sorted(names), RULE, "", text]))
     return "\n\n".join(out) + "\n"
 
 

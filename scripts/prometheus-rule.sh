@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints the PrometheusRule of deploy/kubernetes, made of deploy/prometheus/rules.yml. `make docs` writes it.
+# Prints the PrometheusRule of deploy/kubernetes, generated from deploy/prometheus/rules.yml. Used by `make docs`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cat <<'EOT'
-# Made of deploy/prometheus/rules.yml by scripts/prometheus-rule.sh: change it there, and say `make docs`.
+# Generated from deploy/prometheus/rules.yml by scripts/prometheus-rule.sh: change it there, and run `make docs`.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -13,5 +13,5 @@ metadata:
     app.kubernetes.io/component: api
 spec:
 EOT
-# YAML nests by indentation, so the text as it is, moved to the right.
+# YAML nests by indentation, so the text is indented and otherwise unchanged.
 sed -e '/^---$/d' -e '/^#/d' -e 's/^\(.\)/  \1/' deploy/prometheus/rules.yml

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes each requirements.txt anew, of the requirements.in beside it: every package at one version, with the
-# hashes of its files. `pip` then installs those files and no others. It takes `uv`, of PyPI.
+# Regenerates each requirements.txt from the requirements.in beside it: every package at one version, with the
+# hashes of its files. `pip` then installs only those files. It needs `uv` from PyPI.
 #
-#   scripts/python-locks.sh              adds and removes what requirements.in says; other versions stay
-#   scripts/python-locks.sh --upgrade    takes the newest version of each
+#   scripts/python-locks.sh              applies changes of requirements.in; other versions stay
+#   scripts/python-locks.sh --upgrade    updates each to its newest version
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

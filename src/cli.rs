@@ -1,6 +1,6 @@
 //! The command line: its commands and exit statuses.
 //!
-//! 0 is success, 1 a failure, 2 wrong usage or invalid settings. `docs/command-line.md` has the
+//! 0 is success, 1 a failure, 2 wrong usage or invalid settings. `docs/reference/command-line.md` has the
 //! rest, and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
 mod healthcheck;
@@ -34,7 +34,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// Without options, it serves on 127.0.0.1, port 8000, with an embedded SQLite database under
 /// data/. Settings come from the options below, the environment or a TOML file, in this order;
-/// docs/settings.md lists them.
+/// docs/reference/settings.md lists them.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Cli {
@@ -90,9 +90,9 @@ enum Command {
     ///
     /// For a container without curl. It uses HOST and PORT of the settings.
     Healthcheck,
-    /// Print the OpenAPI document, the content of docs/openapi.json
+    /// Print the OpenAPI document, the content of docs/reference/openapi.json
     Openapi,
-    /// Print the reference of all settings, the content of docs/settings.md
+    /// Print the reference of all settings, the content of docs/reference/settings.md
     Settings,
 }
 
@@ -312,7 +312,7 @@ mod tests {
                 names(inner, &format!("{path} "), found);
             }
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/command-line.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/command-line.md");
         let page = std::fs::read_to_string(path).expect("the page");
         let mut found = Vec::new();
         names(&Cli::command(), "", &mut found);
@@ -320,7 +320,7 @@ mod tests {
         for name in found {
             assert!(
                 page.contains(&name),
-                "{name} is not in docs/command-line.md"
+                "{name} is not in docs/reference/command-line.md"
             );
         }
     }

@@ -1,7 +1,7 @@
-//! Who may know whom. `docs/architecture.md` tells it in words; here it is proved.
+//! Dependency rules between modules, as described in `docs/explanation/architecture.md`.
 //!
 //! The source is read as text: paths from `crate` and `super`, and the names of crates. To add a
-//! rule, put a row into [`RULES`], and what it forbids into the cases below.
+//! rule, add a row to [`RULES`], and forbidden examples to the cases below.
 
 mod source;
 
@@ -11,13 +11,13 @@ use std::path::Path;
 use rstest::rstest;
 use source::Source;
 
-/// What some files must not mention.
+/// Paths that some files must not mention.
 struct Rule {
     /// The files, by their path.
     files: fn(&str) -> bool,
-    /// Modules of the service, with all that is in them.
+    /// Forbidden modules of the service, including their submodules.
     modules: &'static [&'static str],
-    /// Other crates.
+    /// Other forbidden crates.
     crates: &'static [&'static str],
     because: &'static str,
 }
@@ -49,7 +49,7 @@ const RULES: &[Rule] = &[
             "tokio",
             "tracing",
         ],
-        because: "the words of the field know no technique",
+        because: "the domain depends on no technology",
     },
     Rule {
         files: |path| path.starts_with("src/platform/"),
@@ -64,7 +64,7 @@ const RULES: &[Rule] = &[
             "slices",
         ],
         crates: HTTP,
-        because: "what everything stands on must not lean on it, and knows no face",
+        because: "the platform is the lowest layer, and does not depend on HTTP",
     },
     Rule {
         files: |path| path.starts_with("src/hashing/"),
@@ -78,31 +78,31 @@ const RULES: &[Rule] = &[
             "slices",
         ],
         crates: HTTP,
-        because: "hashing is behind a port, and knows none of its callers",
+        because: "hashing is behind a port, and does not depend on its callers",
     },
     Rule {
         files: |path| path.starts_with("src/idempotency/"),
         modules: &["app", "cli", "hashing", "http", "slice", "slices"],
         crates: HTTP,
-        because: "a key has an outcome, whatever face it came by",
+        because: "idempotency is independent of the protocol",
     },
     Rule {
         files: |path| path.starts_with("src/http/"),
         modules: &["app", "cli", "slices"],
         crates: STORAGE,
-        because: "a face is given what it serves",
+        because: "the HTTP layer is passed the operations that it serves",
     },
     Rule {
         files: |path| ["src/access.rs", "src/dependencies.rs"].contains(&path),
         modules: &["app", "cli", "http", "slice", "slices"],
         crates: HTTP,
-        because: "what faces and slices are given knows neither",
+        because: "shared dependencies do not depend on HTTP or slices",
     },
     Rule {
         files: |path| path.starts_with("src/http/middleware/"),
         modules: &["dependencies", "slice"],
         crates: &[],
-        because: "what every request goes through is the same for every slice",
+        because: "middleware is the same for every slice",
     },
     Rule {
         files: |path| !path.starts_with("src/http/"),
@@ -114,25 +114,25 @@ const RULES: &[Rule] = &[
         files: |path| path.starts_with("src/config/") || path == "src/lifecycle.rs",
         modules: &["app", "cli", "http", "idempotency", "slice", "slices"],
         crates: HTTP,
-        because: "settings and shutdown are handed down, and look at nobody",
+        because: "settings and shutdown are passed down, and do not depend on upper layers",
     },
     Rule {
         files: |path| ["src/app.rs", "src/slice.rs"].contains(&path),
         modules: &["slices"],
         crates: &[],
-        because: "the application is given its slices, and names none",
+        because: "the application is passed its slices, and names none",
     },
     Rule {
         files: |path| path.starts_with("src/slices/") || path == "src/slice.rs",
         modules: &["app", "cli"],
         crates: &[],
-        because: "a slice is given what it may use, and does not reach for it",
+        because: "a slice is passed its dependencies, and does not fetch them",
     },
     Rule {
         files: |path| !path.starts_with("src/platform/"),
         modules: &[],
         crates: STORAGE,
-        because: "a store is written for the statement layer: only the platform knows the drivers",
+        because: "a store uses the statement layer: only the platform uses drivers",
     },
     Rule {
         files: |path| path.starts_with("src/platform/") && !path.starts_with(DATABASE),
@@ -147,24 +147,24 @@ const RULES: &[Rule] = &[
         because: "Redis has one place, behind its circuit breaker",
     },
     Rule {
-        files: |path| area_of(path).is_some() && !speaks_http(path),
+        files: |path| area_of(path).is_some() && !uses_http(path),
         modules: &["http"],
         crates: HTTP,
-        because: "in a slice, only its HTTP part speaks HTTP",
+        because: "in a slice, only its HTTP part uses HTTP",
     },
     Rule {
         files: |path| {
-            !path.starts_with("src/http/") && !speaks_http(path) && !DESCRIBED.contains(&path)
+            !path.starts_with("src/http/") && !uses_http(path) && !DESCRIBED.contains(&path)
         },
         modules: &[],
         crates: &["utoipa"],
-        because: "OpenAPI is described where HTTP is spoken",
+        because: "OpenAPI is described where HTTP is used",
     },
     Rule {
         files: |path| in_a_slice(path) && ["command.rs", "query.rs"].contains(&file(path)),
         modules: &["app", "http", "platform::database"],
         crates: &["actix_web", "sqlx"],
-        because: "commands and queries are given stores, and give outcomes",
+        because: "commands and queries are passed stores, and return outcomes",
     },
     Rule {
         files: |path| in_a_slice(path) && !path.starts_with("src/slices/operations/health/"),
@@ -183,7 +183,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Files with schemas of OpenAPI beside those that speak HTTP.
+/// Files with OpenAPI schemas, besides those that use HTTP.
 const DESCRIBED: [&str; 3] = [
     "src/slices/accounts/user.rs",
     "src/slices/mod.rs",
@@ -213,21 +213,21 @@ fn area_of(path: &str) -> Option<&str> {
     Some(area)
 }
 
-/// The pages of `docs` are of HTTP, too, and so are an area's kinds of problem.
-fn speaks_http(path: &str) -> bool {
+/// Whether a file belongs to HTTP; includes the pages of `docs`, and an area's kinds of problem.
+fn uses_http(path: &str) -> bool {
     let of_a_slice = ["http.rs", "accept.rs", "pages.rs", "assets.rs"];
     in_a_slice(path) && of_a_slice.contains(&file(path))
         || area_of(path).is_some() && file(path) == "problems.rs"
         || path == "src/slice.rs"
 }
 
-/// Something that a file mentions, and the line.
+/// A path mentioned by a file, with its line.
 struct Mention {
     line: usize,
     path: String,
 }
 
-/// The module that a file is.
+/// The module of a file.
 fn module(path: &str) -> Vec<&str> {
     let path = path.strip_prefix("src/").unwrap_or(path);
     let path = path.strip_suffix(".rs").unwrap_or(path);
@@ -238,7 +238,7 @@ fn module(path: &str) -> Vec<&str> {
     }
 }
 
-/// Every path that a file mentions, those of the service without their `crate`.
+/// All paths mentioned by a file: those of the service, without `crate`, and foreign names.
 fn mentions(source: &Source) -> (Vec<Mention>, Vec<Mention>) {
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
     let code = &source.code;
@@ -280,7 +280,7 @@ fn mentions(source: &Source) -> (Vec<Mention>, Vec<Mention>) {
     (own, foreign)
 }
 
-/// The paths of a tree such as `a::{b, c::d}`, and the code behind it.
+/// The paths of a tree such as `a::{b, c::d}`, and the code after it.
 fn expand(tree: &str) -> (Vec<String>, &str) {
     let tree = tree.trim_start();
     if let Some(mut rest) = tree.strip_prefix('{') {
@@ -291,7 +291,7 @@ fn expand(tree: &str) -> (Vec<String>, &str) {
                 return (paths, rest.get(1..).unwrap_or_default());
             }
             let (more, after) = expand(rest);
-            // What is no name, such as `*` or `as x`, is stepped over.
+            // Skips other tokens, such as `*` or `as x`.
             let next = after.find([',', '}']).unwrap_or(after.len());
             rest = &after[next..];
             paths.extend(more);
@@ -319,11 +319,11 @@ fn is_within(path: &str, module: &str) -> bool {
 /// The slices, by area.
 type Areas = BTreeMap<String, BTreeSet<String>>;
 
-/// What a file mentions against the rules, given all areas with their slices.
+/// The violations of the rules in a file, for all areas and their slices.
 fn violations(source: &Source, areas: &Areas) -> Vec<String> {
     let (own, foreign) = mentions(source);
     let mut found = Vec::new();
-    let mut tell = |mention: &Mention, because: &str| {
+    let mut report = |mention: &Mention, because: &str| {
         let Mention { line, path } = mention;
         found.push(format!("{}:{line} mentions {path}: {because}", source.path));
     };
@@ -338,23 +338,23 @@ fn violations(source: &Source, areas: &Areas) -> Vec<String> {
             .filter(|mention| rule.crates.contains(&mention.path.as_str()));
         modules
             .chain(crates)
-            .for_each(|mention| tell(mention, rule.because));
+            .for_each(|mention| report(mention, rule.because));
     }
     for (area, slices) in areas {
         let (own_area, own_slice) = (area_of(&source.path), slice_of(&source.path));
         for mention in &own {
             let module = format!("slices::{area}");
             if own_area.is_some_and(|own| own != area) && is_within(&mention.path, &module) {
-                tell(mention, "an area knows no other area");
+                report(mention, "an area does not depend on other areas");
             }
             let is_another = |slice: &&String| {
                 own_slice != Some((area, slice))
                     && is_within(&mention.path, &format!("{module}::{slice}"))
             };
             if slices.iter().any(|slice| is_another(&slice)) {
-                tell(
+                report(
                     mention,
-                    "nobody knows a slice but itself and the list of slices",
+                    "only the slice itself and the list of slices may mention a slice",
                 );
             }
         }
@@ -406,11 +406,11 @@ fn dependencies_point_inwards() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// Clients are generated with an enum of the codes: one that is not on the list breaks them.
+/// Clients are generated with an enum of the codes, and break on unlisted ones.
 #[test]
-fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
+fn the_lists_of_codes_and_pointers_match_validation() {
     let sources = source::all();
-    let said = |openings: &[&str]| -> BTreeSet<String> {
+    let literals_after = |openings: &[&str]| -> BTreeSet<String> {
         let literals = sources.iter().flat_map(|source| &source.literals);
         literals
             .filter(|literal| {
@@ -423,12 +423,15 @@ fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
     };
     let listed = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
     let codes: BTreeSet<String> = listed(signup_service::domain::CODES);
-    assert_eq!(said(&["BrokenRule::new(", "BrokenRule { code:"]), codes);
+    assert_eq!(
+        literals_after(&["BrokenRule::new(", "BrokenRule { code:"]),
+        codes
+    );
     let pointers: BTreeSet<String> = listed(&signup_service::http::openapi::all_fields(
         &signup_service::slices::operations(),
     ));
     assert_eq!(
-        said(&[
+        literals_after(&[
             "check( &mut errors,",
             "check(&mut errors,",
             "const PASSWORD: &str ="
@@ -437,30 +440,34 @@ fn the_lists_of_codes_and_pointers_are_those_that_validation_returns() {
     );
 }
 
-/// What asks the system for the time can't be moved by a test.
+/// A test can't control code that reads the system time.
 #[test]
-fn only_the_clock_asks_the_system_for_the_time() {
-    const ASKS: [&str; 4] = ["Instant::now", "SystemTime::now", "Utc::now", ".elapsed()"];
-    let asks = |source: &Source| ASKS.iter().any(|ask| source.code.contains(ask));
+fn only_the_clock_reads_the_system_time() {
+    const READS: [&str; 4] = ["Instant::now", "SystemTime::now", "Utc::now", ".elapsed()"];
+    let reads_time = |source: &Source| READS.iter().any(|read| source.code.contains(read));
     let found: Vec<String> = source::all()
         .iter()
-        .filter(|source| asks(source))
+        .filter(|source| reads_time(source))
         .map(|source| source.path.clone())
         .collect();
     assert_eq!(found, ["src/platform/clock.rs"]);
 }
 
 #[test]
-fn every_rule_has_files_that_it_is_for() {
+fn every_rule_applies_to_files() {
     let sources = source::all();
     for rule in RULES {
         let files = sources.iter().filter(|source| (rule.files)(&source.path));
-        assert!(files.count() > 0, "no file any more for: {}", rule.because);
+        assert!(
+            files.count() > 0,
+            "no file matches the rule: {}",
+            rule.because
+        );
     }
 }
 
 #[test]
-fn a_slice_is_one_folder_and_one_word_in_the_list() {
+fn every_slice_folder_is_in_the_list() {
     let sources = source::all();
     let list = sources
         .iter()
@@ -470,7 +477,7 @@ fn a_slice_is_one_folder_and_one_word_in_the_list() {
 }
 
 #[test]
-fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
+fn an_incomplete_list_is_detected() {
     let slices: BTreeSet<String> = ["one", "two"].map(str::to_owned).into();
     let areas = Areas::from([("a".to_owned(), slices)]);
     assert_eq!(listed("\nslices![a: one, two;];"), areas);
@@ -478,7 +485,7 @@ fn a_list_that_lacks_a_slice_is_not_the_list_of_all() {
     assert_ne!(listed("\nslices![b: one, two;];"), areas);
 }
 
-/// The blocks of a page that show a file, each with its path.
+/// The code blocks of a page, each with the path of its file.
 fn excerpts(page: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     let mut lines = page.lines();
@@ -499,38 +506,38 @@ fn excerpts(page: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// Whether these lines stand in a text, one behind the other, however far they are indented.
-fn stand_in(lines: &[String], text: &str) -> bool {
+/// Whether these lines occur consecutively in a text, ignoring indentation.
+fn occur_in(lines: &[String], text: &str) -> bool {
     let text: Vec<&str> = text.lines().map(str::trim).collect();
     text.windows(lines.len()).any(|window| window == lines)
 }
 
 #[test]
-fn the_tour_of_the_slices_shows_them_as_they_are() {
+fn the_excerpts_in_the_slice_guide_are_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("docs/adding-a-slice.md")).expect("the page");
+    let page = std::fs::read_to_string(root.join("docs/how-to/add-a-slice.md")).expect("the page");
     let excerpts = excerpts(&page);
     assert!(excerpts.len() >= 8, "{}", excerpts.len());
     for (path, lines) in excerpts {
         let source = std::fs::read_to_string(root.join(&path)).expect(&path);
         assert!(
-            stand_in(&lines, &source),
-            "{path} has no more:\n{}",
+            occur_in(&lines, &source),
+            "{path} no longer has:\n{}",
             lines.join("\n")
         );
     }
 }
 
 #[test]
-fn an_excerpt_that_is_out_of_date_is_found() {
+fn an_outdated_excerpt_is_detected() {
     let page = "`a.rs`:\n\n```rust\nfn a() {\n    b();\n}\n```\n";
     let (path, lines) = excerpts(page).remove(0);
     assert_eq!(path, "a.rs");
-    assert!(stand_in(&lines, "x\n    fn a() {\n        b();\n    }\n"));
-    assert!(!stand_in(&lines, "fn a() {\n    c();\n}\n"));
+    assert!(occur_in(&lines, "x\n    fn a() {\n        b();\n    }\n"));
+    assert!(!occur_in(&lines, "fn a() {\n    c();\n}\n"));
 }
 
-/// A task of a slice would be nobody's: not waited for at the end, without its request's ids.
+/// A task spawned by a slice would not be awaited on shutdown, nor have its request's ids.
 #[test]
 fn no_slice_spawns() {
     for source in source::all() {
@@ -541,9 +548,9 @@ fn no_slice_spawns() {
     }
 }
 
-/// A kind of problem that no operation names has no page, and its `type` leads nowhere.
+/// A kind of problem that no operation names has no page, so its `type` is a dead link.
 #[test]
-fn every_kind_of_problem_is_collected_and_has_a_slug_of_its_own() {
+fn every_kind_of_problem_is_collected_and_has_a_unique_slug() {
     let sources = source::all();
     let literals = sources.iter().flat_map(|source| &source.literals);
     let mut written: Vec<&str> = literals
@@ -557,7 +564,7 @@ fn every_kind_of_problem_is_collected_and_has_a_slug_of_its_own() {
     assert_eq!(written, collected);
 }
 
-/// A row that two areas write has two owners, and neither can change it.
+/// A table written by two areas has two owners, and neither can change it.
 #[test]
 fn no_table_is_written_by_two_areas() {
     let mut writers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -579,7 +586,7 @@ fn no_table_is_written_by_two_areas() {
     }
 }
 
-/// The table that a statement writes.
+/// The table written by a statement.
 fn written(text: &str) -> Option<&str> {
     let rest = ["INSERT INTO ", "UPDATE ", "DELETE FROM "]
         .iter()
@@ -669,7 +676,7 @@ fn written(text: &str) -> Option<&str> {
 #[case("src/slices/accounts/user.rs", "use actix_web::HttpResponse;")]
 #[case("src/http/server.rs", "use crate::slices::all;")]
 #[case("src/cli.rs", "use crate::slices::{all, accounts::signup};")]
-fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
+fn a_violation_is_detected(#[case] path: &str, #[case] text: &str) {
     let source = source::read(path, text);
     let found = violations(&source, &areas());
     assert!(!found.is_empty(), "{path}: {text}");
@@ -711,7 +718,7 @@ fn a_violation_is_found(#[case] path: &str, #[case] text: &str) {
 )]
 #[case("src/app.rs", "use crate::slice::{Access, Slice};")]
 #[case("src/cli.rs", "use crate::slices; fn f() { slices::all(); }")]
-fn what_is_right_is_left_alone(#[case] path: &str, #[case] text: &str) {
+fn valid_code_passes(#[case] path: &str, #[case] text: &str) {
     let source = source::read(path, text);
     let found = violations(&source, &areas());
     assert!(found.is_empty(), "{found:?}");

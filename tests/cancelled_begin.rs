@@ -1,8 +1,8 @@
 //! Why writes go through [`WriteTransaction`] and not through sqlx's own `Pool::begin`.
 //!
-//! sqlx 0.9.0 notes that a transaction is open only once PostgreSQL has answered BEGIN. Dropped
-//! before, by a time limit or a client that leaves, the connection goes back to the pool inside a
-//! transaction that nobody ends: the next write on it is acknowledged, and lost.
+//! sqlx 0.9.0 records that a transaction is open only after PostgreSQL has responded to BEGIN. If the
+//! future is dropped before, by a time limit or a client that disconnects, the connection returns to
+//! the pool inside a transaction that never ends: the next write on it is acknowledged, and lost.
 //! <https://github.com/launchbadge/sqlx/issues/4385>
 //! <https://github.com/launchbadge/sqlx/issues/4393>
 
@@ -22,23 +22,23 @@ use sqlx::{Connection, PgConnection, PgPool, SqliteConnection};
 use throwaway_servers::postgres::Database;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Tries of each way to cut a BEGIN.
+/// Tries of each way to cancel a BEGIN.
 const TRIES: u32 = 40;
 
 const WRITE: &str = "INSERT INTO writes (number) VALUES ($1)";
 
-/// How a BEGIN is cut.
+/// How a BEGIN is cancelled.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// When it waits for the n-th time.
+    /// While it waits for the n-th time.
     Waiting,
-    /// When it could go on after it has waited n times.
+    /// When it could continue after having waited n times.
     Woken,
-    /// When n times 20 microseconds are over. Where that is depends on the machine.
+    /// After n times 20 microseconds. Its progress by then depends on the machine.
     Late,
 }
 
-/// Polls a future only so far, and drops it.
+/// Polls a future up to the given point, and drops it.
 async fn cut<F: Future>(how: Cut, n: u32, future: F) {
     if let Cut::Late = how {
         let _ = tokio::time::timeout(Duration::from_micros(20) * n, future).await;
@@ -60,8 +60,8 @@ async fn cut<F: Future>(how: Cut, n: u32, future: F) {
     .await;
 }
 
-/// Passes bytes on to the server, in tasks of the test's own thread: so no answer is there before
-/// whoever asked waits for it, however busy the machine is.
+/// Relays bytes to the server, in tasks on the test's own thread, so that no response arrives before
+/// the caller waits for it, however busy the machine is.
 async fn relay(port: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let own = listener.local_addr().expect("bound").port();
@@ -70,7 +70,7 @@ async fn relay(port: u16) -> u16 {
             tokio::spawn(async move {
                 let server = TcpStream::connect(("127.0.0.1", port)).await;
                 let mut server = server.expect("connects");
-                // Either side may leave as it likes.
+                // Either side may disconnect at any time.
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             });
         }
@@ -78,14 +78,14 @@ async fn relay(port: u16) -> u16 {
     own
 }
 
-/// A database with a table to write to, and a pool of one connection that is open and idle.
+/// A database with a table, and a pool with one open, idle connection.
 async fn open() -> (Database, PgPool) {
     let database = throwaway_servers::postgres::server().database();
     let options: PgConnectOptions = database.url().parse().expect("a URL");
     let port = relay(options.get_port()).await;
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        // As the service's pools: BEGIN is then the first thing that begin() waits for.
+        // As in the service's pools: BEGIN is then the first thing that begin() waits for.
         .test_before_acquire(false)
         .connect_with(options.port(port))
         .await
@@ -101,7 +101,7 @@ async fn open() -> (Database, PgPool) {
     (database, pool)
 }
 
-/// The writes that somebody else sees.
+/// The writes visible to another connection.
 async fn seen(database: &Database) -> Vec<i64> {
     let mut other = PgConnection::connect(&database.url())
         .await
@@ -109,13 +109,13 @@ async fn seen(database: &Database) -> Vec<i64> {
     sqlx::query_scalar("SELECT number FROM writes ORDER BY number")
         .fetch_all(&mut other)
         .await
-        .expect("an answer")
+        .expect("rows")
 }
 
-/// The day this fails, sqlx has mended it. Look whether `WriteTransaction` still earns its keep.
+/// Fails once sqlx has fixed this. Then check whether `WriteTransaction` is still needed.
 #[rstest]
 #[tokio::test]
-async fn sqlx_loses_the_write_that_follows_a_cut_begin(
+async fn sqlx_loses_the_write_after_a_cancelled_begin(
     #[values(Cut::Waiting, Cut::Woken)] how: Cut,
 ) {
     let mut lost = false;
@@ -135,12 +135,12 @@ async fn sqlx_loses_the_write_that_follows_a_cut_begin(
     }
     assert!(
         lost,
-        "sqlx's begin() lost no write when it was cut ({how:?}): it seems to be cancel-safe now, \
+        "sqlx's begin() lost no write when it was cancelled ({how:?}): it seems to be cancel-safe now, \
          so WriteTransaction may be replaced by it"
     );
 }
 
-/// The service's own connection for commands, of which there is one, and the place of its database.
+/// The service's database with one connection for commands, and the owner of its files or server.
 struct Own {
     database: Service,
     url: String,
@@ -171,7 +171,7 @@ impl Own {
         ];
         let sources = Sources::given(&settings, "").expect("no file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");
-        let metrics = Metrics::new().expect("names that differ");
+        let metrics = Metrics::new().expect("unique names");
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let database = Service::connect(&settings, &metrics, tasks);
         let own = Self {
@@ -179,13 +179,14 @@ impl Own {
             url,
             _place: place,
         };
-        own.past_it("CREATE TABLE writes (number bigint)").await;
+        own.on_another_connection("CREATE TABLE writes (number bigint)")
+            .await;
         own.write(-1).await;
         own
     }
 
-    /// Runs a statement on a connection of somebody else's; gives its numbers.
-    async fn past_it(&self, statement: &'static str) -> Vec<i64> {
+    /// Runs a statement on a separate connection; returns its numbers.
+    async fn on_another_connection(&self, statement: &'static str) -> Vec<i64> {
         if self.url.starts_with("sqlite") {
             let mut other = SqliteConnection::connect(&self.url).await.expect("opens");
             sqlx::query_scalar(statement).fetch_all(&mut other).await
@@ -193,10 +194,10 @@ impl Own {
             let mut other = PgConnection::connect(&self.url).await.expect("connects");
             sqlx::query_scalar(statement).fetch_all(&mut other).await
         }
-        .expect("an answer")
+        .expect("rows")
     }
 
-    /// A transaction that is begun, and cut at that point.
+    /// Begins a transaction and cancels it at that point.
     async fn cut(&self, how: Cut, n: u32) {
         match self.database.pools() {
             Pools::Postgres { write, .. } => {
@@ -215,7 +216,7 @@ impl Own {
         }
     }
 
-    /// A bare write, acknowledged.
+    /// Writes without a transaction, which must be acknowledged.
     async fn write(&self, number: i64) {
         match self.database.pools() {
             Pools::Postgres { write, .. } => {
@@ -237,7 +238,7 @@ impl Own {
         .expect("acknowledged");
     }
 
-    /// A write in a transaction that commits.
+    /// Writes in a transaction that commits.
     async fn write_within(&self, number: i64) {
         match self.database.pools() {
             Pools::Postgres { write, .. } => {
@@ -261,14 +262,14 @@ impl Own {
     }
 
     async fn seen(&self) -> Vec<i64> {
-        self.past_it("SELECT number FROM writes WHERE number >= 0 ORDER BY number")
+        self.on_another_connection("SELECT number FROM writes WHERE number >= 0 ORDER BY number")
             .await
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_write_transaction_loses_nothing_when_its_begin_is_cut(
+async fn a_write_transaction_loses_nothing_after_a_cancelled_begin(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values(Cut::Waiting, Cut::Woken, Cut::Late)] how: Cut,
 ) {
@@ -281,10 +282,10 @@ async fn a_write_transaction_loses_nothing_when_its_begin_is_cut(
     }
 }
 
-/// And not only the bare write: the next transaction too is whole.
+/// Besides a bare write, the next transaction is complete, too.
 #[rstest]
 #[tokio::test]
-async fn a_write_transaction_after_a_cut_one_commits(
+async fn a_write_transaction_after_a_cancelled_one_commits(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values(Cut::Waiting, Cut::Woken, Cut::Late)] how: Cut,
 ) {

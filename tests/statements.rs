@@ -1,7 +1,7 @@
-//! Every SQL statement of the service is a constant, and every backend that it is for, migrated,
-//! can prepare it. A wrong column or table name then fails here and not in production.
+//! Every SQL statement of the service is a constant, and its backends can prepare it on a migrated
+//! database. A wrong column or table name then fails here and not in production.
 //!
-//! A new statement needs no line here: the source is read for them.
+//! New statements need no changes here: they are read from the source.
 
 mod source;
 
@@ -37,22 +37,19 @@ const OTHER: &[&str] = &[
 
 /// The statements that are not prepared, each with its reason.
 const NOT_PREPARED: &[(&str, &str)] = &[
-    ("BEGIN", "a word of the protocol, without names"),
-    ("BEGIN IMMEDIATE", "a word of the protocol, without names"),
-    ("COMMIT", "a word of the protocol, without names"),
-    ("ROLLBACK", "a word of the protocol, without names"),
-    ("SAVEPOINT", "the word for its span"),
-    (
-        "SAVEPOINT keyed_work",
-        "a word of the protocol, without names",
-    ),
-    ("ROLLBACK TO SAVEPOINT", "the word for its span"),
+    ("BEGIN", "transaction control, without names"),
+    ("BEGIN IMMEDIATE", "transaction control, without names"),
+    ("COMMIT", "transaction control, without names"),
+    ("ROLLBACK", "transaction control, without names"),
+    ("SAVEPOINT", "the name of its span"),
+    ("SAVEPOINT keyed_work", "transaction control, without names"),
+    ("ROLLBACK TO SAVEPOINT", "the name of its span"),
     (
         "ROLLBACK TO SAVEPOINT keyed_work",
-        "a word of the protocol, without names",
+        "transaction control, without names",
     ),
     ("SET", "a command of Redis"),
-    ("PRAGMA", "the word for its span"),
+    ("PRAGMA", "the name of its span"),
     ("PRAGMA user_version = 1", "without names"),
     ("PRAGMA application_id", "without names"),
     (
@@ -61,7 +58,7 @@ const NOT_PREPARED: &[(&str, &str)] = &[
     ),
 ];
 
-/// A statement, and where it stands.
+/// A statement, and its location.
 #[derive(Debug)]
 struct Statement {
     place: String,
@@ -69,28 +66,28 @@ struct Statement {
     text: String,
 }
 
-/// What macros put before their text: `users_read!("WHERE id = $1")` is a statement.
+/// The prefixes that macros add to their text: `users_read!("WHERE id = $1")` is a statement.
 type Prefixes = BTreeMap<String, String>;
 
-/// The macros of statements: their texts begin with a literal in `Statement::new(concat!(`.
+/// The macros for statements, whose texts begin with a literal in `Statement::new(concat!(`.
 fn prefixes(sources: &[Source]) -> Prefixes {
     let literals = sources.iter().flat_map(|source| &source.literals);
     literals
         .filter(|literal| is_prefix(literal))
         .filter_map(|literal| {
-            // Such a macro has the name of its table.
+            // Such a macro is named after its table.
             let table = literal.text.trim_end().rsplit(' ').next()?;
             Some((format!("Statement = {table}!("), literal.text.clone()))
         })
         .collect()
 }
 
-/// Whether a literal is the beginning that a macro gives: it is the value of no static.
+/// Whether a literal is the prefix of a macro, and not the value of a static.
 fn is_prefix(literal: &source::Literal) -> bool {
     literal.before.ends_with("Statement::new(concat!(") && !literal.before.contains("static ")
 }
 
-/// The statements of a file, or what is wrong with them.
+/// The statements of a file, or their mistakes.
 fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Vec<String>> {
     let mut found = Vec::new();
     let mut wrong = Vec::new();
@@ -102,7 +99,7 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
     }
     for literal in &source.literals {
         let place = format!("{}:{}", source.path, literal.line);
-        // The beginning that a macro gives to statements is none itself.
+        // The prefix of a macro is not a statement itself.
         if is_prefix(literal) {
             continue;
         }
@@ -160,8 +157,8 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
     }
 }
 
-/// The name of the constant that this code gives a value, and whether it is of the layer that both
-/// databases share.
+/// The name of the constant defined by this code, and whether it belongs to the layer shared by both
+/// databases.
 fn constant(before: &str) -> Option<(&str, bool)> {
     if let Some((_, rest)) = before.split_once("static ") {
         let (name, kind) = rest.split_once(": ")?;
@@ -200,7 +197,7 @@ fn all() -> Vec<Statement> {
     found
 }
 
-/// Prepares statements on a new, migrated database; gives those that can't be, with the reason.
+/// Prepares statements on a new, migrated database; returns those that fail, with the reason.
 async fn refused(backend: Backend, statements: &[Statement]) -> Vec<String> {
     match backend {
         Backend::Sqlite => {
@@ -250,7 +247,7 @@ async fn every_statement_can_be_prepared(
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
+async fn a_wrong_name_is_detected(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {
     let planted = [
         "SELECT id, surname FROM users_read",
         "INSERT INTO user_evens (event_id) VALUES (NULL)",
@@ -280,14 +277,14 @@ async fn a_wrong_name_is_found(#[values(Backend::Sqlite, Backend::Postgres)] bac
     "is not a `const"
 )]
 #[case::of_no_backend("const COUNT: &str = \"SELECT count(*) FROM users\";", "no backend")]
-fn a_statement_that_would_be_missed_is_refused(#[case] text: &str, #[case] because: &str) {
+fn an_undetectable_statement_is_refused(#[case] text: &str, #[case] because: &str) {
     let wrong =
         statements(&source::read("src/planted.rs", text), &Prefixes::new()).expect_err(text);
     assert!(wrong.len() == 1 && wrong[0].contains(because), "{wrong:?}");
 }
 
 #[test]
-fn a_statement_of_the_layer_is_for_both_databases() {
+fn a_shared_statement_is_for_both_databases() {
     let text =
         "static BY_ID: Statement =\n    Statement::new(\"SELECT id FROM users WHERE id = $1\");";
     let found =
@@ -301,7 +298,7 @@ fn a_statement_of_the_layer_is_for_both_databases() {
 }
 
 #[test]
-fn a_statement_of_a_macro_is_found_whole() {
+fn a_statement_of_a_macro_is_read_completely() {
     let declared = source::read(
         "src/user.rs",
         "macro_rules! users_read {\n ($rest:literal) => { crate::Statement::new(concat!(\n\
@@ -315,7 +312,7 @@ fn a_statement_of_a_macro_is_found_whole() {
 }
 
 #[test]
-fn a_constant_is_found_whole() {
+fn a_constant_is_read_completely() {
     let text =
         "pub(crate) const OLD_EVENTS: &str = \"DELETE FROM user_events \\\n     WHERE id = $1\";";
     let found = statements(&source::read("src/x/postgres.rs", text), &Prefixes::new())

@@ -1,4 +1,4 @@
-//! What the benchmarks share: the service as a process, the machine in words, the report's file.
+//! Helpers shared by the benchmarks: the service as a process, a description of the machine, the report file.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Why there is no figure.
+/// Why a benchmark could not run.
 pub type Failure = Box<dyn std::error::Error>;
 
 /// Writes a report to `target/bench`.
@@ -21,7 +21,7 @@ pub fn write_json(name: &str, report: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The machine, in one line: figures mean nothing without it.
+/// Describes the machine in one line: figures mean nothing without it.
 pub fn machine() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model
@@ -31,12 +31,12 @@ pub fn machine() -> String {
     format!("{model}, {} cores", threads())
 }
 
-/// How many cores there are.
+/// The number of cores.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// A server process; killed when dropped.
+/// A server process, killed when dropped.
 pub struct Server {
     /// The process itself.
     pub process: Child,
@@ -45,7 +45,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The service as it is delivered: all middleware, logs at `info`, metrics.
+    /// Starts the service as it ships: all middleware, logs at `info`, metrics.
     pub fn service(url: &str, log: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let process = Command::new(env!("CARGO_BIN_EXE_signup-service"))
             .env_clear()

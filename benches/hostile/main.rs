@@ -1,13 +1,11 @@
-//! Hostile input: what the worst that is known for each parser costs, and what a whole request
-//! costs that is made of it.
+//! Hostile input: the cost of the worst known input of each parser, and of whole requests made of such input.
 //!
-//! The parsers and their inputs are those of the fuzzing in `tests/fuzz`, with what it has kept. A
-//! figure is the least of many rounds: what the work costs, and not what the machine did besides.
-//! Of whole requests, it is the time of the threads that serve, as the kernel counts it, on the
-//! service as a process.
+//! The parsers and their inputs are those of the fuzzing in `tests/fuzz`, including its corpus. A figure is the
+//! minimum of many rounds: the cost of the work, without other load on the machine. For whole requests, it is the
+//! time of the serving threads, as counted by the kernel, with the service as a process.
 //!
-//! `cargo bench --bench hostile` prints tables, writes `target/bench/hostile.json`, and fails where
-//! something costs a serving thread more than 0.2 ms.
+//! `cargo bench --bench hostile` prints tables, writes `target/bench/hostile.json`, and fails if an input costs a
+//! serving thread more than 0.2 ms.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -23,14 +21,14 @@ use common::{Failure, machine, write_json};
 use serde_json::json;
 use targets::{Target, targets};
 
-/// What a request may cost a thread that serves.
+/// The most that a request may cost a serving thread.
 const LIMIT: Duration = Duration::from_micros(200);
 
-/// How often an input is parsed, at least, and for how long.
+/// An input is parsed at least this often, and for at least this long.
 const ROUNDS: u32 = 20;
 const TIME: Duration = Duration::from_millis(5);
 
-/// A line of a table.
+/// A row of a table.
 struct Row {
     what: String,
     detail: String,
@@ -56,7 +54,7 @@ fn run() -> Result<bool, Failure> {
     }
     print("the worst input of each parser", &rows);
     let requests = whole::requests()?;
-    print("a whole request, on the threads that serve", &requests);
+    print("a whole request, on the serving threads", &requests);
     let all = rows.iter().chain(&requests);
     let is_within = all.clone().all(|row| row.time <= row.limit);
     let report: Vec<_> = all
@@ -73,7 +71,7 @@ fn run() -> Result<bool, Failure> {
     Ok(is_within)
 }
 
-/// The slowest of the inputs that are known for a parser.
+/// The slowest of a parser's known inputs.
 fn worst(target: &Target) -> Result<Row, Failure> {
     let mut inputs = (target.worst)();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");

@@ -1,4 +1,4 @@
-//! Whole requests, made of the worst that each part of one can have.
+//! Whole requests made of the worst known input for each part.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,18 +9,18 @@ use super::common::{Failure, Server, migrate};
 use super::targets::targets;
 use super::{LIMIT, Row};
 
-/// Requests of a round, and rounds: the least of them counts.
+/// Requests per round, and rounds, of which the minimum counts.
 const REQUESTS: u32 = 40;
 const ROUNDS: u32 = 5;
 
-/// Each of a request's packets costs some work, however little it has.
+/// The most that a packet of a request may cost: each one has an overhead, however small it is.
 const LIMIT_OF_A_PACKET: Duration = Duration::from_micros(50);
 
-/// What a request is.
+/// A request and how it is sent.
 struct Case {
     what: &'static str,
     request: Vec<u8>,
-    /// The bytes of a packet.
+    /// The size of a packet, in bytes.
     piece: usize,
 }
 
@@ -31,7 +31,7 @@ pub fn requests() -> Result<Vec<Row>, Failure> {
     migrate(&url)?;
     let log = folder.path().join("log");
     let settings = [
-        // All that is asked comes to the one thread that is looked at.
+        // All requests are served by the one thread that is measured.
         ("HTTP_WORKERS", "1"),
         ("TRUSTED_PROXIES", "127.0.0.1"),
         ("TRUSTED_PROXY_HOPS", "16"),
@@ -132,7 +132,7 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// The time that a request, or each of its packets, takes on the thread that serves.
+/// Measures the time that a request, or each of its packets, takes on the serving thread.
 fn time(server: &Server, case: &Case) -> Result<Row, Failure> {
     let packets = case
         .request
@@ -157,12 +157,12 @@ fn time(server: &Server, case: &Case) -> Result<Row, Failure> {
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
             for piece in case.request.chunks(case.piece) {
-                // One that is refused may be closed before all of it is sent.
+                // The connection of a rejected request may be closed before all of it is sent.
                 if stream.write_all(piece).is_err() {
                     break;
                 }
                 if each > 1 {
-                    // So that it is a packet of its own.
+                    // So that the next piece is a packet of its own.
                     std::thread::sleep(Duration::from_micros(100));
                 }
             }
@@ -192,7 +192,7 @@ fn beginning(case: &Case) -> String {
     format!("{} bytes, {shown:?}…", case.request.len())
 }
 
-/// Reads a response: its status, and whether the connection stays.
+/// Reads a response; returns its status, and whether the connection stays open.
 fn response(stream: &mut TcpStream) -> Result<(String, bool), Failure> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -220,7 +220,7 @@ fn response(stream: &mut TcpStream) -> Result<(String, bool), Failure> {
     }
 }
 
-/// The processor time of the threads that serve, so far.
+/// The processor time of the serving threads so far.
 fn serving(server: &Server) -> Result<Duration, Failure> {
     let tasks = Path::new("/proc")
         .join(server.process.id().to_string())
@@ -239,6 +239,6 @@ fn serving(server: &Server) -> Result<Duration, Failure> {
     if found {
         Ok(sum)
     } else {
-        Err("no thread that serves".into())
+        Err("no serving thread".into())
     }
 }

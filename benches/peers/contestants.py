@@ -1,4 +1,4 @@
-"""What is compared: how each is started, what a signup is to it, and where it keeps accounts."""
+"""The servers compared: how each is started, its signup request, and where it stores accounts."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def url(self) -> str:
-        """The database, behind the part that says the kind."""
+        """The database's URL, without its scheme."""
         return f"postgres@127.0.0.1:{self.postgres.port}/{self.database}"
 
 
@@ -55,41 +55,41 @@ class Contestant(ABC):
     status: ClassVar[int] = 201
     on: ClassVar[str] = "PostgreSQL"
     idempotency_key: ClassVar[bool] = False
-    # What a stored hash looks like, with its salt and its digest: bcrypt at cost 12.
+    # The format of a stored hash, with its salt and its digest: bcrypt at cost 12.
     stored: ClassVar[re.Pattern[str]]
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """What runs, by name and version."""
+        """The versions of its programs and packages, by name."""
 
     @abstractmethod
     def command(self, place: Place) -> list[str]:
-        """Starts the server."""
+        """The command that starts the server."""
 
     @abstractmethod
     def accounts(self, place: Place) -> list[tuple[str, str]]:
-        """The address and the hash of each account, as the database has them."""
+        """The address and the hash of each account in the database."""
 
     def environment(self, place: Place) -> dict[str, str]:
-        """Variables of its own."""
+        """Additional environment variables."""
         return {}
 
     def prepare(self, place: Place) -> list[list[str]]:
-        """Commands that make the tables."""
+        """Commands that create the tables."""
         return []
 
     def before_bcrypt(self, password: bytes, salt: str) -> bytes:
-        """What bcrypt is given."""
+        """The input to bcrypt for a password."""
         return password
 
     def matches(self, password: str, hashed: str) -> bool:
-        """Whether a stored hash is bcrypt at cost 12 of a password, computed here anew."""
+        """Whether a stored hash is bcrypt at cost 12 of a password; recomputes it."""
         found = self.stored.fullmatch(hashed)
         if found is None:
             return False
-        given = self.before_bcrypt(password.encode(), found["salt"])
-        anew = bcrypt.hashpw(given, f"$2b$12${found['salt']}".encode()).decode()
-        return anew.endswith(f"$12${found['salt']}{found['digest']}")
+        prepared = self.before_bcrypt(password.encode(), found["salt"])
+        expected = bcrypt.hashpw(prepared, f"$2b$12${found['salt']}".encode()).decode()
+        return expected.endswith(f"$12${found['salt']}{found['digest']}")
 
 
 _BCRYPT = r"\$2[ab]\$12\$(?P<salt>[./A-Za-z0-9]{22})(?P<digest>[./A-Za-z0-9]{31})"
@@ -160,7 +160,7 @@ class FastapiUsers(Contestant):
 
 @dataclass(frozen=True)
 class PocketBase(Contestant):
-    """PocketBase, which is a program with SQLite inside."""
+    """PocketBase, a single program with SQLite embedded."""
 
     path: ClassVar[str] = "/api/collections/users/records"
     status: ClassVar[int] = 200
@@ -179,13 +179,13 @@ class PocketBase(Contestant):
             f"--migrationsDir={migrations}",
             f"--hooksDir={place.folder / 'hooks'}",
             f"--publicDir={place.folder / 'public'}",
-            # It would write what it notices into the folder of the migrations.
+            # It would write detected changes into the folder of the migrations.
             "--automigrate=false",
         ]
 
     def prepare(self, place: Place) -> list[list[str]]:
-        # Without a superuser, it starts with a page that makes one.
-        superuser = ["superuser", "upsert", "root@example.org", "a password of no use"]
+        # Without a superuser, it opens a setup page at the start.
+        superuser = ["superuser", "upsert", "root@example.org", "an unused password"]
         return [[*self._program(place), "migrate", "up"], [*self._program(place), *superuser]]
 
     def command(self, place: Place) -> list[str]:
@@ -256,7 +256,7 @@ def contestants(service: Path) -> list[Contestant]:
 
 
 def alternatives() -> list[Contestant]:
-    """Other ways to run the peers, to see whether the ones above do them harm."""
+    """Other ways to run the peers, to check that the ones above do not slow them down."""
     threads = ["--worker-class", "gthread", "--threads", "8"]
     return [
         Django("django-sync-cores", "gunicorn, one sync worker a core", CORES),

@@ -1,6 +1,6 @@
-"""Processes, PostgreSQL, and what `/proc` says about them.
+"""Processes, PostgreSQL, and their statistics in `/proc`.
 
-Everything that is started here is ended here, and folders are removed, also when the script is
+Everything that is started here is stopped here, and folders are removed, also when the script is
 interrupted.
 """
 
@@ -25,7 +25,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Failure(Exception):
-    """Something is not as it must be; the text is for the one who runs the script."""
+    """A failed check; the text is for the user of the script."""
 
 
 def free_port() -> int:
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextmanager
 def folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder, removed at the end whoever owns the files in it."""
+    """A temporary folder, removed at the end regardless of who owns its files."""
     path = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield path
@@ -48,7 +48,7 @@ def folder(prefix: str) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Process:
-    """A program that runs, with whatever it starts, until the context ends."""
+    """A program that runs, with its children, until the context ends."""
 
     pid: int
     log: Path
@@ -67,7 +67,7 @@ def running(
 ) -> Iterator[Process]:
     """Starts a program, waits until it is ready, and stops it with its children at the end.
 
-    It gets a process group of its own: what does not stop in time is killed with its workers.
+    It has its own process group: a program that does not stop in time is killed with its workers.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -110,7 +110,7 @@ def tail(log: Path) -> str:
 
 
 def family(pid: int) -> list[int]:
-    """A process and everything below it."""
+    """A process and its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (fields := _stat(int(entry.name))):
@@ -122,7 +122,7 @@ def family(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of `/proc/PID/stat` from the state on; none when the process has ended."""
+    """The fields of `/proc/PID/stat` from the state on; empty when the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -130,7 +130,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process, everything below it, and what has ended there, have used of the CPU."""
+    """The CPU time of a process and its descendants, including those that have ended."""
     ticks = 0
     for one in family(pid):
         if fields := _stat(one):
@@ -139,7 +139,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def busy_seconds() -> float:
-    """What all programs of the machine have used of the CPU since it started."""
+    """The CPU time of all programs of the machine since it started."""
     user, nice, system, _, _, irq, softirq = map(
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
     )
@@ -147,9 +147,9 @@ def busy_seconds() -> float:
 
 
 def memory_mb(pid: int) -> dict[str, float]:
-    """Resident memory of a process and everything below it, in MiB.
+    """Resident memory of a process and its descendants, in MiB.
 
-    `rss` counts what processes share once for each; `pss` counts it once.
+    `rss` counts shared memory once for each process; `pss` counts it once.
     """
     sums = {"Rss": 0, "Pss": 0}
     for one in family(pid):
@@ -165,7 +165,7 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 
 def cpu_name() -> str:
-    """The CPU, by the name that it gives itself."""
+    """The model name of the CPU."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -174,14 +174,14 @@ def cpu_name() -> str:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A throw-away server with its defaults; so every commit waits for the disk."""
+    """A throwaway server with its defaults, so every commit waits for the disk."""
 
     port: int
     pid: int
     version: str
 
     def connect(self, database: str = "postgres") -> "psycopg.Connection[tuple[str, ...]]":
-        """A connection that commits each statement."""
+        """A connection in autocommit mode."""
         return psycopg.connect(
             host="127.0.0.1",
             port=self.port,
@@ -193,7 +193,7 @@ class Postgres:
 
     @contextmanager
     def database(self, name: str) -> Iterator[str]:
-        """An empty database. What earlier ones have left to write is written before."""
+        """An empty database. Pending writes of earlier ones are flushed first."""
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
             connection.execute("CHECKPOINT")
@@ -236,7 +236,7 @@ def postgres() -> Iterator[Postgres]:
                 return False
             return True
 
-        # "Fast": it does not wait for clients to leave.
+        # Fast shutdown: it does not wait for clients to disconnect.
         with running(
             command,
             cwd=place,

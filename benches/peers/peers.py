@@ -1,9 +1,9 @@
 """Signups a second: Django, fastapi-users and PocketBase, and then this service.
 
-Each server runs alone, in a temporary folder, and meets the same load generator. Before the load,
-one signup is made and looked up in the database: its hash must be bcrypt at cost 12 of the
-password. After the load, every account that was confirmed must be there, each with such a hash.
-A server that does not pass ends the comparison.
+Each server runs alone, in a temporary folder, under the same load generator. Before the load, one
+signup is made and looked up in the database: its hash must be bcrypt at cost 12 of the password.
+After the load, every confirmed account must be there, each with such a hash. A server that fails
+a check ends the comparison.
 
 Prints a table in Markdown and writes target/bench/peers.json. `make bench-peers` runs it.
 """
@@ -41,14 +41,14 @@ from machine import (
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 RESULT = ROOT / "target" / "bench" / "peers.json"
-# Cores that other programs may use before the figures are called doubtful.
+# Cores that other programs may use before the figures count as disturbed.
 QUIET = 0.1
 
 Row = dict[str, Any]
 
 
 def main() -> int:
-    """Runs what the arguments ask for."""
+    """Runs the comparison."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
@@ -64,14 +64,14 @@ def main() -> int:
 
 
 def _interrupt(*_: object) -> None:
-    """So that servers are stopped and folders removed."""
+    """Raises an exception, so that servers are stopped and folders removed."""
     raise KeyboardInterrupt
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compares signups a second of this service and of its peers.",
-        epilog="benches/peers/README.md says what is compared, and how.",
+        epilog="benches/peers/README.md describes what is compared, and how.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--seconds", type=int, default=60, help="measured time of each")
@@ -87,7 +87,7 @@ def _arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="how long to wait, before each run, for other programs to be quiet",
     )
-    parser.add_argument("--only", metavar="NAME", action="append", help="this one; may stand again")
+    parser.add_argument("--only", metavar="NAME", action="append", help="run only this one; may be repeated")
     parser.add_argument(
         "--alternatives", action="store_true", help="run the peers in other ways, too"
     )
@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     if arguments.only:
         names = [one.name for one in found + others]
         if wrong := set(arguments.only) - set(names):
-            parser.error(f"--only knows {', '.join(names)}, not {', '.join(sorted(wrong))}")
+            parser.error(f"unknown --only {', '.join(sorted(wrong))}; known are {', '.join(names)}")
         found = [one for one in found + others if one.name in arguments.only]
     elif arguments.alternatives:
         found = others + found
@@ -185,7 +185,7 @@ def _measure(one: Contestant, server: Postgres, arguments: argparse.Namespace) -
             cwd=here,
             log=here / "log",
             env=env,
-            ready=lambda: _answers(address),
+            ready=lambda: _responds(address),
         ) as process:
             _check_one_signup(one, place, address)
             mine, all_programs = cpu_seconds(os.getpid()), busy_seconds()
@@ -203,7 +203,7 @@ def _measure(one: Contestant, server: Postgres, arguments: argparse.Namespace) -
         if row["cores_used_by_others"] > QUIET:
             _say(
                 f"  other programs used {row['cores_used_by_others']} cores meanwhile: "
-                "the figures are worse than they should be"
+                "the figures are too low"
             )
         _say(
             f"  {row['requests_per_second']:.2f} signups/s, {row['statuses']}, "
@@ -213,7 +213,7 @@ def _measure(one: Contestant, server: Postgres, arguments: argparse.Namespace) -
 
 
 def _wait_until_quiet(patience: int) -> None:
-    """Waits until nobody else uses the CPU, for so long at most."""
+    """Waits until no other program uses the CPU, for at most `patience` seconds."""
     limit = time.monotonic() + patience
     while time.monotonic() < limit:
         before = busy_seconds() - cpu_seconds(os.getpid())
@@ -223,9 +223,9 @@ def _wait_until_quiet(patience: int) -> None:
 
 
 def _wait_until_done(pid: int) -> None:
-    """Waits for the hashes of requests that the load generator did not wait for.
+    """Waits for the hashes of requests that the load generator abandoned.
 
-    Their accounts belong to the CPU time that is set against them.
+    Their CPU time and their accounts both count.
     """
     limit = time.monotonic() + 60
     while time.monotonic() < limit:
@@ -235,8 +235,8 @@ def _wait_until_done(pid: int) -> None:
             return
 
 
-def _answers(address: str) -> bool:
-    """Whether somebody speaks HTTP there, whatever the answer is."""
+def _responds(address: str) -> bool:
+    """Whether a server at the address responds over HTTP, with any status."""
     try:
         urllib.request.urlopen(address, timeout=5).close()
     except urllib.error.HTTPError:
@@ -257,37 +257,37 @@ def _sign_up(one: Contestant, address: str, email: str) -> tuple[int, dict[str, 
     body = json.dumps(_body(one, email)).encode()
     request = urllib.request.Request(address, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, {}
 
 
 def _check_one_signup(one: Contestant, place: Place, address: str) -> None:
-    """Makes an account and looks at it: the comparison is of servers that do what they say."""
+    """Creates one account and checks it, so that only correct servers are compared."""
     email = "first@example.org"
     _must(one, one.accounts(place) == [], "there are accounts before the first signup")
-    status, answer = _sign_up(one, address, email)
-    _must(one, status == one.status, f"the first signup was answered with {status}")
-    _must(one, "id" in answer and "password" not in answer, f"the answer is {answer}")
+    status, body = _sign_up(one, address, email)
+    _must(one, status == one.status, f"the first signup got status {status}")
+    _must(one, "id" in body and "password" not in body, f"the response is {body}")
     accounts = one.accounts(place)
-    _must(one, [account[0] for account in accounts] == [email], "the account is not there")
+    _must(one, [account[0] for account in accounts] == [email], "the account is missing")
     hashed = accounts[0][1]
-    _must(one, one.matches(PASSWORD, hashed), f"{hashed} is no bcrypt of the password at cost 12")
-    _must(one, not one.matches(PASSWORD + "!", hashed), f"{hashed} is one of any password")
+    _must(one, one.matches(PASSWORD, hashed), f"{hashed} is not bcrypt of the password at cost 12")
+    _must(one, not one.matches(PASSWORD + "!", hashed), f"{hashed} matches another password")
     status, _ = _sign_up(one, address, email)
-    _must(one, 400 <= status < 500, f"the same address again was answered with {status}")
-    _must(one, len(one.accounts(place)) == 1, "the same address made a second account")
+    _must(one, 400 <= status < 500, f"the second signup of an address got status {status}")
+    _must(one, len(one.accounts(place)) == 1, "the second signup created an account")
 
 
 def _check_all_accounts(one: Contestant, place: Place, wanted: int) -> int:
-    """All that were confirmed are there, each hashed by itself at cost 12."""
+    """Checks that all confirmed accounts exist, each with its own hash at cost 12."""
     accounts = one.accounts(place)
-    _must(one, len(accounts) >= wanted, f"{len(accounts)} accounts of {wanted} confirmed ones")
+    _must(one, len(accounts) >= wanted, f"{len(accounts)} of {wanted} confirmed accounts")
     hashes = {hashed for _, hashed in accounts}
     _must(one, len(hashes) == len(accounts), "accounts share a hash")
     wrong = [hashed for hashed in hashes if not one.stored.fullmatch(hashed)]
-    _must(one, not wrong, f"hashes of another kind: {wrong[:3]}")
+    _must(one, not wrong, f"hashes of a wrong format: {wrong[:3]}")
     return len(accounts)
 
 
@@ -297,7 +297,7 @@ def _must(one: Contestant, holds: bool, otherwise: str) -> None:
 
 
 def _load(one: Contestant, address: str, arguments: argparse.Namespace) -> Row:
-    """Runs the load generator; its figures."""
+    """Runs the load generator and returns its figures."""
     command = [str(arguments.load_generator), "signups", "--url", address]
     command += ["--connections", str(arguments.connections)]
     command += ["--seconds", str(arguments.seconds), "--warm-up", str(arguments.warm_up)]
@@ -319,9 +319,9 @@ def _load(one: Contestant, address: str, arguments: argparse.Namespace) -> Row:
 
 
 def _median(rounds: list[Row]) -> Row:
-    """The round whose rate is in the middle; of an even number, the lower one.
+    """The round with the median rate; of an even number, the lower one.
 
-    Rounds that other programs disturbed count only where there is no other.
+    Rounds disturbed by other programs count only if there is no other.
     """
     quiet = [row for row in rounds if row["cores_used_by_others"] <= QUIET] or rounds
     middle = median_low(row["requests_per_second"] for row in quiet)
@@ -329,7 +329,7 @@ def _median(rounds: list[Row]) -> Row:
 
 
 def _commit() -> str:
-    """What of this project was measured, where that is known."""
+    """The commit that was measured, if known."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
@@ -341,7 +341,7 @@ def _commit() -> str:
 
 def _table(rows: list[Row]) -> str:
     lines = [
-        "| | run as | database | signups/s | p50, ms | p99, ms | answers | errors "
+        "| | run as | database | signups/s | p50, ms | p99, ms | responses | errors "
         "| CPU, ms a signup | memory, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,6 +1,6 @@
-//! What the service is compared with: actix-web and sqlx, and nothing around them.
+//! The baselines of the comparison: bare handlers of actix-web and sqlx.
 //!
-//! The pools are set up as the service's are: ten connections and no ping before each use.
+//! The pools are set up like the service's: ten connections and no ping before each use.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ async fn constant() -> HttpResponse {
     })
 }
 
-/// Serves on a free port, which it prints first: from a database, or a constant.
+/// Serves reads from a database, or a constant, on a free port, which it prints first.
 pub fn serve(url: Option<&str>) -> Result<(), Failure> {
     let url = url.map(ToOwned::to_owned);
     actix_web::rt::System::new().block_on(async move {

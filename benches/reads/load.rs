@@ -1,4 +1,4 @@
-//! The load generator: `wrk`, with a script that asks for one user after the other.
+//! The load generator: `wrk`, with a script that reads one user after another.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ pub struct Round {
     pub p99_ms: f64,
 }
 
-/// Says what to install where the load generator is missing.
+/// Checks that the load generator is installed.
 pub fn check() -> Result<(), Failure> {
     Command::new("wrk")
         .arg("--version")
@@ -46,14 +46,14 @@ pub fn check() -> Result<(), Failure> {
         })
 }
 
-/// Writes the script for that many users.
+/// Writes the script for a number of users.
 pub fn write_script(folder: &Path, users: u128) -> Result<PathBuf, Failure> {
     let path = folder.join("reads.lua");
     std::fs::write(&path, SCRIPT.replace("USERS", &users.to_string()))?;
     Ok(path)
 }
 
-/// One round of load.
+/// Runs one round of load.
 pub fn round(address: &str, script: &Path, seconds: u32) -> Result<Round, Failure> {
     let output = Command::new("wrk")
         .arg("-t1")
@@ -71,7 +71,7 @@ pub fn round(address: &str, script: &Path, seconds: u32) -> Result<Round, Failur
     let result: Value = serde_json::from_str(result)?;
     let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
     if number("errors") > 0.0 {
-        return Err(format!("{} wrong answers", number("errors")).into());
+        return Err(format!("{} failed requests", number("errors")).into());
     }
     Ok(Round {
         per_second: number("requests") / number("micros") * 1e6,

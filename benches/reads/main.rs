@@ -1,10 +1,9 @@
-//! `GET /users/{id}`: the service beside a bare handler that does the same `SELECT`, and beside
-//! a handler that returns a constant; and what it costs to observe it: logs, metrics, and traces
-//! of one request in a hundred.
+//! `GET /users/{id}`: the service compared with a bare handler that runs the same `SELECT` and with a handler that
+//! returns a constant; and the cost of observability: logs, metrics, and traces of one request in a hundred.
 //!
-//! Every server is a process of its own with the same number of threads and connections, and is
-//! asked by the same load generator (`wrk`). Rounds alternate between the servers, so that a slow
-//! moment of the machine meets all of them; a figure is the median of its rounds.
+//! Every server is a separate process with the same number of threads and connections, under the same load generator
+//! (`wrk`). Rounds alternate between the servers, so that a slow moment of the machine affects all of them; a figure is
+//! the median of its rounds.
 //!
 //! `cargo bench --bench reads` prints a table and writes `target/bench/reads.json`.
 
@@ -23,14 +22,14 @@ use serde_json::json;
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
 const USERS: u128 = 1_000;
-/// What the service must reach of the bare handler's reads a second.
+/// The share of the bare handler's reads a second that the service must reach.
 const WANTED_RATIO: f64 = 0.85;
-/// What it must keep of its own reads a second when it is observed.
+/// The share of its own reads a second that the service must keep when it is observed.
 const WANTED_OBSERVED: f64 = 0.90;
 
 /// The service with logs, metrics and traces.
 const OBSERVED: &str = "observed";
-/// The service that logs nothing but that it has started, and is not traced.
+/// The service without traces, which logs only that it has started.
 const UNOBSERVED: &str = "unobserved";
 
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
@@ -222,7 +221,7 @@ impl Candidate {
     }
 }
 
-/// A server of this program.
+/// Starts one of the servers of this program.
 fn bench(arguments: &[&str]) -> Result<Server, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments).stdout(Stdio::piped());

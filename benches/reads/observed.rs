@@ -1,4 +1,4 @@
-//! The service observed, and not.
+//! Settings of the service with and without observability, and the cost of metrics.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::common::{Failure, Server, threads};
 /// The share of requests that are traced.
 const SHARE: f64 = 0.01;
 
-/// Takes spans, reads none of them.
+/// Serves a collector that accepts spans and ignores them.
 pub fn serve_collector() -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(async {
         let server = HttpServer::new(|| {
@@ -28,7 +28,7 @@ pub fn serve_collector() -> Result<(), Failure> {
     })
 }
 
-/// Logs of each request, and one request in a hundred traced.
+/// Settings that log each request and trace one in a hundred.
 pub fn everything(collector: &Server) -> Vec<(&'static str, String)> {
     vec![
         (
@@ -40,24 +40,24 @@ pub fn everything(collector: &Server) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Only the line that says where the service listens. Metrics can't be switched off, nor are the ids
-/// of requests and traces, which answers have.
+/// Settings that only log the address of the service. Metrics can't be switched off, nor can the request and trace ids
+/// in responses.
 pub fn nothing() -> Vec<(&'static str, String)> {
     vec![("RUST_LOG", "off,signup_service::app=info".to_owned())]
 }
 
-/// What the service keeps when it is observed. The service that is not observed counts all the
-/// same: so what metrics take of the processors' time is taken off.
+/// The share of throughput that is left when the service is observed. The unobserved service has metrics, too, so
+/// their processor time is subtracted.
 pub fn share_left(observed: f64, unobserved: f64, metrics: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a few cores")]
     let processors = threads() as f64;
     observed / unobserved * (1.0 - metrics * observed / processors)
 }
 
-/// The time, in seconds, that a read takes for its metrics.
+/// Measures the time, in seconds, that a read spends on its metrics.
 pub fn metrics_of_a_request() -> f64 {
     const TIMES: u32 = 1_000_000;
-    let metrics = Metrics::new().expect("names that differ");
+    let metrics = Metrics::new().expect("unique names");
     let waits = metrics.pool_waits(DatabasePool::Read);
     let begun = Instant::now();
     for _ in 0..TIMES {
@@ -70,7 +70,7 @@ pub fn metrics_of_a_request() -> f64 {
     begun.elapsed().as_secs_f64() / f64::from(TIMES)
 }
 
-/// A service whose spans did not leave would look cheap. Each read that is traced has three.
+/// Checks that spans were exported, as dropping them would look cheap. Each traced read has three.
 pub fn check_spans_left(address: &str, reads: f64) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,9 +86,9 @@ pub fn check_spans_left(address: &str, reads: f64) -> Result<(), Failure> {
         value.and_then(|value| value.trim().parse::<f64>().ok())
     };
     let expected = reads * SHARE * 3.0;
-    // The last ones still wait, and chance is chance.
+    // The last ones are still queued, and sampling is random.
     match count("trace_spans_exported_total") {
         Some(left) if left > expected * 0.8 => Ok(()),
-        left => Err(format!("{left:?} spans left the service, of {expected:.0}").into()),
+        left => Err(format!("{left:?} of {expected:.0} spans were exported").into()),
     }
 }

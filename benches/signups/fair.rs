@@ -1,4 +1,4 @@
-//! Fair shares: one network that asks for all there is, and others that ask for what is theirs.
+//! Fair shares: one network that demands all capacity, beside others that stay within their share.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::common::Failure;
 use crate::http::{Bench, MAX_OPEN, on_a_thread, signups, start, target};
 use crate::{Figure, Wanted, millis};
 
-/// Networks beside the one with the crowd.
+/// Networks beside that of the crowd.
 const HONEST: u8 = 16;
 
-/// Each honest network asks for so much of its share, at random moments.
+/// The part of its share that each honest network uses, at random moments.
 const OF_ITS_SHARE: f64 = 0.5;
 
 const TIMES: Times = Times {
@@ -24,13 +24,13 @@ const TIMES: Times = Times {
 /// How the crowd behaves.
 #[derive(Clone, Copy)]
 enum Crowd {
-    /// So many connections that ask again at once, whatever they are told.
+    /// Connections that retry at once, whatever the response.
     Impatient(usize),
-    /// So many clients that leave after so long, and so never wait for an answer.
+    /// Clients that disconnect after this time, and so never wait for a response.
     Leaving(usize, Duration),
 }
 
-/// The figures of the honest beside each crowd.
+/// Measures the honest networks beside each crowd.
 pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failure> {
     for (name, crowd) in [
         (
@@ -64,11 +64,11 @@ pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failu
         };
         for one in honest {
             let one = one.wait()?;
-            all.answers.extend(one.answers);
+            all.responses.extend(one.responses);
             all.errors += one.errors;
         }
         let crowd = crowd.wait()?;
-        let sent = all.answers.len() as u64 + all.errors;
+        let sent = all.responses.len() as u64 + all.errors;
         let time = |share| {
             all.percentile(share, |status| status == 201)
                 .map_or(0.0, millis)
@@ -80,7 +80,7 @@ pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failu
             unit: "lost",
             wanted: Wanted::AtMost(0.0),
             detail: format!(
-                "{sent} sent ({rate:.2}/s each), {} made, p50 {:.0} ms, p99 {:.0} ms, {:?}; the crowd: {:?}, {} without an answer",
+                "{sent} sent ({rate:.2}/s each), {} made, p50 {:.0} ms, p99 {:.0} ms, {:?}; the crowd: {:?}, {} without a response",
                 all.ok(),
                 time(0.5),
                 time(0.99),
@@ -93,7 +93,7 @@ pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failu
     Ok(())
 }
 
-/// Lets a crowd loose, from some seconds before it counts to the end.
+/// Starts a crowd, which runs through the warm-up and the measured time.
 fn besiege(target: Target, crowd: Crowd) -> crate::http::Load {
     on_a_thread(move || async move {
         let make = signups(&target);

@@ -1,4 +1,4 @@
-//! One thread that hashes, with lanes and with others' implementations.
+//! Hashing in one thread, with lanes and with other implementations.
 
 use std::hint::black_box;
 use std::process::{Command, Stdio};
@@ -8,39 +8,37 @@ use bcrypt_lanes::{Cost, Lane, advance};
 
 use crate::{Figure, Wanted, median};
 
-/// The cost that the service has by default.
+/// The default cost of the service.
 pub const COST: u32 = 12;
 
 const ROUNDS: usize = 7;
 
-/// How long threads hash to know their rate.
+/// How long threads hash to measure their rate.
 const RATE_TIME: Duration = Duration::from_secs(2);
 
-/// As the service does it: a few milliseconds at a time.
+/// Iterations at a time, as in the service: a few milliseconds.
 const SLICE: u32 = 32;
 
 const PASSWORD: &[u8] = b"correct horse battery staple";
 
-/// What was measured of one thread, in seconds.
+/// Times of one thread, in seconds.
 ///
-/// Of each, the fastest round counts. Whatever else runs on the machine can only make a round
-/// slower; and where a neighbour shares the core, it slows down many lanes, which use most of the
-/// core, more than one hash, which waits most of the time. So a median would compare the
-/// neighbours.
+/// Of each, the fastest round counts. Other load on the machine can only make a round slower; and a neighbour that
+/// shares the core slows down many lanes, which use most of the core, more than one hash, which waits most of the
+/// time. So a median would compare the neighbours.
 #[derive(Default)]
 pub struct Hashing {
     /// One hash of the crate `bcrypt`.
     by_crate: Vec<f64>,
-    /// Four lanes to their end.
+    /// Four lanes to completion.
     four_lanes: Vec<f64>,
-    /// Eight lanes to their end.
+    /// Eight lanes to completion.
     eight_lanes: Vec<f64>,
-    /// One hash of John the Ripper, brought to the same cost.
+    /// One hash of John the Ripper, scaled to the same cost.
     john: Vec<f64>,
 }
 
-/// Hashes a second of as many threads, with eight lanes each, at this moment: all of them at once,
-/// as the service's are.
+/// Measures the hashes a second that `threads` make together, with eight lanes each, as in the service.
 pub fn rate(threads: usize) -> f64 {
     let begun = Instant::now();
     let sets = std::thread::scope(|scope| {
@@ -70,7 +68,7 @@ fn seconds(work: impl FnOnce()) -> f64 {
 }
 
 fn lanes(count: usize) {
-    let cost = Cost::new(COST).expect("a cost that bcrypt has");
+    let cost = Cost::new(COST).expect("a valid cost");
     let lane = |number| Lane::new(PASSWORD, [number; 16], cost).expect("a short password");
     let mut lanes: Vec<Lane> = (0..).map(lane).take(count).collect();
     while !lanes.iter().all(Lane::is_done) {
@@ -81,10 +79,10 @@ fn lanes(count: usize) {
     }
 }
 
-/// Hashes a second of `john --test`, whose bcrypt has cost 5, brought to ours.
+/// Hashes a second of `john --test`, scaled from its cost 5 to ours.
 fn john() -> Option<f64> {
     eprintln!("John the Ripper");
-    let ask = |program: &str| {
+    let run = |program: &str| {
         Command::new(program)
             .args(["--test=5", "--format=bcrypt"])
             .env("OMP_NUM_THREADS", "1")
@@ -93,8 +91,8 @@ fn john() -> Option<f64> {
             .output()
             .ok()
     };
-    // Debian puts it where not everybody's path goes.
-    let output = ask("john").or_else(|| ask("/usr/sbin/john"))?;
+    // Debian installs it in a folder that may be missing from PATH.
+    let output = run("john").or_else(|| run("/usr/sbin/john"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // `Raw:	1739 c/s real, 1739 c/s virtual`
     let raw = text.lines().find_map(|line| line.strip_prefix("Raw:"))?;
@@ -103,7 +101,7 @@ fn john() -> Option<f64> {
 }
 
 impl Hashing {
-    /// Measures in rounds, so that a slow moment of the machine meets all.
+    /// Measures in rounds, so that a slow moment of the machine affects all.
     pub fn measure(&mut self) {
         for round in 1..=ROUNDS {
             eprintln!("hashing at cost {COST}: round {round} of {ROUNDS}");
@@ -116,7 +114,7 @@ impl Hashing {
         self.john.extend(john().map(|rate| 1.0 / rate));
     }
 
-    /// One hash of the crate, as a user meets it: the median.
+    /// The median time of one hash of the crate.
     pub fn one(&self) -> Duration {
         Duration::from_secs_f64(median(self.by_crate.clone()))
     }
@@ -149,7 +147,7 @@ impl Hashing {
                 value: rate / john,
                 unit: "times",
                 wanted: Wanted::AtLeast(1.5),
-                detail: format!("{rate:.2}/s against {john:.2}/s, its cost 5 brought to {COST}"),
+                detail: format!("{rate:.2}/s against {john:.2}/s, scaled from cost 5 to {COST}"),
             });
         }
         let detail = |name: &str, rounds: &[f64]| {

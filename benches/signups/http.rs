@@ -17,16 +17,16 @@ const CONNECTIONS: usize = 64;
 /// Rounds on each database, of which the median counts.
 const ROUNDS: usize = 3;
 
-/// Connections that read meanwhile.
+/// Connections that read during the signups.
 const READERS: usize = 4;
 
-/// More than the overload ever has open.
+/// More connections than the overload ever opens.
 pub const MAX_OPEN: usize = 8192;
 
-/// An answer to a request that is refused has to be there by then.
+/// The limit for the response to a refused request.
 const REFUSED_WITHIN_MS: f64 = 100.0;
 
-/// Every figure of the service.
+/// Measures every figure of the service.
 pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let postgres = throwaway_servers::postgres::server().database();
@@ -54,8 +54,8 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
             Vec::new(),
         ));
     }
-    // In turns, so that a slow moment of the machine meets both; and what is possible is measured
-    // before each load and after it.
+    // In turns, so that a slow moment of the machine affects both; the possible rate is measured before and after
+    // each load.
     let mut before = hashing::rate(threads());
     for round in 1..=ROUNDS {
         for (database, _, service, rounds) in &mut services {
@@ -92,7 +92,7 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
     fair::measure(&on_sqlite, figures)
 }
 
-/// The fair shares alone, with what was just measured as the capacity.
+/// Measures the fair shares alone, with a capacity measured just before.
 pub fn measure_fair(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
@@ -113,13 +113,13 @@ pub fn measure_fair(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(
 pub struct Bench<'a> {
     pub url: &'a str,
     pub folder: &'a Path,
-    /// Signups a second that are possible, as measured before.
+    /// The capacity measured before, in signups a second.
     pub capacity: f64,
     hashing: &'a Hashing,
 }
 
 impl Bench<'_> {
-    /// Reads by id: while nothing else happens, while signups saturate, and without the priority.
+    /// Reads by id: on an idle service, while signups saturate it, and without the lower priority of hashing.
     fn reads(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
         for (name, settings, is_busy, wanted) in [
             (
@@ -160,7 +160,7 @@ impl Bench<'_> {
             let signups = signups.map(Load::wait).transpose()?;
             let p99 = outcome
                 .percentile(0.99, |status| status == 200)
-                .ok_or("no read was answered")?;
+                .ok_or("no read succeeded")?;
             let beside = signups.map_or_else(String::new, |signups| {
                 format!(", {:.1} signups/s meanwhile", signups.rate())
             });
@@ -179,7 +179,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Signups at random moments, a quarter of what is possible.
+    /// Signups at random moments, at a quarter of the capacity.
     fn light(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
         const SECONDS: u64 = 60;
         let rate = self.capacity / 4.0;
@@ -201,7 +201,7 @@ impl Bench<'_> {
         .wait()?;
         let p99 = outcome
             .percentile(0.99, |status| status == 201)
-            .ok_or("no signup was answered")?;
+            .ok_or("no signup succeeded")?;
         figures.push(Figure {
             name: "POST /signup at 25 % of capacity, p99, against one hash",
             value: p99.as_secs_f64() / self.hashing.one().as_secs_f64(),
@@ -217,18 +217,18 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Ten times what is possible, for half a minute.
+    /// Ten times the capacity, for half a minute.
     fn overload(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
         const SECONDS: u64 = 30;
         let rate = self.capacity * 10.0;
-        // Measured around it, because a machine is not always as fast.
+        // The capacity is measured before and after, because the speed of a machine varies.
         let service = start(self.url, self.folder, &[])?;
         let capacity_before = load(&service, CONNECTIONS, 10)?.wait()?.rate();
         eprintln!("{rate:.0} signups/s for {SECONDS} s");
         let to = target(&service, "/signup")?;
         let running = on_a_thread(move || async move {
             let make = signups(&to);
-            // Long enough for the queue to fill before it counts.
+            // Long enough to fill the queue.
             let times = Times {
                 warm_up: Duration::from_secs(6),
                 measured: Duration::from_secs(SECONDS),
@@ -281,7 +281,7 @@ impl Bench<'_> {
                     + others.iter().map(|(_, count)| *count as f64).sum::<f64>(),
                 unit: "",
                 wanted: Wanted::AtMost(0.0),
-                detail: format!("{others:?}, {} without an answer", outcome.errors),
+                detail: format!("{others:?}, {} without a response", outcome.errors),
             },
             Figure {
                 name: "  memory at its end, of that after 8 s",
@@ -314,7 +314,7 @@ pub fn target(service: &Server, path: &str) -> Result<Target, Failure> {
     Ok(Target::parse(&format!("http://{}{path}", service.address))?)
 }
 
-/// Makes signups of people who never signed up before, each with its key.
+/// Builds signups of new users, each with its own key.
 pub fn signups(target: &Target) -> impl Fn(u64) -> Vec<u8> + use<> {
     let (target, run) = (target.clone(), Instant::now());
     let run = format!(
@@ -334,7 +334,7 @@ pub fn signups(target: &Target) -> impl Fn(u64) -> Vec<u8> + use<> {
     }
 }
 
-/// Signs up one user; gives the path of the user.
+/// Signs up one user and returns the user's path.
 fn sign_up_one(service: &Server) -> Result<String, Failure> {
     let target = target(service, "/signup")?;
     let request = signups(&target)(0);
@@ -351,7 +351,7 @@ fn sign_up_one(service: &Server) -> Result<String, Failure> {
     Ok(format!("/users/{id}"))
 }
 
-/// A load that runs on a thread of its own.
+/// A load that runs on a separate thread.
 pub struct Load(JoinHandle<Outcome>);
 
 impl Load {
@@ -369,7 +369,7 @@ pub fn on_a_thread<F: Future<Output = Outcome>>(load: impl FnOnce() -> F + Send 
     }))
 }
 
-/// Keeps connections busy with signups for so many seconds.
+/// Keeps connections busy with signups for some seconds.
 fn load(service: &Server, connections: usize, seconds: u64) -> Result<Load, Failure> {
     let target = target(service, "/signup")?;
     let times = Times {
@@ -382,7 +382,7 @@ fn load(service: &Server, connections: usize, seconds: u64) -> Result<Load, Fail
     }))
 }
 
-/// The memory that it has in use, in bytes.
+/// The resident memory of the service, in bytes.
 fn resident_bytes(service: &Server) -> Result<u64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.process.id()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,8 +1,8 @@
-//! Signups: what a core hashes, what of it arrives at clients, and what is left for reads.
+//! Signups: the hash rate of a core, the share of it that reaches clients, and the capacity left for reads.
 //!
-//! `cargo bench --bench signups` prints a table and writes `target/bench/signups.json`. It ends
-//! with an error where a figure is not what it must be. `-- fair-shares` measures these alone. The load comes from this process and
-//! shares the machine with the service.
+//! `cargo bench --bench signups` prints a table and writes `target/bench/signups.json`. It fails if a figure misses
+//! its target. `-- fair-shares` measures only the fair shares. The load comes from this process and shares the machine
+//! with the service.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,22 +17,22 @@ use common::{Failure, machine, threads, write_json};
 use hashing::Hashing;
 use serde_json::{Value, json};
 
-/// What a figure must be.
+/// The target of a figure.
 #[derive(Clone, Copy)]
 enum Wanted {
     AtLeast(f64),
     AtMost(f64),
-    /// It stands beside another.
+    /// No target; the figure is for comparison.
     Nothing,
 }
 
-/// One line of the report.
+/// One row of the report.
 struct Figure {
     name: &'static str,
     value: f64,
     unit: &'static str,
     wanted: Wanted,
-    /// What it was made of.
+    /// The measurements that it is computed from.
     detail: String,
 }
 
@@ -86,7 +86,7 @@ fn run() -> Result<bool, Failure> {
     hashing.measure();
     let mut over_http = Vec::new();
     http::measure(&hashing, &mut over_http)?;
-    // Once more, minutes later.
+    // Again, minutes later.
     hashing.measure();
     let mut figures = hashing.report();
     figures.extend(over_http);

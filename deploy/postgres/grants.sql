@@ -1,10 +1,10 @@
--- The user that the service runs as, who may do no more than its statements need: it can read no password hash,
--- and change nothing that it has written but the answers to keys. Run it as the owner of the database, after
--- `signup-service migrate`, and after every update. It may be run again, and then sets the password anew.
+-- Creates the service's database user with the privileges that its statements need: it can read no password hash,
+-- and can change only idempotency records. Run this as the owner of the database, after `signup-service migrate`,
+-- and after every update. It is safe to repeat, and then resets the password.
 --
 --   SIGNUP_PASSWORD=… psql --set=ON_ERROR_STOP=1 --file=deploy/postgres/grants.sql
 --
--- Everybody else loses the right to connect that PostgreSQL gives by default: grant it to whom you want.
+-- All other users lose the default right to connect: grant it to those who need it.
 \getenv password SIGNUP_PASSWORD
 
 BEGIN;
@@ -16,10 +16,10 @@ ALTER ROLE signup PASSWORD :'password';
 REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 
--- What an older version was granted.
+-- Privileges granted by older versions.
 REVOKE ALL ON users, users_read, user_events, idempotency_records, _sqlx_migrations FROM signup;
 
--- The one column that tells whether an address is taken.
+-- The only column needed to check whether an address is taken.
 GRANT SELECT (email_canonical),
     INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at)
     ON users TO signup;
@@ -38,7 +38,7 @@ GRANT SELECT (key_hash, fingerprint, outcome_version, outcome, request_id, misma
     DELETE
     ON idempotency_records TO signup;
 
--- Of the release before, whose instances run on while a deployment rolls.
+-- For the previous release, whose instances are still running during a rolling deployment.
 GRANT SELECT (status, location, content_type, body),
     INSERT (status, location, content_type, body),
     UPDATE (status, location, content_type, body)

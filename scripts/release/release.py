@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Makes the files of a release. The workflow `release` runs these steps, each platform on a machine of its own:
+"""Builds the files of a release. The workflow `release` runs these steps, each platform on a separate machine:
 
-    scripts/release/release.py check v0.1.0                                       may this tag be released?
+    scripts/release/release.py check v0.1.0                                       checks that the tag can be released
     scripts/release/release.py build x86_64-unknown-linux-gnu target/release-files
     scripts/release/release.py push registry.example/signup-service target/release-files
     scripts/release/release.py seal target/release-files [registry.example/signup-service@sha256:…]
 
 `build` takes the binary and its bill of materials out of the image, so that an archive and the image hold the same
-file. The bill is that of scripts/notices.py, which asks Cargo for the crates and knows the C code within them; a
-scanner of images would have to guess both from a binary. For the image, its packages of Debian are added.
-`seal` collects the files of all platforms in `assets`, with SHA256SUMS, and writes what is signed: provenance.json.
+file. The bill is that of scripts/notices.py, which gets the crates from Cargo and knows the C code bundled in them; an
+image scanner would have to guess both from a binary. For the image, its Debian packages are added.
+`seal` collects the files of all platforms in `assets`, with SHA256SUMS, and writes the predicate to be signed:
+provenance.json.
 
 To add a platform, add it to PLATFORMS and to the matrix of the workflow. `make supply-chain` runs all of this
 with a stand-in for Docker.
@@ -35,18 +36,18 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "signup-service"
-# What is released for: the target of Rust, and the platform of Docker.
+# The platforms of a release: Rust target and Docker platform.
 PLATFORMS = {
     "x86_64-unknown-linux-gnu": "linux/amd64",
     "aarch64-unknown-linux-gnu": "linux/arm64",
 }
-# Where the image has things. The last is how distroless images list their packages.
+# Paths in the image. The last is where distroless images list their packages.
 BINARY = f"/{NAME}"
 NOTICES = f"/usr/share/doc/{NAME}"
 PACKAGES = "/var/lib/dpkg/status.d"
-# Beside the binary in its archive.
+# Files beside the binary in its archive.
 DOCUMENTS = ("README.md", "LICENSE-APACHE", "LICENSE-MIT")
-# The two images that the Dockerfile builds from.
+# The build arguments for the base images of the Dockerfile.
 BASES = ("BUILD_IMAGE", "RUN_IMAGE")
 WORKFLOW = "https://actions.github.io/buildtypes/workflow/v1"
 
@@ -59,7 +60,7 @@ def version() -> str:
 
 
 def run(*command: str | Path) -> str:
-    """The output of a command that must succeed; what it says about its work passes through."""
+    """The output of a command that must succeed; its standard error is passed through."""
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
@@ -69,22 +70,22 @@ def revision() -> str:
 
 
 def notes() -> str:
-    """What the changelog says about this version; empty if nothing."""
+    """The changelog section of this version; empty if there is none."""
     heading = rf"^## \[{re.escape(version())}\] - \d{{4}}-\d\d-\d\d$"
     parts = re.split(heading, (ROOT / "CHANGELOG.md").read_text(), maxsplit=1, flags=re.MULTILINE)
     return re.split(r"^## |^\[[^\]]+\]: ", parts[1], maxsplit=1, flags=re.MULTILINE)[0].strip() if parts[1:] else ""
 
 
 def check(tag: str) -> None:
-    """Fails unless a tag names the version of Cargo.toml, and the changelog has that version with its date."""
+    """Fails unless the tag matches the version of Cargo.toml, and the changelog has that version with its date."""
     if tag != f"v{version()}":
-        raise SystemExit(f"release: the tag {tag} does not name the version of Cargo.toml, {version()}")
+        raise SystemExit(f"release: the tag {tag} does not match the version of Cargo.toml, {version()}")
     if not notes():
         raise SystemExit(f"release: CHANGELOG.md has no section '## [{version()}] - YYYY-MM-DD' with text")
 
 
 def bases() -> dict[str, str]:
-    """The images that the Dockerfile builds from, each by the digest that its tag has at this moment."""
+    """The base images of the Dockerfile, each by the current digest of its tag."""
     text = (ROOT / "Dockerfile").read_text()
     tags = {name: value for name, value in re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE) if name in BASES}
     for tag in tags.values():
@@ -96,7 +97,7 @@ def bases() -> dict[str, str]:
 
 
 def build(target: str, folder: Path) -> None:
-    """Builds the image for a target, and writes the files of the release that are for it."""
+    """Builds the image for a target, and writes the release files for it."""
     platform = PLATFORMS[target]
     image = f"{NAME}:{version()}"
     out = folder / target
@@ -129,7 +130,7 @@ def build(target: str, folder: Path) -> None:
 
 
 def stems(target: str) -> dict[str, str]:
-    """How the files of a target are called, without their suffix."""
+    """The file names of a target, without suffix."""
     return {
         "binary": f"{NAME}-{version()}-{target}",
         "image": f"{NAME}-{version()}-image-{PLATFORMS[target].replace('/', '-')}",
@@ -137,7 +138,7 @@ def stems(target: str) -> dict[str, str]:
 
 
 def archive(path: Path, top: str, files: list[Path]) -> None:
-    """Packs files into a folder of an archive: the same bytes for the same files, whoever packs them, and when."""
+    """Packs files into a folder of an archive, reproducibly: the same files yield the same bytes."""
     time = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "show", "--no-patch", "--format=%ct", revision()))
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -151,7 +152,7 @@ def archive(path: Path, top: str, files: list[Path]) -> None:
 
 
 def packages(folder: Path) -> Iterator[Document]:
-    """The packages of Debian that an image has, as components of a bill of materials."""
+    """The Debian packages of an image, as components of a bill of materials."""
     for file in sorted(folder.iterdir()):
         if file.suffix == ".md5sums":
             continue
@@ -171,7 +172,7 @@ def bill_of_image(bill: Document, debian: Iterator[Document]) -> Document:
     components = [service, *bill["components"], *below]
     needs = sorted([service["bom-ref"], *(package["bom-ref"] for package in below)])
     return bill | {
-        # The same for the same content.
+        # Deterministic for the same content.
         "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(components)).urn,
         "metadata": bill["metadata"] | {"component": whole},
         "components": components,
@@ -180,7 +181,7 @@ def bill_of_image(bill: Document, debian: Iterator[Document]) -> Document:
 
 
 def push(repository: str, folder: Path) -> None:
-    """Pushes the image for each platform and one name for them all; prints that name with its digest."""
+    """Pushes the image for each platform and a common name for them all; prints that name with its digest."""
     image, name = f"{NAME}:{version()}", f"{repository}:{version()}"
     parts = []
     for target, platform in PLATFORMS.items():
@@ -196,7 +197,7 @@ def push(repository: str, folder: Path) -> None:
 
 
 def seal(folder: Path, image: str) -> None:
-    """Collects the files of all platforms, with their checksums, and writes what a signature says about them."""
+    """Collects the files of all platforms, with their checksums, and writes their provenance."""
     assets = folder / "assets"
     assets.mkdir()
     built_from: set[str] = set()
@@ -220,7 +221,7 @@ def digest(file: Path) -> str:
 
 
 def provenance(built_from: list[str]) -> Document:
-    """How this run of the workflow came to its files: the predicate https://slsa.dev/provenance/v1."""
+    """The provenance of the files of this workflow run: the predicate https://slsa.dev/provenance/v1."""
     env = os.environ
     repository = f"{env['GITHUB_SERVER_URL']}/{env['GITHUB_REPOSITORY']}"
     path = env["GITHUB_WORKFLOW_REF"].removeprefix(f"{env['GITHUB_REPOSITORY']}/").partition("@")[0]

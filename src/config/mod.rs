@@ -2,7 +2,7 @@
 //!
 //! Each group is a file with its rows, its struct, and its `read`. To add a setting, go to its
 //! group: add a row, a field, and a line in `read`. If it can contradict one of another group, add
-//! a check to [`contradictions`]. A test keeps `docs/settings.md` up to date, and another tries
+//! a check to [`contradictions`]. A test keeps `docs/reference/settings.md` up to date, and another tries
 //! invalid values and pairs of every row.
 
 mod database;

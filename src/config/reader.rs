@@ -416,7 +416,7 @@ fn unknown(place: &str, line: usize) -> String {
         Some(meant) => format!("{place} is not a setting (line {line}); did you mean {meant}?"),
         None => {
             format!(
-                "line {line} of the settings file is not a setting; docs/settings.md lists them"
+                "line {line} of the settings file is not a setting; docs/reference/settings.md lists them"
             )
         }
     }

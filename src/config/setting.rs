@@ -107,7 +107,7 @@ pub fn find_in_file(toml: &str) -> Option<&'static Setting> {
     all().find(|setting| !setting.toml.is_empty() && setting.toml == toml)
 }
 
-/// The reference page, `docs/settings.md`.
+/// The reference page, `docs/reference/settings.md`.
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
@@ -175,11 +175,11 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_fresh() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
-        let written = std::fs::read_to_string(path).expect("docs/settings.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/settings.md");
+        let written = std::fs::read_to_string(path).expect("docs/reference/settings.md");
         assert!(
             written == reference(),
-            "docs/settings.md is stale: run `make docs`"
+            "docs/reference/settings.md is stale: run `make docs`"
         );
     }
 }

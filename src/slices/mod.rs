@@ -1,7 +1,7 @@
 //! The slices, by area: each is a use case of the service, from its operation to its statements.
 //!
 //! To add one, create its folder in its area and name it in `slices!` below; see
-//! `docs/adding-a-slice.md`.
+//! `docs/how-to/add-a-slice.md`.
 
 use utoipa::openapi::OpenApi;
 
@@ -46,7 +46,7 @@ pub fn openapi() -> OpenApi {
     http::openapi::document(&operations())
 }
 
-/// The complete OpenAPI document as text, the content of `docs/openapi.json`.
+/// The complete OpenAPI document as text, the content of `docs/reference/openapi.json`.
 ///
 /// # Panics
 /// Never: it consists of strings.
@@ -133,11 +133,11 @@ mod tests {
 
     #[test]
     fn the_committed_document_is_fresh() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
-        let written = std::fs::read_to_string(path).expect("docs/openapi.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/openapi.json");
+        let written = std::fs::read_to_string(path).expect("docs/reference/openapi.json");
         assert!(
             written == openapi_text(),
-            "docs/openapi.json is stale: run `make docs`"
+            "docs/reference/openapi.json is stale: run `make docs`"
         );
     }
 }

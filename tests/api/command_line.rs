@@ -1,4 +1,4 @@
-//! The command line, as a stranger meets it.
+//! The command line.
 
 use crate::harness::{Backend::Sqlite, Service, run};
 
@@ -35,24 +35,24 @@ fn help_names_every_command_and_shows_examples() {
 }
 
 #[test]
-fn a_wrong_command_is_a_mistake_in_usage() {
+fn an_unknown_command_is_a_usage_error() {
     let output = run(&["sevre"], &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(
         output.stderr.contains("serve"),
-        "it suggests what was meant: {output:?}"
+        "it suggests the right command: {output:?}"
     );
 }
 
 #[tokio::test]
-async fn healthcheck_asks_the_running_service() {
+async fn healthcheck_queries_the_running_service() {
     let mut service = Service::start(Sqlite).await;
     let port = service.address.port().to_string();
     let healthy = run(&["healthcheck"], &[("PORT", &port)]);
     assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
     let everywhere = run(&["healthcheck"], &[("PORT", &port), ("HOST", "0.0.0.0")]);
     assert_eq!(everywhere.status.code(), Some(0), "{everywhere:?}");
-    // Options win over the environment.
+    // Options take precedence over the environment.
     let wrong = [("PORT", "1"), ("HOST", "192.0.2.1")];
     let options = run(
         &["healthcheck", "--port", &port, "--host", "localhost"],
@@ -65,10 +65,10 @@ async fn healthcheck_asks_the_running_service() {
     );
     assert_eq!(before.status.code(), Some(0), "{before:?}");
 
-    // Stopped, it takes connections and never answers.
+    // Stopped, it accepts connections and never responds.
     service.signal("STOP");
-    let stuck = run(&["healthcheck"], &[("PORT", &port)]);
-    assert_eq!(stuck.status.code(), Some(1), "{stuck:?}");
+    let unresponsive = run(&["healthcheck"], &[("PORT", &port)]);
+    assert_eq!(unresponsive.status.code(), Some(1), "{unresponsive:?}");
     service.signal("CONT");
     service.signal("KILL");
     service.wait().await;
@@ -78,17 +78,13 @@ async fn healthcheck_asks_the_running_service() {
 }
 
 #[test]
-fn healthcheck_does_not_wait_for_a_stranger() {
+fn healthcheck_does_not_wait_for_another_server() {
     use std::io::Write;
-    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = stranger
-        .local_addr()
-        .expect("an address")
-        .port()
-        .to_string();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port().to_string();
     std::thread::spawn(move || {
-        let (mut stream, _) = stranger.accept().expect("a client");
-        // A byte now and then, and never the end of a line.
+        let (mut stream, _) = server.accept().expect("a client");
+        // A byte at a time, and never the end of a line.
         while stream.write_all(b"H").is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
@@ -97,12 +93,12 @@ fn healthcheck_does_not_wait_for_a_stranger() {
     let output = run(&["healthcheck"], &[("PORT", &port)]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
-    let confused = run(&["healthcheck"], &[("PORT", "x")]);
-    assert_eq!(confused.status.code(), Some(1), "{confused:?}");
+    let invalid = run(&["healthcheck"], &[("PORT", "x")]);
+    assert_eq!(invalid.status.code(), Some(1), "{invalid:?}");
 }
 
 #[test]
-fn the_files_of_sqlite_are_for_their_owner_only() {
+fn sqlite_files_are_accessible_only_to_their_owner() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}/data/signup.db", folder.path().display());
@@ -110,7 +106,7 @@ fn the_files_of_sqlite_are_for_their_owner_only() {
     assert!(migrated.status.success(), "{migrated:?}");
     let mode = |path: &std::path::Path| {
         std::fs::metadata(path)
-            .expect("it is there")
+            .expect("it exists")
             .permissions()
             .mode()
             & 0o777
@@ -124,7 +120,7 @@ fn the_files_of_sqlite_are_for_their_owner_only() {
 }
 
 #[test]
-fn options_are_checked_as_the_settings_are() {
+fn options_are_validated_like_settings() {
     let output = run(
         &["--port", "70000", "--host", "nowhere"],
         &[("BCRYPT_COST", "99")],
@@ -141,7 +137,7 @@ fn options_are_checked_as_the_settings_are() {
 }
 
 #[test]
-fn the_status_of_the_migrations_is_an_exit_status_where_it_is_asked_for() {
+fn migration_status_sets_the_exit_code_on_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}/signup.db", folder.path().display());
     let code = |arguments: &[&str]| run(arguments, &[("DATABASE_URL", &url)]).status.code();
@@ -154,7 +150,7 @@ fn the_status_of_the_migrations_is_an_exit_status_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_mistake_in_the_settings_file_has_its_place() {
+fn an_error_in_the_settings_file_has_its_position() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("signup.toml");
     std::fs::write(&file, "[http]\nport = \n").expect("written");
@@ -172,7 +168,7 @@ fn a_mistake_in_the_settings_file_has_its_place() {
 }
 
 #[test]
-fn a_settings_file_that_is_not_there_is_told() {
+fn a_missing_settings_file_is_reported() {
     let output = run(&["--config", "/nowhere/signup.toml"], &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(output.stderr.contains("/nowhere/signup.toml"), "{output:?}");

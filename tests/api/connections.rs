@@ -1,4 +1,4 @@
-//! Connections: what a response says of them, how many there may be, what one can cost.
+//! Connections: keep-alive, upgrades, limits and their cost.
 
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,12 @@ fn signup(headers: &str, email: &str) -> String {
     )
 }
 
-/// Whether a further request on this connection is served.
-fn goes_on(connection: &mut Connection) -> bool {
+/// Whether another request on this connection is served.
+fn still_serves(connection: &mut Connection) -> bool {
     connection.send(format!("{GET}\r\n"));
     connection
-        .answer()
-        .is_some_and(|answer| answer.status == 200)
+        .response()
+        .is_some_and(|response| response.status == 200)
 }
 
 #[rstest]
@@ -37,30 +37,30 @@ fn goes_on(connection: &mut Connection) -> bool {
 )]
 #[case::no_connection("Upgrade: websocket\r\n")]
 #[tokio::test]
-async fn an_upgrade_that_is_not_taken_is_ignored(#[case] headers: &str) {
+async fn an_unsupported_upgrade_is_ignored(#[case] headers: &str) {
     let service = Service::start(Sqlite).await;
     let mut connection = service.connect();
     for turn in 0..3 {
         connection.send(format!("{GET}{headers}\r\n"));
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("connection"), None, "{answer:?}");
-        // Neither is the length of a body void.
+        let response = connection.response().expect("a response");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("connection"), None, "{response:?}");
+        // The length of the body is still respected.
         connection.send(signup(headers, &format!("ada{turn}@example.org")));
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.status, 201, "{answer:?}");
-        assert_eq!(answer.header("connection"), None, "{answer:?}");
+        let response = connection.response().expect("a response");
+        assert_eq!(response.status, 201, "{response:?}");
+        assert_eq!(response.header("connection"), None, "{response:?}");
     }
 }
 
 #[tokio::test]
-async fn a_response_says_that_its_connection_ends_and_no_other_does() {
+async fn only_a_response_that_ends_its_connection_announces_it() {
     let service = Service::start(Sqlite).await;
     for (request, closes) in [
         (format!("{GET}\r\n"), false),
         (format!("{GET}Connection: close\r\n\r\n"), true),
         ("GET /health HTTP/1.0\r\n\r\n".to_owned(), true),
-        // A body that nobody reads: what follows it could not be told from it.
+        // An unread body: it could not be separated from what follows.
         (format!("{GET}Content-Length: 20000\r\n\r\n{{"), true),
         (format!("{GET}Transfer-Encoding: chunked\r\n\r\n"), true),
         (
@@ -74,16 +74,16 @@ async fn a_response_says_that_its_connection_ends_and_no_other_does() {
     ] {
         let mut connection = service.connect();
         connection.send(&request);
-        let answer = connection.answer().expect("an answer");
-        let says = answer.header("connection") == Some("close");
+        let response = connection.response().expect("a response");
+        let announces = response.header("connection") == Some("close");
         assert!(
-            says == closes || request.contains("HTTP/1.0"),
-            "{request}: {answer:?}"
+            announces == closes || request.contains("HTTP/1.0"),
+            "{request}: {response:?}"
         );
         if closes {
             assert!(connection.is_closed(), "{request}");
         } else {
-            assert!(goes_on(&mut connection), "{request}");
+            assert!(still_serves(&mut connection), "{request}");
         }
     }
 }
@@ -103,7 +103,7 @@ async fn a_response_says_that_its_connection_ends_and_no_other_does() {
     400
 )]
 #[tokio::test]
-async fn what_its_head_alone_refuses_is_not_asked_for_its_body(
+async fn a_request_refused_by_its_head_gets_no_100_continue(
     #[case] target: &str,
     #[case] headers: &str,
     #[case] status: u16,
@@ -118,35 +118,35 @@ async fn what_its_head_alone_refuses_is_not_asked_for_its_body(
     connection.send(format!(
         "{target} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n{length}{headers}\r\n"
     ));
-    let answer = connection.answer().expect("an answer");
-    assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(answer.header("connection"), Some("close"));
+    let response = connection.response().expect("a response");
+    assert_eq!(response.status, status, "{response:?}");
+    assert_eq!(response.header("connection"), Some("close"));
     assert!(connection.is_closed());
 }
 
 #[tokio::test]
-async fn what_may_be_served_is_asked_for_its_body() {
+async fn an_acceptable_request_gets_100_continue() {
     let service = Service::start(Sqlite).await;
     let request = signup("Expect: 100-continue\r\n", "ada@example.org");
     let (head, body) = request.split_once("\r\n\r\n").expect("a head");
     let mut connection = service.connect();
     connection.send(format!("{head}\r\n\r\n"));
-    assert_eq!(connection.answer().expect("an answer").status, 100);
+    assert_eq!(connection.response().expect("a response").status, 100);
     connection.send(body);
-    assert_eq!(connection.answer().expect("an answer").status, 201);
-    assert!(goes_on(&mut connection));
+    assert_eq!(connection.response().expect("a response").status, 201);
+    assert!(still_serves(&mut connection));
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_one_connection_pipelines_is_bounded_by_memory(
+async fn pipelined_requests_are_bounded_in_memory(
     #[values(Sqlite, Postgres)] backend: Backend,
-    // With a body that hides where the next request begins, and without.
+    // With a body that hides the start of the next request, and without.
     #[values("x\ny", "")] body: &str,
 ) {
     const CONNECTIONS: usize = 30;
     const EACH: u64 = 256 * 1024;
-    // The first request takes long, and what is behind it has to wait.
+    // The first request takes long, and the ones after it have to wait.
     let settings = [
         ("BCRYPT_COST", "14"),
         ("BCRYPT_THREADS", "1"),
@@ -181,8 +181,8 @@ async fn a_long_target_is_too_large_and_not_malformed() {
         connection.send(format!(
             "GET /users?cursor={cursor} HTTP/1.1\r\nHost: x\r\n\r\n"
         ));
-        let answer = connection.answer().expect("an answer");
-        answer.problem(431, "headers-too-large");
+        let response = connection.response().expect("a response");
+        response.problem(431, "headers-too-large");
         assert!(connection.is_closed());
     }
 }
@@ -193,7 +193,7 @@ async fn idle_connections_make_room_for_new_ones() {
     let mut idle: Vec<Connection> = (0..40)
         .map(|_| {
             let mut connection = service.connect();
-            assert!(goes_on(&mut connection));
+            assert!(still_serves(&mut connection));
             connection
         })
         .collect();
@@ -204,14 +204,14 @@ async fn idle_connections_make_room_for_new_ones() {
         "{:?}",
         begun.elapsed()
     );
-    // The longest idle went first, and the last that came are there.
+    // The longest idle connections were closed first; the newest are still open.
     assert!(idle[0].is_closed());
-    assert!(goes_on(&mut idle[39]));
+    assert!(still_serves(&mut idle[39]));
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_limit_of_connections_is_one_over_all_threads(#[values("16", "1")] workers: &str) {
+async fn the_connection_limit_is_shared_by_all_threads(#[values("16", "1")] workers: &str) {
     let settings = [
         ("HTTP_WORKERS", workers),
         ("HTTP_MAX_CONNECTIONS", "4"),
@@ -222,19 +222,19 @@ async fn the_limit_of_connections_is_one_over_all_threads(#[values("16", "1")] w
     for _ in 0..12 {
         let mut connection = service.connect();
         connection.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-        let metrics = connection.answer().expect("an answer").body;
+        let metrics = connection.response().expect("a response").body;
         let open = metrics
             .lines()
             .find_map(|line| line.strip_prefix("active_connections "));
         let open: u32 = open.and_then(|open| open.parse().ok()).expect("a figure");
         assert!(open <= 4, "{open}");
-        // It stays until the service ends it.
+        // It stays open until the service closes it.
         kept.push(connection);
     }
 }
 
 #[tokio::test]
-async fn on_loopback_only_names_of_loopback_are_served() {
+async fn on_loopback_only_loopback_hosts_are_served() {
     let service = Service::start(Sqlite).await;
     for (host, status) in [
         ("localhost", 200),
@@ -246,24 +246,24 @@ async fn on_loopback_only_names_of_loopback_are_served() {
     ] {
         let mut connection = service.connect();
         connection.send(format!("GET /users HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.status, status, "{host}");
+        let response = connection.response().expect("a response");
+        assert_eq!(response.status, status, "{host}");
         if status == 421 {
-            answer.problem(421, "misdirected-request");
+            response.problem(421, "misdirected-request");
             assert!(connection.is_closed());
         }
     }
     let mut connection = service.connect();
     connection.send("GET http://evil.example/users HTTP/1.1\r\nHost: localhost\r\n\r\n");
     connection
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(421, "misdirected-request");
 }
 
 #[rstest]
 #[tokio::test]
-async fn probes_and_figures_may_have_a_listener_of_their_own(
+async fn probes_and_metrics_may_have_a_separate_listener(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let settings = [("OPERATIONS_PORT", "0")];
@@ -278,7 +278,7 @@ async fn probes_and_figures_may_have_a_listener_of_their_own(
         problem(service.get(path).await, 404, "not-found").await;
         let response = service.client.get(format!("http://{operations}{path}"));
         assert_eq!(
-            response.send().await.expect("an answer").status(),
+            response.send().await.expect("a response").status(),
             200,
             "{path}"
         );
@@ -286,20 +286,20 @@ async fn probes_and_figures_may_have_a_listener_of_their_own(
     assert_eq!(service.get("/users").await.status(), 200);
     for path in ["/users", "/docs", "/"] {
         let response = service.client.get(format!("http://{operations}{path}"));
-        problem(response.send().await.expect("an answer"), 404, "not-found").await;
+        problem(response.send().await.expect("a response"), 404, "not-found").await;
     }
     let port = operations.rsplit_once(':').expect("a port").1;
     let main = service.address.port().to_string();
-    let asked = run(
+    let checked = run(
         &["healthcheck"],
         &[("PORT", main.as_str()), ("OPERATIONS_PORT", port)],
     );
-    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
-    assert!(asked.stdout.contains(&operations), "{asked:?}");
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    assert!(checked.stdout.contains(&operations), "{checked:?}");
 }
 
 #[tokio::test]
-async fn a_listener_for_operations_that_is_taken_is_one_line() {
+async fn an_operations_port_in_use_is_a_one_line_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let folder = tempfile::tempdir().expect("a folder");
@@ -369,7 +369,7 @@ async fn every_response_has_the_headers_for_browsers_and_caches(
 }
 
 #[tokio::test]
-async fn pages_of_origins_that_are_allowed_may_ask_and_no_others() {
+async fn only_allowed_origins_get_cors_headers() {
     let allowed = "https://app.example";
     let settings = [(
         "CORS_ALLOWED_ORIGINS",
@@ -391,10 +391,10 @@ async fn pages_of_origins_that_are_allowed_may_ask_and_no_others() {
                 "Access-Control-Request-Headers",
                 "content-type,idempotency-key",
             );
-        let preflight = preflight.send().await.expect("an answer");
+        let preflight = preflight.send().await.expect("a response");
         let body = signup_body("ada@example.org");
         let signup = service.signup(&body).header("Origin", origin);
-        let signup = signup.send().await.expect("an answer");
+        let signup = signup.send().await.expect("a response");
         assert_eq!(signup.status(), 201);
         for response in [preflight, signup] {
             let granted = response.headers().get("access-control-allow-origin");
@@ -412,7 +412,7 @@ async fn pages_of_origins_that_are_allowed_may_ask_and_no_others() {
 }
 
 #[tokio::test]
-async fn with_few_open_files_it_serves_with_less() {
+async fn it_serves_with_a_low_limit_of_open_files() {
     use std::io::{BufRead, BufReader, Read, Write};
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = std::process::Command::new("sh")

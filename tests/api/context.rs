@@ -1,4 +1,4 @@
-//! Request and correlation ids, on every answer and every log line.
+//! Request and correlation ids, on every response and every log line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +21,7 @@ const CORRELATION_ID: &str = "x-correlation-id";
 
 #[rstest]
 #[tokio::test]
-async fn ids_are_made_where_the_client_sends_none(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn ids_are_generated_if_the_client_sends_none(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let response = service.get("/health").await;
     let id = response.headers()[REQUEST_ID].to_str().expect("ASCII");
@@ -33,9 +33,7 @@ async fn ids_are_made_where_the_client_sends_none(#[values(Sqlite, Postgres)] ba
 
 #[rstest]
 #[tokio::test]
-async fn ids_of_the_client_are_on_every_kind_of_answer(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn client_ids_are_on_every_kind_of_response(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let long = "x".repeat(128);
     let signup = signup_body("ada@example.org").to_string();
@@ -62,7 +60,7 @@ async fn ids_of_the_client_are_on_every_kind_of_answer(
             .header(CORRELATION_ID, &long)
             .header("Content-Type", "application/json")
             .body(body.to_owned());
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         assert_eq!(response.status(), status, "{method} {path}");
         assert_eq!(response.headers()[REQUEST_ID], "req-1!~", "{method} {path}");
         assert_eq!(response.headers()[CORRELATION_ID], long, "{method} {path}");
@@ -80,13 +78,13 @@ async fn ids_of_the_client_are_on_every_kind_of_answer(
 #[case::tab("a\tb".to_owned())]
 #[case::not_ascii("é".to_owned())]
 #[tokio::test]
-async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
+async fn invalid_ids_are_replaced(#[case] id: String) {
     let service = Service::start(Sqlite).await;
     let request = Client::new().get(service.url("/health"));
     let request = request
         .header(REQUEST_ID, id.as_bytes())
         .header(CORRELATION_ID, id.as_bytes());
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await.expect("a response");
     assert_eq!(response.status(), 200);
     let made = response.headers()[REQUEST_ID].to_str().expect("ASCII");
     assert_eq!(made.len(), 36);
@@ -95,18 +93,18 @@ async fn ids_that_break_the_rule_are_replaced(#[case] id: String) {
 
 #[rstest]
 #[tokio::test]
-async fn an_id_that_is_sent_twice_is_replaced(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_duplicate_id_header_is_replaced(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let mut connection = service.connect();
     connection
         .send("GET /health HTTP/1.1\r\nHost: x\r\nX-Request-ID: a\r\nX-Request-ID: b\r\n\r\n");
-    let answer = connection.answer().expect("an answer");
-    assert_eq!(answer.header(REQUEST_ID).map(str::len), Some(36));
+    let response = connection.response().expect("a response");
+    assert_eq!(response.header(REQUEST_ID).map(str::len), Some(36));
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_method_is_told_which_are_right(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_wrong_method_gets_the_allowed_ones(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     for (method, path, allow) in [
         (Method::GET, "/signup", "POST"),
@@ -122,33 +120,33 @@ async fn a_wrong_method_is_told_which_are_right(#[values(Sqlite, Postgres)] back
         (Method::PATCH, "/docs", "GET, HEAD"),
     ] {
         let request = service.client.request(method.clone(), service.url(path));
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         assert_eq!(response.headers()["allow"], allow, "{method} {path}");
         problem(response, 405, "method-not-allowed").await;
     }
 }
 
-/// An object whose names are each there once.
-struct Once(BTreeMap<String, Value>);
+/// A JSON object without duplicate names.
+struct Unique(BTreeMap<String, Value>);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Names;
         impl<'de> Visitor<'de> for Names {
-            type Value = Once;
+            type Value = Unique;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
                 let mut found = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     if found.insert(name.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!("{name} is there twice")));
+                        return Err(A::Error::custom(format!("{name} is a duplicate")));
                     }
                 }
-                Ok(Once(found))
+                Ok(Unique(found))
             }
         }
         deserializer.deserialize_map(Names)
@@ -162,7 +160,7 @@ async fn a_log_line_is_one_object_with_the_same_fields_first() {
     service.wait_for_line("request").await;
     let text = service.log_text();
     for line in text.lines() {
-        let Once(fields) = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let Unique(fields) = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         for name in [
             "timestamp",
             "level",
@@ -193,11 +191,10 @@ async fn a_log_line_is_one_object_with_the_same_fields_first() {
     }
 }
 
-/// Whoever reads the log can tell one client from another, and one refusal from another, whatever
-/// ids they send.
+/// The log distinguishes clients and refusals, whatever ids the clients send.
 #[rstest]
 #[tokio::test]
-async fn a_log_line_says_whose_request_it_was_and_why_it_was_refused(
+async fn a_log_line_has_the_client_and_the_reason_of_a_refusal(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let settings = [("TRUSTED_PROXIES", "127.0.0.1")];
@@ -260,15 +257,15 @@ async fn a_log_line_says_whose_request_it_was_and_why_it_was_refused(
             .header("Idempotency-Key", "k")
             .header("Content-Type", "application/json")
             .body(body.to_owned());
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{id}");
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), status, "{id}");
         let is_it = |line: &Value| line["message"] == "request" && line["request_id"] == *id;
         service.wait_for(|lines| lines.iter().any(is_it)).await;
         let lines = service.log_lines();
         let line = lines.iter().find(|line| is_it(line)).expect("just seen");
         assert_eq!(line["client"], client, "{line}");
         assert_eq!(line["problem"].as_str(), problem, "{line}");
-        // Every line of the request has it, and its place in a trace, which no client chooses whole.
+        // Every line of the request has the client, and a span id, which no client chooses.
         for line in lines.iter().filter(|line| line["request_id"] == *id) {
             assert_eq!(line["client"], client, "{line}");
             assert_eq!(line["span_id"].as_str().map(str::len), Some(16), "{line}");
@@ -276,14 +273,14 @@ async fn a_log_line_says_whose_request_it_was_and_why_it_was_refused(
     }
     for address in ["198.51.100.9", "6.6.6.6", "2001:db8:1:2", "127.0.0.1\""] {
         let text = service.log_text();
-        let said = text
+        let found = text
             .lines()
             .find(|line| line.contains("request") && line.contains(address));
-        assert_eq!(said, None, "a whole address");
+        assert_eq!(found, None, "a whole address");
     }
 }
 
-/// A refusal that is replayed is logged as what it is.
+/// A replayed refusal is logged with its slug.
 #[tokio::test]
 async fn a_replayed_refusal_has_its_slug_in_the_log() {
     let mut service = Service::start(Sqlite).await;
@@ -293,14 +290,14 @@ async fn a_replayed_refusal_has_its_slug_in_the_log() {
         let request = request
             .header("Idempotency-Key", "k")
             .header(REQUEST_ID, id);
-        assert_eq!(request.send().await.expect("an answer").status(), 409);
+        assert_eq!(request.send().await.expect("a response").status(), 409);
         let slug = "email-already-registered";
         let is_it = |line: &Value| line["request_id"] == id && line["problem"] == slug;
         service.wait_for(|lines| lines.iter().any(is_it)).await;
     }
 }
 
-/// What machines ask every few seconds is logged where it is of interest.
+/// Requests that machines send every few seconds are logged only on failure, or at debug.
 #[tokio::test]
 async fn probes_are_logged_when_they_fail() {
     let paths = ["/health", "/ready", "/metrics"];
@@ -310,7 +307,7 @@ async fn probes_are_logged_when_they_fail() {
             assert_eq!(service.get(path).await.status(), 200, "{path}");
         }
         let refused = service.client.post(service.url("/health")).send().await;
-        assert_eq!(refused.expect("an answer").status(), 405);
+        assert_eq!(refused.expect("a response").status(), 405);
         service
             .wait_for(|lines| lines.iter().any(|line| line["status"] == 405))
             .await;
@@ -333,11 +330,11 @@ async fn probes_are_logged_when_they_fail() {
     assert_eq!(line["problem"], "not-ready");
 }
 
-/// A client that resets its connection gets no answer, and is logged and counted all the same.
+/// A request whose client resets the connection gets no response, but is logged and counted.
 #[tokio::test]
-async fn a_request_that_is_abandoned_is_logged_and_counted() {
+async fn an_abandoned_request_is_logged_and_counted() {
     let mut service = Service::start(Sqlite).await;
-    // It can't be done before it is abandoned.
+    // It can't complete before it is abandoned.
     let lock = lock_out(&service, Sqlite).await;
     let body = signup_body("ada@example.org").to_string();
     let mut connection = service.connect();
@@ -350,7 +347,7 @@ async fn a_request_that_is_abandoned_is_logged_and_counted() {
     service
         .wait_for_metric("idempotency_keys_in_flight 1")
         .await;
-    // With an answer that it has not read, it does not take its leave: it resets.
+    // Closing with an unread response resets the connection.
     drop(connection);
     let line = service.wait_for_line("request abandoned").await;
     assert_eq!(line["route"], "/signup");
@@ -360,16 +357,16 @@ async fn a_request_that_is_abandoned_is_logged_and_counted() {
     drop(lock);
 }
 
-/// A log that nobody reads fills up, and costs lines; no request waits for it.
+/// A log that is not read fills up and loses lines; no request waits for it.
 #[tokio::test]
-async fn a_stuck_log_drops_lines_and_blocks_nobody() {
+async fn a_stuck_log_drops_lines_and_blocks_no_request() {
     let mut service = Service::start_with(Sqlite, &[("RUST_LOG", "trace")]).await;
     let mut connection = service.connect();
     let mut get = |path: &str| {
         connection.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.status, 200);
-        answer.body
+        let response = connection.response().expect("a response");
+        assert_eq!(response.status, 200);
+        response.body
     };
     service.with_stuck_log(|| {
         let begun = Instant::now();
@@ -384,13 +381,13 @@ async fn a_stuck_log_drops_lines_and_blocks_nobody() {
         while !dropped(&get("/metrics")) {
             assert!(begun.elapsed() < Duration::from_mins(1), "never dropped");
             for _ in 0..200 {
-                let asked = Instant::now();
+                let sent = Instant::now();
                 get("/health");
-                assert!(asked.elapsed() < Duration::from_secs(5));
+                assert!(sent.elapsed() < Duration::from_secs(5));
             }
         }
     });
-    // Whoever reads again gets whole lines.
+    // Once the log is read again, its lines are whole.
     service.wait_for(|lines| lines.len() > 1_000).await;
 }
 
@@ -404,7 +401,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
             .header(CORRELATION_ID, "flow")
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
     }
     let signup = service
         .signup(&signup_body("ada@example.org"))
@@ -413,7 +410,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
         .header(CORRELATION_ID, "flow")
         .send()
         .await
-        .expect("an answer");
+        .expect("a response");
     service.wait_for_line("account created").await;
     service
         .wait_for(|lines| lines.iter().filter(|l| l["message"] == "request").count() == 4)
@@ -441,7 +438,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
     );
     // The statements' own lines, at debug, come from the tasks that serve the request.
     let statements = lines.iter().filter(|line| line["target"] == "sqlx::query");
-    // SQLite's thread logs none: it does not know whose they are.
+    // SQLite's thread logs none: it does not know the request.
     assert_eq!(statements.clone().count() > 0, backend == Postgres);
     for line in statements.filter(|line| line.to_string().contains("INSERT INTO users ")) {
         assert_eq!(line["request_id"], "d", "{line}");
@@ -449,7 +446,7 @@ async fn every_log_line_of_a_request_has_its_ids(#[values(Sqlite, Postgres)] bac
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_and_the_service_goes_on() {
+async fn a_panic_is_a_500_and_the_service_keeps_running() {
     let service = InProcess::start(&[("HTTP_WORKERS", "1")]).await;
     for _ in 0..3 {
         let body = problem(service.get("/panic").await, 500, "internal-error").await;
@@ -459,7 +456,7 @@ async fn a_panic_is_a_500_and_the_service_goes_on() {
 }
 
 #[tokio::test]
-async fn a_handler_that_never_answers_is_cut_at_the_deadline() {
+async fn a_handler_that_never_responds_is_cut_at_the_deadline() {
     let service = InProcess::start(&[("REQUEST_TIMEOUT_MS", "200")]).await;
     let begun = std::time::Instant::now();
     let response = service.get("/stuck").await;

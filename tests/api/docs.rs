@@ -1,6 +1,6 @@
-//! What the service says of itself: `/`, `/openapi.json`, `/docs` and `/problems`; and where nothing is.
+//! Documentation served by the service: `/`, `/openapi.json`, `/docs` and `/problems`; and unknown paths.
 //!
-//! `tests/openapi` asks more of the document and of the page, with the tools that others have for it.
+//! `tests/openapi` tests the document and the page further, with third-party tools.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use signup_service::http::problem::ProblemType;
 
 use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, run};
 
-/// The document, as the binary prints it.
+/// The document printed by the binary.
 fn document() -> Value {
     let printed = run(&["openapi"], &[]);
     serde_json::from_str(&printed.stdout).expect("JSON")
@@ -39,12 +39,12 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
     operations
 }
 
-/// What stands here, or where the reference points to.
+/// The value, or the target of its reference.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => document
             .pointer(reference.trim_start_matches('#'))
-            .unwrap_or_else(|| panic!("{reference} leads nowhere")),
+            .unwrap_or_else(|| panic!("{reference} has no target")),
         None => value,
     }
 }
@@ -67,7 +67,7 @@ async fn the_document_is_served_as_it_is_printed(#[values(Sqlite, Postgres)] bac
     assert_eq!(served, document());
 }
 
-/// Generated clients name their functions by these: they are part of the contract.
+/// Generated clients name their functions after these ids: they are part of the contract.
 #[test]
 fn every_operation_has_its_name() {
     let document = document();
@@ -116,7 +116,7 @@ fn every_resource_is_in_the_document_or_a_page() {
 }
 
 #[test]
-fn every_operation_tells_of_its_headers_and_has_examples() {
+fn every_operation_documents_its_headers_and_has_examples() {
     let document = document();
     for Operation { name, is } in operations(&document) {
         let parameters: BTreeSet<&str> = is["parameters"]
@@ -163,7 +163,7 @@ fn every_operation_tells_of_its_headers_and_has_examples() {
 fn assert_examples(place: &str, content: &Map<String, Value>) {
     assert!(!content.is_empty(), "{place} has no content");
     for (media_type, content) in content {
-        // Nobody reads a picture in JSON.
+        // A picture has no example in JSON.
         let has_one = content["example"] != Value::Null || content["examples"].is_object();
         assert!(
             has_one || media_type == "image/png",
@@ -178,7 +178,7 @@ fn assert_examples(place: &str, content: &Map<String, Value>) {
 #[case("409", &["Idempotent-Replayed", "Retry-After"])]
 #[case("429", &["Retry-After"])]
 #[case("503", &["Retry-After"])]
-fn an_answer_to_a_signup_tells_of_its_headers(#[case] status: &str, #[case] headers: &[&str]) {
+fn signup_responses_document_their_headers(#[case] status: &str, #[case] headers: &[&str]) {
     let document = document();
     let response = &document["paths"]["/signup"]["post"]["responses"][status];
     let response = resolved(&document, response);
@@ -189,7 +189,7 @@ fn an_answer_to_a_signup_tells_of_its_headers(#[case] status: &str, #[case] head
 }
 
 #[test]
-fn every_problem_is_the_answer_of_an_operation() {
+fn every_problem_is_a_response_of_an_operation() {
     let document = document();
     let of_the_schema =
         members(&document["components"]["schemas"]["Problem"]["discriminator"]["mapping"]);
@@ -210,23 +210,23 @@ fn every_problem_is_the_answer_of_an_operation() {
                     Some(kinds) => kinds.iter().collect(),
                     None => vec![&content["schema"]],
                 };
-                let is_told = schemas.iter().any(|schema| {
+                let is_documented = schemas.iter().any(|schema| {
                     let schema = resolved(&document, schema);
                     schema["properties"]["type"]["const"] == example["type"]
                 });
-                assert!(is_told, "{name}: {slug}");
+                assert!(is_documented, "{name}: {slug}");
                 of_operations.insert(slug.clone());
             }
         }
     }
-    // What is no resource has no operation.
+    // An unknown path has no operation.
     of_operations.insert("not-found".to_owned());
     let all = signup_service::slices::problems().into_iter();
     let all: BTreeSet<String> = all.map(|kind| kind.about().slug.to_owned()).collect();
     assert_eq!(of_operations, all);
 }
 
-/// Generators leave out what they can't tell apart, or make it text.
+/// Generators omit types that they can't distinguish, or turn them into text.
 #[test]
 fn every_problem_has_a_schema_of_its_own() {
     let document = document();
@@ -244,8 +244,8 @@ fn every_problem_has_a_schema_of_its_own() {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let said = example.as_object().expect("an object").keys();
-        assert_eq!(required, said.map(String::as_str).collect(), "{kind:?}");
+        let found = example.as_object().expect("an object").keys();
+        assert_eq!(required, found.map(String::as_str).collect(), "{kind:?}");
         names.insert(kind.schema_name());
     }
     assert_eq!(names.len(), signup_service::slices::problems().len());
@@ -253,7 +253,7 @@ fn every_problem_has_a_schema_of_its_own() {
     assert!(resolved(&document, checks)["properties"]["database"].is_object());
 }
 
-/// A member that is optional and may be null besides is two ways to say one thing.
+/// A member that is both optional and nullable would be ambiguous.
 #[test]
 fn a_page_always_has_its_cursor_and_a_look_up_never() {
     let document = document();
@@ -267,7 +267,7 @@ fn a_page_always_has_its_cursor_and_a_look_up_never() {
 }
 
 #[tokio::test]
-async fn every_problem_has_a_page_that_says_what_to_do() {
+async fn every_problem_has_a_page_with_advice() {
     let service = Service::start(Sqlite).await;
     let list = service.get("/problems").await;
     assert_eq!(list.status(), 200);
@@ -311,7 +311,7 @@ async fn every_problem_has_a_page_that_says_what_to_do() {
     problem(service.get("/problems/no-such").await, 404, "not-found").await;
 }
 
-/// What a page loads and links to, as paths: a browser's way to read a relative address.
+/// The resources and links of a page, as paths, with relative addresses resolved as by a browser.
 fn addresses(base: &str, page: &str) -> BTreeSet<String> {
     let base = reqwest::Url::parse("http://x").and_then(|host| host.join(base));
     let base = base.expect("a path");
@@ -320,7 +320,7 @@ fn addresses(base: &str, page: &str) -> BTreeSet<String> {
         .flat_map(|attribute| page.split(attribute).skip(1))
         .filter_map(|rest| rest.split('"').next())
         .map(|address| {
-            assert!(!address.starts_with('/'), "{address} knows no path prefix");
+            assert!(!address.starts_with('/'), "{address} ignores a path prefix");
             base.join(address).expect("an address").path().to_owned()
         })
         .collect()
@@ -347,7 +347,7 @@ async fn pages_load_nothing_from_elsewhere(
     assert!(!policy.contains("http"), "{policy}");
     let page = response.text().await.expect("text");
     let addresses = addresses(path, &page);
-    // A licence names addresses, and an example that of a service on this machine; neither is loaded.
+    // A licence has addresses, and an example that of a local service; neither is loaded.
     for part in ["href=\"http", "src=\"http", "url(http", "@import"] {
         assert!(!page.contains(part), "{page}");
     }
@@ -367,7 +367,7 @@ async fn pages_load_nothing_from_elsewhere(
     }
 }
 
-/// What a browser asks.
+/// Sends a request like a browser's.
 async fn browse(service: &Service, path: &str) -> reqwest::Response {
     let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     reqwest::Client::new()
@@ -405,7 +405,7 @@ async fn the_root_is_a_page_for_browsers_and_json_for_programs() {
 
 #[rstest]
 #[tokio::test]
-async fn where_nothing_is_a_browser_gets_a_page(
+async fn browsers_get_a_page_for_an_unknown_path(
     #[values("/docs/", "/problem", "/problems/no-such", "/a/b/c", "/%75nknown")] path: &str,
 ) {
     let service = Service::start(Sqlite).await;
@@ -419,13 +419,13 @@ async fn where_nothing_is_a_browser_gets_a_page(
 }
 
 #[tokio::test]
-async fn the_page_to_try_the_service_asks_no_validator() {
+async fn the_docs_page_uses_no_external_validator() {
     let service = Service::start(Sqlite).await;
     let start = service.get("/docs/swagger-initializer.js").await;
     let start = start.text().await.expect("text");
     assert!(start.contains("\"openapi.json\""), "{start}");
     assert!(start.contains("validatorUrl: null"), "{start}");
-    // Of Swagger UI only what the page uses is served.
+    // Only those files of Swagger UI that the page uses are served.
     for file in [
         "no-such",
         "index.html",

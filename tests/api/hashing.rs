@@ -1,5 +1,4 @@
-//! What is hashed, for whom, and what is answered without: hashing is nearly all that a signup
-//! costs.
+//! Which requests are hashed, and fairness between clients: hashing is nearly the whole cost of a signup.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{Backend, Service, problem, signup_body};
 
-/// How many hashes were made.
+/// The number of hashes computed.
 async fn hashes(service: &Service) -> u64 {
     let metrics = service.get("/metrics").await.text().await.expect("text");
     let count = metrics
@@ -21,7 +20,7 @@ async fn hashes(service: &Service) -> u64 {
 
 #[rstest]
 #[tokio::test]
-async fn nothing_is_hashed_for_what_is_refused_or_was_answered(
+async fn refused_and_replayed_signups_are_not_hashed(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let settings = [("RATE_LIMIT_SIGNUP", "4/1h")];
@@ -29,7 +28,7 @@ async fn nothing_is_hashed_for_what_is_refused_or_was_answered(
     let body = signup_body("ada@example.org");
     let send = async |body| {
         let request = service.signup(body).header("Idempotency-Key", "k");
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     };
     let invalid = json!({ "name": "", "email": "", "password": "x" });
     problem(send(&invalid).await, 422, "validation-failed").await;
@@ -68,13 +67,13 @@ async fn each_client_behind_a_trusted_proxy_has_its_own_share() {
     ] {
         let request = service.signup(&signup_body(email));
         let request = request.header("X-Forwarded-For", client);
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{client}");
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), status, "{client}");
     }
 }
 
 #[tokio::test]
-async fn a_made_up_address_is_not_believed() {
+async fn a_forged_forwarded_address_is_ignored() {
     let settings = [("RATE_LIMIT_SIGNUP", "1/1h")];
     let service = Service::start_with(Backend::Sqlite, &settings).await;
     for (client, email, status) in [
@@ -83,8 +82,8 @@ async fn a_made_up_address_is_not_believed() {
     ] {
         let request = service.signup(&signup_body(email));
         let request = request.header("X-Forwarded-For", client);
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{client}");
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), status, "{client}");
     }
 }
 
@@ -95,8 +94,8 @@ async fn beyond_loopback_each_client_has_a_limit_unless_it_is_switched_off() {
     let statuses = async |service: &Service| {
         let mut statuses = Vec::new();
         for _ in 0..21 {
-            let answer = service.signup(&json!({})).send().await.expect("an answer");
-            statuses.push(answer.status().as_u16());
+            let response = service.signup(&json!({})).send().await.expect("a response");
+            statuses.push(response.status().as_u16());
         }
         statuses
     };
@@ -118,7 +117,7 @@ async fn beyond_loopback_each_client_has_a_limit_unless_it_is_switched_off() {
 }
 
 #[tokio::test]
-async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early() {
+async fn under_overload_replays_are_served_and_other_signups_refused_early() {
     let settings = [
         ("BCRYPT_COST", "14"),
         ("BCRYPT_THREADS", "1"),
@@ -129,9 +128,9 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
     let service = Service::start_with(Backend::Sqlite, &settings).await;
     let ada = signup_body("ada@example.org");
     let send = |key: &str, body| service.signup(body).header("Idempotency-Key", key).send();
-    let first = send("k", &ada).await.expect("an answer");
+    let first = send("k", &ada).await.expect("a response");
     assert_eq!(first.status(), 201);
-    // One is hashed, and one waits.
+    // One password is hashed, and one waits.
     let (bob, eve) = (
         signup_body("bob@example.org"),
         signup_body("eve@example.org"),
@@ -143,22 +142,22 @@ async fn under_too_much_load_answers_are_replayed_and_the_rest_is_refused_early(
     let waiting = tokio::spawn(send("eve", &eve));
     service.wait_for_metric("password_hash_queue_depth 1").await;
 
-    let again = send("k", &ada).await.expect("an answer");
+    let again = send("k", &ada).await.expect("a response");
     assert_eq!(again.status(), 201);
     assert!(again.headers().contains_key("idempotent-replayed"));
-    // Nobody asks whether it is guessable.
+    // Its strength is not checked.
     let guessable = json!({ "name": "A", "email": "a@example.org", "password": "zzzzzzzzzzzz" });
-    let refused = send("a", &guessable).await.expect("an answer");
+    let refused = send("a", &guessable).await.expect("a response");
     assert!(refused.headers().contains_key("retry-after"));
     problem(refused, 503, "overloaded").await;
     service
         .wait_for_metric(r#"password_hash_rejected_total{reason="early"} 1"#)
         .await;
     for signup in [running, waiting] {
-        let answer = signup.await.expect("no panic").expect("an answer");
-        assert_eq!(answer.status(), 201);
+        let response = signup.await.expect("no panic").expect("a response");
+        assert_eq!(response.status(), 201);
     }
-    let guessable = send("a", &guessable).await.expect("an answer");
+    let guessable = send("a", &guessable).await.expect("a response");
     problem(guessable, 422, "validation-failed").await;
 }
 
@@ -170,7 +169,7 @@ async fn a_client_among_the_trusted_proxies_does_not_choose_its_address() {
     for (hops, named, admitted) in [
         ("1", "10.0.0.9", 3),
         ("2", "10.0.0.9, 10.0.0.2", 3),
-        // Behind two proxies it is whom the first of them names.
+        // Behind two proxies, the first of them names the client.
         ("2", "10.0.0.2", 6),
     ] {
         let settings = [limit, proxies, ("TRUSTED_PROXY_HOPS", hops)];
@@ -179,14 +178,14 @@ async fn a_client_among_the_trusted_proxies_does_not_choose_its_address() {
         for number in 0..6 {
             let request = service.signup(&signup_body(&format!("u{number}@example.org")));
             let request = request.header("X-Forwarded-For", format!("192.0.2.{number}, {named}"));
-            let answer = request.send().await.expect("an answer");
-            taken += usize::from(answer.status() == 201);
+            let response = request.send().await.expect("a response");
+            taken += usize::from(response.status() == 201);
         }
         assert_eq!(taken, admitted, "{hops} {named}");
     }
 }
 
-/// All that a site has of IPv6 is not as many clients as it has networks.
+/// The networks of an IPv6 site share a limit, so that they do not count as separate clients.
 #[tokio::test]
 async fn an_ipv6_site_has_a_limit_of_its_own() {
     let settings = [
@@ -200,29 +199,29 @@ async fn an_ipv6_site_has_a_limit_of_its_own() {
         // A network of 56 bits each.
         let client = format!("2001:db8:1:{number:x}00::1");
         let request = request.header("X-Forwarded-For", client);
-        let answer = request.send().await.expect("an answer");
-        taken += usize::from(answer.status() == 201);
+        let response = request.send().await.expect("a response");
+        taken += usize::from(response.status() == 201);
     }
     assert_eq!(taken, 16);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_password_that_is_guessable_is_found_by_the_hashing_threads(
+async fn a_guessable_password_is_detected_by_the_hashing_threads(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
     let send = async |email: &str, password: &str| {
         let body = json!({ "name": "Test User", "email": email, "password": password });
         let request = service.signup(&body).header("Idempotency-Key", "k");
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     };
     let codes = async |email: &str, password: &str| -> Vec<String> {
         let problem = problem(send(email, password).await, 422, "validation-failed").await;
         let errors = problem["errors"].as_array().expect("fields").iter();
         errors.map(|error| error["code"].to_string()).collect()
     };
-    // Another field is broken: what takes long is not asked.
+    // Another field is invalid: the slow check is skipped.
     let guessable = "z".repeat(12);
     assert_eq!(codes("nobody", &guessable).await, ["\"invalid_email\""]);
     let both = codes("nobody", "drPepper").await;
@@ -235,7 +234,7 @@ async fn a_password_that_is_guessable_is_found_by_the_hashing_threads(
     assert_eq!(
         hashes(&service).await,
         0,
-        "it had a lane, and was not hashed"
+        "it used a lane, but was not hashed"
     );
     assert_eq!(service.database.counts().await, [0, 0, 0]);
     // Nothing was stored under the key.
@@ -243,21 +242,21 @@ async fn a_password_that_is_guessable_is_found_by_the_hashing_threads(
     assert_eq!(service.database.counts().await, [1, 1, 1]);
 }
 
-/// How those that are not honest behave.
+/// The behaviour of dishonest clients.
 #[derive(Debug, Clone, Copy)]
 enum Crowd {
-    /// 48 connections that ask again at once, whatever they are told.
+    /// 48 connections that retry at once, whatever the response.
     Impatient,
-    /// 40 clients that leave before they have an answer.
+    /// 40 clients that disconnect before they get a response.
     Leaving,
 }
 
 impl Crowd {
-    /// Asks until it is told to stop.
-    async fn ask(self, target: Target, stop: tokio::sync::oneshot::Receiver<()>) {
+    /// Sends requests until stopped.
+    async fn run(self, target: Target, stop: tokio::sync::oneshot::Receiver<()>) {
         const LIMIT: Duration = Duration::from_mins(2);
         let make = signups(&target, "crowd".to_owned());
-        let asking = async {
+        let load = async {
             match self {
                 Self::Impatient => {
                     closed_loop(&target, 48, Times::seconds(LIMIT.as_secs()), make).await;
@@ -268,12 +267,12 @@ impl Crowd {
             }
         };
         tokio::select! {
-            () = asking => {}
+            () = load => {}
             _ = stop => {}
         }
     }
 
-    /// The figure that shows that it is there.
+    /// The metric that shows the presence of the crowd.
     const fn seen_in(self) -> &'static str {
         match self {
             Self::Impatient => r#"password_hash_rejected_total{reason="early"} "#,
@@ -282,33 +281,33 @@ impl Crowd {
     }
 }
 
-/// Makes signups of others each time.
-fn signups(target: &Target, whose: String) -> impl Fn(u64) -> Vec<u8> + use<> {
+/// Builds signups of different users.
+fn signups(target: &Target, prefix: String) -> impl Fn(u64) -> Vec<u8> + use<> {
     let target = target.clone();
     move |number| {
-        let body = signup_body(&format!("{whose}.{number}@example.org"));
-        let key = format!("Idempotency-Key: {whose}-{number}");
+        let body = signup_body(&format!("{prefix}.{number}@example.org"));
+        let key = format!("Idempotency-Key: {prefix}-{number}");
         target.post("application/json", &[key], &body.to_string())
     }
 }
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_crowd_of_one_network_keeps_out_nobody_else(
+async fn a_crowd_from_one_network_does_not_shut_out_others(
     #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
     #[values(Crowd::Impatient, Crowd::Leaving)] crowd: Crowd,
 ) {
-    // One crowd at a time: they would keep the cores from each other, and from other tests.
+    // One crowd at a time: they would take the cores from each other and from other tests.
     static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _alone = ALONE.lock().await;
     let settings = [
-        // So that hashing is what there is too little of, and not the database.
+        // So that hashing is the bottleneck, and not the database.
         ("BCRYPT_COST", "10"),
         ("BCRYPT_THREADS", "1"),
         ("BCRYPT_LANES", "4"),
         ("BCRYPT_QUEUE", "24"),
         ("BCRYPT_NICE", "10"),
-        // Long, so that a busy machine decides nothing.
+        // Long, so that a busy machine does not affect the result.
         ("REQUEST_TIMEOUT_MS", "60000"),
     ];
     let service = Service::start_with(backend, &settings).await;
@@ -317,12 +316,12 @@ async fn the_crowd_of_one_network_keeps_out_nobody_else(
     let from = |network: u8| target.from(IpAddr::from(Ipv4Addr::new(127, 0, 1, network)));
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let crowded = from(100);
-    let asking = std::thread::spawn(move || {
+    let load = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.expect("a runtime");
-        runtime.block_on(crowd.ask(crowded, stopped));
+        runtime.block_on(crowd.run(crowded, stopped));
     });
     service
         .wait_for_figure(crowd.seen_in(), |count| count >= 1.0)
@@ -334,14 +333,14 @@ async fn the_crowd_of_one_network_keeps_out_nobody_else(
         async move {
             let make = signups(&honest, format!("honest{network}"));
             for number in 0..2 {
-                // Hashing must refuse nobody; a database that is late on a busy machine may.
+                // Hashing must refuse no client; a slow database on a busy machine may.
                 for retries in 0..20 {
                     let mut connection = Connection::open(&honest).await.expect("a connection");
-                    let answer = connection.send(&make(number)).await.expect("an answer");
-                    let body = String::from_utf8_lossy(&answer.body).into_owned();
-                    let is_late = answer.status == 503 && body.contains("/problems/unavailable");
+                    let response = connection.send(&make(number)).await.expect("a response");
+                    let body = String::from_utf8_lossy(&response.body).into_owned();
+                    let is_late = response.status == 503 && body.contains("/problems/unavailable");
                     if !is_late || retries == 19 {
-                        assert_eq!(answer.status, 201, "{network}, {number}: {body}");
+                        assert_eq!(response.status, 201, "{network}, {number}: {body}");
                         break;
                     }
                 }
@@ -350,5 +349,5 @@ async fn the_crowd_of_one_network_keeps_out_nobody_else(
     });
     futures_util::future::join_all(honest).await;
     drop(stop);
-    asking.join().expect("no panic");
+    load.join().expect("no panic");
 }

@@ -1,5 +1,5 @@
-//! Requests that no well-meaning client sends. Each ends in a problem with ids or a closed
-//! connection, within its time limit, and costs the service next to nothing.
+//! Malicious requests. Each ends in a problem with ids or a closed connection, within its time limit, and costs the
+//! service next to nothing.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,11 @@ fn time_until_closed(connection: &mut Connection, begun: Instant) -> Duration {
     begun.elapsed()
 }
 
-/// Sends the bytes one by one, for at most the time, and stops where the service has answered.
+/// Sends the bytes one by one, repeatedly, until the time is over or the service responds.
 fn drip(connection: &mut Connection, bytes: &[u8], time: Duration) {
     let begun = Instant::now();
     for byte in bytes.iter().cycle() {
-        if begun.elapsed() > time || connection.has_answer(Duration::from_millis(20)) {
+        if begun.elapsed() > time || connection.has_response(Duration::from_millis(20)) {
             return;
         }
         connection.send([*byte]);
@@ -40,8 +40,8 @@ async fn a_head_that_never_ends_is_cut_by_the_time_limit(
     connection.send("GET /health HTTP/1.1\r\nX-Slow: ");
     drip(&mut connection, b"a", Duration::from_secs(20));
     connection
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(408, "request-timeout");
     let took = time_until_closed(&mut connection, begun);
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
@@ -58,8 +58,8 @@ async fn a_body_that_never_ends_is_cut_by_the_time_limit(
     connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
     drip(&mut connection, b" ", Duration::from_secs(20));
     connection
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(408, "request-timeout");
     let took = time_until_closed(&mut connection, begun);
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
@@ -68,17 +68,15 @@ async fn a_body_that_never_ends_is_cut_by_the_time_limit(
     chunked.send(format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"));
     drip(&mut chunked, b"1\r\n \r\n", Duration::from_secs(20));
     chunked
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(408, "request-timeout");
     assert!(chunked.is_closed());
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_chunked_body_that_nobody_wants_is_not_waited_for(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn an_unneeded_chunked_body_is_not_awaited(#[values(Sqlite, Postgres)] backend: Backend) {
     let settings = [
         QUICK[0],
         ("HTTP_KEEP_ALIVE_MS", "500"),
@@ -92,7 +90,7 @@ async fn a_chunked_body_that_nobody_wants_is_not_waited_for(
             connection.send(format!(
                 "{head}\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             ));
-            assert_eq!(connection.answer().expect("an answer").status, status);
+            assert_eq!(connection.response().expect("a response").status, status);
             if drips {
                 drip(&mut connection, b"1\r\n \r\n", Duration::from_secs(20));
             }
@@ -157,7 +155,7 @@ async fn headers_that_look_like_requests_are_headers(#[values(Sqlite, Postgres)]
         "GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n",
         line.repeat(40)
     ));
-    assert_eq!(connection.answer().expect("an answer").status, 200);
+    assert_eq!(connection.response().expect("a response").status, 200);
 }
 
 #[rstest]
@@ -174,25 +172,25 @@ async fn a_late_body_is_late_and_not_an_unknown_outcome(
     let mut connection = service.connect();
     connection.send(format!("{HEAD}Content-Length: 10000\r\n\r\n{{"));
     connection
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(408, "request-timeout");
 }
 
 #[rstest]
 #[tokio::test]
-async fn connections_that_say_nothing_are_closed(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn silent_connections_are_closed(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &QUICK).await;
     let mut connection = service.connect();
     let begun = Instant::now();
-    let _ = connection.answer();
+    let _ = connection.response();
     let took = time_until_closed(&mut connection, begun);
     assert!(took.as_secs_f64() < 6.0, "{took:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_head_without_bounds_costs_no_memory(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_unbounded_head_costs_no_memory(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let before = service.resident_bytes();
     let line = format!("X-Filler: {}\r\n", "x".repeat(8_000));
@@ -210,8 +208,8 @@ async fn a_head_without_bounds_costs_no_memory(#[values(Sqlite, Postgres)] backe
     assert!(grown < 32 * 1024 * 1024, "{grown} bytes for 80 MB of heads");
     for connection in &mut connections {
         connection
-            .answer()
-            .expect("an answer")
+            .response()
+            .expect("a response")
             .problem(431, "headers-too-large");
     }
     assert_eq!(service.get("/health").await.status(), 200);
@@ -244,9 +242,9 @@ async fn many_slow_clients_do_not_keep_others_waiting(
 
 #[rstest]
 #[tokio::test]
-async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn ambiguous_lengths_are_refused(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    // What one server reads as a body, another would read as a second request.
+    // Bytes that one server reads as a body, another would read as a second request.
     for head in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -261,11 +259,11 @@ async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] bac
         connection.send(format!(
             "{HEAD}{head}\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
         ));
-        let answer = connection
-            .answer()
-            .unwrap_or_else(|| panic!("no answer: {head}"));
-        assert_eq!(answer.status, 400, "{head}: {answer:?}");
-        answer.problem(400, "malformed-request");
+        let response = connection
+            .response()
+            .unwrap_or_else(|| panic!("no response: {head}"));
+        assert_eq!(response.status, 400, "{head}: {response:?}");
+        response.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{head}");
     }
 }
@@ -277,7 +275,7 @@ async fn two_ways_to_tell_the_length_are_refused(#[values(Sqlite, Postgres)] bac
 )]
 #[case::head("GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")]
 #[tokio::test]
-async fn what_is_sent_behind_a_refusal_is_thrown_away_only_for_so_long(#[case] begin: &str) {
+async fn data_after_a_refusal_is_drained_for_a_limited_time(#[case] begin: &str) {
     const MOST: usize = 32 * 1024 * 1024;
     let service = Service::start(Sqlite).await;
     let mut connection = service.connect();
@@ -290,7 +288,7 @@ async fn what_is_sent_behind_a_refusal_is_thrown_away_only_for_so_long(#[case] b
 
 #[rstest]
 #[tokio::test]
-async fn trailers_mean_nothing_and_bad_ones_are_malformed(
+async fn trailers_are_ignored_and_invalid_ones_are_malformed(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
@@ -302,21 +300,21 @@ async fn trailers_mean_nothing_and_bad_ones_are_malformed(
              Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n{trailers}\r\n",
             body.len()
         ));
-        (connection.answer().expect("an answer"), connection)
+        (connection.response().expect("a response"), connection)
     };
     for (number, trailers) in [
         "",
         "X-Checksum: 1\r\n",
-        // None of these says anything of the request, whatever it names.
+        // None of these affects the request, whatever its name.
         "Content-Length: 5\r\nIdempotency-Key: \"a\"\r\nHost: y\r\n",
     ]
     .into_iter()
     .enumerate()
     {
-        let (answer, mut connection) = send(number, trailers);
-        assert_eq!(answer.status, 201, "{trailers:?}: {answer:?}");
+        let (response, mut connection) = send(number, trailers);
+        assert_eq!(response.status, 201, "{trailers:?}: {response:?}");
         connection.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert_eq!(connection.answer().expect("an answer").status, 200);
+        assert_eq!(connection.response().expect("a response").status, 200);
     }
     let many = "a: b\r\n".repeat(2_000);
     for (number, trailers) in [
@@ -329,8 +327,8 @@ async fn trailers_mean_nothing_and_bad_ones_are_malformed(
     .into_iter()
     .enumerate()
     {
-        let (answer, mut connection) = send(100 + number, trailers);
-        answer.problem(400, "malformed-request");
+        let (response, mut connection) = send(100 + number, trailers);
+        response.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{trailers:?}");
     }
 }
@@ -346,7 +344,7 @@ async fn a_hundred_headers_are_too_many_and_ninety_are_not(
         let headers = headers.concat();
         let mut connection = service.connect();
         connection.send(format!("GET /health HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
-        connection.answer().expect("an answer")
+        connection.response().expect("a response")
     };
     assert_eq!(with_headers(90).status, 200);
     with_headers(100).problem(431, "headers-too-large");
@@ -354,7 +352,7 @@ async fn a_hundred_headers_are_too_many_and_ninety_are_not(
 
 #[rstest]
 #[tokio::test]
-async fn bad_percent_encoding_is_an_ordinary_mistake(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn invalid_percent_encoding_is_a_client_error(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     for (target, status, slug) in [
         ("/users/%zz", 404, "user-not-found"),
@@ -371,17 +369,17 @@ async fn bad_percent_encoding_is_an_ordinary_mistake(#[values(Sqlite, Postgres)]
     ] {
         let mut connection = service.connect();
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
-        let answer = connection
-            .answer()
-            .unwrap_or_else(|| panic!("no answer: {target}"));
-        assert_eq!(answer.status, status, "{target}: {answer:?}");
-        answer.problem(status, slug);
+        let response = connection
+            .response()
+            .unwrap_or_else(|| panic!("no response: {target}"));
+        assert_eq!(response.status, status, "{target}: {response:?}");
+        response.problem(status, slug);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection(
+async fn invalid_http_gets_a_problem_and_closes_the_connection(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
@@ -396,10 +394,10 @@ async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection(
     ] {
         let mut connection = service.connect();
         connection.send(bytes);
-        let answer = connection
-            .answer()
-            .unwrap_or_else(|| panic!("no answer: {bytes:?}"));
-        answer.problem(400, "malformed-request");
+        let response = connection
+            .response()
+            .unwrap_or_else(|| panic!("no response: {bytes:?}"));
+        response.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{bytes:?}");
     }
     assert_eq!(service.get("/health").await.status(), 200);
@@ -407,9 +405,7 @@ async fn what_is_no_http_is_a_problem_and_the_end_of_the_connection(
 
 #[rstest]
 #[tokio::test]
-async fn requests_in_one_packet_are_answered_in_their_order(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn requests_in_one_packet_are_served_in_order(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let mut connection = service.connect();
     connection.send(
@@ -417,25 +413,25 @@ async fn requests_in_one_packet_are_answered_in_their_order(
          GET /nowhere HTTP/1.1\r\nHost: x\r\nX-Request-ID: b\r\n\r\n\
          nonsense\r\n\r\n",
     );
-    let first = connection.answer().expect("an answer");
+    let first = connection.response().expect("a response");
     assert_eq!(
         (first.status, first.header("x-request-id")),
         (200, Some("a"))
     );
-    let second = connection.answer().expect("an answer");
+    let second = connection.response().expect("a response");
     assert_eq!(
         (second.status, second.header("x-request-id")),
         (404, Some("b"))
     );
     connection
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(400, "malformed-request");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_host_that_is_none_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_invalid_host_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     for head in [
         "GET /health HTTP/1.1\r\n",
@@ -456,11 +452,11 @@ async fn a_host_that_is_none_is_refused(#[values(Sqlite, Postgres)] backend: Bac
     ] {
         let mut connection = service.connect();
         connection.send(format!("{head}\r\n"));
-        let answer = connection
-            .answer()
-            .unwrap_or_else(|| panic!("no answer: {head:?}"));
-        assert_eq!(answer.status, 400, "{head:?}: {answer:?}");
-        answer.problem(400, "malformed-request");
+        let response = connection
+            .response()
+            .unwrap_or_else(|| panic!("no response: {head:?}"));
+        assert_eq!(response.status, 400, "{head:?}: {response:?}");
+        response.problem(400, "malformed-request");
         assert!(connection.is_closed(), "{head:?}");
     }
     for head in [
@@ -472,14 +468,14 @@ async fn a_host_that_is_none_is_refused(#[values(Sqlite, Postgres)] backend: Bac
     ] {
         let mut connection = service.connect();
         connection.send(format!("{head}\r\n"));
-        let answer = connection.answer().expect("an answer");
-        assert_eq!(answer.status, 200, "{head:?}: {answer:?}");
+        let response = connection.response().expect("a response");
+        assert_eq!(response.status, 200, "{head:?}: {response:?}");
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_target_without_bounds_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_too_long_target_is_refused(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     for (path, fits) in [("/users?x=", 200), ("/", 404), ("http://localhost/", 404)] {
         for (length, status) in [(8_192, fits), (8_193, 414), (30_000, 414)] {
@@ -488,10 +484,10 @@ async fn a_target_without_bounds_is_refused(#[values(Sqlite, Postgres)] backend:
             let target = format!("{path}{}", "a".repeat(length - counted));
             let mut connection = service.connect();
             connection.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-            let answer = connection.answer().expect("an answer");
-            assert_eq!(answer.status, status, "{path} {length}: {answer:?}");
+            let response = connection.response().expect("a response");
+            assert_eq!(response.status, status, "{path} {length}: {response:?}");
             if status == 414 {
-                answer.problem(414, "uri-too-long");
+                response.problem(414, "uri-too-long");
                 assert!(connection.is_closed());
             }
         }
@@ -510,10 +506,10 @@ async fn more_than_sixteen_parameters_are_refused(#[values(Sqlite, Postgres)] ba
         ("", 8_000, 400),
     ] {
         let query = vec![parameter; count].join("&");
-        let answer = service.get(&format!("/users?{query}")).await;
-        assert_eq!(answer.status(), status, "{count} times {parameter}");
+        let response = service.get(&format!("/users?{query}")).await;
+        assert_eq!(response.status(), status, "{count} times {parameter}");
         if status == 400 {
-            problem(answer, 400, "invalid-parameter").await;
+            problem(response, 400, "invalid-parameter").await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: every row of the contract's table, on each way to run the service.
+//! `Idempotency-Key`: every row of the contract's table, on each setup of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::harness::{Backend, Database, InProcess, Service, problem, signup_body
 use crate::signup::lock_out;
 use throwaway_servers::redis;
 
-/// A way to run the service.
+/// A setup of the service.
 #[derive(Debug, Clone, Copy)]
 enum Setup {
     Sqlite,
     Postgres,
     PostgresRedis,
-    /// Two instances over one PostgreSQL: requests alternate between them.
+    /// Two instances on one PostgreSQL; requests alternate between them.
     TwoInstances,
     TwoInstancesRedis,
 }
@@ -89,7 +89,7 @@ impl Instances {
         for key in keys {
             request = request.header("Idempotency-Key", *key);
         }
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 
     async fn users(&self) -> i64 {
@@ -99,21 +99,21 @@ impl Instances {
     }
 }
 
-/// What has to be the same in each answer to a key.
+/// The parts of a response that are the same for each request with a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Whole {
+pub struct Snapshot {
     pub status: u16,
     location: Option<String>,
     content_type: Option<String>,
     body: Vec<u8>,
 }
 
-pub async fn whole(response: Response) -> Whole {
+pub async fn snapshot(response: Response) -> Snapshot {
     let header = |name: &str| {
         let value = response.headers().get(name)?;
         Some(value.to_str().expect("ASCII").to_owned())
     };
-    Whole {
+    Snapshot {
         status: response.status().as_u16(),
         location: header("location"),
         content_type: header("content-type"),
@@ -130,7 +130,7 @@ pub fn is_replay(response: &Response) -> bool {
 
 #[rstest]
 #[tokio::test]
-async fn c1_c2_a_retry_gets_the_first_answer(
+async fn c1_c2_a_retry_gets_the_first_response(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
@@ -138,18 +138,18 @@ async fn c1_c2_a_retry_gets_the_first_answer(
     let first = service.send(&["k"], &body).await;
     assert_eq!(first.status(), 201);
     assert!(!is_replay(&first));
-    let first = whole(first).await;
+    let first = snapshot(first).await;
     for _ in 0..3 {
         let again = service.send(&["k"], &body).await;
         assert!(is_replay(&again));
-        assert_eq!(whole(again).await, first);
+        assert_eq!(snapshot(again).await, first);
     }
     assert_eq!(service.users().await, 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn c3_another_body_is_refused_and_the_key_wears_out(
+async fn c3_another_body_is_refused_and_exhausts_the_key(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
@@ -166,7 +166,7 @@ async fn c3_another_body_is_refused_and_the_key_wears_out(
         .await;
         assert!(is_replay(&service.send(&["k"], &body).await), "{number}");
     }
-    // Who holds the key can't go on trying passwords, not even with the right one.
+    // A holder of the key can't continue to guess passwords, not even with the right one.
     let mut other = body.clone();
     other["name"] = json!("Bob");
     for body in [&other, &body] {
@@ -182,25 +182,28 @@ async fn c3_another_body_is_refused_and_the_key_wears_out(
 
 #[rstest]
 #[tokio::test]
-async fn c4_requests_at_once_are_one_and_get_one_answer(
+async fn c4_concurrent_requests_execute_once_and_get_one_response(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
     let body = signup_body("ada@example.org");
-    let answers = join_all((0..20).map(|_| service.send(&["k"], &body))).await;
+    let responses = join_all((0..20).map(|_| service.send(&["k"], &body))).await;
     assert_eq!(
-        answers.iter().filter(|answer| !is_replay(answer)).count(),
+        responses
+            .iter()
+            .filter(|response| !is_replay(response))
+            .count(),
         1
     );
-    let answers: Vec<Whole> = join_all(answers.into_iter().map(whole)).await;
-    assert_eq!(answers[0].status, 201);
-    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let responses: Vec<Snapshot> = join_all(responses.into_iter().map(snapshot)).await;
+    assert_eq!(responses[0].status, 201);
+    assert!(responses.iter().all(|response| *response == responses[0]));
     assert_eq!(service.users().await, 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn c4_c5_the_first_still_running_is_told(
+async fn c4_c5_a_request_in_progress_is_reported(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "20000")]).await;
@@ -218,9 +221,9 @@ async fn c4_c5_the_first_still_running_is_told(
         .await;
     for body in [&body, &other] {
         let begun = std::time::Instant::now();
-        let answer = service.send(&["k"], body).await;
-        assert_eq!(answer.headers()["retry-after"], "1");
-        problem(answer, 409, "request-in-progress").await;
+        let response = service.send(&["k"], body).await;
+        assert_eq!(response.headers()["retry-after"], "1");
+        problem(response, 409, "request-in-progress").await;
         assert!(
             (1.9..8.0).contains(&begun.elapsed().as_secs_f64()),
             "{:?}",
@@ -228,12 +231,12 @@ async fn c4_c5_the_first_still_running_is_told(
         );
     }
     drop(lock);
-    let first = first.await.expect("no panic").expect("an answer");
+    let first = first.await.expect("no panic").expect("a response");
     assert_eq!(first.status(), 201);
-    let first = whole(first).await;
+    let first = snapshot(first).await;
     let again = service.send(&["k"], &body).await;
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
     problem(
         service.send(&["k"], &other).await,
         422,
@@ -245,17 +248,17 @@ async fn c4_c5_the_first_still_running_is_told(
 
 #[rstest]
 #[tokio::test]
-async fn c5_other_bodies_at_once_make_one_user_at_most(
+async fn c5_different_concurrent_bodies_create_at_most_one_user(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "8")]).await;
     let bodies: Vec<Value> = (0..8)
         .map(|n| signup_body(&format!("ada{n}@example.org")))
         .collect();
-    let answers = join_all(bodies.iter().map(|body| service.send(&["k"], body))).await;
+    let responses = join_all(bodies.iter().map(|body| service.send(&["k"], body))).await;
     let mut statuses: BTreeMap<u16, u32> = BTreeMap::new();
-    for answer in &answers {
-        *statuses.entry(answer.status().as_u16()).or_default() += 1;
+    for response in &responses {
+        *statuses.entry(response.status().as_u16()).or_default() += 1;
     }
     assert_eq!(statuses, BTreeMap::from([(201, 1), (422, 7)]));
     assert_eq!(service.users().await, 1);
@@ -276,7 +279,7 @@ async fn c6_no_key_executes_unless_one_is_required(
     );
     let strict = Instances::start(setup, &[("IDEMPOTENCY_REQUIRED", "true")]).await;
     let body = signup_body("ada@example.org");
-    // Whatever the body is: it is not read.
+    // Whatever the body: it is not read.
     for body in [&body, &json!({ "name": 1 })] {
         problem(strict.send(&[], body).await, 400, "idempotency-key-missing").await;
     }
@@ -286,7 +289,7 @@ async fn c6_no_key_executes_unless_one_is_required(
 
 #[rstest]
 #[tokio::test]
-async fn c7_c10_c11_c12_what_is_no_key(
+async fn c7_c10_c11_c12_invalid_keys(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
@@ -310,9 +313,9 @@ async fn c7_c10_c11_c12_what_is_no_key(
         &["\"k\"; A=1"],
         &["\"k\", \"l\""],
     ] {
-        let answer = service.send(keys, &body).await;
-        assert_eq!(answer.status(), 400, "{keys:?}");
-        problem(answer, 400, "idempotency-key-invalid").await;
+        let response = service.send(keys, &body).await;
+        assert_eq!(response.status(), 400, "{keys:?}");
+        problem(response, 400, "idempotency-key-invalid").await;
     }
     assert_eq!(service.users().await, 0);
     assert_eq!(service.send(&[&"k".repeat(255)], &body).await.status(), 201);
@@ -320,12 +323,12 @@ async fn c7_c10_c11_c12_what_is_no_key(
 
 #[rstest]
 #[tokio::test]
-async fn c8_c9_c13_c14_one_key_in_its_forms(
+async fn c8_c9_c13_c14_equal_forms_of_a_key(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
     let body = signup_body("ada@example.org");
-    let first = whole(service.send(&["\"abc-123\""], &body).await).await;
+    let first = snapshot(service.send(&["\"abc-123\""], &body).await).await;
     assert_eq!(first.status, 201);
     for same in [
         "abc-123",
@@ -336,7 +339,7 @@ async fn c8_c9_c13_c14_one_key_in_its_forms(
     ] {
         let again = service.send(&[same], &body).await;
         assert!(is_replay(&again), "{same}");
-        assert_eq!(whole(again).await, first, "{same}");
+        assert_eq!(snapshot(again).await, first, "{same}");
     }
     let other = service
         .send(&["ABC-123"], &signup_body("bob@example.org"))
@@ -357,7 +360,7 @@ async fn c15_a_key_on_a_read_is_ignored(
             .client
             .get(service.url("/users"))
             .header("Idempotency-Key", key);
-        let read = read.send().await.expect("an answer");
+        let read = read.send().await.expect("a response");
         assert_eq!(read.status(), 200, "{key}");
         assert!(!is_replay(&read));
     }
@@ -415,8 +418,8 @@ async fn c17_nothing_is_stored_before_execution(
         ("text/plain", "{}".to_owned(), 415),
         ("application/json", " ".repeat(20_000), 413),
     ] {
-        let answer = raw(content_type, body).await.expect("an answer");
-        assert_eq!(answer.status(), status);
+        let response = raw(content_type, body).await.expect("a response");
+        assert_eq!(response.status(), status);
     }
     let corrected = service.send(&["k"], &signup_body("ada@example.org")).await;
     assert_eq!(corrected.status(), 201);
@@ -433,21 +436,21 @@ async fn c18_a_taken_address_is_replayed(
     assert_eq!(service.send(&["a"], &body).await.status(), 201);
     let first = service.send(&["b"], &body).await;
     assert!(!is_replay(&first));
-    let first = whole(first).await;
+    let first = snapshot(first).await;
     assert_eq!(first.status, 409);
-    // Also where the address would be free by now.
+    // Also if the address is free by now.
     for table in ["users", "users_read"] {
         let delete = format!("DELETE FROM {table}");
         service.database().execute(&delete).await.expect("deleted");
     }
     let again = service.send(&["b"], &body).await;
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
 }
 
 #[rstest]
 #[tokio::test]
-async fn c19_overload_and_absence_are_not_stored(
+async fn c19_overload_and_unavailability_are_not_stored(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "1500")]).await;
@@ -462,7 +465,7 @@ async fn c19_overload_and_absence_are_not_stored(
 
 #[rstest]
 #[tokio::test]
-async fn c20_an_answer_that_was_lost_is_given_again(
+async fn c20_a_lost_response_is_replayed(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("BCRYPT_COST", "6")]).await;
@@ -474,7 +477,7 @@ async fn c20_an_answer_that_was_lost_is_given_again(
          Idempotency-Key: k\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     ));
-    // Cut once it has committed, before the answer is read.
+    // Cut after the commit, before the response is read.
     while service.database().counts().await == [0; 3] {
         tokio::task::yield_now().await;
     }
@@ -486,31 +489,31 @@ async fn c20_an_answer_that_was_lost_is_given_again(
 }
 
 #[tokio::test]
-async fn c20_after_a_kill_as_well() {
+async fn c20_also_after_a_kill() {
     let database = Arc::new(Database::new(Backend::Sqlite));
     let mut service = Service::start_on(Arc::clone(&database), &[]).await;
     let body = signup_body("ada@example.org");
     let first = service.signup(&body).header("Idempotency-Key", "k").send();
-    let first = whole(first.await.expect("an answer")).await;
+    let first = snapshot(first.await.expect("a response")).await;
     service.signal("KILL");
     service.wait().await;
     let service = Service::start_on(database, &[]).await;
     let again = service.signup(&body).header("Idempotency-Key", "k").send();
-    assert_eq!(whole(again.await.expect("an answer")).await, first);
+    assert_eq!(snapshot(again.await.expect("a response")).await, first);
 }
 
 #[rstest]
 #[tokio::test]
-async fn c21_an_expired_key_executes_anew_and_is_removed(
+async fn c21_an_expired_key_executes_again_and_is_removed(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[("IDEMPOTENCY_TTL_SECONDS", "1")]).await;
     let body = signup_body("ada@example.org");
-    let first = whole(service.send(&["k"], &body).await).await;
+    let first = snapshot(service.send(&["k"], &body).await).await;
     assert_eq!(first.status, 201);
-    // The address has an account by now, so that a new execution shows.
+    // The address has an account by now, so a new execution is visible.
     let begun = std::time::Instant::now();
-    while whole(service.send(&["k"], &body).await).await == first {
+    while snapshot(service.send(&["k"], &body).await).await == first {
         assert!(begun.elapsed().as_secs() < 30, "it never expired");
     }
     let count = "SELECT count(*) FROM idempotency_records";
@@ -527,7 +530,7 @@ async fn c23_values_count_and_not_their_order(
     #[values(Sqlite, Postgres, PostgresRedis, TwoInstances, TwoInstancesRedis)] setup: Setup,
 ) {
     let service = Instances::start(setup, &[]).await;
-    let first = whole(service.send(&["k"], &signup_body("ada@example.org")).await).await;
+    let first = snapshot(service.send(&["k"], &signup_body("ada@example.org")).await).await;
     assert_eq!(first.status, 201);
     let same = "{\r\n  \"password\": \"correct horse battery \\u0073taple\",\
                 \"email\":\"ada@example.org\", \"name\" : \"Ada Lovelace\" }";
@@ -539,14 +542,14 @@ async fn c23_values_count_and_not_their_order(
         .body(same)
         .send()
         .await;
-    let again = again.expect("an answer");
+    let again = again.expect("a response");
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup: Setup) {
+async fn keys_survive_a_rotation_of_the_secret(#[values(Sqlite, Postgres)] setup: Setup) {
     const OLD: &str = "the old secret of thirty-two bytes";
     const NEW: &str = "the new secret of thirty-two bytes";
     let database = Arc::new(Database::new(setup.backend()));
@@ -564,9 +567,9 @@ async fn a_rotated_secret_still_knows_its_keys(#[values(Sqlite, Postgres)] setup
         ],
     ] {
         let service = Service::start_on(Arc::clone(&database), settings).await;
-        let answer = service.signup(&body).header("Idempotency-Key", "k").send();
-        let answer = whole(answer.await.expect("an answer")).await;
-        assert_eq!(answer, *first.get_or_insert(answer.clone()));
+        let response = service.signup(&body).header("Idempotency-Key", "k").send();
+        let response = snapshot(response.await.expect("a response")).await;
+        assert_eq!(response, *first.get_or_insert(response.clone()));
     }
 }
 
@@ -621,7 +624,7 @@ async fn no_key_or_password_is_kept_or_logged(
 }
 
 #[tokio::test]
-async fn postgresql_wants_a_secret() {
+async fn postgresql_requires_a_secret() {
     let database = Database::new(Backend::Postgres);
     let url = database.url();
     let settings = [
@@ -639,9 +642,7 @@ async fn postgresql_wants_a_secret() {
 
 #[rstest]
 #[tokio::test]
-async fn a_key_that_is_worn_out_is_refused_without_a_write(
-    #[values(Sqlite, Postgres)] setup: Setup,
-) {
+async fn an_exhausted_key_is_refused_without_a_write(#[values(Sqlite, Postgres)] setup: Setup) {
     let service = Instances::start(setup, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
     let first = service.send(&["k"], &signup_body("ada@example.org")).await;
     assert_eq!(first.status(), 201);
@@ -651,7 +652,7 @@ async fn a_key_that_is_worn_out_is_refused_without_a_write(
         refusals += 1;
     }
     assert_eq!(refusals, 10);
-    // Whatever would write now waits in vain.
+    // Any write would now wait in vain.
     let _lock = if let Sqlite = setup {
         lock_out(&service.services[0], Backend::Sqlite).await
     } else {
@@ -670,10 +671,8 @@ async fn a_key_that_is_worn_out_is_refused_without_a_write(
 
 #[rstest]
 #[tokio::test]
-async fn a_key_lives_from_its_response_and_not_from_its_request(
-    #[values(Sqlite, Postgres)] setup: Setup,
-) {
-    // One hash takes longer than a key lives.
+async fn a_key_expires_counting_from_its_response(#[values(Sqlite, Postgres)] setup: Setup) {
+    // One hash takes longer than the lifetime of a key.
     let settings = [
         ("IDEMPOTENCY_TTL_SECONDS", "1"),
         ("BCRYPT_COST", "15"),
@@ -682,8 +681,8 @@ async fn a_key_lives_from_its_response_and_not_from_its_request(
     let service = Instances::start(setup, &settings).await;
     let body = signup_body("ada@example.org");
     let begun = std::time::Instant::now();
-    let first = whole(service.send(&["k"], &body).await).await;
+    let first = snapshot(service.send(&["k"], &body).await).await;
     assert_eq!(first.status, 201);
     assert!(begun.elapsed().as_secs() >= 1, "the hash was too fast");
-    assert_eq!(whole(service.send(&["k"], &body).await).await, first);
+    assert_eq!(snapshot(service.send(&["k"], &body).await).await, first);
 }

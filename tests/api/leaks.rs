@@ -1,5 +1,5 @@
-//! What a busy service writes, anywhere: no password is in it, and an address only in the tables
-//! that are for it.
+//! Secrets in anything that a busy service writes: passwords must not occur anywhere, and addresses only in their
+//! tables.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,10 @@ use crate::harness::collector::{Collector, Protocol, hex};
 use crate::harness::{Backend, Service};
 use Backend::{Postgres, Sqlite};
 
-/// The only tables that may have an address in them.
+/// The only tables that may contain addresses.
 const WITH_ADDRESSES: [&str; 4] = ["users", "users_read", "user_events", "idempotency_records"];
 
-/// A password of each kind of request, so that one that is found says where it came from.
+/// A password for each kind of request, so that a leaked one reveals its origin.
 fn password(kind: &str) -> String {
     format!("xylophone-{kind}-zugzwang")
 }
@@ -24,10 +24,10 @@ fn address(kind: &str) -> String {
     format!("{kind}.zephyr@example.org")
 }
 
-/// In the header of requests, and nowhere else.
+/// Keys that may occur only in the header of requests.
 const KEYS: [&str; 2] = ["quokka-numbat", "bilby-potoroo"];
 
-/// In the tables with addresses only, too.
+/// A name that may occur only in the tables with addresses.
 const NAME: &str = "Wolpertinger";
 
 fn body(kind: &str) -> Value {
@@ -40,11 +40,11 @@ async fn send(service: &Service, key: Option<&str>, body: String) -> u16 {
     if let Some(key) = key {
         request = request.header("Idempotency-Key", key);
     }
-    request.send().await.expect("an answer").status().as_u16()
+    request.send().await.expect("a response").status().as_u16()
 }
 
-/// All that clients do, well meant or not. Gives the kinds of its passwords and addresses.
-async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
+/// Sends all kinds of requests, benign and malicious. Returns the kinds of passwords and addresses used.
+async fn exercise(service: &Service, backend: Backend) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     let mut next = |kind| {
         kinds.push(kind);
@@ -62,7 +62,7 @@ async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
     assert_eq!(send(service, Some(KEYS[0]), other).await, 422);
     let twice = body("plain").to_string();
     assert_eq!(send(service, Some(KEYS[1]), twice).await, 409);
-    // A password in the wrong place: in a field's name, in a key, in what is no JSON.
+    // A password in the wrong place: in a field's name, in a key, in invalid JSON.
     let cut = body(next("cut")).to_string();
     assert_eq!(
         send(service, None, cut[..cut.len() - 1].to_owned()).await,
@@ -80,7 +80,7 @@ async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
         send(service, Some(&quoted), body("quoted").to_string()).await,
         400
     );
-    // An address where addresses are asked for, and where they are not.
+    // An address where addresses are expected, and where they are not.
     for path in [
         format!("/users?email={}", address("plain")),
         format!("/users?email={}", address(next("nobody"))),
@@ -89,7 +89,7 @@ async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
     ] {
         service.get(&path).await;
     }
-    // A database that says what it was given.
+    // A database whose errors contain values.
     if backend == Postgres {
         let kind = next("refused");
         let refuse = format!(
@@ -105,11 +105,11 @@ async fn be_busy(service: &Service, backend: Backend) -> Vec<&'static str> {
     let mut connection = service.connect();
     let kind = next("wire");
     connection.send(format!("{} {}\r\n\r\n", password(kind), address(kind)));
-    connection.answer();
+    connection.response();
     kinds
 }
 
-/// The forms in which a secret would still be one.
+/// The encodings in which a secret would still be exposed.
 fn forms(secret: &str) -> Vec<String> {
     let hash: [u8; 32] = Sha256::digest(secret).into();
     vec![
@@ -152,7 +152,7 @@ async fn tables(service: &Service, backend: Backend) -> Vec<(String, String)> {
 
 #[rstest]
 #[tokio::test]
-async fn passwords_are_nowhere_and_addresses_where_they_belong(
+async fn passwords_are_nowhere_and_addresses_only_in_their_tables(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let collector = Collector::start(Protocol::Http);
@@ -165,7 +165,7 @@ async fn passwords_are_nowhere_and_addresses_where_they_belong(
     let mut service = Service::start_with(backend, &settings).await;
     let breaker = "circuit_breaker_open{dependency=\"redis\"} 0";
     service.wait_for_metric(breaker).await;
-    let kinds = be_busy(&service, backend).await;
+    let kinds = exercise(&service, backend).await;
     let metrics = service.get("/metrics").await.text().await.expect("text");
     let keys = redis.command(&["KEYS", "*"]);
     let mut shared = keys.clone();
@@ -173,12 +173,12 @@ async fn passwords_are_nowhere_and_addresses_where_they_belong(
         shared += &redis.command(&["GET", key]);
     }
     let tables = tables(&service, backend).await;
-    // What still waits is written out.
+    // Buffered output is flushed.
     service.signal("TERM");
     assert!(service.wait().await.success());
     let log = service.log_text();
 
-    // The search would find something: there is something to be found.
+    // The searched texts are not empty.
     assert!(log.contains("account created") && shared.len() > 100);
     assert!(collector.everything().contains("POST /signup"));
     let users = tables.iter().find(|(name, _)| name == "users");

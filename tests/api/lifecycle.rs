@@ -1,4 +1,4 @@
-//! Starting, stopping, and the deadline.
+//! Startup, shutdown, and the grace period.
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use crate::harness::{
     signup_body,
 };
 
-/// On PostgreSQL it is asked for before the server is.
+/// On PostgreSQL it is checked before the server is contacted.
 const SECRET: (&str, &str) = ("IDEMPOTENCY_SECRET", crate::harness::SECRET);
 
-/// A refusal to start is one line, without a backtrace, and an exit code of its own.
+/// Asserts that a refusal to start is one line without a backtrace, with this exit code; returns the line.
 fn one_line(output: &Output, code: i32) -> &str {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     let text = output.stderr.trim_end();
@@ -28,13 +28,13 @@ async fn a_signal_lets_requests_in_flight_finish(
     #[values(Sqlite, Postgres)] backend: Backend,
     #[values("TERM", "INT")] signal: &str,
 ) {
-    // A hash of this cost takes long enough for the signal to come in the middle of it.
+    // A hash of this cost takes long enough to be interrupted by the signal.
     let mut service = Service::start_with(backend, &[("BCRYPT_COST", "14")]).await;
     let body = signup_body("ada@example.org");
     let request = tokio::spawn(service.signup(&body).send());
     service.wait_for_in_flight(1).await;
     service.signal(signal);
-    let response = request.await.expect("no panic").expect("an answer");
+    let response = request.await.expect("no panic").expect("a response");
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["connection"], "close");
     assert_eq!(service.wait().await.code(), Some(0));
@@ -52,7 +52,7 @@ async fn a_signal_lets_requests_in_flight_finish(
 }
 
 #[tokio::test]
-async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
+async fn a_stopping_service_is_immediately_not_ready_and_still_serves() {
     let settings = [
         ("SHUTDOWN_DELAY_MS", "60000"),
         ("SHUTDOWN_GRACE_MS", "2000"),
@@ -68,7 +68,7 @@ async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
     assert_eq!(service.get("/health").await.status(), 200);
     let signup = service.sign_up("ada@example.org").await;
     assert_eq!(signup.status(), 201);
-    // A second signal does not wait for the rest.
+    // After a second signal it does not wait for requests.
     let begun = Instant::now();
     service.signal("TERM");
     assert_eq!(service.wait().await.code(), Some(130));
@@ -76,11 +76,11 @@ async fn a_stopping_service_is_not_ready_at_once_and_still_serves() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_shutdown() {
     let mut service = Service::start(Sqlite).await;
     let mut used = service.connect();
     used.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(used.answer().expect("an answer").status, 200);
+    assert_eq!(used.response().expect("a response").status, 200);
     let _unused = service.connect();
     let mut half = service.connect();
     half.send("GET /health HTTP/1.1\r\nHost: ");
@@ -101,7 +101,7 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
     let settings = [("HTTP_WORKERS", "2"), ("DATABASE_MAX_CONNECTIONS", "4")];
     let mut service = Service::start_with(Postgres, &settings).await;
     let url = service.database.url();
-    let mut lock = sqlx::PgConnection::connect(&url).await.expect("answers");
+    let mut lock = sqlx::PgConnection::connect(&url).await.expect("connects");
     lock.execute("BEGIN; LOCK TABLE users_read")
         .await
         .expect("locked");
@@ -113,7 +113,7 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
     service
         .wait_for_line("shutting down, finishing requests in flight")
         .await;
-    // By now the threads that have nothing to do are on their way out.
+    // By now the idle threads are shutting down.
     let refused = async || std::net::TcpStream::connect(service.address).is_err();
     let begun = Instant::now();
     while !refused().await && begun.elapsed().as_secs() < 10 {
@@ -121,15 +121,15 @@ async fn reads_in_flight_finish_whichever_thread_serves_them() {
     }
     lock.execute("ROLLBACK").await.expect("unlocked");
     for read in reads {
-        let answer = read.await.expect("no panic").expect("an answer");
-        assert_eq!(answer.status(), 200);
+        let response = read.await.expect("no panic").expect("a response");
+        assert_eq!(response.status(), 200);
     }
     assert_eq!(service.wait().await.code(), Some(0));
     assert!(!service.log_text().contains("not closed in time"));
 }
 
 #[tokio::test]
-async fn whoever_asks_how_it_goes_is_told_to_the_end() {
+async fn probes_are_served_until_the_end() {
     use sqlx::{Connection, Executor};
     let mut service = Service::start_with(Postgres, &[("OPERATIONS_PORT", "0")]).await;
     let lines = service.log_lines();
@@ -137,7 +137,7 @@ async fn whoever_asks_how_it_goes_is_told_to_the_end() {
     let operations = ready.expect("it is ready")["operations"].clone();
     let operations = operations.as_str().expect("an address");
     let url = service.database.url();
-    let mut lock = sqlx::PgConnection::connect(&url).await.expect("answers");
+    let mut lock = sqlx::PgConnection::connect(&url).await.expect("connects");
     lock.execute("BEGIN; LOCK TABLE users_read")
         .await
         .expect("locked");
@@ -145,11 +145,11 @@ async fn whoever_asks_how_it_goes_is_told_to_the_end() {
     let metrics = format!("http://{operations}/metrics");
     let begun = Instant::now();
     let mut figures = String::new();
-    // The one that asks is in flight as well.
+    // The metrics request itself is in flight, too.
     while !figures.contains("\nhttp_requests_in_flight 2\n") {
         assert!(begun.elapsed().as_secs() < 10, "{figures}");
         let response = service.client.get(&metrics).send().await;
-        figures = response.expect("an answer").text().await.expect("text");
+        figures = response.expect("a response").text().await.expect("text");
     }
     service.signal("TERM");
     let refused = async || std::net::TcpStream::connect(service.address).is_err();
@@ -157,23 +157,23 @@ async fn whoever_asks_how_it_goes_is_told_to_the_end() {
     while !refused().await && begun.elapsed().as_secs() < 10 {
         tokio::task::yield_now().await;
     }
-    // Each on a connection of its own, as a probe has it.
+    // Each on a new connection, like a probe.
     for _ in 0..20 {
         let probe = reqwest::Client::new().get(format!("http://{operations}/health"));
-        let response = probe.send().await.expect("an answer");
+        let response = probe.send().await.expect("a response");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["connection"], "close");
     }
     lock.execute("ROLLBACK").await.expect("unlocked");
-    let answer = read.await.expect("no panic").expect("an answer");
-    assert_eq!(answer.status(), 200);
+    let response = read.await.expect("no panic").expect("a response");
+    assert_eq!(response.status(), 200);
     assert_eq!(service.wait().await.code(), Some(0));
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_signal_while_it_starts_stops_it(#[values(Sqlite, Postgres)] backend: Backend) {
-    // Somebody else migrates, and takes long.
+    // Another process holds the migration lock.
     let database = std::sync::Arc::new(Database::new(backend));
     let _held = hold_migration_lock(&database).await;
     let mut service = Service::launch(database, &[]);
@@ -200,7 +200,7 @@ async fn hold_migration_lock(database: &Database) -> Box<dyn std::any::Any> {
             use sqlx::Connection;
             let mut connection = sqlx::PgConnection::connect(&database.url())
                 .await
-                .expect("answers");
+                .expect("connects");
             connection.lock().await.expect("locked");
             Box::new(connection)
         }
@@ -230,13 +230,13 @@ async fn requests_that_outlast_the_grace_period_are_cut() {
 }
 
 #[test]
-fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
+fn without_settings_it_creates_its_database_and_prints_examples() {
     use std::io::BufRead;
     let folder = tempfile::tempdir().expect("a folder");
     let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_signup-service"))
         .env_clear()
         .envs(counters())
-        // A free port, as somebody may use the default; and as if on a terminal.
+        // A free port, as the default may be in use; and a log format as on a terminal.
         .envs([("PORT", "0"), ("LOG_FORMAT", "pretty")])
         .current_dir(folder.path())
         .stdout(std::process::Stdio::null())
@@ -244,10 +244,10 @@ fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
         .spawn()
         .expect("the binary runs");
     let stderr = std::io::BufReader::new(process.stderr.take().expect("piped"));
-    let mut said = String::new();
+    let mut printed = String::new();
     for line in stderr.lines().map_while(Result::ok) {
-        said.push_str(&line);
-        said.push('\n');
+        printed.push_str(&line);
+        printed.push('\n');
         if line.contains("stop:") {
             break;
         }
@@ -255,20 +255,23 @@ fn without_a_setting_it_makes_its_database_and_says_what_to_try() {
     assert!(folder.path().join("data/signup.db").is_file());
     process.kill().expect("it runs");
     process.wait().expect("it ends");
-    let address = said
+    let address = printed
         .split("http://")
         .nth(1)
         .and_then(|rest| rest.lines().next());
-    let address = address.expect("where it listens");
-    assert!(said.contains(&format!("http://{address}/docs")), "{said}");
+    let address = address.expect("the address");
     assert!(
-        said.contains(&format!("curl -i http://{address}/signup")),
-        "{said}"
+        printed.contains(&format!("http://{address}/docs")),
+        "{printed}"
+    );
+    assert!(
+        printed.contains(&format!("curl -i http://{address}/signup")),
+        "{printed}"
     );
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_one_line() {
+async fn a_port_in_use_is_a_one_line_error() {
     let service = Service::start(Sqlite).await;
     let database = Database::new(Sqlite);
     let port = service.address.port().to_string();
@@ -281,7 +284,7 @@ async fn a_port_in_use_is_one_line() {
 }
 
 #[tokio::test]
-async fn an_unreachable_database_is_one_line_without_its_password() {
+async fn an_unreachable_database_is_a_one_line_error_without_the_password() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = free.local_addr().expect("an address").port();
     drop(free);
@@ -296,7 +299,7 @@ async fn an_unreachable_database_is_one_line_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_sqlite_file_that_cannot_be_made_is_one_line() {
+async fn a_sqlite_file_that_cannot_be_created_is_a_one_line_error() {
     let output = run(
         &[],
         &[
@@ -309,7 +312,7 @@ async fn a_sqlite_file_that_cannot_be_made_is_one_line() {
 }
 
 #[tokio::test]
-async fn wrong_settings_are_told_all_at_once() {
+async fn all_invalid_settings_are_reported_at_once() {
     let output = run(
         &[],
         &[
@@ -345,7 +348,7 @@ async fn a_postgresql_that_is_not_migrated_is_refused() {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_loses_commits_is_refused_unless_told_otherwise() {
+async fn asynchronous_commit_is_refused_unless_allowed() {
     let database = Database::new(Postgres);
     let Database::Postgres(postgres) = &database else {
         unreachable!("just made");
@@ -373,7 +376,7 @@ async fn a_postgresql_that_loses_commits_is_refused_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_what_was_written_and_the_port() {
+async fn a_restart_keeps_the_data_and_the_port() {
     let mut service = Service::start(Sqlite).await;
     let signup = service.sign_up("ada@example.org").await;
     let location = signup.headers()["location"]

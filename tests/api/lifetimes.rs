@@ -1,4 +1,4 @@
-//! What lives for a while, by a clock that the test moves.
+//! Expiry of records and limits, with a clock that the test advances.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn sign_up(service: &InProcess, key: &str, email: &str) -> (u16, bool) {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_has_its_outcome_for_a_day_and_is_then_free(
+async fn a_key_keeps_its_outcome_for_a_day_and_is_then_free(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = service(backend, &[("BCRYPT_COST", "4")]).await;
@@ -38,7 +38,7 @@ async fn a_key_has_its_outcome_for_a_day_and_is_then_free(
         (422, false)
     );
     service.clock.advance(Duration::from_secs(61));
-    // It is executed again: for the same values the address is taken by now.
+    // It is executed again: the address is taken by now.
     assert_eq!(
         sign_up(&service, "k", "ada@example.org").await,
         (409, false)
@@ -47,7 +47,7 @@ async fn a_key_has_its_outcome_for_a_day_and_is_then_free(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_has_its_share_again_once_the_window_is_over() {
+async fn a_client_regains_its_share_after_the_window() {
     let settings = [("BCRYPT_COST", "4"), ("RATE_LIMIT_SIGNUP", "2/1h")];
     let service = service(Sqlite, &settings).await;
     for number in 0..2 {
@@ -72,7 +72,7 @@ async fn a_client_has_its_share_again_once_the_window_is_over() {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_of_readiness_counts_for_a_second(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_readiness_report_is_cached_for_a_second(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = service(backend, &[]).await;
     assert_eq!(service.get("/ready").await.status(), 200);
     let broken = "ALTER TABLE users_read RENAME TO elsewhere";

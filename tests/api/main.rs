@@ -1,4 +1,4 @@
-//! The service as its clients see it: the real binary, over HTTP, on every backend.
+//! Tests of the real binary over HTTP, on every backend.
 
 mod command_line;
 mod connections;

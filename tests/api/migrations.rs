@@ -1,4 +1,4 @@
-//! `migrate`: up, status, down, and two at once.
+//! `migrate`: up, status, down, and concurrent runs.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn printed(output: &Output) -> &str {
 
 #[rstest]
 #[tokio::test]
-async fn every_step_goes_up_and_back_down(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn every_migration_applies_and_reverts(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
     let status = migrate(&database, &["status"]);
     assert!(
@@ -65,7 +65,7 @@ async fn every_step_goes_up_and_back_down(#[values(Sqlite, Postgres)] backend: B
     assert_eq!(
         self::schema(&database, backend).await,
         schema,
-        "the way back leaves nothing"
+        "reverting leaves nothing behind"
     );
 }
 
@@ -86,7 +86,7 @@ async fn schema(database: &Database, backend: Backend) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn twice_at_once_is_once(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn concurrent_runs_apply_once(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
     let outputs: Vec<Output> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..4)
@@ -104,7 +104,7 @@ async fn twice_at_once_is_once(#[values(Sqlite, Postgres)] backend: Backend) {
 
 #[rstest]
 #[tokio::test]
-async fn down_does_not_go_without_an_answer(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn down_requires_confirmation(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
     printed(&migrate(&database, &[]));
     let refused = migrate(&database, &["down"]);
@@ -116,9 +116,7 @@ async fn down_does_not_go_without_an_answer(#[values(Sqlite, Postgres)] backend:
 
 #[rstest]
 #[tokio::test]
-async fn a_database_from_another_binary_is_left_alone(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn a_database_of_a_newer_binary_is_not_changed(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
     printed(&migrate(&database, &[]));
     let newer = "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 6";
@@ -135,14 +133,14 @@ async fn a_database_from_another_binary_is_left_alone(
     assert_eq!(down.status.code(), Some(1), "{down:?}");
 }
 
-/// Takes back the migrations that gave records their outcomes.
-fn take_back_outcomes(database: &Database) {
+/// Reverts the migrations that added outcomes to records.
+fn revert_outcomes(database: &Database) {
     for _ in 0..2 {
         printed(&migrate(database, &["down", "--yes"]));
     }
 }
 
-/// A record of each kind of outcome, made by this release; the response to each.
+/// Creates a record of each kind of outcome with this release; returns the response for each.
 async fn recorded(database: &Arc<Database>) -> [String; 2] {
     let service = Service::start_on(Arc::clone(database), &[("DATABASE_MIGRATE", "true")]).await;
     let responses = ["created", "taken"].map(|key| replayed(&service, key));
@@ -150,7 +148,7 @@ async fn recorded(database: &Arc<Database>) -> [String; 2] {
     [created.await, taken.await]
 }
 
-/// The response to a signup with this key, which has its `Location` behind it.
+/// The body of the response to a signup with this key, followed by its `Location`.
 async fn replayed(service: &Service, key: &str) -> String {
     let signup = service.signup(&signup_body("ada@example.org"));
     let response = signup.header("Idempotency-Key", key).send().await;
@@ -164,16 +162,16 @@ fn in_words_of_older_release(response: &str) -> String {
     response.replace("Email already registered", "The address has an account")
 }
 
-/// Those who retry across an upgrade, or a way back and an upgrade, get what they would have got.
+/// Retries across an upgrade, or a downgrade and an upgrade, get the same response.
 #[rstest]
 #[tokio::test]
-async fn records_are_replayed_after_the_way_back_and_forth(
+async fn records_are_replayed_after_a_downgrade_and_an_upgrade(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let database = Arc::new(Database::new(backend));
     let before = recorded(&database).await;
 
-    take_back_outcomes(&database);
+    revert_outcomes(&database);
     let body = match backend {
         Sqlite => "CAST(body AS TEXT)",
         Postgres => "convert_from(body, 'UTF8')",
@@ -196,9 +194,9 @@ async fn records_are_replayed_after_the_way_back_and_forth(
     assert_eq!(recorded(&database).await, before);
 }
 
-/// While a deployment rolls, instances of two releases write and read the same records.
+/// During a rolling deployment, instances of two releases write and read the same records.
 #[tokio::test]
-async fn records_of_two_releases_stand_side_by_side() {
+async fn records_of_two_releases_coexist() {
     let database = Arc::new(Database::new(Postgres));
     let before = recorded(&database).await;
     let newer = database
@@ -207,7 +205,7 @@ async fn records_of_two_releases_stand_side_by_side() {
              ORDER BY status",
         )
         .await;
-    // What an older one answers is what the newer one did.
+    // An older instance returns the response of the newer one.
     for (newer, before) in newer.iter().zip(&before) {
         let (_, body) = newer.split_once(' ').expect("a status");
         let before = in_words_of_older_release(before);
@@ -223,8 +221,8 @@ async fn records_of_two_releases_stand_side_by_side() {
         .expect("deleted");
     let before = recorded(&database).await;
 
-    // As the release before has them, and writes them.
-    take_back_outcomes(&database);
+    // Records as the previous release has and writes them.
+    revert_outcomes(&database);
     database
         .execute("CREATE TABLE kept AS TABLE idempotency_records")
         .await
@@ -236,7 +234,7 @@ async fn records_of_two_releases_stand_side_by_side() {
         // It inserts, and completes a conflict.
         "DELETE FROM idempotency_records; INSERT INTO idempotency_records (COLUMNS) \
          SELECT COLUMNS FROM kept",
-        // It claims anew what has expired.
+        // It reclaims expired records.
         "UPDATE idempotency_records SET outcome = 'null'; \
          INSERT INTO idempotency_records (COLUMNS) SELECT COLUMNS FROM kept \
          ON CONFLICT (key_hash) DO UPDATE SET status = excluded.status, \

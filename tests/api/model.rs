@@ -1,5 +1,4 @@
-//! Any sequence of signups with keys, and of crashes between them, against a small model of the
-//! contract.
+//! Arbitrary sequences of signups with keys, and crashes in between, checked against a small model of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,15 +8,15 @@ use serde_json::json;
 
 use crate::harness::{Backend, Database, Service, signup_body};
 
-/// How often a key may come with another request.
+/// How often a key may be used with a different request.
 const MAX_MISMATCHES: u32 = 10;
 
-/// What happens next.
+/// A step of a sequence.
 #[derive(Debug, Clone)]
 enum Step {
     /// A signup with one of a few keys, addresses and names.
     SignUp { key: u8, address: u8, name: u8 },
-    /// The process is killed and started again.
+    /// The process is killed and restarted.
     Crash,
 }
 
@@ -29,41 +28,41 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The contract: what each key was answered, and which addresses have an account.
+/// The state of the contract: the response for each key, and the addresses with an account.
 #[derive(Default)]
 struct Model {
-    answered: BTreeMap<u8, Answered>,
+    completed: BTreeMap<u8, Completed>,
     accounts: BTreeSet<u8>,
 }
 
-struct Answered {
+struct Completed {
     request: (u8, u8),
-    answer: (u16, Vec<u8>),
+    response: (u16, Vec<u8>),
     mismatches: u32,
 }
 
-/// What the contract wants.
+/// What the contract requires.
 #[derive(Debug, PartialEq)]
-enum Wanted {
+enum Expected {
     New(u16),
     Replay(u16, Vec<u8>),
     Refused(u16),
 }
 
 impl Model {
-    fn wants(&mut self, key: u8, request: (u8, u8)) -> Wanted {
-        match self.answered.get_mut(&key) {
-            None if self.accounts.insert(request.0) => Wanted::New(201),
-            None => Wanted::New(409),
-            Some(answered) => {
-                let is_same = answered.request == request;
-                answered.mismatches += u32::from(!is_same);
-                if answered.mismatches > MAX_MISMATCHES {
-                    Wanted::Refused(429)
+    fn expects(&mut self, key: u8, request: (u8, u8)) -> Expected {
+        match self.completed.get_mut(&key) {
+            None if self.accounts.insert(request.0) => Expected::New(201),
+            None => Expected::New(409),
+            Some(completed) => {
+                let is_same = completed.request == request;
+                completed.mismatches += u32::from(!is_same);
+                if completed.mismatches > MAX_MISMATCHES {
+                    Expected::Refused(429)
                 } else if is_same {
-                    Wanted::Replay(answered.answer.0, answered.answer.1.clone())
+                    Expected::Replay(completed.response.0, completed.response.1.clone())
                 } else {
-                    Wanted::Refused(422)
+                    Expected::Refused(422)
                 }
             }
         }
@@ -85,27 +84,27 @@ async fn follow(backend: Backend, steps: Vec<Step>) {
         body["name"] = json!(format!("Ada {name}"));
         let request = service.signup(&body);
         let request = request.header("Idempotency-Key", format!("key-{key}"));
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await.expect("a response");
         let is_replay = response.headers().contains_key("idempotent-replayed");
         let status = response.status().as_u16();
         let bytes = response.bytes().await.expect("a body").to_vec();
 
-        let wanted = model.wants(key, (address, name));
-        let found = match wanted {
-            Wanted::New(_) => {
+        let expected = model.expects(key, (address, name));
+        let found = match expected {
+            Expected::New(_) => {
                 assert!(!is_replay);
-                let answered = Answered {
+                let completed = Completed {
                     request: (address, name),
-                    answer: (status, bytes),
+                    response: (status, bytes),
                     mismatches: 0,
                 };
-                model.answered.insert(key, answered);
-                Wanted::New(status)
+                model.completed.insert(key, completed);
+                Expected::New(status)
             }
-            _ if is_replay => Wanted::Replay(status, bytes),
-            _ => Wanted::Refused(status),
+            _ if is_replay => Expected::Replay(status, bytes),
+            _ => Expected::Refused(status),
         };
-        assert_eq!(found, wanted, "key {key}, address {address}, name {name}");
+        assert_eq!(found, expected, "key {key}, address {address}, name {name}");
     }
     let accounts = i64::try_from(model.accounts.len()).expect("few");
     assert_eq!(database.counts().await, [accounts; 3]);
@@ -122,12 +121,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 50, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_sequence_is_as_the_contract_wants_on_sqlite(steps in prop::collection::vec(step(), 1..40)) {
+    fn any_sequence_follows_the_contract_on_sqlite(steps in prop::collection::vec(step(), 1..40)) {
         run(Backend::Sqlite, steps);
     }
 
     #[test]
-    fn any_sequence_is_as_the_contract_wants_on_postgresql(steps in prop::collection::vec(step(), 1..40)) {
+    fn any_sequence_follows_the_contract_on_postgresql(steps in prop::collection::vec(step(), 1..40)) {
         run(Backend::Postgres, steps);
     }
 }

@@ -15,7 +15,7 @@ const CHECKS: [&str; 6] = ["running", "database", "migrations", "cpu", "memory",
 
 #[rstest]
 #[tokio::test]
-async fn health_tells_of_the_process(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn health_reports_the_process(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let health: Value = service.get("/health").await.json().await.expect("JSON");
     assert_eq!(health["status"], "ok");
@@ -26,7 +26,7 @@ async fn health_tells_of_the_process(#[values(Sqlite, Postgres)] backend: Backen
 
 #[rstest]
 #[tokio::test]
-async fn ready_tells_of_every_check(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn ready_reports_every_check(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let response = service.get("/ready").await;
     assert_eq!(response.status(), 200);
@@ -46,7 +46,7 @@ async fn ready_tells_of_every_check(#[values(Sqlite, Postgres)] backend: Backend
     assert_eq!(ready["checks"]["migrations"]["pending"], 0);
 }
 
-/// Checks that the service is not ready for this one reason, and lives all the same.
+/// Asserts that the service is not ready for only this reason, and is still healthy; returns the report.
 async fn not_ready(service: &Service, failed: &str) -> Value {
     let begun = Instant::now();
     let body = problem(service.get("/ready").await, 503, "not-ready").await;
@@ -57,13 +57,16 @@ async fn not_ready(service: &Service, failed: &str) -> Value {
     }
     let begun = Instant::now();
     assert_eq!(service.get("/health").await.status(), 200);
-    assert!(begun.elapsed().as_millis() < 1_500, "health asks nobody");
+    assert!(
+        begun.elapsed().as_millis() < 1_500,
+        "health depends on no other service"
+    );
     body
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_migration_taken_back_is_noticed(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_reverted_migration_is_detected(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let url = service.database.url();
     let down = run(&["migrate", "down", "--yes"], &[("DATABASE_URL", &url)]);
@@ -77,7 +80,7 @@ async fn a_migration_taken_back_is_noticed(#[values(Sqlite, Postgres)] backend: 
 
 #[tokio::test]
 async fn a_read_only_postgresql_is_not_ready() {
-    // A server of its own, as the setting is the server's.
+    // A separate server, as the setting is server-wide.
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
     let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = Arc::new(Database::Postgres(server.database()));
@@ -97,7 +100,11 @@ async fn a_read_only_postgresql_is_not_ready() {
     assert_eq!(body["checks"]["database"]["detail"], "read-only");
     let signup = service.sign_up("ada@example.org").await;
     problem(signup, 503, "unavailable").await;
-    assert_eq!(service.get("/users").await.status(), 200, "reads go on");
+    assert_eq!(
+        service.get("/users").await.status(),
+        200,
+        "reads still work"
+    );
 
     read_only("off");
     service.wait_for_ready(200).await;
@@ -134,7 +141,7 @@ async fn a_replica_is_read_from_and_checked() {
         .to_str()
         .expect("ASCII")
         .to_owned();
-    // Nothing replicates here, so that it shows who is asked.
+    // Nothing replicates here, which shows which database is queried.
     problem(service.get(&location).await, 404, "user-not-found").await;
 
     replica
@@ -150,7 +157,7 @@ async fn a_replica_is_read_from_and_checked() {
 }
 
 #[tokio::test]
-async fn a_sqlite_that_somebody_else_locks_is_not_ready() {
+async fn a_sqlite_locked_by_another_process_is_not_ready() {
     let service = Service::start_with(Sqlite, &[("REQUEST_TIMEOUT_MS", "3000")]).await;
     let lock = lock_out(&service, Sqlite).await;
     not_ready(&service, "database").await;
@@ -159,13 +166,13 @@ async fn a_sqlite_that_somebody_else_locks_is_not_ready() {
 }
 
 #[tokio::test]
-async fn a_postgresql_that_is_gone_is_not_ready_and_comes_back_by_itself() {
+async fn an_unavailable_postgresql_is_not_ready_and_recovers_by_itself() {
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
     let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = Arc::new(Database::Postgres(server.database()));
     let settings = [("REQUEST_TIMEOUT_MS", "3000")];
     let service = Service::start_on(database, &settings).await;
-    // Stopped, it neither answers nor refuses.
+    // Stopped, it neither responds nor refuses.
     server.signal("STOP");
     let begun = Instant::now();
     let response = service.get("/ready").await;
@@ -193,7 +200,7 @@ async fn metrics_name_routes_and_never_paths(#[values(Sqlite, Postgres)] backend
     let request = service
         .client
         .request("BREW".parse().expect("a method"), service.url("/users"));
-    assert_eq!(request.send().await.expect("an answer").status(), 405);
+    assert_eq!(request.send().await.expect("a response").status(), 405);
     let response = service.get("/metrics").await;
     assert!(
         response.headers()["content-type"]

@@ -10,7 +10,7 @@ async fn sign_up(service: &Service, email: &str) -> Value {
         .signup(&signup_body(email))
         .send()
         .await
-        .expect("an answer");
+        .expect("a response");
     assert_eq!(response.status(), 201);
     response.json().await.expect("JSON")
 }
@@ -24,7 +24,7 @@ async fn json(service: &Service, path: &str) -> Value {
 
 #[rstest]
 #[tokio::test]
-async fn a_user_that_is_not_there(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_unknown_user_is_not_found(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let response = service
         .get("/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213")
@@ -34,13 +34,15 @@ async fn a_user_that_is_not_there(#[values(Sqlite, Postgres)] backend: Backend) 
 
 #[rstest]
 #[tokio::test]
-async fn what_is_no_id_is_not_asked_of_the_database(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_invalid_id_is_not_looked_up_in_the_database(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
     let service = Service::start(backend).await;
     let id = sign_up(&service, "ada@example.org").await["id"]
         .as_str()
         .expect("an id")
         .to_owned();
-    // Any question to the projection would now be a 500.
+    // Any query of the projection would now be a 500.
     service
         .database
         .execute("ALTER TABLE users_read RENAME TO away")
@@ -121,7 +123,7 @@ async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] back
         expected.push(sign_up(&service, &format!("ada{number}@example.org")).await);
     }
     expected.reverse();
-    // Two of the same microsecond, at the end of a page: the id decides.
+    // Two users of the same microsecond, at the end of a page: the id decides their order.
     let [a, b] = [&expected[9], &expected[10]].map(|user| user["id"].as_str().expect("an id"));
     assert!(a > b, "ids sort by their time");
     let column = service.database.uuid_literal(b);
@@ -159,9 +161,7 @@ async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] back
 
 #[rstest]
 #[tokio::test]
-async fn who_signs_up_between_two_pages_shifts_nothing(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn a_signup_between_two_pages_shifts_nothing(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let first = sign_up(&service, "first@example.org").await;
     let second = sign_up(&service, "second@example.org").await;
@@ -178,7 +178,7 @@ async fn who_signs_up_between_two_pages_shifts_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn parameters_that_break_their_rules(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn invalid_parameters_are_refused(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     sign_up(&service, "a@example.org").await;
     sign_up(&service, "b@example.org").await;
@@ -230,7 +230,7 @@ async fn head_is_get_without_the_body(#[values(Sqlite, Postgres)] backend: Backe
         .head(service.url(&path))
         .send()
         .await
-        .expect("an answer");
+        .expect("a response");
     assert_eq!(head.status(), 200);
     assert_eq!(head.headers()["content-length"], length);
     assert!(head.bytes().await.expect("a body").is_empty());

@@ -1,4 +1,4 @@
-//! What Redis does for signups, and that nothing it does changes an answer (C22).
+//! The use of Redis for signups, and that no failure of Redis changes a response (C22).
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,49 +12,49 @@ use serde_json::{Value, json};
 use throwaway_servers::redis;
 
 use crate::harness::{Backend, Database, Service, problem, signup_body};
-use crate::idempotency::{Whole, is_replay, whole};
+use crate::idempotency::{Snapshot, is_replay, snapshot};
 use crate::signup::lock_out;
 
-/// What can be wrong with Redis.
+/// A failure of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    /// Nobody listens.
+enum Fault {
+    /// No server listens.
     Down,
     /// It ends while the service runs.
     Killed,
-    /// It takes connections and questions, and answers none.
+    /// It accepts connections and commands, and never replies.
     Paused,
-    /// It forgets everything, again and again.
+    /// It loses all data, again and again.
     Emptied,
     ReadOnly,
     OutOfMemory,
-    /// It asks for a password.
+    /// It requires a password.
     Locked,
-    /// Something else listens there, and talks.
+    /// Another program listens there, and writes.
     Nonsense,
-    /// Its values are not what was put in.
+    /// Its values are not what was stored.
     Garbled,
-    /// Every key is leased for ever, by nobody.
+    /// Every key has an eternal lease without an owner.
     LeasedForEver,
 }
 
-impl Trouble {
-    /// Whether Redis is left alone because of it.
-    fn is_noticed(self) -> bool {
+impl Fault {
+    /// Whether the circuit breaker opens because of it.
+    fn opens_breaker(self) -> bool {
         !matches!(
             self,
             Self::Emptied | Self::Nonsense | Self::Garbled | Self::LeasedForEver
         )
     }
 
-    /// Before the service starts.
+    /// Applies the fault before the service starts.
     fn begin(self, server: &redis::Server) {
         if self == Self::Down {
             server.kill();
         }
     }
 
-    /// Between two requests.
+    /// Applies the fault between two requests.
     fn strike(self, server: &redis::Server, number: u32) {
         match self {
             Self::Killed if number == 1 => server.kill(),
@@ -64,7 +64,7 @@ impl Trouble {
             Self::ReadOnly => drop(server.command(&["REPLICAOF", "127.0.0.1", "1"])),
             Self::OutOfMemory => drop(server.command(&["CONFIG", "SET", "maxmemory", "1"])),
             Self::Locked => {
-                // Who is connected stays let in.
+                // Existing connections would stay authenticated.
                 server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
                 server.command(&["CONFIG", "SET", "requirepass", "x"]);
             }
@@ -74,22 +74,22 @@ impl Trouble {
     }
 }
 
-/// Puts a value in place of every other.
+/// Replaces every value.
 fn garble(server: &redis::Server, value: &str) {
     for key in server.command(&["KEYS", "*"]).lines() {
         server.command(&["SET", key, value]);
     }
 }
 
-/// Listens, reads, and answers nonsense.
-fn nonsense() -> SocketAddr {
+/// Starts a server that reads and replies with nonsense.
+fn nonsense_server() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
                 let mut buffer = [0; 1024];
-                for answer in [
+                for reply in [
                     "+OK\r\n",
                     "$5\r\nLeave\r\n",
                     ":1\r\n",
@@ -100,7 +100,7 @@ fn nonsense() -> SocketAddr {
                 .cycle()
                 {
                     let read = stream.read(&mut buffer).unwrap_or(0);
-                    if read == 0 || stream.write_all(answer.as_bytes()).is_err() {
+                    if read == 0 || stream.write_all(reply.as_bytes()).is_err() {
                         break;
                     }
                 }
@@ -114,7 +114,7 @@ fn own_server() -> &'static redis::Server {
     Box::leak(Box::new(redis::Server::start().expect("Redis starts")))
 }
 
-/// Two instances over one PostgreSQL and this Redis.
+/// Two instances on one PostgreSQL and this Redis.
 async fn two_instances(url: &str, settings: &[(&str, &str)]) -> [Service; 2] {
     let database = Arc::new(Database::new(Backend::Postgres));
     let mut settings = settings.to_vec();
@@ -125,31 +125,31 @@ async fn two_instances(url: &str, settings: &[(&str, &str)]) -> [Service; 2] {
 
 async fn send(service: &Service, key: &str, body: &Value) -> reqwest::Response {
     let request = service.signup(body).header("Idempotency-Key", key);
-    request.send().await.expect("an answer")
+    request.send().await.expect("a response")
 }
 
 #[rstest]
 #[tokio::test]
 async fn c22_nothing_changes_but_speed(
     #[values(
-        Trouble::Down,
-        Trouble::Killed,
-        Trouble::Paused,
-        Trouble::Emptied,
-        Trouble::ReadOnly,
-        Trouble::OutOfMemory,
-        Trouble::Locked,
-        Trouble::Nonsense,
-        Trouble::Garbled,
-        Trouble::LeasedForEver
+        Fault::Down,
+        Fault::Killed,
+        Fault::Paused,
+        Fault::Emptied,
+        Fault::ReadOnly,
+        Fault::OutOfMemory,
+        Fault::Locked,
+        Fault::Nonsense,
+        Fault::Garbled,
+        Fault::LeasedForEver
     )]
-    trouble: Trouble,
+    fault: Fault,
 ) {
     const MAX_TIME: Duration = Duration::from_secs(5);
     let server = own_server();
-    trouble.begin(server);
-    let url = match trouble {
-        Trouble::Nonsense => format!("redis://{}/0", nonsense()),
+    fault.begin(server);
+    let url = match fault {
+        Fault::Nonsense => format!("redis://{}/0", nonsense_server()),
         _ => server.url(),
     };
     let services = two_instances(&url, &[]).await;
@@ -158,7 +158,7 @@ async fn c22_nothing_changes_but_speed(
         let mut eva = ada.clone();
         eva["name"] = json!("Eva Lovelace");
         let (key, other_key) = (format!("key-{round}"), format!("other-{round}"));
-        let mut firsts: BTreeMap<&str, Whole> = BTreeMap::new();
+        let mut firsts: BTreeMap<&str, Snapshot> = BTreeMap::new();
         for (number, (key, body, status, replayed)) in (0..).zip([
             (&key, &ada, 201, false),
             (&key, &ada, 201, true),
@@ -167,64 +167,66 @@ async fn c22_nothing_changes_but_speed(
             (&other_key, &ada, 409, false),
             (&other_key, &ada, 409, true),
         ]) {
-            trouble.strike(server, round * 10 + number);
+            fault.strike(server, round * 10 + number);
             let begun = Instant::now();
-            let answer = send(&services[usize::from(number % 2 == 1)], key, body).await;
+            let response = send(&services[usize::from(number % 2 == 1)], key, body).await;
             assert!(begun.elapsed() < MAX_TIME, "{:?}", begun.elapsed());
-            assert_eq!(is_replay(&answer), replayed, "{round} {number}");
-            let answer = whole(answer).await;
-            assert_eq!(answer.status, status, "{round} {number}");
+            assert_eq!(is_replay(&response), replayed, "{round} {number}");
+            let response = snapshot(response).await;
+            assert_eq!(response.status, status, "{round} {number}");
             if status != 422 {
-                let first = firsts.entry(key).or_insert_with(|| answer.clone());
-                assert_eq!(answer, *first);
+                let first = firsts.entry(key).or_insert_with(|| response.clone());
+                assert_eq!(response, *first);
             }
         }
         let bob = signup_body(&format!("bob{round}@example.org"));
         let key = format!("at-once-{round}");
         let at_once = (0..6).map(|number| send(&services[number % 2], &key, &bob));
-        let answers = join_all(join_all(at_once).await.into_iter().map(whole)).await;
-        assert_eq!(answers[0].status, 201);
-        assert!(answers.iter().all(|answer| *answer == answers[0]));
+        let responses = join_all(join_all(at_once).await.into_iter().map(snapshot)).await;
+        assert_eq!(responses[0].status, 201);
+        assert!(responses.iter().all(|response| *response == responses[0]));
     }
     assert_eq!(services[0].database.counts().await, [6; 3]);
-    if trouble.is_noticed() {
+    if fault.opens_breaker() {
         for service in &services {
             service
                 .wait_for_metric(r#"circuit_breaker_open{dependency="redis"} 1"#)
                 .await;
         }
     }
-    if trouble == Trouble::Paused {
+    if fault == Fault::Paused {
         server.signal("CONT");
     }
 }
 
 #[tokio::test]
-async fn a_retry_is_answered_by_redis_on_any_instance() {
+async fn a_retry_is_replayed_from_redis_on_any_instance() {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
     let body = signup_body("ada@example.org");
-    let first = whole(send(&services[0], "k", &body).await).await;
+    let first = snapshot(send(&services[0], "k", &body).await).await;
     wait_for_values(&redis, 'O', 1).await;
     let again = send(&services[1], "k", &body).await;
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
     services[1]
         .wait_for_metric(r#"idempotency_replays_total{tier="redis"} 1"#)
         .await;
 }
 
-/// Waits until Redis holds so many values with this first byte: `L` for a lease, `O` for an
-/// outcome.
+/// Waits until Redis holds this many values with this first byte: `L` for a lease, `O` for an outcome.
 async fn wait_for_values(redis: &redis::Database, kind: char, count: usize) {
     let begun = Instant::now();
     let found = || {
         let keys = redis.command(&["KEYS", "signup:idempotency:*"]);
-        let is_meant = |key: &&str| redis.command(&["GET", key]).starts_with(kind);
-        keys.lines().filter(is_meant).count()
+        let has_kind = |key: &&str| redis.command(&["GET", key]).starts_with(kind);
+        keys.lines().filter(has_kind).count()
     };
     while found() != count {
-        assert!(begun.elapsed().as_secs() < 30, "waited in vain for {kind}");
+        assert!(
+            begun.elapsed().as_secs() < 30,
+            "timed out waiting for {kind}"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -244,11 +246,11 @@ async fn an_instance_waits_for_the_other_instead_of_hashing() {
         .wait_for_metric("idempotency_keys_in_flight 1")
         .await;
     drop(lock);
-    let first = first.await.expect("no panic").expect("an answer");
-    let second = second.await.expect("no panic").expect("an answer");
+    let first = first.await.expect("no panic").expect("a response");
+    let second = second.await.expect("no panic").expect("a response");
     assert!(!is_replay(&first) && is_replay(&second));
-    assert_eq!(whole(first).await, whole(second).await);
-    // Had it not waited, its own transaction would have met the record.
+    assert_eq!(snapshot(first).await, snapshot(second).await);
+    // Otherwise its own transaction would have found the record.
     services[1]
         .wait_for_metric(r#"idempotency_replays_total{tier="redis"} 1"#)
         .await;
@@ -270,18 +272,18 @@ async fn a_lease_whose_owner_was_killed_ends_by_itself() {
     assert!(first.await.expect("no panic").is_err(), "it was killed");
     let begun = Instant::now();
     loop {
-        let answer = send(&services[1], "k", &body).await;
-        if answer.status() == 201 {
+        let response = send(&services[1], "k", &body).await;
+        if response.status() == 201 {
             break;
         }
-        problem(answer, 409, "request-in-progress").await;
+        problem(response, 409, "request-in-progress").await;
         assert!(begun.elapsed().as_secs() < 10, "the lease never ended");
     }
     assert_eq!(services[1].database.counts().await, [1; 3]);
 }
 
 #[tokio::test]
-async fn a_lease_is_given_back_when_nothing_came_of_it() {
+async fn a_lease_is_released_after_a_refusal() {
     let redis = redis::server().database();
     let url = redis.url();
     let settings = [
@@ -306,13 +308,13 @@ async fn a_lease_is_given_back_when_nothing_came_of_it() {
     problem(refused, 503, "overloaded").await;
     wait_for_values(&redis, 'L', 0).await;
     for other in others {
-        let answer = other.await.expect("no panic").expect("an answer");
-        assert_eq!(answer.status(), 201);
+        let response = other.await.expect("no panic").expect("a response");
+        assert_eq!(response.status(), 201);
     }
 }
 
 #[tokio::test]
-async fn only_its_owner_gives_a_lease_back() {
+async fn only_its_owner_releases_a_lease() {
     let redis = redis::server().database();
     let settings = [("REQUEST_TIMEOUT_MS", "2000")];
     let services = two_instances(&redis.url(), &settings).await;
@@ -323,16 +325,16 @@ async fn only_its_owner_gives_a_lease_back() {
     wait_for_values(&redis, 'L', 1).await;
     let name = redis.command(&["KEYS", "signup:idempotency:*"]);
     redis.command(&["SET", &name, "of another"]);
-    let first = first.await.expect("no panic").expect("an answer");
+    let first = first.await.expect("no panic").expect("a response");
     problem(first, 503, "unavailable").await;
-    // A signup behind it: what the first had to tell Redis, Redis has heard by then.
+    // After another signup, the commands of the first have reached Redis.
     drop(lock);
     let other = signup_body("bob@example.org");
     assert_eq!(send(&services[0], "other", &other).await.status(), 201);
     assert_eq!(redis.command(&["GET", &name]), "of another");
 }
 
-/// Where Redis has what belongs to a key.
+/// The name of a key's entry in Redis.
 async fn name_of(key: &str) -> String {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
@@ -341,7 +343,7 @@ async fn name_of(key: &str) -> String {
     redis.command(&["KEYS", "signup:idempotency:*"])
 }
 
-/// Puts a lease there, which ends at this time in microseconds since 1970.
+/// Stores a lease that ends at this time in microseconds since 1970.
 fn lease(redis: &redis::Database, name: &str, end: i64) {
     let set = "redis.call('SET', KEYS[1], 'L' .. struct.pack('>i8', ARGV[1]) .. 'a token of 16 b')";
     redis.command(&["EVAL", set, "1", name, &end.to_string()]);
@@ -359,7 +361,7 @@ fn micros_from_now(seconds: i64) -> i64 {
 #[case::no_date(i64::MAX)]
 #[case::negative(i64::MIN)]
 #[tokio::test]
-async fn a_lease_that_nobody_can_hold_is_ignored(#[case] end: i64) {
+async fn an_impossible_lease_is_ignored(#[case] end: i64) {
     let name = name_of("k").await;
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
@@ -373,20 +375,20 @@ async fn a_lease_that_nobody_can_hold_is_ignored(#[case] end: i64) {
 }
 
 #[tokio::test]
-async fn a_record_counts_more_than_a_lease() {
+async fn a_record_takes_precedence_over_a_lease() {
     let name = name_of("k").await;
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
     let body = signup_body("ada@example.org");
-    let first = whole(send(&services[0], "k", &body).await).await;
+    let first = snapshot(send(&services[0], "k", &body).await).await;
     lease(&redis, &name, micros_from_now(8));
     let again = send(&services[1], "k", &body).await;
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
 }
 
 #[tokio::test]
-async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
+async fn an_exhausted_key_stays_exhausted_while_the_secret_is_rotated() {
     const OLD: &str = "the old secret of thirty-two bytes";
     const NEW: &str = "the new secret of thirty-two bytes";
     let (redis, database) = (redis::server().database(), Database::new(Backend::Postgres));
@@ -398,7 +400,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
             ("IDEMPOTENCY_SECRET_PREVIOUS", previous),
         ]
     };
-    // Each next to the one before, as a change of secrets goes.
+    // Consecutive steps of a rotation, side by side.
     for (number, pair) in [
         [(OLD, ""), (OLD, NEW)],
         [(OLD, NEW), (NEW, OLD)],
@@ -410,7 +412,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
         let [a, b] = pair.map(|(secret, previous)| settings(secret, previous));
         let a = Service::start_on(Arc::clone(&database), &a).await;
         let b = Service::start_on(Arc::clone(&database), &b).await;
-        // Some keys have one order of their names, some the other.
+        // The names of some keys are in one order, those of others in the reverse order.
         for (at, (first, other)) in [(&a, &b), (&b, &a), (&a, &b), (&b, &a)]
             .into_iter()
             .enumerate()
@@ -433,7 +435,7 @@ async fn a_worn_out_key_is_worn_out_while_the_secret_is_changed() {
 }
 
 #[tokio::test]
-async fn another_request_of_the_key_takes_the_answer_out_of_redis() {
+async fn a_mismatch_removes_the_outcome_from_redis() {
     let redis = redis::server().database();
     let services = two_instances(&redis.url(), &[]).await;
     let body = signup_body("ada@example.org");
@@ -452,7 +454,7 @@ async fn another_request_of_the_key_takes_the_answer_out_of_redis() {
 }
 
 #[tokio::test]
-async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
+async fn a_failing_redis_is_bypassed_until_it_recovers() {
     let server = own_server();
     let settings = [("REDIS_URL", &*server.url())];
     let mut service = Service::start_with(Backend::Sqlite, &settings).await;
@@ -462,8 +464,8 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
     server.kill();
     for number in 0..4 {
         let body = signup_body(&format!("ada{number}@example.org"));
-        let answer = send(&service, &format!("k{number}"), &body).await;
-        assert_eq!(answer.status(), 201);
+        let response = send(&service, &format!("k{number}"), &body).await;
+        assert_eq!(response.status(), 201);
     }
     service
         .wait_for_line("redis unavailable, continuing without it")
@@ -471,7 +473,7 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
     let ready: Value = service.get("/ready").await.json().await.expect("JSON");
     assert_eq!(ready["status"], "ready", "{ready}");
     assert_eq!(ready["checks"]["redis"]["status"], "degraded", "{ready}");
-    server.start_again();
+    server.restart();
     service
         .wait_for_metric(r#"circuit_breaker_open{dependency="redis"} 0"#)
         .await;
@@ -488,7 +490,7 @@ async fn a_redis_that_fails_is_left_alone_until_it_is_well() {
 }
 
 #[tokio::test]
-async fn a_forged_lease_delays_no_key_that_was_answered() {
+async fn a_forged_lease_does_not_delay_a_completed_key() {
     let redis = redis::server().database();
     let url = redis.url();
     let settings = [("REDIS_URL", url.as_str())];
@@ -496,11 +498,11 @@ async fn a_forged_lease_delays_no_key_that_was_answered() {
     let body = signup_body("ada@example.org");
     let send = async || {
         let request = service.signup(&body).header("Idempotency-Key", "k");
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     };
-    let first = whole(send().await).await;
+    let first = snapshot(send().await).await;
     assert_eq!(first.status, 201);
-    // It says that the key is running for some seconds yet.
+    // A lease with some seconds left.
     let forge = "local now = redis.call('TIME') \
                  local value = 'L' .. struct.pack('>I8', (now[1] + 8) * 1000000) .. 'nobody' \
                  local names = redis.call('KEYS', 'signup:idempotency:*') \
@@ -512,7 +514,7 @@ async fn a_forged_lease_delays_no_key_that_was_answered() {
     let begun = Instant::now();
     let again = send().await;
     assert!(is_replay(&again));
-    assert_eq!(whole(again).await, first);
+    assert_eq!(snapshot(again).await, first);
     let waited = begun.elapsed();
     assert!(waited < Duration::from_millis(1500), "it waited {waited:?}");
 }

@@ -23,7 +23,7 @@ async fn each_method_of_a_path_has_its_own_operation(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_is_answered_where_get_is_and_without_a_body() {
+async fn head_is_served_like_get_without_a_body() {
     let service = InProcess::start(&[]).await;
     let response = service.send("HEAD", "/shared/7").await;
     assert_eq!(response.status(), 200);
@@ -36,7 +36,7 @@ async fn head_is_answered_where_get_is_and_without_a_body() {
 #[case("/shared/literal", "GET, HEAD")]
 #[case("/keyed", "POST")]
 #[tokio::test(flavor = "multi_thread")]
-async fn any_other_method_is_405_with_those_of_the_path(#[case] path: &str, #[case] allow: &str) {
+async fn any_other_method_is_405_with_the_allowed_ones(#[case] path: &str, #[case] allow: &str) {
     let service = InProcess::start(&[]).await;
     for method in ["OPTIONS", "PURGE", "POST", "DELETE"] {
         if allow.contains(method) {

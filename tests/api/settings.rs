@@ -1,6 +1,5 @@
-//! Settings as the real binary takes them: what breaks together, what is never shown, standard
-//! variables, and files for their owner only. Every value and pair of the table is tried within the
-//! library, by `config::walk`.
+//! Settings of the real binary: extreme combinations, secrets that must not be shown, standard variables, and
+//! permissions of files. `config::walk` tests every value and pair of the table in the library.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -16,10 +15,10 @@ use crate::harness::collector::{Collector, Protocol};
 use crate::harness::{Backend, Database, Output, Service, counters, run};
 use Backend::{Postgres, Sqlite};
 
-/// Spans leave soon, so that tests need not wait.
-const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+/// Spans are exported soon, so that tests need not wait.
+const EXPORT_SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
-/// A refusal is one line.
+/// Asserts that a refusal is one line with this exit code; returns the line.
 fn refusal(output: &Output, code: i32) -> &str {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     let text = output.stderr.trim_end();
@@ -59,20 +58,20 @@ fn refusal(output: &Output, code: i32) -> &str {
     ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
 ])]
 #[tokio::test]
-async fn settings_that_could_break_together_serve_and_stop(
+async fn extreme_combinations_of_settings_serve_and_stop(
     #[case] settings: &[(&str, &str)],
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let mut service = Service::start_with(backend, settings).await;
-    // A connection for each request: the service may close one that is idle at any moment.
+    // A new connection for each request: the service may close an idle one at any moment.
     let client = reqwest::Client::builder().pool_max_idle_per_host(0);
     service.client = client.build().expect("a client");
     let body = crate::harness::signup_body("ada@example.org");
     let status = async || {
         let signup = service.signup(&body).header("Idempotency-Key", "k");
-        signup.send().await.expect("an answer").status()
+        signup.send().await.expect("a response").status()
     };
-    // A machine that is busy with other tests may refuse the first ones, as overloaded.
+    // On a machine busy with other tests, the first ones may be refused as overloaded.
     let mut found = status().await;
     for _ in 0..100 {
         if found != 503 {
@@ -93,7 +92,7 @@ async fn settings_that_could_break_together_serve_and_stop(
     );
 }
 
-/// The database of the commands may be named once more as that of the queries.
+/// The database of commands may also be set as that of queries.
 #[tokio::test]
 async fn the_read_url_may_be_the_write_url() {
     let database = Arc::new(Database::new(Postgres));
@@ -104,15 +103,15 @@ async fn the_read_url_may_be_the_write_url() {
     assert_eq!(users["users"].as_array().map(Vec::len), Some(1));
 }
 
-/// It was refused by the server's library, with a panic, and nothing on standard error.
+/// Otherwise the server's library would panic, with nothing on standard error.
 #[test]
-fn more_threads_than_the_server_takes_are_a_mistake() {
+fn more_threads_than_the_server_supports_are_refused() {
     let output = run(&[], &[("HTTP_WORKERS", "513")]);
     assert!(refusal(&output, 2).contains("from 1 to 512"), "{output:?}");
 }
 
 #[test]
-fn one_value_for_both_secrets_is_a_mistake() {
+fn one_value_for_both_secrets_is_refused() {
     let secret = "b".repeat(40);
     let both = [
         ("IDEMPOTENCY_SECRET", &*secret),
@@ -125,15 +124,15 @@ fn one_value_for_both_secrets_is_a_mistake() {
 
 const CANARY: &str = "hunter2canary";
 
-/// All that a process has written, and its exit code.
+/// The exit code and all output of a process.
 fn written(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = run(arguments, settings);
     (output.status.code(), output.stdout + &output.stderr)
 }
 
-/// A secret stands in the wrong place, or the right one is misspelt: nothing repeats it.
+/// A secret in the wrong place, or in a misspelt setting, is not printed.
 #[test]
-fn a_secret_that_stands_in_the_wrong_place_is_not_shown() {
+fn a_misplaced_secret_is_not_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("signup.toml");
     let path = file.to_str().expect("UTF-8");
@@ -185,7 +184,7 @@ fn a_secret_that_stands_in_the_wrong_place_is_not_shown() {
     }
 }
 
-/// The libraries below may log what they are given, most of all when it does not work.
+/// Libraries may log their arguments, especially on errors.
 #[rstest]
 #[case::http("http/protobuf")]
 #[case::grpc("grpc")]
@@ -213,7 +212,7 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
         endpoint += "/v1/traces";
     }
     endpoint = format!("{endpoint}?token={CANARY}&{CANARY}");
-    // A password that the server does not want is refused.
+    // The server refuses a password that it does not require.
     let redis_at = if reachable {
         redis_at
     } else {
@@ -233,12 +232,12 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
         ("REDIS_URL", &*redis_at),
         ("IDEMPOTENCY_SECRET", &*secret),
         ("IDEMPOTENCY_SECRET_PREVIOUS", &*other),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     let body = crate::harness::signup_body("ada@example.org");
     let signup = service.signup(&body).header("Idempotency-Key", "k");
-    assert_eq!(signup.send().await.expect("an answer").status(), 201);
+    assert_eq!(signup.send().await.expect("a response").status(), 201);
     if reachable {
         let sent = "trace_spans_exported_total";
         assert!(
@@ -270,7 +269,7 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// What a platform sets for all its programs stops none of them.
+/// Variables that a platform sets for all its programs do not prevent a start.
 #[rstest]
 #[case::compression(&[("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")], true)]
 #[case::no_compression(&[("OTEL_EXPORTER_OTLP_COMPRESSION", "none")], true)]
@@ -292,7 +291,7 @@ async fn no_library_logs_a_secret(#[case] protocol: &str, #[values(true, false)]
     ("OTEL_RESOURCE_ATTRIBUTES", "nonsense,a=b"),
 ], true)]
 #[tokio::test]
-async fn standard_variables_are_taken_whole_or_ignored(
+async fn standard_variables_are_honoured_or_ignored(
     #[case] settings: &[(&str, &str)],
     #[case] leave: bool,
     #[values(Protocol::Grpc, Protocol::Http)] protocol: Protocol,
@@ -302,7 +301,7 @@ async fn standard_variables_are_taken_whole_or_ignored(
     let mut all = vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
-        SOON,
+        EXPORT_SOON,
     ];
     all.extend(settings);
     let mut service = Service::start_with(Sqlite, &all).await;
@@ -318,7 +317,7 @@ async fn standard_variables_are_taken_whole_or_ignored(
 }
 
 #[tokio::test]
-async fn the_variables_for_traces_win() {
+async fn the_variables_for_traces_take_precedence() {
     let collector = Collector::start(Protocol::Grpc);
     let url = collector.url();
     let settings = [
@@ -327,7 +326,7 @@ async fn the_variables_for_traces_win() {
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
         ("OTEL_SERVICE_NAME", "another-name"),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     service.get("/health").await;
@@ -336,7 +335,7 @@ async fn the_variables_for_traces_win() {
     assert_eq!(collector.resource()["service.name"], "another-name");
 }
 
-/// A collector's redirect would take the spans, and the key in the headers, to another host.
+/// A collector's redirect would send the spans, and the key in the headers, to another host.
 #[tokio::test]
 async fn a_redirect_of_the_collector_is_not_followed() {
     let other = Collector::start(Protocol::Http);
@@ -346,7 +345,7 @@ async fn a_redirect_of_the_collector_is_not_followed() {
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=a"),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     service.get("/health").await;
@@ -361,7 +360,7 @@ async fn a_redirect_of_the_collector_is_not_followed() {
 
 /// A warning is a line of the log, and names the variable.
 #[tokio::test]
-async fn what_deserves_a_second_look_is_in_the_log() {
+async fn questionable_settings_are_logged() {
     let settings = [
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("BCRYPT_COTS", "12"),
@@ -389,7 +388,7 @@ fn secret_of(folder: &Path) -> PathBuf {
 }
 
 fn mode(path: &Path) -> u32 {
-    let metadata = std::fs::metadata(path).expect("it is there");
+    let metadata = std::fs::metadata(path).expect("it exists");
     metadata.permissions().mode() & 0o777
 }
 
@@ -401,13 +400,13 @@ fn set_mode(path: &Path, mode: u32) {
 const OWN_SECRET: &[(&str, &str)] = &[("IDEMPOTENCY_SECRET", "")];
 
 #[tokio::test]
-async fn a_secret_is_made_once_and_for_its_owner_only() {
+async fn a_secret_is_generated_once_and_only_for_its_owner() {
     let database = Arc::new(Database::new(Sqlite));
     let Database::Sqlite(folder) = &*database else {
         unreachable!("just made")
     };
     let path = secret_of(folder.path());
-    // What an attacker has put where a temporary file might be made.
+    // Symbolic links that an attacker has placed where a temporary file might be created.
     let victim = folder.path().join("victim");
     std::fs::write(&victim, "untouched").expect("written");
     for id in 1..200 {
@@ -428,9 +427,9 @@ async fn a_secret_is_made_once_and_for_its_owner_only() {
 }
 
 #[rstest]
-#[case::everybody_reads(0o604)]
-#[case::everybody_writes(0o602)]
-fn a_secret_that_everybody_may_see_is_refused(#[case] open: u32) {
+#[case::world_readable(0o604)]
+#[case::world_writable(0o602)]
+fn a_world_accessible_secret_is_refused(#[case] open: u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = secret_of(folder.path());
     std::fs::write(&path, "s".repeat(64)).expect("written");
@@ -449,7 +448,7 @@ fn a_secret_that_everybody_may_see_is_refused(#[case] open: u32) {
 }
 
 #[tokio::test]
-async fn files_that_others_may_read_are_warned_of() {
+async fn files_accessible_to_others_cause_a_warning() {
     let database = Arc::new(Database::new(Sqlite));
     let Database::Sqlite(folder) = &*database else {
         unreachable!("just made")
@@ -471,20 +470,19 @@ async fn files_that_others_may_read_are_warned_of() {
     set_mode(folder.path(), 0o700);
 }
 
-/// A dump of the memory would have passwords and secrets in it. What the process measures of itself
-/// stays.
+/// A memory dump would contain passwords and secrets. The process metrics still work.
 #[tokio::test]
-async fn the_memory_stays_in_the_process() {
+async fn the_memory_is_not_dumped_or_readable() {
     let service = Service::start(Sqlite).await;
     let of_process = |file: &str| format!("/proc/{}/{file}", service.id());
-    let limits = std::fs::read_to_string(of_process("limits")).expect("Linux tells");
+    let limits = std::fs::read_to_string(of_process("limits")).expect("procfs is readable");
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max core file size"));
     let figures: Vec<&str> = line.expect("a limit").split_whitespace().skip(4).collect();
     assert_eq!(figures, ["0", "0", "bytes"]);
-    // Whoever runs the tests: what is closed to the same user belongs to root.
-    let environment = std::fs::metadata(of_process("environ")).expect("Linux tells");
+    // Whichever user runs the tests: files that the same user can't read belong to root.
+    let environment = std::fs::metadata(of_process("environ")).expect("procfs is readable");
     assert_eq!(environment.uid(), 0);
     let metrics = service.get("/metrics").await.text().await.expect("text");
     for name in [
@@ -500,7 +498,7 @@ async fn the_memory_stays_in_the_process() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_another() {
+fn a_port_in_use_is_reported_with_an_alternative() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
     let folder = tempfile::tempdir().expect("a folder");
@@ -513,7 +511,7 @@ fn a_port_that_is_taken_is_told_with_another() {
     assert!(text.contains("PORT=0"), "{text}");
 }
 
-/// What is proposed to a new user works, at the second start too.
+/// The example printed for new users works, also at the second start.
 #[tokio::test]
 async fn each_start_proposes_another_address() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -542,10 +540,13 @@ async fn each_start_proposes_another_address() {
             .post(url.expect("a URL"))
             .header("Content-Type", "application/json")
             .body(body.expect("a body").to_owned());
-        let status = request.send().await.map(|answer| answer.status().as_u16());
+        let status = request
+            .send()
+            .await
+            .map(|response| response.status().as_u16());
         service.kill().expect("it runs");
         service.wait().expect("it ends");
-        assert_eq!(status.expect("an answer"), 201, "{line}");
+        assert_eq!(status.expect("a response"), 201, "{line}");
         proposals.push(body.map(str::to_owned));
     }
     assert_ne!(proposals[0], proposals[1]);

@@ -1,5 +1,4 @@
-//! Connections to PostgreSQL: how they are shared where the server gives few, and that none outlives
-//! what it knows of the schema.
+//! Connections to PostgreSQL: sharing under a low limit of the server, and changes of the schema.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +11,10 @@ use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, Service, run, signup_body,
 };
 
-/// What was refused during a burst is served within this time.
+/// Requests refused during a burst are served within this time.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// A role of a database that may have so many connections.
+/// Creates a role with a connection limit, and returns its database URL.
 fn limited_role(database: &Database, limit: i32) -> String {
     let Database::Postgres(postgres) = database else {
         unreachable!("roles are PostgreSQL's");
@@ -34,18 +33,15 @@ async fn status_of(service: &Service, path: &str) -> u16 {
     service.get(path).await.status().as_u16()
 }
 
-/// Signs somebody up, and tries again until it is done.
-async fn sign_up_at_last(service: &Service, email: &str) {
+/// Signs up a user, retrying until it succeeds.
+async fn sign_up_with_retries(service: &Service, email: &str) {
     let begun = Instant::now();
     loop {
         let request = service.signup(&signup_body(email));
         let sent = request.header("Idempotency-Key", email).send();
-        match sent.await.expect("an answer").status().as_u16() {
+        match sent.await.expect("a response").status().as_u16() {
             201 => return,
-            503 => assert!(
-                begun.elapsed() < 4 * RECOVERY,
-                "{email} is refused for good"
-            ),
+            503 => assert!(begun.elapsed() < 4 * RECOVERY, "{email} is still refused"),
             other => panic!("{email}: {other}"),
         }
         tokio::task::yield_now().await;
@@ -54,7 +50,7 @@ async fn sign_up_at_last(service: &Service, email: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn reads_and_signups_share_what_the_server_gives(#[values(3, 4, 6)] limit: i32) {
+async fn reads_and_signups_share_the_available_connections(#[values(3, 4, 6)] limit: i32) {
     let database = Arc::new(Database::new(Postgres));
     let url = limited_role(&database, limit);
     let settings = [
@@ -64,13 +60,13 @@ async fn reads_and_signups_share_what_the_server_gives(#[values(3, 4, 6)] limit:
         ("HTTP_WORKERS", "4"),
     ];
     let service = Service::start_on(database, &settings).await;
-    // Every thread has read before, and has a connection of its own, if it can.
+    // Every thread has read before, and has its own connection if possible.
     join_all((0..40).map(|_| status_of(&service, "/users"))).await;
     let clients = (0..12).map(|client| {
         let service = &service;
         async move {
             for number in 0..6 {
-                sign_up_at_last(service, &format!("c{client}n{number}@example.org")).await;
+                sign_up_with_retries(service, &format!("c{client}n{number}@example.org")).await;
             }
         }
     });
@@ -102,23 +98,23 @@ async fn reads_and_signups_share_what_the_server_gives(#[values(3, 4, 6)] limit:
 }
 
 #[tokio::test]
-async fn the_limit_of_connections_is_one_for_all_threads() {
+async fn the_pool_limit_is_shared_by_all_threads() {
     let settings = [("HTTP_WORKERS", "32"), ("DATABASE_MAX_CONNECTIONS", "4")];
     let service = Service::start_with(Postgres, &settings).await;
     let readers = (0..40).map(|_| {
-        // A connection of its own for each, so that every thread has some.
+        // A separate connection for each, so that every thread serves some.
         let client = reqwest::Client::new();
         let url = service.url("/users?limit=1");
         async move {
             for _ in 0..25 {
-                let response = client.get(&url).send().await.expect("an answer");
+                let response = client.get(&url).send().await.expect("a response");
                 assert_eq!(response.status(), 200);
             }
         }
     });
     let signups = (0..8).map(|number| {
         let service = &service;
-        async move { sign_up_at_last(service, &format!("n{number}@example.org")).await }
+        async move { sign_up_with_retries(service, &format!("n{number}@example.org")).await }
     });
     let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                  AND application_name = 'signup-service'";
@@ -149,7 +145,7 @@ async fn the_limit_of_connections_is_one_for_all_threads() {
 }
 
 #[tokio::test]
-async fn what_is_idle_is_given_back() {
+async fn idle_connections_are_closed() {
     let settings = [("HTTP_WORKERS", "2"), ("DATABASE_MAX_CONNECTIONS", "10")];
     let service = Service::start_with(Postgres, &settings).await;
     join_all((0..40).map(|_| status_of(&service, "/users"))).await;
@@ -158,13 +154,13 @@ async fn what_is_idle_is_given_back() {
     assert_ne!(service.database.rows(count).await, ["0"]);
     let begun = Instant::now();
     while service.database.rows(count).await != ["0"] {
-        assert!(begun.elapsed() < Duration::from_secs(20), "they are kept");
+        assert!(begun.elapsed() < Duration::from_secs(20), "they stay open");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(status_of(&service, "/users").await, 200);
 }
 
-/// Changes of the schema under which the service goes on.
+/// Changes of the schema during which the service keeps running.
 fn changes(backend: Backend) -> &'static [&'static str] {
     match backend {
         Postgres => &[
@@ -195,19 +191,17 @@ fn changes(backend: Backend) -> &'static [&'static str] {
 
 #[rstest]
 #[tokio::test]
-async fn a_changed_schema_costs_no_request_its_response(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn a_schema_change_fails_no_request(#[values(Sqlite, Postgres)] backend: Backend) {
     let settings = [("HTTP_WORKERS", "2"), ("DATABASE_MAX_CONNECTIONS", "6")];
     let service = Service::start_with(backend, &settings).await;
     let known = signup_body("known@example.org");
     let keyed = |body: &Value, key: &str| {
         let request = service.signup(body).header("Idempotency-Key", key);
-        async move { request.send().await.expect("an answer") }
+        async move { request.send().await.expect("a response") }
     };
     let made: Value = keyed(&known, "known").await.json().await.expect("JSON");
     let id = made["id"].as_str().expect("an id");
-    // All at once, so that every connection of every pool has prepared every statement.
+    // Concurrently, so that every connection of every pool has prepared every statement.
     let round = |number: usize| {
         let (service, known) = (&service, &known);
         async move {
@@ -243,7 +237,7 @@ async fn a_changed_schema_costs_no_request_its_response(
                 200,
                 "after change {number}"
             );
-            // A key with another body asks, and counts.
+            // A key with another body is looked up, and counted.
             let other = signup_body("other@example.org");
             let key = format!("r{number}c0");
             let status = keyed(&other, &key).await.status();

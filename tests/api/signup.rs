@@ -10,12 +10,12 @@ use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, probl
 async fn raw(service: &Service, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
     let request = service.client.post(service.url("/signup"));
     let request = request.header(CONTENT_TYPE, content_type).body(body);
-    request.send().await.expect("an answer")
+    request.send().await.expect("a response")
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_account_is_made_and_read_back(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_account_is_created_and_read_back(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let body = json!({
         "name": "  Ada Lovelace ",
@@ -23,7 +23,7 @@ async fn an_account_is_made_and_read_back(#[values(Sqlite, Postgres)] backend: B
         "password": "correct horse battery staple",
         "display_name": "Ada",
     });
-    let response = service.signup(&body).send().await.expect("an answer");
+    let response = service.signup(&body).send().await.expect("a response");
 
     assert_eq!(response.status(), 201);
     let location = response.headers()[LOCATION]
@@ -58,7 +58,7 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
     let user: Value = request
         .send()
         .await
-        .expect("an answer")
+        .expect("a response")
         .json()
         .await
         .expect("JSON");
@@ -97,7 +97,7 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
 async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let response = service.signup(&signup_body("ada@example.org")).send().await;
-    assert_eq!(response.expect("an answer").status(), 201);
+    assert_eq!(response.expect("a response").status(), 201);
     for statement in [
         "UPDATE user_events SET type = 'x'",
         "DELETE FROM user_events",
@@ -114,11 +114,11 @@ async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend
 #[rstest]
 #[case::empty("", 400)]
 #[case::cut("{\"name\":\"Ada\"", 400)]
-#[case::no_json("name=Ada", 400)]
+#[case::invalid_json("name=Ada", 400)]
 #[case::an_array("[\"Ada\",\"ada@example.org\",\"correct horse battery staple\"]", 400)]
 #[case::a_string("\"Ada\"", 400)]
 #[case::null("null", 400)]
-#[case::behind_it(
+#[case::trailing_data(
     "{\"name\":\"Ada\",\"email\":\"a@b.c\",\"password\":\"correct horse battery\"} x",
     400
 )]
@@ -139,25 +139,28 @@ async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend
     400
 )]
 #[tokio::test]
-async fn a_body_that_is_not_the_json_wanted(
+async fn a_body_that_is_not_the_expected_json(
     #[case] body: &'static str,
     #[case] status: u16,
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start(backend).await;
-    let answer = problem(
+    let response = problem(
         raw(&service, "application/json", body).await,
         status,
         "malformed-request",
     )
     .await;
-    assert!(!answer.to_string().contains("correct horse"), "{answer}");
+    assert!(
+        !response.to_string().contains("correct horse"),
+        "{response}"
+    );
     assert_eq!(service.database.counts().await, [0, 0, 0]);
 }
 
 #[rstest]
 #[tokio::test]
-async fn bodies_that_are_bad_bytes_or_nested_deeply(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn invalid_utf8_and_deep_nesting_are_malformed(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let bad_utf8 = b"{\"name\":\"\xff\xfe\",\"email\":\"a@b.c\",\"password\":\"p\"}".to_vec();
     problem(
@@ -184,7 +187,7 @@ async fn bodies_that_are_bad_bytes_or_nested_deeply(#[values(Sqlite, Postgres)] 
 
 #[rstest]
 #[tokio::test]
-async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn only_the_json_content_type_is_accepted(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     for (number, accepted) in ["application/json", "Application/JSON; charset=utf-8"]
         .iter()
@@ -212,14 +215,14 @@ async fn only_json_by_its_content_type(#[values(Sqlite, Postgres)] backend: Back
         .signup(&signup_body("bob@example.org"))
         .header("Content-Encoding", "gzip");
     problem(
-        packed.send().await.expect("an answer"),
+        packed.send().await.expect("a response"),
         415,
         "unsupported-media-type",
     )
     .await;
     let without = service.client.post(service.url("/signup")).body(body);
     problem(
-        without.send().await.expect("an answer"),
+        without.send().await.expect("a response"),
         415,
         "unsupported-media-type",
     )
@@ -244,14 +247,14 @@ async fn a_body_over_16_kib_is_refused(#[values(Sqlite, Postgres)] backend: Back
 
 #[rstest]
 #[tokio::test]
-async fn a_body_that_says_it_is_large_is_not_read(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_body_declared_too_large_is_not_read(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     let head = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let mut declared = service.connect();
     declared.send(format!("{head}Content-Length: 1000000000\r\n\r\n"));
     declared
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(413, "payload-too-large");
     assert!(declared.is_closed());
 
@@ -261,17 +264,17 @@ async fn a_body_that_says_it_is_large_is_not_read(#[values(Sqlite, Postgres)] ba
         chunked.send(format!("1000\r\n{}\r\n", " ".repeat(4096)));
     }
     chunked
-        .answer()
-        .expect("an answer")
+        .response()
+        .expect("a response")
         .problem(413, "payload-too-large");
     assert!(chunked.is_closed());
 }
 
-/// The broken fields of an answer, as `pointer code`.
+/// The invalid fields in a response, as `pointer code`.
 async fn broken(service: &Service, body: &Value) -> Vec<String> {
-    let response = service.signup(body).send().await.expect("an answer");
-    let answer = problem(response, 422, "validation-failed").await;
-    let errors = answer["errors"].as_array().expect("errors");
+    let response = service.signup(body).send().await.expect("a response");
+    let response = problem(response, 422, "validation-failed").await;
+    let errors = response["errors"].as_array().expect("errors");
     errors
         .iter()
         .map(|error| {
@@ -285,7 +288,7 @@ async fn broken(service: &Service, body: &Value) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn every_broken_field_is_told_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn all_invalid_fields_are_reported_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
     assert_eq!(
         broken(&service, &json!({})).await,
@@ -349,7 +352,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
         .signup(&signup_body("ada@bücher.example"))
         .send()
         .await;
-    assert_eq!(first.expect("an answer").status(), 201);
+    assert_eq!(first.expect("a response").status(), 201);
     for same in [
         "ADA@BÜCHER.example",
         "ada@xn--bcher-kva.example",
@@ -359,7 +362,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
             .signup(&signup_body(same))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         problem(response, 409, "email-already-registered").await;
     }
     for other in ["ada+x@bücher.example", "a.da@bücher.example"] {
@@ -367,7 +370,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
             .signup(&signup_body(other))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(response.status(), 201, "{other}");
     }
     assert_eq!(service.database.counts().await, [3, 3, 3]);
@@ -383,18 +386,20 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
             .header("X-Request-ID", "race")
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         let status = response.status().as_u16();
         (status, response.bytes().await.expect("a body"))
     };
-    let answers = futures_util::future::join_all((0..16).map(|_| send())).await;
-    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.0 == 201);
+    let responses = futures_util::future::join_all((0..16).map(|_| send())).await;
+    let (won, lost): (Vec<_>, Vec<_>) = responses
+        .into_iter()
+        .partition(|response| response.0 == 201);
     assert_eq!(won.len(), 1);
     let later = send().await;
     assert_eq!(later.0, 409);
     assert!(
-        lost.iter().all(|answer| *answer == later),
-        "found first or lost in a race, the answer is the same: {lost:?}"
+        lost.iter().all(|response| *response == later),
+        "found first or lost in a race, the response is the same: {lost:?}"
     );
     assert_eq!(service.database.counts().await, [1, 1, 1]);
 }
@@ -410,21 +415,21 @@ async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: B
     let service = Service::start_with(backend, &settings).await;
     let send = async |number: u32| {
         let request = service.signup(&signup_body(&format!("ada{number}@example.org")));
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     };
-    let answers = futures_util::future::join_all((0..12).map(send)).await;
-    let (made, refused): (Vec<_>, Vec<_>) = answers
+    let responses = futures_util::future::join_all((0..12).map(send)).await;
+    let (made, refused): (Vec<_>, Vec<_>) = responses
         .into_iter()
-        .partition(|answer| answer.status() == 201);
+        .partition(|response| response.status() == 201);
     assert!(!made.is_empty() && made.len() < 12, "{}", made.len());
-    for answer in refused {
-        let wait: u64 = answer.headers()[RETRY_AFTER]
+    for response in refused {
+        let wait: u64 = response.headers()[RETRY_AFTER]
             .to_str()
             .expect("ASCII")
             .parse()
             .expect("seconds");
         assert!((1..=10).contains(&wait), "{wait}");
-        problem(answer, 503, "overloaded").await;
+        problem(response, 503, "overloaded").await;
     }
     let count = i64::try_from(made.len()).expect("small");
     assert_eq!(service.database.counts().await, [count; 3]);
@@ -445,7 +450,7 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
 
 #[rstest]
 #[tokio::test]
-async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_unreachable_store_is_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &[("REQUEST_TIMEOUT_MS", "2000")]).await;
     service
         .database
@@ -453,7 +458,7 @@ async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend
         .await
         .expect("renamed");
     let response = service.sign_up("ada@example.org").await;
-    // A missing table is a defect and not an absence.
+    // A missing table is a defect, not unavailability.
     problem(response, 500, "internal-error").await;
     service
         .database
@@ -467,7 +472,7 @@ async fn a_store_that_is_away_is_unavailable(#[values(Sqlite, Postgres)] backend
     problem(response, 503, "unavailable").await;
 }
 
-/// Holds a lock that no write gets past, until dropped.
+/// Takes a lock that blocks all writes until dropped.
 pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::Any> {
     use sqlx::{Connection, Executor};
     match backend {
@@ -481,7 +486,7 @@ pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::
         Postgres => {
             let mut connection = sqlx::PgConnection::connect(&service.database.url())
                 .await
-                .expect("answers");
+                .expect("connects");
             connection
                 .execute("BEGIN; LOCK TABLE users")
                 .await
@@ -493,14 +498,12 @@ pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::
 
 #[rstest]
 #[tokio::test]
-async fn more_than_can_be_hashed_is_overload_and_nothing_else(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
+async fn excess_signups_are_refused_only_as_overload(#[values(Sqlite, Postgres)] backend: Backend) {
     let settings = [
         ("BCRYPT_COST", "11"),
         ("BCRYPT_THREADS", "1"),
         ("BCRYPT_QUEUE", "8"),
-        // Time enough for the write, also where other tests write to the same disk.
+        // Enough time for the write, even if other tests write to the same disk.
         ("REQUEST_TIMEOUT_MS", "10000"),
     ];
     let service = Service::start_with(backend, &settings).await;
@@ -512,12 +515,12 @@ async fn more_than_can_be_hashed_is_overload_and_nothing_else(
                 break;
             }
             let body = signup_body(&format!("ada{client}.{number}@example.org"));
-            let answer = service.signup(&body).send().await.expect("an answer");
-            if answer.status() == 201 {
+            let response = service.signup(&body).send().await.expect("a response");
+            if response.status() == 201 {
                 made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             } else {
-                // Nothing was done, and the client is told so.
-                problem(answer, 503, "overloaded").await;
+                // Nothing was done, and the response reports that.
+                problem(response, 503, "overloaded").await;
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         }
@@ -538,22 +541,22 @@ async fn a_connection_lost_at_commit_is_an_unknown_outcome() {
              FOR EACH ROW EXECUTE FUNCTION cut()";
     service.database.execute(trap).await.expect("set");
     let body = signup_body("ada@example.org");
-    let answer = service.signup(&body).send().await.expect("an answer");
-    assert!(answer.headers().contains_key(RETRY_AFTER));
-    problem(answer, 503, "unavailable").await;
+    let response = service.signup(&body).send().await.expect("a response");
+    assert!(response.headers().contains_key(RETRY_AFTER));
+    problem(response, 503, "unavailable").await;
     assert_eq!(service.database.counts().await, [0; 3]);
 
     service
         .database
         .execute("DROP TRIGGER cut ON users")
         .await
-        .expect("taken away");
-    let answer = service.signup(&body).send().await.expect("an answer");
-    assert_eq!(answer.status(), 201);
+        .expect("dropped");
+    let response = service.signup(&body).send().await.expect("a response");
+    assert_eq!(response.status(), 201);
 }
 
 #[tokio::test]
-async fn a_transaction_that_the_server_asks_to_run_again_is() {
+async fn a_transaction_is_retried_on_request_of_the_server() {
     let service = Service::start(Postgres).await;
     // A sequence does not roll back: it counts the tries.
     let trap = "CREATE SEQUENCE tries; \
@@ -569,19 +572,19 @@ async fn a_transaction_that_the_server_asks_to_run_again_is() {
              FOR EACH ROW EXECUTE FUNCTION again('{code}')"
         );
         service.database.execute(&set).await.expect("set");
-        // Twice in vain, and then it is done; the fourth time and on it is given up.
+        // Two tries fail and the third succeeds; the service gives up after a third failure.
         let body = signup_body(&format!("ada{number}@example.org"));
-        let answer = service.signup(&body).send().await.expect("an answer");
-        assert_eq!(answer.status(), 201, "{code}");
+        let response = service.signup(&body).send().await.expect("a response");
+        assert_eq!(response.status(), 201, "{code}");
         service
             .database
             .execute("SELECT setval('tries', 3)::text")
             .await
             .expect("set");
         let body = signup_body(&format!("bob{number}@example.org"));
-        let answer = service.signup(&body).send().await.expect("an answer");
-        problem(answer, 503, "unavailable").await;
-        // Each of the two was run again twice.
+        let response = service.signup(&body).send().await.expect("a response");
+        problem(response, 503, "unavailable").await;
+        // Each of the two was retried twice.
         let reason = ["serialization", "deadlock"][number];
         let retries = format!("database_transaction_retries_total{{reason=\"{reason}\"}} 4");
         service.wait_for_metric(&retries).await;
@@ -591,7 +594,7 @@ async fn a_transaction_that_the_server_asks_to_run_again_is() {
 
 #[rstest]
 #[tokio::test]
-async fn a_client_that_leaves_leaves_all_of_it_or_none(
+async fn a_disconnected_client_leaves_a_whole_signup_or_none(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start_with(backend, &[("BCRYPT_COST", "8")]).await;
@@ -603,14 +606,14 @@ async fn a_client_that_leaves_leaves_all_of_it_or_none(
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         ));
-        // Nothing is awaited here: what varies is the moment of leaving, from at once to well
+        // Not a wait for a condition: the time of the disconnect varies, from immediately to well
         // after the hash.
         tokio::time::sleep(std::time::Duration::from_micros(number * 700)).await;
         drop(connection);
     }
     let last = service.sign_up("last@example.org").await;
     assert_eq!(last.status(), 201);
-    // In one statement: those who left may still be signed up meanwhile.
+    // In one statement: signups of disconnected clients may still be running.
     let counts = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM users_read), \
          (SELECT count(*) FROM user_events), \
          (SELECT count(*) FROM users u JOIN users_read r ON r.id = u.id \
@@ -626,7 +629,7 @@ async fn no_password_is_kept_or_logged(#[values(Sqlite, Postgres)] backend: Back
     let mut service = Service::start_with(backend, &[("RUST_LOG", "trace")]).await;
     let body = signup_body("ada@example.org");
     for _ in 0..2 {
-        service.signup(&body).send().await.expect("an answer");
+        service.signup(&body).send().await.expect("a response");
     }
     let broken = body
         .to_string()

@@ -1,5 +1,4 @@
-//! What is wrong with the database itself, or changes under the service: at start it is one line, and
-//! later `/ready` says so.
+//! Faults of the database: at startup they are a one-line error, and later `/ready` reports them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use crate::harness::{
     signup_body,
 };
 
-/// The first line that a start with these settings leaves, which must fail.
+/// Asserts that a start with these settings fails with one line, and returns the line.
 fn refused(settings: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("PORT", "0"),
@@ -35,7 +34,7 @@ fn refused(settings: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn first_contact_with_postgresql_says_what_to_mend() {
+async fn postgresql_errors_at_start_name_the_remedy() {
     let database = Database::new(Postgres);
     let Database::Postgres(postgres) = &database else {
         unreachable!("just made");
@@ -47,10 +46,7 @@ async fn first_contact_with_postgresql_says_what_to_mend() {
     let _ = postgres.sql(&format!("CREATE ROLE {limited} LOGIN CONNECTION LIMIT 0"));
     let as_role = |role: &str| url.replace("//postgres@", &format!("//{role}:hunter2@"));
     for (url, expected) in [
-        (
-            as_role("nobody_of_that_name"),
-            &["createuser", "nobody_of_that_name"][..],
-        ),
+        (as_role("no_such_role"), &["createuser", "no_such_role"][..]),
         (as_role(&role), &["may not log in"]),
         (as_role(&limited), &["no free connection"]),
         (format!("{url}_missing"), &["no such database", "createdb"]),
@@ -59,14 +55,14 @@ async fn first_contact_with_postgresql_says_what_to_mend() {
         for words in expected {
             assert!(line.contains(words), "{words}: {line}");
         }
-        assert!(!line.contains("cannot reach"), "it answered: {line}");
+        assert!(!line.contains("cannot reach"), "it was reached: {line}");
     }
     let line = refused(&[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")]);
     assert!(
         line.contains("cannot reach PostgreSQL at 127.0.0.1:1"),
         "{line}"
     );
-    // The secret is missed before the server is.
+    // The secret is checked before the server is contacted.
     let line = refused(&[
         ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x"),
         ("IDEMPOTENCY_SECRET", ""),
@@ -75,7 +71,7 @@ async fn first_contact_with_postgresql_says_what_to_mend() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_from_a_server_that_is_away() {
+async fn a_wrong_password_is_distinguished_from_an_unreachable_server() {
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
     let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     server.sql("postgres", "CREATE ROLE ada LOGIN PASSWORD 'right'");
@@ -91,7 +87,7 @@ async fn a_wrong_password_is_told_from_a_server_that_is_away() {
         .url("postgres")
         .replace("//postgres@", "//ada:hunter2@");
     let mut line = refused(&[("DATABASE_URL", &url)]);
-    // The server takes its new rules a moment later.
+    // The server applies its new rules a moment later.
     while !line.contains("refuses the password of the role ada") {
         assert!(line.contains("migration"), "{line}");
         line = refused(&[("DATABASE_URL", &url)]);
@@ -126,7 +122,7 @@ async fn a_database_that_cannot_hold_every_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_encoding_in_its_place_is_noticed() {
+async fn replacement_by_a_database_of_another_encoding_is_detected() {
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
     let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = server.database();
@@ -151,7 +147,7 @@ async fn a_database_of_another_encoding_in_its_place_is_noticed() {
 }
 
 #[tokio::test]
-async fn the_socket_form_of_libpq_is_taken() {
+async fn libpq_socket_urls_are_accepted() {
     let database = Arc::new(Database::new(Postgres));
     let Database::Postgres(postgres) = &*database else {
         unreachable!("just made");
@@ -175,7 +171,7 @@ async fn the_socket_form_of_libpq_is_taken() {
 #[case::of_redis("REDIS_URL", "redis://127.0.0.1:1/0?passwd=hunter2", "passwd")]
 #[case::shared("DATABASE_URL", "sqlite://hunter2.db?cache=shared", "cache")]
 #[case::prefixed("DATABASE_URL", "sqlite://file:hunter2.db", "file:")]
-fn parameters_that_nobody_thought_of_are_refused(
+fn unknown_url_parameters_are_refused(
     #[case] setting: &str,
     #[case] url: &str,
     #[case] named: &str,
@@ -208,7 +204,7 @@ fn a_line_of_the_password_file_is_not_repeated() {
     }
 }
 
-/// A way in which the files of a database go.
+/// A way to lose the files of a database.
 #[derive(Debug, Clone, Copy)]
 enum Loss {
     File,
@@ -219,7 +215,7 @@ enum Loss {
 
 #[rstest]
 #[tokio::test]
-async fn sqlite_files_that_go_are_noticed(
+async fn lost_sqlite_files_are_detected(
     #[values(Loss::File, Loss::Log, Loss::Replaced, Loss::Moved)] loss: Loss,
 ) {
     let service = Service::start(Sqlite).await;
@@ -250,14 +246,14 @@ async fn sqlite_files_that_go_are_noticed(
     assert_eq!(detail, expected);
 }
 
-/// A file system of its own, small and in memory; gone when dropped.
+/// A small file system in memory, unmounted when dropped.
 struct SmallDisk {
     folder: PathBuf,
     _place: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// As root, or as whoever may call `sudo` without a password, as on the machines of CI.
+    /// Requires root, or `sudo` without a password, as on the machines of CI.
     fn mount() -> Self {
         let place = tempfile::tempdir().expect("a folder");
         let folder = place.path().join("disk");
@@ -307,7 +303,7 @@ async fn a_full_disk_of_any_kind_is_not_ready_until_there_is_room() {
     let filler = disk.folder.join("filler");
     fs::write(&filler, vec![1; 8 << 20]).expect_err("there is no room for it");
     service.wait_for_ready(503).await;
-    // What is allocated to the log already may take some more.
+    // Space already allocated to the write-ahead log may hold some more.
     let mut number = 0;
     loop {
         number += 1;
@@ -333,13 +329,13 @@ async fn a_full_disk_of_any_kind_is_not_ready_until_there_is_room() {
 
 #[rstest]
 #[tokio::test]
-async fn one_round_of_checks_serves_everybody(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn one_round_of_checks_serves_all_clients(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start(backend).await;
-    // All of the crowd is served, and signups beside it.
+    // All requests are served, and signups at the same time.
     let crowd = async {
         for _ in 0..10 {
-            let asked = (0..100).map(|_| service.get("/ready"));
-            for response in futures_util::future::join_all(asked).await {
+            let probes = (0..100).map(|_| service.get("/ready"));
+            for response in futures_util::future::join_all(probes).await {
                 assert_eq!(response.status(), 200);
             }
         }
@@ -347,18 +343,18 @@ async fn one_round_of_checks_serves_everybody(#[values(Sqlite, Postgres)] backen
     let signups = async {
         for number in 0..40 {
             let response = service.signup(&signup_body(&format!("n{number}@example.org")));
-            assert_eq!(response.send().await.expect("an answer").status(), 201);
+            assert_eq!(response.send().await.expect("a response").status(), 201);
         }
     };
     tokio::join!(crowd, signups);
-    // The same figures are the same report.
+    // Equal figures mean that both are the same report.
     let (first, second) = tokio::join!(service.get("/ready"), service.get("/ready"));
     let first: Value = first.json().await.expect("JSON");
     assert_eq!(first, second.json::<Value>().await.expect("JSON"));
 }
 
 #[tokio::test]
-async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
+async fn the_granted_role_suffices_and_can_read_no_hash() {
     let database = Arc::new(Database::new(Postgres));
     let Database::Postgres(postgres) = &*database else {
         unreachable!("just made");
@@ -368,7 +364,7 @@ async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
     let grants = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/grants.sql");
     let grants = fs::read_to_string(grants).expect("the grants");
     let grants = grants.replace("\\getenv password SIGNUP_PASSWORD", "\\set password x");
-    // An older version gave more.
+    // An older version granted more.
     let _ = postgres.sql(&grants);
     let _ = postgres.sql("GRANT SELECT ON users TO signup");
     let _ = postgres.sql(&grants);
@@ -384,7 +380,7 @@ async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
         let request = service
             .signup(&signup_body(email))
             .header("Idempotency-Key", key);
-        request.send().await.expect("an answer").status().as_u16()
+        request.send().await.expect("a response").status().as_u16()
     };
     assert_eq!(keyed("ada@example.org", "k").await, 201);
     assert_eq!(keyed("eve@example.org", "k").await, 422);
@@ -407,7 +403,7 @@ async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
     ] {
         assert_eq!(service.get(&path).await.status(), 200, "{path}");
     }
-    // A record that has expired is claimed anew, and in the end they are all removed.
+    // An expired record is reclaimed, and in the end all are removed.
     while keyed("ada@example.org", "k").await != 409 {
         tokio::task::yield_now().await;
     }
@@ -428,12 +424,12 @@ async fn the_granted_role_can_do_all_that_the_service_does_and_read_no_hash() {
         "SELECT checksum FROM _sqlx_migrations",
     ];
     for statement in denied {
-        let tried = format!(
+        let attempt = format!(
             "DO $$ BEGIN SET LOCAL ROLE signup; {}; RAISE EXCEPTION 'allowed'; \
              EXCEPTION WHEN insufficient_privilege THEN NULL; END $$",
             statement.replacen("SELECT", "PERFORM", 1)
         );
-        let _ = postgres.sql(&tried);
+        let _ = postgres.sql(&attempt);
     }
     let others = postgres.sql(&format!(
         "SELECT has_database_privilege('pg_monitor', '{}', 'CONNECT')",

@@ -1,7 +1,7 @@
-//! Every command, and the service, with standard streams that are closed, full or broken.
+//! Every command, and the service, with standard streams that are closed, full, broken or stuck.
 //!
-//! The exit status is the one that the work deserves, the work is whole or not begun, and nothing
-//! panics, whoever reads or does not.
+//! The exit code reflects the outcome, the work is complete or not begun, and nothing panics, whether
+//! or not the output is read.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,23 +20,23 @@ const BINARY: &str = env!("CARGO_BIN_EXE_signup-service");
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 
-/// What may be wrong with a stream.
+/// A fault of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The process begins without it.
+    /// The process starts without it.
     Closed,
-    /// Every write fails; a read gives zeros without end.
+    /// Every write fails; a read returns endless zeros.
     Full,
-    /// Nobody is at the other end.
+    /// The other end is closed.
     Broken,
-    /// Somebody is at the other end, and does nothing.
+    /// The other end is open, but neither reads nor writes.
     Stuck,
 }
 use State::{Broken, Closed, Full, Stuck};
 
 const STATES: [State; 4] = [Closed, Full, Broken, Stuck];
 
-/// Which stream it is: its number.
+/// A standard stream, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stream {
     Stdin = 0,
@@ -47,7 +47,7 @@ use Stream::{Stderr, Stdin, Stdout};
 
 const STREAMS: [Stream; 3] = [Stdin, Stdout, Stderr];
 
-/// A process, and what keeps its stuck stream open.
+/// A process, and the other end of its stuck stream.
 struct Process {
     child: Child,
     _held: Option<Box<dyn std::any::Any>>,
@@ -63,7 +63,7 @@ impl Drop for Process {
 /// Starts the binary with one stream in this state, and the others at `/dev/null`.
 fn start(arguments: &[&str], settings: &[(&str, &str)], stream: Stream, state: State) -> Process {
     let mut command = if state == Closed {
-        // The shell takes the stream away before the binary begins.
+        // The shell closes the stream before the binary starts.
         let close = match stream {
             Stdin => "exec \"$0\" \"$@\" 0<&-",
             Stdout => "exec \"$0\" \"$@\" 1>&-",
@@ -89,7 +89,7 @@ fn start(arguments: &[&str], settings: &[(&str, &str)], stream: Stream, state: S
         Closed => {}
         Full => {
             let full = File::options().read(true).write(true).open("/dev/full");
-            stdio = Some(full.expect("Linux has it").into());
+            stdio = Some(full.expect("it exists on Linux").into());
         }
         Broken | Stuck => {
             let (reader, mut writer) = std::io::pipe().expect("a pipe");
@@ -113,14 +113,14 @@ fn start(arguments: &[&str], settings: &[(&str, &str)], stream: Stream, state: S
         };
     }
     let child = command.spawn().expect("the binary runs");
-    // With it goes this process's copy of the stream.
+    // Closes this process's copy of the stream.
     drop(command);
     Process { child, _held: held }
 }
 
-/// Writes until a pipe takes no more.
+/// Writes until a pipe is full.
 fn fill(writer: &mut std::io::PipeWriter) {
-    // Through a second descriptor that does not wait, so that the first one still does.
+    // Through a second, non-blocking descriptor, so that the first one stays blocking.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(writer));
     let mut options = File::options();
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, NONBLOCK);
@@ -134,7 +134,7 @@ fn fill(writer: &mut std::io::PipeWriter) {
 const NONBLOCK: i32 = 0o4000;
 
 impl Process {
-    /// Waits for the end; gives the exit code.
+    /// Waits for the process to end; returns its exit code.
     fn code(&mut self) -> i32 {
         let begun = Instant::now();
         loop {
@@ -154,9 +154,8 @@ impl Process {
     }
 }
 
-/// A place for the service that nothing else on this machine takes: an address of the loopback of its
-/// own, and a port that is free there.
-fn place() -> (String, String) {
+/// A listening address that no other process uses: a unique loopback address, and a port that is free there.
+fn free_address() -> (String, String) {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let [_, a, b, c] =
         (std::process::id() << 8 | NEXT.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
@@ -166,8 +165,8 @@ fn place() -> (String, String) {
     (host, port.to_string())
 }
 
-/// What a process opens must not land on the number of a closed stream: a database would get the log.
-fn is_whole(database: &Path) {
+/// Asserts that a database is intact: a file opened under the number of a closed stream would receive the log.
+fn assert_intact(database: &Path) {
     let bytes = std::fs::read(database).expect("a database");
     assert!(bytes.starts_with(b"SQLite format 3\0"));
     let url = format!("sqlite://{}", database.display());
@@ -184,7 +183,7 @@ fn everything() -> impl Iterator<Item = (Stream, State)> {
         .flat_map(|stream| STATES.map(|state| (stream, state)))
 }
 
-/// Whether what is written to this stream does not arrive, and the writer is told.
+/// Whether writes to this stream fail with an error.
 fn refuses(stream: Stream, state: State) -> bool {
     (stream, state) == (Stdout, Full)
 }
@@ -200,7 +199,7 @@ fn commands_that_print() {
     ] {
         for (stream, state) in everything() {
             if (stream, state) == (Stdout, Stuck) {
-                // It waits for its reader, as it should.
+                // It correctly waits for its reader.
                 continue;
             }
             let code = start(arguments, &[], stream, state).code();
@@ -211,7 +210,7 @@ fn commands_that_print() {
 }
 
 #[test]
-fn mistakes_in_usage_and_settings() {
+fn usage_and_settings_errors() {
     for (arguments, settings) in [
         (&["sevre"][..], &[][..]),
         (&["serve", "--wrong"], &[]),
@@ -227,7 +226,7 @@ fn mistakes_in_usage_and_settings() {
 }
 
 #[test]
-fn migrations_are_applied_and_taken_back_whoever_reads_of_it() {
+fn migrations_apply_and_revert_whatever_the_streams() {
     for (stream, state) in everything() {
         if (stream, state) == (Stdout, Stuck) {
             continue;
@@ -239,27 +238,27 @@ fn migrations_are_applied_and_taken_back_whoever_reads_of_it() {
         let settings = [("DATABASE_URL", url.as_str())];
         let code = |arguments: &[&str]| start(arguments, &settings, stream, state).code();
         assert_eq!(code(&["migrate"]), 0, "{what}");
-        is_whole(&file);
+        assert_intact(&file);
         let full = i32::from(refuses(stream, state));
         assert_eq!(code(&["migrate", "status"]), full, "{what}");
-        // Nobody can be asked.
+        // No confirmation is possible.
         assert_eq!(code(&["migrate", "down"]), 1, "{what}");
-        is_whole(&file);
+        assert_intact(&file);
         assert_eq!(code(&["migrate", "down", "--yes"]), 0, "{what}");
         let status = run(&["migrate", "status", "--exit-code"], &settings);
         assert_eq!(status.status.code(), Some(3), "{status:?}");
         assert!(status.stdout.contains("1 pending of"), "{status:?}");
         assert_eq!(code(&["migrate", "up"]), 0, "{what}");
-        is_whole(&file);
+        assert_intact(&file);
     }
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_does_not_cut_the_work() {
+fn a_reader_that_closes_early_does_not_abort_the_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}", folder.path().join("signup.db").display());
     let piped = |arguments: &str| {
-        // The status of the binary, not of the pipe's end.
+        // The exit code of the binary, not that of the pipe.
         let script = format!("{{ {BINARY} {arguments}; echo $? >&2; }} | head -n 1");
         let output = Command::new("sh")
             .args(["-c", &script])
@@ -290,7 +289,7 @@ fn the_service_serves_and_stops(
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("signup.db");
     let url = format!("sqlite://{}", file.display());
-    let (host, port) = place();
+    let (host, port) = free_address();
     let settings = [
         ("DATABASE_URL", url.as_str()),
         ("HOST", host.as_str()),
@@ -305,50 +304,50 @@ fn the_service_serves_and_stops(
     wait_for(&mut service, (&host, &port), "/health", 200);
     service.signal("TERM");
     assert_eq!(service.code(), 0);
-    is_whole(&file);
+    assert_intact(&file);
 }
 
 #[test]
-fn a_health_check_is_told_by_its_status() {
+fn a_health_check_reports_by_its_exit_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}", folder.path().join("signup.db").display());
-    let (host, port) = place();
+    let (host, port) = free_address();
     let settings = [
         ("DATABASE_URL", url.as_str()),
         ("HOST", host.as_str()),
         ("PORT", port.as_str()),
         ("BCRYPT_COST", "4"),
     ];
-    let asked = &settings[1..3];
+    let address = &settings[1..3];
     let mut service = start(&["serve"], &settings, Stdin, Closed);
     wait_for(&mut service, (&host, &port), "/health", 200);
     for (stream, state) in everything() {
         if (stream, state) != (Stdout, Stuck) {
-            let code = start(&["healthcheck"], asked, stream, state).code();
+            let code = start(&["healthcheck"], address, stream, state).code();
             assert_eq!(code, 0, "{stream:?} {state:?}");
         }
     }
     service.signal("TERM");
     assert_eq!(service.code(), 0);
     for (stream, state) in everything() {
-        let code = start(&["healthcheck"], asked, stream, state).code();
+        let code = start(&["healthcheck"], address, stream, state).code();
         assert_eq!(code, 1, "{stream:?} {state:?}");
     }
 }
 
-/// Waits until the service responds so to this path.
+/// Waits until the service returns this status for this path.
 fn wait_for(service: &mut Process, (host, port): (&str, &str), path: &str, status: u16) {
     let begun = Instant::now();
     let expected = format!("HTTP/1.1 {status} ");
-    let ask = || -> std::io::Result<String> {
+    let request = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(format!("{host}:{port}"))?;
         let head = format!("Host: {host}:{port}\r\nConnection: close");
         stream.write_all(format!("GET {path} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        Ok(response)
     };
-    while !ask().is_ok_and(|answer| answer.starts_with(&expected)) {
+    while !request().is_ok_and(|response| response.starts_with(&expected)) {
         let ended = service.child.try_wait().expect("a child");
         assert!(ended.is_none(), "the service ended with {ended:?}");
         assert!(begun.elapsed() < LIMIT, "never {status} of {path}");
@@ -363,7 +362,7 @@ fn a_second_signal_ends_at_once(
 ) {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}", folder.path().join("signup.db").display());
-    let (host, port) = place();
+    let (host, port) = free_address();
     let settings = [
         ("DATABASE_URL", url.as_str()),
         ("HOST", host.as_str()),
@@ -375,15 +374,15 @@ fn a_second_signal_ends_at_once(
     let mut service = start(&["serve"], &settings, stream, state);
     wait_for(&mut service, (&host, &port), "/ready", 200);
     service.signal("TERM");
-    // Two at once would be one.
+    // Two signals at once would be merged.
     wait_for(&mut service, (&host, &port), "/ready", 503);
     service.signal("TERM");
     assert_eq!(service.code(), 130);
 }
 
-/// A refusal to start is told by the exit status where nobody reads it.
+/// A refusal to start is reported by the exit code even if its message is not read.
 #[test]
-fn a_service_that_cannot_start_says_so_by_its_status() {
+fn a_failed_start_is_reported_by_the_exit_code() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port().to_string();
     let folder = tempfile::tempdir().expect("a folder");

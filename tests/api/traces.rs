@@ -1,5 +1,5 @@
-//! Traces: the tree of a signup, from the caller's span to each statement, at a real receiver of
-//! OTLP; which requests are traced; and what a collector costs that does not take spans.
+//! Traces: the span tree of a signup, from the caller's span to each statement, at a real OTLP receiver; sampling; and
+//! the cost of a collector that does not accept spans.
 
 use std::fmt::Write;
 use std::net::TcpListener;
@@ -20,17 +20,17 @@ use Protocol::{Grpc, Http};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// The tests call as a proxy that is believed does.
+/// The tests call as a trusted proxy.
 const TRUSTED: (&str, &str) = ("TRUSTED_PROXIES", "127.0.0.1");
 
-/// Spans leave soon, so that tests need not wait.
-const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+/// Spans are exported soon, so that tests need not wait.
+const EXPORT_SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 
 fn traceparent(sampled: bool) -> String {
     format!("00-{TRACE}-{CALLER}-{:02x}", u8::from(sampled))
 }
 
-/// The tree under a span: a line each, with its depth, in the order of their beginnings.
+/// The tree under a span: a line for each span, indented by depth, in order of start.
 fn tree(spans: &[Span], parent: &[u8], depth: usize) -> String {
     let mut children: Vec<&Span> = spans
         .iter()
@@ -59,7 +59,7 @@ async fn keyed_signup(service: &Service, email: &str, sampled: bool) -> Response
     let request = service.signup(&signup_body(email));
     let request = request.header("Idempotency-Key", "a-key");
     let request = request.header("traceparent", traceparent(sampled));
-    request.send().await.expect("an answer")
+    request.send().await.expect("a response")
 }
 
 #[rstest]
@@ -77,15 +77,15 @@ async fn the_tree_of_a_signup(
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
             ("REDIS_URL", &redis.url()),
             TRUSTED,
-            SOON,
+            EXPORT_SOON,
         ],
     )
     .await;
     let breaker = "circuit_breaker_open{dependency=\"redis\"} 0";
     service.wait_for_metric(breaker).await;
-    let answer = keyed_signup(&service, "ada@example.org", true).await;
-    assert_eq!(answer.status(), 201);
-    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    let response = keyed_signup(&service, "ada@example.org", true).await;
+    assert_eq!(response.status(), 201);
+    let place = response.headers()["traceresponse"].to_str().expect("ASCII");
     let place = place.to_owned();
 
     let spans = collector.trace(TRACE, "POST /signup").await;
@@ -136,7 +136,7 @@ async fn the_tree_of_a_signup(
     assert_eq!(resource["service.name"], "signup-service");
     assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
 
-    // The log lines of the request are found by its trace.
+    // The log lines of the request have its trace id.
     let created = service.wait_for_line("account created").await;
     assert_eq!(created["trace_id"], TRACE);
     assert_eq!(created["span_id"], hex(&root.span_id));
@@ -147,17 +147,17 @@ async fn the_tree_of_a_signup(
 
 #[rstest]
 #[tokio::test]
-async fn a_read_is_its_statement(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_read_is_traced_with_its_statement(#[values(Sqlite, Postgres)] backend: Backend) {
     let collector = Collector::start(Http);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
-    let service = Service::start_with(backend, &[endpoint, TRUSTED, SOON]).await;
+    let service = Service::start_with(backend, &[endpoint, TRUSTED, EXPORT_SOON]).await;
     let path = format!("/users/{}", uuid::Uuid::nil());
     let request = service.client.get(service.url(&path));
     let request = request.header("traceparent", traceparent(true));
-    assert_eq!(request.send().await.expect("an answer").status(), 404);
+    assert_eq!(request.send().await.expect("a response").status(), 404);
     let spans = collector.trace(TRACE, "GET /users/{id}").await;
     let root = find(&spans, "GET /users/{id}");
-    // What the client did wrong is no error of the service.
+    // A client error is not an error of the service.
     assert!(!is_error(root));
     assert_eq!(
         tree(&spans, &root.span_id, 0),
@@ -173,7 +173,7 @@ async fn errors_are_recorded_where_they_happen() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         TRUSTED,
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Postgres, &settings).await;
     let broken = "CREATE FUNCTION broken() RETURNS trigger AS \
@@ -182,8 +182,8 @@ async fn errors_are_recorded_where_they_happen() {
          CREATE TRIGGER broken BEFORE INSERT ON users_read \
          FOR EACH ROW EXECUTE FUNCTION broken()";
     service.database.execute(broken).await.expect("set");
-    let answer = keyed_signup(&service, "ada@example.org", true).await;
-    assert_eq!(answer.status(), 503);
+    let response = keyed_signup(&service, "ada@example.org", true).await;
+    assert_eq!(response.status(), 503);
     let spans = collector.trace(TRACE, "POST /signup").await;
     for (name, kind) in [
         ("INSERT users_read", "53100"),
@@ -195,7 +195,7 @@ async fn errors_are_recorded_where_they_happen() {
         assert_eq!(attribute(span, "error.type").as_deref(), Some(kind));
     }
     assert!(!is_error(find(&spans, "INSERT users")));
-    // What the database said stays with the database.
+    // The database's message is not exported.
     assert!(!collector.everything().contains("ada@example.org"));
     let line = service.wait_for_line("store unavailable").await;
     assert!(line["reason"].to_string().contains("53100"), "{line}");
@@ -203,11 +203,11 @@ async fn errors_are_recorded_where_they_happen() {
 }
 
 #[rstest]
-// The caller decides, unless nobody asks it.
+// The caller decides, unless the sampler ignores it.
 #[case::the_caller_wants_it("parentbased_always_off", "1", Some(true), true)]
 #[case::the_caller_does_not("parentbased_always_on", "1", Some(false), false)]
 #[case::there_is_no_caller("parentbased_always_on", "1", None, true)]
-#[case::nobody_asks_the_caller("always_on", "1", Some(false), true)]
+#[case::the_caller_is_ignored("always_on", "1", Some(false), true)]
 #[case::never("always_off", "1", Some(true), false)]
 #[case::a_share_of_all("traceidratio", "1", None, true)]
 #[case::a_share_of_none("traceidratio", "0", Some(true), false)]
@@ -225,15 +225,15 @@ async fn which_requests_are_traced(
         ("OTEL_TRACES_SAMPLER", sampler),
         ("OTEL_TRACES_SAMPLER_ARG", argument),
         TRUSTED,
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     let mut request = service.client.get(service.url("/health"));
     if let Some(sampled) = caller {
         request = request.header("traceparent", traceparent(sampled));
     }
-    let answer = request.send().await.expect("an answer");
-    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    let response = request.send().await.expect("a response");
+    let place = response.headers()["traceresponse"].to_str().expect("ASCII");
     let parts: Vec<&str> = place.split('-').collect();
     let [_, trace_id, _, flags] = parts[..] else {
         panic!("{place}")
@@ -242,7 +242,7 @@ async fn which_requests_are_traced(
     if caller.is_some() {
         assert_eq!(trace_id, TRACE);
     }
-    // Everything that there is leaves when the service stops.
+    // All spans are exported when the service stops.
     service.signal("TERM");
     assert!(service.wait().await.success());
     let spans = collector.spans();
@@ -251,13 +251,13 @@ async fn which_requests_are_traced(
     assert_eq!(of_the_request, usize::from(traced), "{names:?}");
 }
 
-/// Whoever is no trusted proxy joins a trace, and has no say in what is traced.
+/// A client that is not a trusted proxy joins a trace, but does not decide what is traced.
 #[rstest]
 #[case::wanted("parentbased_traceidratio", "0", true, false)]
 #[case::wanted_with_a_chosen_trace("traceidratio", "0.000000001", true, false)]
 #[case::hidden("parentbased_always_on", "1", false, true)]
 #[tokio::test]
-async fn a_stranger_does_not_decide_what_is_traced(
+async fn an_untrusted_client_does_not_decide_what_is_traced(
     #[case] sampler: &str,
     #[case] argument: &str,
     #[case] flag: bool,
@@ -270,21 +270,21 @@ async fn a_stranger_does_not_decide_what_is_traced(
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_TRACES_SAMPLER", sampler),
         ("OTEL_TRACES_SAMPLER_ARG", argument),
-        SOON,
+        EXPORT_SOON,
     ];
     if !proxies.is_empty() {
         settings.push(("TRUSTED_PROXIES", proxies));
     }
     let mut service = Service::start_with(Sqlite, &settings).await;
-    // Low enough for any share but none.
+    // Low enough for any share above zero.
     let trace = format!("{:032x}", 1);
     let parent = format!("00-{trace}-{CALLER}-{:02x}", u8::from(flag));
     let request = service.client.get(service.url("/users"));
-    // It is no trusted proxy by what it says of others, either.
+    // Its headers do not make it a trusted proxy, either.
     let request = request.header("X-Forwarded-For", "192.0.2.1");
     let request = request.header("traceparent", parent);
-    let answer = request.send().await.expect("an answer");
-    let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+    let response = request.send().await.expect("a response");
+    let place = response.headers()["traceresponse"].to_str().expect("ASCII");
     assert!(place.starts_with(&format!("00-{trace}-")), "{place}");
     assert!(
         place.ends_with(if traced { "-01" } else { "-00" }),
@@ -300,7 +300,7 @@ async fn a_stranger_does_not_decide_what_is_traced(
 }
 
 #[tokio::test]
-async fn two_callers_begin_a_new_trace() {
+async fn two_traceparents_start_a_new_trace() {
     let service = Service::start_with(Sqlite, &[TRUSTED]).await;
     let mut connection = service.connect();
     let other = traceparent(true).replace(TRACE, &"c".repeat(32));
@@ -308,18 +308,20 @@ async fn two_callers_begin_a_new_trace() {
         "GET /health HTTP/1.1\r\nHost: x\r\ntraceparent: {}\r\ntraceparent: {other}\r\n\r\n",
         traceparent(true),
     ));
-    let answer = connection.answer().expect("an answer");
-    let place = answer.header("traceresponse").expect("a place in a trace");
+    let response = connection.response().expect("a response");
+    let place = response
+        .header("traceresponse")
+        .expect("a place in a trace");
     let trace_id = place.split('-').nth(1).expect("four parts");
     assert!(trace_id != TRACE && trace_id != "c".repeat(32), "{place}");
 }
 
-/// A header that is too long would be kept by every span: it is not taken at all.
+/// A header that is too long would be copied to every span, so it is ignored.
 #[tokio::test]
-async fn a_tracestate_is_bounded_and_nonsense_begins_a_new_trace() {
+async fn a_tracestate_is_bounded_and_an_invalid_traceparent_starts_a_new_trace() {
     let collector = Collector::start(Http);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
-    let mut service = Service::start_with(Sqlite, &[endpoint, TRUSTED, SOON]).await;
+    let mut service = Service::start_with(Sqlite, &[endpoint, TRUSTED, EXPORT_SOON]).await;
     let get = |traceparent: &str, tracestate: &str| {
         let request = service.client.get(service.url("/health"));
         let request = request.header("traceparent", traceparent);
@@ -327,12 +329,12 @@ async fn a_tracestate_is_bounded_and_nonsense_begins_a_new_trace() {
     };
     let sampled = traceparent(true);
     for state in ["vendor=value", &vec!["a=b"; 1_000].join(",")] {
-        get(&sampled, state).await.expect("an answer");
+        get(&sampled, state).await.expect("a response");
     }
     let zeros = format!("00-{}-{CALLER}-01", "0".repeat(32));
     for nonsense in ["nonsense", "00-", &zeros, &"x".repeat(5_000)] {
-        let answer = get(nonsense, "").await.expect("an answer");
-        let place = answer.headers()["traceresponse"].to_str().expect("ASCII");
+        let response = get(nonsense, "").await.expect("a response");
+        let place = response.headers()["traceresponse"].to_str().expect("ASCII");
         let trace_id = place.split('-').nth(1).expect("four parts");
         assert!(trace_id != TRACE && trace_id != "0".repeat(32), "{place}");
     }
@@ -345,16 +347,16 @@ async fn a_tracestate_is_bounded_and_nonsense_begins_a_new_trace() {
     assert_eq!(states, ["", "vendor=value"]);
 }
 
-/// About as many as the share says: a coin for each request, by its trace.
+/// About the configured share is sampled, at random by trace id.
 #[tokio::test]
-async fn a_share_is_a_share() {
+async fn the_sampled_share_is_as_configured() {
     let collector = Collector::start(Http);
     let url = collector.url();
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     let users = format!("/users/{}", uuid::Uuid::nil());
@@ -370,7 +372,7 @@ async fn a_share_is_a_share() {
         .count();
     // Six standard deviations are 52.
     assert!((48..=152).contains(&traced), "{traced} of 400");
-    // And no statement without its request.
+    // No statement is traced without its request.
     let statements = spans
         .iter()
         .filter(|span| span.name == "SELECT users_read")
@@ -378,7 +380,7 @@ async fn a_share_is_a_share() {
     assert_eq!(statements, traced);
 }
 
-/// How long a request may take that a collector has nothing to do with.
+/// The time limit of a request, which must not depend on the collector.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -386,7 +388,7 @@ async fn a_collector_that_comes_back_gets_spans_again() {
     let collector = Collector::start(Http);
     collector.refuse(true);
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url());
-    let mut service = Service::start_with(Sqlite, &[endpoint, SOON]).await;
+    let mut service = Service::start_with(Sqlite, &[endpoint, EXPORT_SOON]).await;
     service.get("/health").await;
     service
         .wait_for_line("OTLP export failing, dropping spans")
@@ -401,15 +403,15 @@ async fn a_collector_that_comes_back_gets_spans_again() {
 
 #[rstest]
 #[tokio::test]
-async fn a_dead_collector_costs_spans_and_nothing_else(#[values(Grpc, Http)] protocol: Protocol) {
-    // Nobody listens there any more.
+async fn an_unreachable_collector_costs_only_spans(#[values(Grpc, Http)] protocol: Protocol) {
+    // No server listens there any more.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     drop(listener);
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     let begun = Instant::now();
@@ -425,19 +427,17 @@ async fn a_dead_collector_costs_spans_and_nothing_else(#[values(Grpc, Http)] pro
 
 #[rstest]
 #[tokio::test]
-async fn a_collector_that_never_answers_costs_spans_and_nothing_else(
-    #[values(Grpc, Http)] protocol: Protocol,
-) {
-    // It takes connections, and that is all.
+async fn an_unresponsive_collector_costs_only_spans(#[values(Grpc, Http)] protocol: Protocol) {
+    // It accepts connections, and does nothing else.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &*url),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name()),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
-        // No place gets free during the test.
+        // The queue does not drain during the test.
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000"),
-        SOON,
+        EXPORT_SOON,
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
     for _ in 0..30 {
@@ -445,13 +445,13 @@ async fn a_collector_that_never_answers_costs_spans_and_nothing_else(
         assert_eq!(service.get("/health").await.status(), 200);
         assert!(begun.elapsed() < AT_ONCE);
     }
-    // The queue has room for ten, whatever else there is.
+    // The queue has room for ten.
     let lost = dropped(&service, "queue_full").await;
     assert!(lost >= 20, "{lost}");
     let begun = Instant::now();
     service.signal("TERM");
     assert!(service.wait().await.success());
-    // Not for the minute that an export may take.
+    // It does not wait for the minute that an export may take.
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 

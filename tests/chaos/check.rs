@@ -1,19 +1,19 @@
-//! The promises, checked on what clients were told and on the tables.
+//! Checks the promises against the responses to clients and the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{Connection, Row};
 
-use crate::clients::{Answer, Signup};
+use crate::clients::{FinalResponse, Signup};
 use crate::instances::Place;
 
-/// What the tables hold: ids of users, of the projection and of the history, and addresses.
+/// The content of the tables: ids of users, of the projection and of the history, and addresses.
 #[derive(Default)]
 pub struct Tables {
     pub users: Vec<(String, String)>,
     pub users_read: Vec<(String, String)>,
     pub events: Vec<String>,
-    /// Records and values in Redis that hold what they must not.
+    /// Records and values in Redis that contain secrets.
     pub leaks: u64,
 }
 
@@ -28,12 +28,12 @@ impl Tables {
             Place::Postgres { .. } => {
                 let connection = sqlx::PgConnection::connect(&place.url()).await;
                 let hex = |column: &str| format!("replace({column}::text, '-', '')");
-                Self::of(connection.expect("answers"), hex).await
+                Self::of(connection.expect("connects"), hex).await
             }
         }
     }
 
-    /// Reads with the backend's way to write an id's digits.
+    /// Reads the tables, with the backend's expression for the hexadecimal digits of an id.
     async fn of<C>(mut connection: C, hex: impl Fn(&str) -> String) -> Self
     where
         C: Connection,
@@ -65,7 +65,7 @@ impl Tables {
     }
 }
 
-/// How many values in Redis hold a password or an address, in plain text.
+/// The number of values in Redis that contain a password or an address in plain text.
 pub fn leaks_in(server: &throwaway_servers::redis::Server) -> u64 {
     let keys = server.command(&["KEYS", "*"]);
     let values: Vec<String> = keys
@@ -73,14 +73,14 @@ pub fn leaks_in(server: &throwaway_servers::redis::Server) -> u64 {
         .map(|key| server.command(&["GET", key]))
         .collect();
     let outcomes = values.iter().filter(|value| value.starts_with('O'));
-    assert!(outcomes.count() > 0, "no outcome to look at: {keys}");
+    assert!(outcomes.count() > 0, "no outcome to check: {keys}");
     let is_leak = |value: &&String| value.contains("horse") || value.contains("@example");
     u64::try_from(values.iter().filter(is_leak).count()).expect("few")
 }
 
-fn id_of(answer: &Answer) -> Option<String> {
+fn id_of(response: &FinalResponse) -> Option<String> {
     Some(
-        answer
+        response
             .location
             .as_ref()?
             .strip_prefix("/users/")?
@@ -88,7 +88,7 @@ fn id_of(answer: &Answer) -> Option<String> {
     )
 }
 
-/// Every promise that does not hold, by its number in the list of promises.
+/// Every violated promise, by its number in the list of promises.
 pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Vec<String> {
     let mut found = Vec::new();
     let ids = |rows: &[(String, String)]| rows.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
@@ -98,7 +98,7 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
     let everything: Vec<&Signup> = history.iter().chain(replays).collect();
     let mut acknowledged = BTreeSet::new();
     for signup in everything.iter().filter(|signup| signup.is_created()) {
-        match id_of(&signup.answer) {
+        match id_of(&signup.response) {
             None => found.push(format!("4: a 201 without a Location: {signup:?}")),
             Some(id) => {
                 acknowledged.insert(id);
@@ -110,26 +110,26 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
     for id in &acknowledged {
         if !(once(&users, id) && once(&read, id) && once(&tables.events, id)) {
             found.push(format!(
-                "1: {id} was acknowledged and is not once in each table"
+                "1: {id} was acknowledged and is not exactly once in each table"
             ));
         }
     }
     if sets[0] != sets[1] || sets[1] != sets[2] {
-        found.push("2: a row stands in one table without the others".to_owned());
+        found.push("2: a row is in one table without the others".to_owned());
     }
     for id in sets[0].difference(&acknowledged) {
         found.push(format!(
-            "3: {id} was made by an execution that no key tells of"
+            "3: {id} was created by an execution that no key reports"
         ));
     }
 
-    let mut by_key: BTreeMap<&str, &Answer> = BTreeMap::new();
+    let mut by_key: BTreeMap<&str, &FinalResponse> = BTreeMap::new();
     for signup in &everything {
-        let first = by_key.entry(&signup.key).or_insert(&signup.answer);
-        if **first != signup.answer {
+        let first = by_key.entry(&signup.key).or_insert(&signup.response);
+        if **first != signup.response {
             found.push(format!(
                 "4: {} got {first:?} and {:?}",
-                signup.key, signup.answer
+                signup.key, signup.response
             ));
         }
     }
@@ -139,23 +139,26 @@ pub fn violations(history: &[Signup], replays: &[Signup], tables: &Tables) -> Ve
             found.push(format!("5: {email} has two accounts"));
         }
     }
-    for signup in everything.iter().filter(|signup| signup.answer.status == 0) {
+    for signup in everything
+        .iter()
+        .filter(|signup| signup.response.status == 0)
+    {
         found.push(format!(
-            "9: no certain answer, though all is well: {signup:?}"
+            "9: no final response after the faults stopped: {signup:?}"
         ));
     }
-    let refused = |signup: &&&Signup| !signup.is_created() && signup.answer.status != 0;
+    let refused = |signup: &&&Signup| !signup.is_created() && signup.response.status != 0;
     for signup in everything.iter().filter(refused) {
         let by_another = everything.iter().any(|other| {
             other.is_created() && other.email == signup.email && other.key != signup.key
         });
-        if signup.answer.status != 409 || !by_another {
-            found.push(format!("6: nobody else has the address: {signup:?}"));
+        if signup.response.status != 409 || !by_another {
+            found.push(format!("6: no other signup has the address: {signup:?}"));
         }
     }
     if tables.leaks > 0 {
         found.push(format!(
-            "8: {} records or values hold what they must not",
+            "8: {} records or values contain secrets",
             tables.leaks
         ));
     }
@@ -170,7 +173,7 @@ mod tests {
         Signup {
             key: key.to_owned(),
             email: email.to_owned(),
-            answer: Answer {
+            response: FinalResponse {
                 status: 201,
                 location: Some(format!("/users/{id}")),
                 body: id.to_owned(),
@@ -181,8 +184,8 @@ mod tests {
 
     fn taken(key: &str, email: &str) -> Signup {
         let mut signup = created(key, email, "");
-        signup.answer.status = 409;
-        signup.answer.location = None;
+        signup.response.status = 409;
+        signup.response.location = None;
         signup
     }
 
@@ -228,7 +231,7 @@ mod tests {
         let own = [created("k", "a@x", "a"), taken("k", "a@x")];
         assert_eq!(broken(&own, &tables(&["a"])), ["4", "6"]);
         let mut uncertain = taken("m", "a@x");
-        uncertain.answer.status = 0;
+        uncertain.response.status = 0;
         let uncertain = [created("k", "a@x", "a"), uncertain];
         assert_eq!(broken(&uncertain, &tables(&["a"])), ["9"]);
         let mut leak = tables(&["a"]);

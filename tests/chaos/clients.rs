@@ -1,4 +1,4 @@
-//! Clients that sign up until they are told what came of it.
+//! Clients that send signups until they get a final response.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 use crate::faults::Chance;
 use crate::instances::Instances;
 
-/// How long a client goes on without a certain answer once faults have stopped. A planted bug can
-/// leave a key that never has one.
+/// How long a client retries without a final response once faults have stopped. A planted bug can
+/// leave a key that never gets one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a client was told about a signup.
+/// A signup and the response that its client got.
 #[derive(Debug, Clone)]
 pub struct Signup {
     pub key: String,
     pub email: String,
-    /// The answer that is certain; of status 0 where there was none.
-    pub answer: Answer,
-    /// How often it was sent.
+    /// The final response; with status 0 if there was none.
+    pub response: FinalResponse,
+    /// The number of tries.
     pub tries: u64,
 }
 
-/// A certain answer.
+/// A response that reports the outcome of a signup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct FinalResponse {
     pub status: u16,
     pub location: Option<String>,
     pub body: String,
@@ -35,22 +35,22 @@ pub struct Answer {
 
 impl Signup {
     pub fn is_created(&self) -> bool {
-        self.answer.status == 201
+        self.response.status == 201
     }
 }
 
-/// Signs up until it is to stop; gives everything that it was told.
+/// Signs up until stopped; returns all signups with their responses.
 pub async fn run(
     client: u64,
     seed: u64,
     instances: Arc<Instances>,
-    going_on: Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
 ) -> Vec<Signup> {
     let mut chance = Chance::new(seed ^ (client << 32));
     let http = http();
     let mut history = Vec::new();
     for number in 0_u32.. {
-        if !going_on.load(Ordering::Relaxed) {
+        if !running.load(Ordering::Relaxed) {
             break;
         }
         // About a fifth share a key, and with it everything else; about a fifth an address.
@@ -68,20 +68,20 @@ pub async fn run(
                 format!("ada{client}.{number}@example.org"),
             ),
         };
-        let sent = until_certain(&http, &instances, &key, &email, &mut chance, &going_on);
-        let (answer, tries) = sent.await;
+        let sent = send_until_final(&http, &instances, &key, &email, &mut chance, &running);
+        let (response, tries) = sent.await;
         history.push(Signup {
             key,
             email,
-            answer,
+            response,
             tries,
         });
     }
     history
 }
 
-/// Asks once more for each key that made an account, now that all is well.
-pub async fn ask_again(history: &[Signup], instances: &Instances) -> Vec<Signup> {
+/// Resends the signup of each key once, after the faults have stopped.
+pub async fn resend_all(history: &[Signup], instances: &Instances) -> Vec<Signup> {
     let http = http();
     let mut chance = Chance::new(7);
     let mut seen = BTreeSet::new();
@@ -89,10 +89,10 @@ pub async fn ask_again(history: &[Signup], instances: &Instances) -> Vec<Signup>
     for signup in history.iter().filter(|signup| seen.insert(&signup.key)) {
         let (key, email) = (&signup.key, &signup.email);
         let healed = AtomicBool::new(false);
-        let sent = until_certain(&http, instances, key, email, &mut chance, &healed);
-        let (answer, tries) = sent.await;
+        let sent = send_until_final(&http, instances, key, email, &mut chance, &healed);
+        let (response, tries) = sent.await;
         again.push(Signup {
-            answer,
+            response,
             tries,
             ..signup.clone()
         });
@@ -113,16 +113,16 @@ fn body(email: &str) -> Value {
     })
 }
 
-/// Sends a signup until the answer is certain: what is lost, late or 5xx is not, nor is a key
-/// that is still in use. Once faults have stopped it gives up in the end, which breaks a promise.
-async fn until_certain(
+/// Sends a signup until it gets a final response: lost, late and 5xx responses are not final, nor is
+/// that for a key in progress. Gives up some time after the faults have stopped, which breaks a promise.
+async fn send_until_final(
     http: &reqwest::Client,
     instances: &Instances,
     key: &str,
     email: &str,
     chance: &mut Chance,
-    going_on: &AtomicBool,
-) -> (Answer, u64) {
+    running: &AtomicBool,
+) -> (FinalResponse, u64) {
     let mut calm_since = None;
     let mut tries = 0;
     loop {
@@ -133,35 +133,35 @@ async fn until_certain(
                 .header("Idempotency-Key", key)
                 .json(&body(email));
             if let Ok(response) = request.send().await
-                && let Some(answer) = certain(response).await
+                && let Some(response) = final_response(response).await
             {
-                return (answer, tries);
+                return (response, tries);
             }
         }
-        if !going_on.load(Ordering::Relaxed) {
+        if !running.load(Ordering::Relaxed) {
             let calm_since = *calm_since.get_or_insert_with(Instant::now);
             if calm_since.elapsed() > PATIENCE {
-                let answer = Answer {
+                let response = FinalResponse {
                     status: 0,
                     location: None,
-                    body: "no certain answer".to_owned(),
+                    body: "no final response".to_owned(),
                 };
-                return (answer, tries);
+                return (response, tries);
             }
         }
         tokio::time::sleep(chance.millis(5, 50)).await;
     }
 }
 
-async fn certain(response: reqwest::Response) -> Option<Answer> {
+async fn final_response(response: reqwest::Response) -> Option<FinalResponse> {
     let status = response.status().as_u16();
     let location = response.headers().get("location");
     let location = location
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
     let body = response.text().await.ok()?;
-    let is_certain = status < 500 && !body.contains("request-in-progress");
-    is_certain.then_some(Answer {
+    let is_final = status < 500 && !body.contains("request-in-progress");
+    is_final.then_some(FinalResponse {
         status,
         location,
         body,

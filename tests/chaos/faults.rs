@@ -7,7 +7,7 @@ use crate::instances::{Instances, Place};
 use crate::proxy::{Mode, Proxy};
 use throwaway_servers::redis::Server;
 
-/// Numbers that a seed repeats (xorshift64*, Vigna 2016).
+/// A seeded random number generator (xorshift64*, Vigna 2016).
 pub struct Chance(u64);
 
 impl Chance {
@@ -38,7 +38,7 @@ impl Chance {
     }
 }
 
-/// What was done to the service.
+/// The faults that were injected.
 #[derive(Default)]
 pub struct Faults {
     pub kills: u64,
@@ -75,7 +75,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Makes faults for so long.
+/// Injects faults for some time.
 pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
     let mut chance = Chance::new(seed);
     let mut faults = Faults::default();
@@ -97,7 +97,7 @@ pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
     faults
 }
 
-/// Does something to the database, to Redis, or to the network before either.
+/// Disturbs the database, Redis, or the network in front of either.
 async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
     let Place::Postgres {
         server,
@@ -111,7 +111,7 @@ async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
     let time = chance.millis(100, 2_000);
     match (chance.below(12), redis) {
         (0..2, _) => {
-            // Every session, wherever its transaction is.
+            // Every session, at any point of its transaction.
             let end = format!(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
                 database.name()
@@ -136,7 +136,7 @@ async fn disturb_redis(server: &Server, time: Duration, chance: &mut Chance, fau
         0 => {
             server.kill();
             tokio::time::sleep(time).await;
-            server.start_again();
+            server.restart();
             faults.redis_kills += 1;
         }
         1 => {

@@ -1,4 +1,4 @@
-//! Processes of the service, which are started again whenever they end.
+//! Processes of the service, which are restarted whenever they end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::faults::Chance;
 use crate::proxy::Proxy;
 
-/// The points of a signup, in its order: the layer of statements names them.
+/// The crash points of a signup, in order, as named by the statement layer.
 const POINTS: [&str; 8] = [
     "BEGIN",
     "INSERT idempotency_records",
@@ -27,19 +27,19 @@ const POINTS: [&str; 8] = [
     "RESPONSE",
 ];
 
-/// Where the data is.
+/// The location of the data.
 pub enum Place {
     Sqlite(TempDir),
     Postgres {
         server: &'static throwaway_servers::postgres::Server,
         database: throwaway_servers::postgres::Database,
-        /// Stands between the service and the server.
+        /// The proxy between the service and the server.
         proxy: Proxy,
         redis: Option<Redis>,
     },
 }
 
-/// A Redis, and what stands between it and the service.
+/// A Redis server, and the proxy between it and the service.
 pub struct Redis {
     pub server: throwaway_servers::redis::Server,
     pub proxy: Proxy,
@@ -51,7 +51,7 @@ impl Place {
     }
 
     pub fn postgres() -> Self {
-        // A server of its own: it is stopped and cut off.
+        // A separate server: it is stopped and cut off.
         let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
         let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
         Self::Postgres {
@@ -79,7 +79,7 @@ impl Place {
         }
     }
 
-    /// The points of a signup on this place.
+    /// The crash points of a signup with this place.
     pub fn points(&self) -> Vec<&'static str> {
         let shared = self.redis().map(|_| "SHARE");
         POINTS.into_iter().chain(shared).collect()
@@ -90,7 +90,7 @@ impl Place {
         matches!(self, Self::Postgres { .. })
     }
 
-    /// Where the service finds its data.
+    /// The URL for the service, through the proxy.
     pub fn service_url(&self) -> String {
         match self {
             Self::Sqlite(_) => self.url(),
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Where the data is.
+    /// The URL of the data, without the proxy.
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(folder) => {
@@ -121,7 +121,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The instances over one place.
+/// The instances on one place.
 pub struct Instances {
     pub place: Arc<Place>,
     all: Vec<Arc<Instance>>,
@@ -131,13 +131,13 @@ pub struct Instances {
     crashes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
-/// One instance: a process, and then the next.
+/// One instance: successive processes.
 struct Instance {
     running: Mutex<Option<(u32, SocketAddr)>>,
 }
 
 impl Instances {
-    /// Starts so many, each watched over by a thread of its own.
+    /// Starts a number of instances, each restarted by a separate thread.
     pub async fn start(place: Arc<Place>, count: usize, seed: u64, plant: &'static str) -> Self {
         let mut instances = Self {
             place,
@@ -175,16 +175,16 @@ impl Instances {
         instances
     }
 
-    /// From now on, instances that start do not end by themselves.
+    /// From now on, started instances do not crash.
     pub fn stop_crashing(&self) {
         self.crashing.store(false, Ordering::Relaxed);
-        // Those that run may still be bound for a point.
+        // Running instances may still have a crash point.
         for number in 0..self.all.len() {
             self.signal(number, "KILL");
         }
     }
 
-    /// The address of an instance, if it is up.
+    /// The address of an instance, if it is running.
     pub fn address(&self, number: usize) -> Option<SocketAddr> {
         let running = self.all[number % self.all.len()].running.lock();
         running.expect("no panic").map(|(_, address)| address)
@@ -194,7 +194,7 @@ impl Instances {
         self.all.len()
     }
 
-    /// Sends a signal to an instance; says whether there was one to send it to.
+    /// Sends a signal to an instance; returns whether it was running.
     pub fn signal(&self, number: usize, name: &str) -> bool {
         let running = self.all[number % self.all.len()].running.lock();
         let Some((process, _)) = *running.expect("no panic") else {
@@ -209,7 +209,7 @@ impl Instances {
         self.crashes.lock().expect("no panic").values().sum()
     }
 
-    /// How many of the crash points ended a process.
+    /// The number of crash points that ended a process.
     pub fn points_hit(&self) -> usize {
         self.crashes.lock().expect("no panic").len()
     }
@@ -227,7 +227,7 @@ impl Instances {
                 if let Some(address) = self.address(number) {
                     let ready = client.get(format!("http://{address}/ready"));
                     let ready = ready.timeout(Duration::from_secs(5)).send().await;
-                    if ready.is_ok_and(|answer| answer.status() == 200) {
+                    if ready.is_ok_and(|response| response.status() == 200) {
                         break;
                     }
                 }
@@ -254,8 +254,8 @@ impl Drop for Instances {
     }
 }
 
-/// Starts the process and waits for its end. If it is to crash, it does so at a point of chance,
-/// which this gives.
+/// Starts the process and waits for its end. If `crashing`, it aborts at a random crash point, which is
+/// returned.
 fn run(
     instance: &Instance,
     place: &Place,
@@ -292,17 +292,17 @@ fn run(
     let mut child = child.expect("the binary runs");
     let lines = read_until_ready(&mut child, instance);
     if ended.load(Ordering::Relaxed) {
-        // Whoever ended all of them did not know of this one.
+        // This process was not known when all of them were ended.
         let _ = child.kill();
     }
     let status = child.wait().expect("a child");
     *instance.running.lock().expect("no panic") = None;
     drop(lines);
-    // An abort is a point; a kill is counted by who sent it.
+    // An abort is a crash point; a kill is counted by its sender.
     (status.signal() == Some(6)).then_some(point)
 }
 
-/// Takes note of the address, and reads on so that the process does not get stuck.
+/// Records the address, and continues to read so that the process does not block.
 fn read_until_ready(child: &mut Child, instance: &Instance) -> Option<std::thread::JoinHandle<()>> {
     let mut lines = BufReader::new(child.stdout.take()?).lines();
     for line in lines.by_ref().map_while(Result::ok) {

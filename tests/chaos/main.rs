@@ -1,13 +1,13 @@
 //! Exactly-once signup under faults.
 //!
-//! Clients sign up while instances of the service are killed, stopped, cut off from their
-//! database and their Redis, and end at named points of a signup. A fifth of the signups share an address, a
-//! fifth share a key. What is not certain is tried again with the same key. Then the faults stop,
-//! and what the clients were told is checked against the tables.
+//! Clients sign up while instances of the service are killed, stopped, cut off from their database and
+//! their Redis, and crash at named points of a signup. A fifth of the signups share an address, a
+//! fifth share a key. Signups with an unknown outcome are retried with the same key. Then the faults
+//! stop, and the responses to the clients are checked against the tables.
 //!
-//! A run prints its seed. `CHAOS_SEED` chooses another one, and `CHAOS_SECONDS` the length of each of the
-//! two runs on the service as it is. Three more, of [`PLANT_SECONDS`] each, are on a service with a planted
-//! bug, which must be found. `make chaos` runs for some minutes.
+//! A run prints its seed. `CHAOS_SEED` sets another one, and `CHAOS_SECONDS` the length of each of the
+//! two runs on the unmodified service. Three more, of [`PLANT_SECONDS`] each, are on a service with a
+//! planted bug, which must be found. `make chaos` runs for some minutes.
 
 mod check;
 mod clients;
@@ -23,23 +23,23 @@ use check::Tables;
 use instances::{Instances, Place};
 use rstest::rstest;
 
-/// How long a run is where nobody says: two of them, and it is part of the tests.
+/// The default length of a run; short, as two of them are part of the tests.
 const SECONDS: u64 = 20;
 const SEED: u64 = 20_261_121;
 
-/// From how many seconds on a run must have hit every crash point.
+/// Runs of at least this many seconds must hit every crash point.
 const LONG_RUN: u64 = 60;
 
-/// How long a run with a planted bug is.
+/// The length of a run with a planted bug, in seconds.
 const PLANT_SECONDS: u64 = 10;
 
-/// Clients at a time.
+/// Concurrent clients.
 const CLIENTS: u64 = 8;
 
-/// How long the service may take to be ready once faults stop.
+/// The time limit for the service to be ready once faults stop.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Kills that a minute must have at least, or the run proves little.
+/// The minimum number of kills a minute; with fewer, the run proves little.
 const KILLS_A_MINUTE: u64 = 20;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -51,7 +51,7 @@ fn number(name: &str, default: u64) -> u64 {
     text.parse().unwrap_or(default)
 }
 
-/// What came of a run.
+/// The outcome of a run.
 struct Outcome {
     violations: Vec<String>,
     kills_a_minute: u64,
@@ -60,7 +60,7 @@ struct Outcome {
     all_points: usize,
 }
 
-/// Lets clients and faults loose on so many instances, and checks what came of it.
+/// Runs clients and faults against a number of instances, and checks the outcome.
 async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> Outcome {
     let seed = number("CHAOS_SEED", SEED);
     let what = match plant {
@@ -71,11 +71,11 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
     let place = Arc::new(place);
     let instances = Arc::new(Instances::start(Arc::clone(&place), count, seed, plant).await);
 
-    let going_on = Arc::new(AtomicBool::new(true));
+    let running = Arc::new(AtomicBool::new(true));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let (instances, going_on) = (Arc::clone(&instances), Arc::clone(&going_on));
-            tokio::spawn(clients::run(client, seed, instances, going_on))
+            let (instances, running) = (Arc::clone(&instances), Arc::clone(&running));
+            tokio::spawn(clients::run(client, seed, instances, running))
         })
         .collect();
     let begun = Instant::now();
@@ -86,7 +86,7 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
     let healing = Instant::now();
     instances.wait_until_ready(READY_WITHIN).await;
     let healed = healing.elapsed();
-    going_on.store(false, Ordering::Relaxed);
+    running.store(false, Ordering::Relaxed);
     let mut history = Vec::new();
     for client in clients {
         history.extend(client.await.expect("a client never panics"));
@@ -94,17 +94,17 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
     let mut leaks = 0;
     if let Some(redis) = place.redis() {
         leaks = check::leaks_in(&redis.server);
-        // Nothing that was answered may depend on it.
+        // No completed signup may depend on it.
         redis.server.command(&["FLUSHALL"]);
     }
-    let replays = clients::ask_again(&history, &instances).await;
+    let replays = clients::resend_all(&history, &instances).await;
 
     let mut tables = Tables::read(&place).await;
     tables.leaks += leaks;
     let violations = check::violations(&history, &replays, &tables);
     let created = history.iter().filter(|signup| signup.is_created()).count();
     println!(
-        "signups {}, acknowledged {created}, asked again {}, tries {}\n\
+        "signups {}, acknowledged {created}, resent {}, tries {}\n\
          faults: {faults}, crashes at points: {}\n\
          ready again after {} ms\n{}",
         history.len(),
@@ -124,7 +124,7 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
     }
 }
 
-/// What a run says of its violations: those of a planted bug are no cause for alarm.
+/// The summary of a run's violations; those of a planted bug are expected.
 fn summary(plant: &str, violations: &[String]) -> String {
     match (plant, violations.len()) {
         ("", count) => format!("violations: {count}"),
@@ -159,7 +159,7 @@ async fn every_promise_holds(#[case] place: Place, #[case] count: usize) {
 
 #[rstest]
 #[case::read_model_outside(Place::postgres(), "split users", &["1", "2"])]
-#[case::answer_after_commit(Place::postgres(), "defer idempotency_records", &["4", "6"])]
+#[case::response_recorded_after_commit(Place::postgres(), "defer idempotency_records", &["4", "6"])]
 #[case::record_only_in_redis(Place::postgres_and_redis(), "drop idempotency_records", &["4", "6"])]
 #[case::a_statement_dropped(Place::sqlite(), "drop user_events", &["1", "2"])]
 #[case::acknowledged_before_commit(Place::postgres(), "early-commit", &["1", "2", "3", "4"])]

@@ -1,4 +1,4 @@
-//! A TCP proxy before the database, which delays, swallows and resets.
+//! A TCP proxy that delays, swallows and resets connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What the proxy does to what passes.
+/// What the proxy does to traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// Each packet waits.
+    /// Delays each packet.
     Delay(Duration),
-    /// Nothing comes out, until the mode is another.
+    /// Holds back all traffic until the mode changes.
     Hole,
 }
 
-/// A running proxy; it runs until the process of the test ends.
+/// A running proxy; it runs until the test process ends.
 pub struct Proxy {
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free port, on a thread of its own.
+    /// Starts a proxy on a free port, on a separate thread.
     pub fn start(target: SocketAddr) -> Self {
         let (mode, of_mode) = watch::channel(Mode::Pass);
         let (resets, of_resets) = watch::channel(0);
@@ -56,7 +56,7 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// Drops every connection, whatever is on its way.
+    /// Drops every connection, including data in transit.
     pub fn reset(&self) {
         self.resets.send_modify(|count| *count += 1);
     }

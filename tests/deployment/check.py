@@ -1,4 +1,4 @@
-"""Checks what the service is deployed with: Dockerfile, docker-compose.yml, deploy/.
+"""Checks the deployment files: Dockerfile, docker-compose.yml, deploy/.
 
     make check-deployment
 
@@ -21,7 +21,7 @@ from project import BINARY, CHECKS, Mistakes, check
 
 @check
 def the_binary_knows_its_commands() -> Mistakes:
-    """Each command that is used somewhere exists."""
+    """Each command used in the files exists."""
     last = dict(dockerfile()[-1])
     used = {"Dockerfile": [json.loads(last["CMD"]), image_health_check()[1:]]}
     used["docker-compose.yml"] = [
@@ -39,28 +39,28 @@ def the_binary_knows_its_commands() -> Mistakes:
 
 @check
 def the_binary_takes_its_settings() -> Mistakes:
-    """The service has nothing to say against the values; there is nobody who could answer it."""
+    """The service accepts the values, and then fails only because there is no server to check."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_secrets(folder / "secrets")
-        given: dict[str, dict[str, str]] = {}
+        settings: dict[str, dict[str, str]] = {}
         for service in ("app", "migrate"):
-            given[f"docker-compose.yml: {service}"] = {
+            settings[f"docker-compose.yml: {service}"] = {
                 variable: value.replace("/run/secrets/", f"{folder}/secrets/")
                 for variable, value in environment(services()[service]).items()
             }
         values = {"database-url": "database_url", "idempotency-secret": "idempotency_secret", "redis-url": "redis_url"}
         for where, documents in both():
             for workload in workloads(documents):
-                given[f"{where}: {workload['kind']}"] = {
+                settings[f"{where}: {workload['kind']}"] = {
                     variable: f"{folder}/secrets/{values[Path(value).name]}" if variable.endswith("_FILE") else value
                     for variable, value in pod_environment(documents, workload).items()
                 }
-        for where, variables in given.items():
-            # Port 0 is nobody's.
+        for where, variables in settings.items():
+            # No server listens on port 0.
             env = {**variables, "PORT": "0", "HOST": "127.0.0.1"}
             if "OPERATIONS_PORT" in env:
-                # Port 0 can't be asked; 1 is nobody's either.
+                # Port 0 would disable the check; no server listens on port 1, either.
                 env |= {"OPERATIONS_HOST": "127.0.0.1", "OPERATIONS_PORT": "1"}
             done = subprocess.run(
                 [BINARY, "healthcheck"], env=env, cwd=folder, text=True, capture_output=True, check=False
@@ -70,7 +70,7 @@ def the_binary_takes_its_settings() -> Mistakes:
 
 
 def main() -> int:
-    """Runs all checks, or those that are named, and says what was wrong."""
+    """Runs all checks, or the named ones, and prints the mistakes."""
     failed = 0
     chosen = [function for function in CHECKS if function.__name__ in sys.argv[1:] or not sys.argv[1:]]
     for function in chosen:

@@ -32,7 +32,7 @@ from project import (
 def compose(*profiles: str) -> Document:
     """docker-compose.yml as Compose understands it."""
     options = [word for profile in profiles for word in ("--profile", profile)]
-    # What stands in for a variable is looked for in the file alone.
+    # Variables get their defaults from the file alone.
     env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     command: tuple[str | Path, ...] = (
         TOOLS / "docker-compose",
@@ -55,7 +55,7 @@ def services() -> dict[str, Document]:
 
 
 def once(service: Document) -> bool:
-    """Whether a service runs to its end."""
+    """Whether a service runs to completion."""
     return bool(service.get("restart") == "no")
 
 
@@ -66,7 +66,7 @@ def environment(service: Document) -> dict[str, str]:
 
 @check
 def compose_has_every_service() -> Mistakes:
-    """All of them, and the load only if it is asked for."""
+    """All services exist, and `load` only with its profile."""
     wanted = {"app", "postgres", "redis", "jaeger", "prometheus", "grafana", "migrate"}
     default = set(compose()["services"])
     if wanted - default:
@@ -79,7 +79,7 @@ def compose_has_every_service() -> Mistakes:
 
 @check
 def compose_services_are_bounded_and_healthy() -> Mistakes:
-    """Pinned, limited, with a health check, waiting for the health of others."""
+    """Each is pinned, limited, has a health check, and waits for the health of others."""
     for name, service in services().items():
         yield from (f"{name}: {mistake}" for mistake in filter(None, [unpinned(service["image"])]))
         limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
@@ -88,12 +88,12 @@ def compose_services_are_bounded_and_healthy() -> Mistakes:
         health = service.get("healthcheck", {})
         if once(service):
             if health:
-                yield f"{name} runs once, and has a health check that nobody asks"
+                yield f"{name} runs once, and has an unused health check"
         elif len(health.get("test", [])) < 2 or health["test"][0] != "CMD" or health.get("disable"):
             yield f"{name} has no health check"
         log = service.get("logging", {})
         if log.get("driver") != "json-file" or not {"max-size", "max-file"} <= set(log.get("options", {})):
-            yield f"{name}: what it prints is kept without a limit"
+            yield f"{name}: its log has no size limit"
         if "container_name" in service:
             yield f"{name} has a fixed name, so there can be only one of it"
         for other, how in (service.get("depends_on") or {}).items():
@@ -116,10 +116,10 @@ def compose_services_are_bounded_and_healthy() -> Mistakes:
 
 @check
 def compose_services_are_locked_in() -> Mistakes:
-    """No capabilities but those that are needed, no root to write to, and no way out for the service."""
+    """Only needed capabilities, no writable root, and no outside access for the service."""
     # The image of PostgreSQL starts as root and becomes another user.
     capabilities = {"postgres": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}}
-    # Locust leaves its report in its root.
+    # Locust writes its report into its root.
     writers = {"load"}
     for name, service in services().items():
         if service.get("cap_drop") != ["ALL"] or set(service.get("cap_add", [])) != capabilities.get(
@@ -135,19 +135,19 @@ def compose_services_are_locked_in() -> Mistakes:
     for name, service in services().items():
         outside = open_ones & set(service.get("networks") or {})
         if bool(outside) != bool(service.get("ports")):
-            yield f"{name} has a way to the world without a port on the machine, or the other way round"
+            yield f"{name} has outside access without a port on the machine, or the reverse"
     front = {name for name, service in services().items() if "front" in (service.get("networks") or {})}
     if front != {"app", "proxy"}:
         yield f"the network of the proxy has {sorted(front)} on it"
     (subnet,) = networks["front"]["ipam"]["config"]
     trusted = environment(services()["app"])["TRUSTED_PROXIES"]
     if trusted != subnet["subnet"] or ipaddress.ip_network(trusted).prefixlen < 24:
-        yield f"the service believes more addresses than those of the network of the proxy: {trusted}"
+        yield f"the service trusts more addresses than those of the proxy's network: {trusted}"
 
 
 @check
 def compose_runs_the_image() -> Mistakes:
-    """The service can be scaled, and stops in order."""
+    """The service can be scaled, and shuts down properly."""
     for name in ("app", "migrate"):
         service = services()[name]
         if "user" in service:
@@ -161,34 +161,34 @@ def compose_runs_the_image() -> Mistakes:
     if app["deploy"]["replicas"] < 2:
         yield "app has one replica"
     if app["healthcheck"]["test"][1:] != image_health_check():
-        yield "app is not checked as the image is"
+        yield "the health check of app differs from that of the image"
     if seconds(app.get("stop_grace_period", "10s")) * 1000 < stop_ms(environment(app)):
-        yield "app is killed before it has stopped in order"
+        yield "app is killed before it has shut down"
     if (
         set(app["depends_on"]) < {"postgres", "redis", "grants"}
         or "migrate" not in services()["grants"]["depends_on"]
     ):
         yield "app does not wait for its database, its tables, its user and Redis"
     if "prometheus" in app["depends_on"] or "jaeger" in app["depends_on"]:
-        yield "app waits for those who watch it"
+        yield "app waits for its monitoring"
 
 
 def seconds(text: str) -> float:
-    """A duration as Compose writes it."""
+    """A duration in Compose's format, in seconds."""
     units = {"h": 3600, "m": 60, "s": 1}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text))
 
 
 @check
 def compose_agrees_with_the_rest() -> Mistakes:
-    """Prometheus finds the service, Locust is the one of its list, and the proxy asks what there is."""
+    """Prometheus finds the service, Locust has the pinned version, and the proxy checks existing paths."""
     scrapes = yaml.safe_load(read("prometheus.yml"))["scrape_configs"]
     found = [found for scrape in scrapes for found in scrape.get("dns_sd_configs", [])]
     port = int(settings()["PORT"])
-    given = environment(services()["app"])
-    operations = given.get("OPERATIONS_PORT", str(port))
-    if operations == str(port) or given.get("OPERATIONS_HOST") != "0.0.0.0":
-        yield "the probes and figures of app have no listener of their own"
+    known = environment(services()["app"])
+    operations = known.get("OPERATIONS_PORT", str(port))
+    if operations == str(port) or known.get("OPERATIONS_HOST") != "0.0.0.0":
+        yield "the probes and metrics of app have no separate listener"
     if not any(
         entry["names"] == ["app"] and str(entry["port"]) == operations and entry["type"] == "A"
         for entry in found
@@ -230,39 +230,39 @@ def compose_agrees_with_the_rest() -> Mistakes:
         or "uri /ready" not in proxy
         or "set-header X-Forwarded-For %[src]" not in proxy
     ):
-        yield "haproxy.cfg does not send to app what the service expects"
+        yield "haproxy.cfg does not send app the requests that the service expects"
     for header in ("traceparent", "tracestate"):
         if f"http-request del-header {header}\n" not in proxy:
             yield f"haproxy.cfg lets a client choose the {header}"
     lines = re.findall(r"^\s*log-format (.*)", proxy, re.MULTILINE)
     for line in lines:
         if re.search(r"%(ci|HU|HP|HQ|hr|r\b)|%\[src\]|path|query|url", line):
-            yield f"haproxy.cfg logs an address, or what may have one in it: {line}"
+            yield f"haproxy.cfg logs an address, or a field that may contain one: {line}"
     if not lines or "option httplog" in proxy or "option dontlog-normal" not in proxy:
-        yield "haproxy.cfg does not log what it refused, without the address of the client"
+        yield "haproxy.cfg does not log refused requests without the address of the client"
     listens, path = re.search(r"frontend health\s+bind (\S+)", proxy), re.search(r"monitor-uri (\S+)", proxy)
     if (
         not listens
         or not path
         or services()["proxy"]["healthcheck"]["test"][-1] != f"http://{listens[1]}{path[1]}"
     ):
-        yield "proxy is not checked where haproxy.cfg answers"
+        yield "the health check of proxy does not use the address of haproxy.cfg"
 
 
 def make_secrets(folder: Path) -> dict[str, str]:
-    """Runs the script, and gives what it has made."""
+    """Runs the script, and returns the secrets it has generated."""
     run("scripts/compose-secrets.sh", folder)
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
 @check
 def secrets_are_made_at_random_and_kept() -> Mistakes:
-    """Each is a file that its container can read and nobody else on the machine."""
+    """Each is a file that only its container can read, and no other user of the machine."""
     with tempfile.TemporaryDirectory() as name:
         one, other = Path(name, "one"), Path(name, "other")
         first, again, second = make_secrets(one), make_secrets(one), make_secrets(other)
         if first != again:
-            yield "compose-secrets.sh changes secrets that are there"
+            yield "compose-secrets.sh changes existing secrets"
         for name, value in first.items():
             if value == second[name] or not re.search("[0-9a-f]{64}", value):
                 yield f"the secret {name} is not random"
@@ -282,23 +282,23 @@ def secrets_are_made_at_random_and_kept() -> Mistakes:
 
 @check
 def secrets_are_given_by_file() -> Mistakes:
-    """No variable has a secret in it, and each secret that a variable names is there."""
+    """No variable contains a secret, and each secret that a variable names is mounted."""
     for name, service in services().items():
-        given = {secret["source"] for secret in service.get("secrets", [])}
+        known = {secret["source"] for secret in service.get("secrets", [])}
         for variable, value in environment(service).items():
             if re.search(r"(PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL)$", variable):
                 yield f"{name} has the secret {variable} in its environment"
-            if variable.endswith("_FILE") and value.removeprefix("/run/secrets/") not in given:
-                yield f"{name}: {variable} names a secret that it is not given"
+            if variable.endswith("_FILE") and value.removeprefix("/run/secrets/") not in known:
+                yield f"{name}: {variable} names a secret that is not mounted"
         text = json.dumps([service.get("command"), service.get("entrypoint")])
         for secret in re.findall(r"/run/secrets/(\w+)", text):
-            if secret not in given:
-                yield f"{name} reads the secret {secret}, which it is not given"
+            if secret not in known:
+                yield f"{name} reads the secret {secret}, which is not mounted"
 
 
 @check
 def no_secret_is_committed() -> Mistakes:
-    """Nothing in the repository looks like one."""
+    """No file of the repository contains one."""
     if run("git", "ls-files", "deploy/compose/secrets"):
         yield "secrets are committed"
     if subprocess.run(
@@ -319,16 +319,16 @@ def no_secret_is_committed() -> Mistakes:
         for line in (ROOT / file).read_text().splitlines():
             # The hashes of Python packages are public.
             if looks.search(re.sub(r"--hash=sha256:\w+", "", line)) and "$(" not in line:
-                yield f"{file} has what looks like a secret: {line.strip()[:40]}"
+                yield f"{file} contains an apparent secret: {line.strip()[:40]}"
 
 
 @check
 def grants_are_those_of_the_documents() -> Mistakes:
-    """SECURITY.md says what the users of the service may do."""
+    """The privileges match SECURITY.md."""
 
-    # What the statements need, and that no hash can be read, is tried by tests/api/store_state.rs.
+    # tests/api/store_state.rs tests that the privileges suffice, and that no hash can be read.
     if "(deploy/postgres/grants.sql)" not in read("SECURITY.md"):
-        yield "SECURITY.md does not lead to deploy/postgres/grants.sql"
+        yield "SECURITY.md does not link to deploy/postgres/grants.sql"
     if re.search(r"(SELECT|INSERT|UPDATE)\b(?! \()", re.sub(r"(?m)^--.*|^SELECT 'CREATE.*|^WHERE.*", "", read("deploy/postgres/grants.sql"))):
         yield "deploy/postgres/grants.sql grants whole tables"
     documented = re.search(r"ACL SETUSER signup on >\S+ (.*)", read("SECURITY.md"))
@@ -337,4 +337,4 @@ def grants_are_those_of_the_documents() -> Mistakes:
     if not documented or not made:
         yield "there is no user of Redis to compare"
     elif set(documented[1].split()) | {"resetchannels", "-@all"} != set(made[1].split()):
-        yield "compose-secrets.sh lets the user of Redis do something else than SECURITY.md"
+        yield "compose-secrets.sh grants the Redis user other privileges than SECURITY.md"

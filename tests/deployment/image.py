@@ -1,4 +1,4 @@
-"""Checks of the Dockerfile. There is no engine that could build it."""
+"""Checks of the Dockerfile, without an engine to build it."""
 
 import fnmatch
 import json
@@ -32,7 +32,7 @@ Instruction = tuple[str, str]
 
 @cache
 def dockerfile() -> list[list[Instruction]]:
-    """Its instructions, by stage; what is before the first FROM is the first stage."""
+    """Its instructions by stage; those before the first FROM are the first stage."""
     text = re.sub(r"^\s*#.*\n", "", read("Dockerfile"), flags=re.MULTILINE)
     stages: list[list[Instruction]] = [[]]
     for line in re.sub(r"\\\n", " ", text).splitlines():
@@ -50,7 +50,7 @@ def arguments(stage: list[Instruction]) -> dict[str, str]:
 
 
 def copies(stage: list[Instruction]) -> Iterator[tuple[list[str], str]]:
-    """What a stage copies from the project, and where to."""
+    """The paths that a stage copies from the project, and their target."""
     for name, rest in stage:
         words = shlex.split(rest) if name == "COPY" else []
         if words and not any(word.startswith("--from") for word in words):
@@ -59,7 +59,7 @@ def copies(stage: list[Instruction]) -> Iterator[tuple[list[str], str]]:
 
 
 def lay_out(sources: list[str], target: str, folder: Path) -> None:
-    """Does what COPY does."""
+    """Does the same as COPY."""
     for source in sources:
         path = ROOT / source
         if path.is_dir():
@@ -72,7 +72,7 @@ def lay_out(sources: list[str], target: str, folder: Path) -> None:
 
 
 def reaches_the_build(path: str) -> bool:
-    """Whether .dockerignore lets a path through."""
+    """Whether a path is part of the build context, and so not excluded by .dockerignore."""
     reaches = True
     for line in read(".dockerignore").splitlines():
         if not line or line.startswith("#"):
@@ -93,7 +93,7 @@ def reaches_the_build(path: str) -> bool:
 
 @check
 def the_dockerfile_is_clean() -> Mistakes:
-    """hadolint has nothing to say."""
+    """hadolint reports nothing."""
     try:
         run(TOOLS / "hadolint", "--failure-threshold", "info", "Dockerfile", ".devcontainer/Dockerfile")
     except RuntimeError as error:
@@ -102,7 +102,7 @@ def the_dockerfile_is_clean() -> Mistakes:
 
 @check
 def the_dockerfile_copies_what_is_there() -> Mistakes:
-    """Each path exists, .dockerignore lets it through, and the build gets all that it needs."""
+    """Each path exists, .dockerignore does not exclude it, and the build gets all files it needs."""
     copied: set[str] = set()
     for stage in dockerfile():
         for sources, _ in copies(stage):
@@ -113,10 +113,10 @@ def the_dockerfile_copies_what_is_there() -> Mistakes:
                 copied |= set(files)
     for file in sorted(copied):
         if not reaches_the_build(file) and not file.startswith("crates/bcrypt-lanes/fuzz/"):
-            yield f".dockerignore hides {file}, which COPY needs"
+            yield f".dockerignore excludes {file}, which COPY needs"
     for secret in ("deploy/compose/secrets/x", "data/signup.db", ".git/config", ".env", "target/debug/x"):
         if reaches_the_build(secret):
-            yield f".dockerignore lets {secret} through"
+            yield f".dockerignore does not exclude {secret}"
     for file in (file for tree in ("src", "crates") for file in files_below(tree) if file.endswith(".rs")):
         if "/tests/" in file or "/benches/" in file or "/fuzz/" in file:
             continue
@@ -132,7 +132,7 @@ def the_dockerfile_copies_what_is_there() -> Mistakes:
 
 @check
 def the_layer_of_dependencies_builds() -> Mistakes:
-    """Runs its shell with a Cargo that looks at the manifests and builds nothing."""
+    """Runs its shell commands with a stand-in for Cargo that reads the manifests and builds nothing."""
     build = dockerfile()[1]
     first = next(index for index, (name, _) in enumerate(build) if name == "RUN")
     recipes = [rest for name, rest in build if name == "RUN"]
@@ -143,20 +143,20 @@ def the_layer_of_dependencies_builds() -> Mistakes:
         tree.mkdir()
         for sources, target in copies(build[:first]):
             lay_out(sources, target, tree)
-        said = folder / "said"
+        calls = folder / "calls"
         cargo = shutil.which("cargo")
         shim = folder / "bin" / "cargo"
         shim.parent.mkdir()
         shim.write_text(
-            f'#!/bin/sh\necho "$@" >> {said}\n'
+            f'#!/bin/sh\necho "$@" >> {calls}\n'
             f'[ "$1" = clean ] && exit 0\n'
-            # Only this reads all of the manifests as a build does.
+            # Only this reads all manifests like a build.
             f"{cargo} fetch --locked --target {TARGET} || exit 1\n"
             f"exec {cargo} metadata --offline --locked --format-version 1"
             f" --filter-platform {TARGET} > {folder}/metadata\n"
         )
         shim.chmod(0o755)
-        # A linked toolchain has no number by which it could be asked for.
+        # A linked toolchain can't be selected by version.
         env = os.environ | {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
         if toolchain in run("rustup", "toolchain", "list"):
             env["RUSTUP_TOOLCHAIN"] = toolchain
@@ -166,7 +166,7 @@ def the_layer_of_dependencies_builds() -> Mistakes:
             yield f"the layer of dependencies does not build: {error}"
             return
         metadata = json.loads((folder / "metadata").read_text())
-        commands = [line.split() for line in said.read_text().splitlines()]
+        commands = [line.split() for line in calls.read_text().splitlines()]
         stubs = {str(path.relative_to(tree)) for path in tree.rglob("*.rs")}
         for sources, target in copies(build[first:]):
             lay_out(sources, target, tree)
@@ -183,7 +183,7 @@ def the_layer_of_dependencies_builds() -> Mistakes:
         }
         built = set(workspace_packages(metadata))
         if cleaned != built:
-            yield f"what was built of empty sources is {sorted(built)}, and what is removed {sorted(cleaned)}"
+            yield f"built from empty sources: {sorted(built)}; removed: {sorted(cleaned)}"
         for stub in sorted(stubs):
             if not (ROOT / stub).exists():
                 yield f"the empty source {stub} stays, as there is no such file"
@@ -197,7 +197,7 @@ def the_layer_of_dependencies_builds() -> Mistakes:
 
 
 def workspace_packages(metadata: Document) -> Iterator[str]:
-    """The packages of the workspace that the binary is made of, itself included."""
+    """The workspace packages in the binary, including its own."""
     names = {package["id"]: package["name"] for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     todo = [package for package in metadata["workspace_members"] if names[package] == "signup-service"]
@@ -215,7 +215,7 @@ def workspace_packages(metadata: Document) -> Iterator[str]:
 
 @check
 def the_image_is_minimal() -> Mistakes:
-    """Pinned, of one Debian, not root, no shell, and with a health check that is there."""
+    """Pinned images of one Debian release, no root, no shell, and a working health check."""
     head, *_, last = dockerfile()
     images = arguments(head)
     for image in images.values():
@@ -223,35 +223,35 @@ def the_image_is_minimal() -> Mistakes:
     toolchain = tomllib.loads(read("rust-toolchain.toml"))["toolchain"]["channel"]
     releases = {"bookworm": "debian12", "trixie": "debian13"}
     if not images["BUILD_IMAGE"].startswith(f"rust:{toolchain}-"):
-        yield f"the image of the build is not of Rust {toolchain}"
+        yield f"the build image does not have Rust {toolchain}"
     if releases[images["BUILD_IMAGE"].rpartition("-")[2]] not in images["RUN_IMAGE"]:
-        yield "the images of the build and of the service are of different releases of Debian"
+        yield "the build image and the service image have different Debian releases"
     if arguments(last).get("VERSION") != version():
         yield f"the version in the Dockerfile is not {version()}, as Cargo.toml says"
-    said = {name: rest for name, rest in last if name not in ("COPY", "ARG", "ENV", "LABEL")}
-    if "RUN" in said or "ADD" in said:
+    found = {name: rest for name, rest in last if name not in ("COPY", "ARG", "ENV", "LABEL")}
+    if "RUN" in found or "ADD" in found:
         yield "the image of the service has no shell to RUN anything"
-    if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", said.get("USER", "")):
-        yield "the image does not run as a user by number who is not root"
-    if said.get("STOPSIGNAL") != "SIGTERM" or "SignalKind::terminate()" not in read("src/lifecycle.rs"):
-        yield "STOPSIGNAL is not a signal that stops the service in order"
+    if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", found.get("USER", "")):
+        yield "the image does not run as a numeric non-root user"
+    if found.get("STOPSIGNAL") != "SIGTERM" or "SignalKind::terminate()" not in read("src/lifecycle.rs"):
+        yield "STOPSIGNAL is not a signal that shuts the service down"
     for name in ("ENTRYPOINT", "CMD"):
-        if not said.get(name, "").startswith("["):
+        if not found.get(name, "").startswith("["):
             yield f"{name} is not in exec form"
     if image_health_check() != ["/signup-service", "healthcheck"]:
         yield "HEALTHCHECK is not `signup-service healthcheck` in exec form"
-    if json.loads(said["ENTRYPOINT"]) != ["/signup-service"]:
+    if json.loads(found["ENTRYPOINT"]) != ["/signup-service"]:
         yield "ENTRYPOINT is not the service"
     if (
-        said.get("VOLUME") != "/data"
-        or said.get("WORKDIR") != "/"
+        found.get("VOLUME") != "/data"
+        or found.get("WORKDIR") != "/"
         or "data/signup.db" not in settings()["DATABASE_URL"]
     ):
         yield "the default database is not in the volume"
 
 
 def image_health_check() -> list[str]:
-    """The command that the image is checked by."""
+    """The health check command of the image."""
     rest = next(rest for name, rest in dockerfile()[-1] if name == "HEALTHCHECK")
     command: list[str] = json.loads(rest.partition("CMD ")[2])
     return command

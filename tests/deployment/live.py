@@ -1,10 +1,10 @@
-"""Runs what docker-compose.yml runs, as processes on free ports of the loopback, and uses it.
+"""Runs the services of docker-compose.yml as processes on free loopback ports, and uses them.
 
     make check-deployment
 
 The settings, the secrets, the commands, the health checks and the configuration of the proxy are those of
-docker-compose.yml; only addresses and paths are changed. What is not run: the images, Jaeger, Prometheus
-(tests/monitoring has it) and Grafana.
+docker-compose.yml; only addresses and paths are changed. Not covered: the images, Jaeger, Prometheus
+(see tests/monitoring) and Grafana.
 """
 
 import json
@@ -30,7 +30,7 @@ from compose import environment, make_secrets, seconds, services
 from image import image_health_check
 from project import BINARY, ROOT, read
 
-# Seconds for anything to start or to stop.
+# The time limit in seconds for anything to start or to stop.
 PATIENCE = 60
 # Signups that one client may send to one replica in the time of a run.
 RATE = 20
@@ -38,17 +38,17 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Wrong(Exception):
-    """What was not as it should be."""
+    """A failed expectation."""
 
 
 def expect(holds: bool, otherwise: str) -> None:
-    """Ends the run if something does not hold."""
+    """Ends the run if a condition does not hold."""
     if not holds:
         raise Wrong(otherwise)
 
 
 def free_port() -> int:
-    """A port that nobody has at this moment."""
+    """A port that is free at this moment."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -56,7 +56,7 @@ def free_port() -> int:
 
 
 def until(what: str, holds: Callable[[], bool], alive: subprocess.Popen[bytes] | None = None) -> None:
-    """Waits for something, while a process lives."""
+    """Waits for a condition, while a process is alive."""
     end = time.monotonic() + PATIENCE
     while not holds():
         expect(alive is None or alive.poll() is None, f"{what}: the process has ended")
@@ -65,7 +65,7 @@ def until(what: str, holds: Callable[[], bool], alive: subprocess.Popen[bytes] |
 
 
 def program(name: str) -> str:
-    """A program of the machine. Debian keeps some of them away from the path."""
+    """A program of the machine. Debian keeps some of them out of PATH."""
     folders = [
         os.environ.get("PG_BIN", ""),
         *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
@@ -76,13 +76,13 @@ def program(name: str) -> str:
     return str(found)
 
 
-def ask(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], str]:
-    """The status, headers and body of an answer; status 0 if there is none."""
+def request(url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], str]:
+    """The status, headers and body of a response; status 0 if there is none."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    prepared = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     try:
-        with OPENER.open(request, timeout=15) as answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
+        with OPENER.open(prepared, timeout=15) as response:
+            return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read().decode()
     except OSError:
@@ -93,22 +93,22 @@ class Stack:
     """The processes of one run, in one folder."""
 
     def __init__(self, folder: Path, ends: ExitStack) -> None:
-        """Makes the secrets and takes the ports; nothing runs yet."""
+        """Generates the secrets and chooses the ports; starts no process."""
         self.folder = folder
         self.ends = ends
-        self.postgres, self.redis, self.proxy, self.proxy_health, nobody = (free_port() for _ in range(5))
+        self.postgres, self.redis, self.proxy, self.proxy_health, unused = (free_port() for _ in range(5))
         self.apps: dict[int, subprocess.Popen[bytes]] = {}
-        # The port for probes and figures, by that for clients.
+        # The port for probes and metrics, by that for clients.
         self.operations: dict[int, int] = {}
         self.secrets = folder / "secrets"
         make_secrets(self.secrets)
-        # Hosts of the network of Compose, and what stands for them here.
+        # Hosts of Compose's network, and their replacements here.
         self.places = {
             "@postgres/": f"@127.0.0.1:{self.postgres}/",
             "@redis": f"@127.0.0.1:{self.redis}",
             "/run/secrets/": f"{self.secrets}/",
-            # Nobody takes the traces; that must not matter.
-            "http://jaeger:4317": f"http://127.0.0.1:{nobody}",
+            # No collector receives the traces, which must not matter.
+            "http://jaeger:4317": f"http://127.0.0.1:{unused}",
             "/grants.sql": str(ROOT / "deploy/postgres/grants.sql"),
         }
         for path in self.secrets.iterdir():
@@ -117,23 +117,23 @@ class Stack:
             path.write_text(text)
 
     def here(self, text: str) -> str:
-        """A text of docker-compose.yml, as it is here."""
+        """A text of docker-compose.yml, with the replacements."""
         for there, place in self.places.items():
             text = text.replace(there, place)
         return text
 
     def command(self, service: str, key: str = "command") -> list[str]:
         """The command of a service."""
-        # Compose doubles the dollars of what it prints.
+        # Compose doubles dollar signs in its output.
         return [self.here(word.replace("$$", "$")) for word in services()[service].get(key) or []]
 
     def environment(self, service: str) -> dict[str, str]:
-        """The variables of a service, and those that every process has."""
-        given = {name: self.here(value) for name, value in environment(services()[service]).items()}
-        return {"PATH": os.environ["PATH"], "no_proxy": "*", **given}
+        """The variables of a service, and those of every process."""
+        variables = {name: self.here(value) for name, value in environment(services()[service]).items()}
+        return {"PATH": os.environ["PATH"], "no_proxy": "*", **variables}
 
     def start(self, name: str, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Starts a process that is ended with the run."""
+        """Starts a process that is stopped at the end of the run."""
         log = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **options)
         self.ends.callback(log.close)
@@ -147,7 +147,7 @@ class Stack:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def start_postgres(self) -> None:
-        """As the image makes it: an owner with a password, and a database."""
+        """Starts PostgreSQL like its image: an owner with a password, and a database."""
         environment = self.environment("postgres")
         data = self.folder / "postgres"
         data.mkdir()
@@ -188,14 +188,14 @@ class Stack:
         )  # fmt: skip
 
     def start_redis(self) -> None:
-        """By its own command."""
+        """Starts Redis with the command of docker-compose.yml."""
         where = ["--bind", "127.0.0.1", "--port", str(self.redis), "--dir", str(self.folder)]
         name, *options = self.command("redis")
         process = self.start("redis", program(name), *options, *where)
         until("Redis", lambda: self.healthy("redis", "-p", str(self.redis)), process)
 
     def run_once(self, service: str) -> None:
-        """Runs a service that ends."""
+        """Runs a service to completion."""
         command = [*self.command(service, "entrypoint"), *self.command(service)]
         environment = self.environment(service)
         if services()[service]["image"].startswith("signup-service:"):
@@ -208,27 +208,27 @@ class Stack:
         expect(done.returncode == 0, f"{service}: {done.stderr.strip()}")
 
     def start_app(self) -> None:
-        """One more replica."""
+        """Starts another replica."""
         port, operations = free_port(), free_port()
         environment = self.environment("app") | {
             "HOST": "127.0.0.1",
-            # The name that the proxy's check asks under; on loopback no other is served.
+            # The host of the proxy's health check; on loopback no other is served.
             "HTTP_HOSTS": "app",
             "PORT": str(port),
             "OPERATIONS_HOST": "127.0.0.1",
             "OPERATIONS_PORT": str(operations),
-            # The network in which the proxy is here.
+            # The network of the proxy here.
             "TRUSTED_PROXIES": "127.0.0.0/8",
             "RATE_LIMIT_SIGNUP": f"{RATE}/1h",
         }
-        # It must write nowhere.
+        # The service must not write any files.
         nowhere = self.folder / f"app-{port}"
         nowhere.mkdir()
         process = self.start(f"app-{port}", str(BINARY), env=environment, cwd=nowhere)
-        checked = [str(BINARY), *image_health_check()[1:]]
+        command = [str(BINARY), *image_health_check()[1:]]
 
         def healthy() -> bool:
-            return subprocess.run(checked, env=environment, capture_output=True, check=False).returncode == 0
+            return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
         until("the health check of the service", healthy, process)
         expect(not any(nowhere.iterdir()), "the service wrote into its folder")
@@ -236,14 +236,14 @@ class Stack:
         self.operations[port] = operations
 
     def start_proxy(self) -> None:
-        """By its own configuration, with the replicas by address instead of by name."""
+        """Starts the proxy with its configuration, and the replicas by address instead of by name."""
         text = read("deploy/compose/haproxy.cfg")
         original = self.folder / "original.cfg"
         original.write_text(text)
-        said = subprocess.run(
+        checked = subprocess.run(
             [program("haproxy"), "-c", "-f", str(original)], capture_output=True, text=True, check=False
         )
-        expect(said.returncode == 0 and "WARNING" not in said.stderr, f"haproxy.cfg: {said.stderr.strip()}")
+        expect(checked.returncode == 0 and "WARNING" not in checked.stderr, f"haproxy.cfg: {checked.stderr.strip()}")
         template = re.search(
             r"server-template app \d+ app:8000 check port 9000 (.*) resolvers docker init-addr none", text
         )
@@ -264,15 +264,15 @@ class Stack:
         config.write_text(text)
         process = self.start("proxy", program("haproxy"), "-db", "-f", str(config))
         url = f"http://127.0.0.1:{self.proxy_health}/health"
-        until("the proxy", lambda: ask(url)[0] == 200, process)
+        until("the proxy", lambda: request(url)[0] == 200, process)
 
     def url(self, path: str) -> str:
-        """A path of the service, by the proxy."""
+        """The URL of a path of the service, through the proxy."""
         return f"http://127.0.0.1:{self.proxy}{path}"
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Asks a process to end, and ends it if it doesn't."""
+    """Terminates a process, kills it if it does not end, and returns its exit code."""
     process.terminate()
     try:
         return process.wait(PATIENCE)
@@ -281,24 +281,24 @@ def stop(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def signing_up_works(stack: Stack) -> None:
-    """The user of the service may do what a signup, a retry and a read take, and no more."""
+def signup_works(stack: Stack) -> None:
+    """The service's database user may do what a signup, a retry and a read need, and no more."""
     address = f"{uuid.uuid4()}@example.org"
     values = {"name": "Ada Lovelace", "email": address, "password": f"a long one, {uuid.uuid4()}"}
     key = str(uuid.uuid4())
-    answers = [ask(stack.url("/signup"), values, **{"Idempotency-Key": key}) for _ in range(3)]
-    expect([answer[0] for answer in answers] == [201] * 3, f"signups were answered with {answers}")
-    expect(len({answer[2] for answer in answers}) == 1, "the same key got different answers")
-    expect("idempotent-replayed" in answers[1][1], "the retry was not replayed")
-    found = ask(stack.url(f"/users?email={address}"))
+    responses = [request(stack.url("/signup"), values, **{"Idempotency-Key": key}) for _ in range(3)]
+    expect([response[0] for response in responses] == [201] * 3, f"signups got {responses}")
+    expect(len({response[2] for response in responses}) == 1, "the same key got different responses")
+    expect("idempotent-replayed" in responses[1][1], "the retry was not replayed")
+    found = request(stack.url(f"/users?email={address}"))
     expect(found[0] == 200 and address in found[2], f"the account was not found: {found}")
-    expect(ask(stack.url("/signup"), values)[0] == 409, "a second account for an address was not refused")
+    expect(request(stack.url("/signup"), values)[0] == 409, "a second account for an address was not refused")
     for port in stack.operations.values():
-        ready = json.loads(ask(f"http://127.0.0.1:{port}/ready")[2])
-        expect(ready["checks"]["redis"]["status"] == "ok", f"Redis is of no use: {ready}")
-        expect(ask(f"http://127.0.0.1:{port}/users")[0] == 404, "clients are served where probes are")
+        ready = json.loads(request(f"http://127.0.0.1:{port}/ready")[2])
+        expect(ready["checks"]["redis"]["status"] == "ok", f"Redis is unavailable: {ready}")
+        expect(request(f"http://127.0.0.1:{port}/users")[0] == 404, "the operations port serves clients")
     for path in ("/health", "/ready", "/metrics"):
-        expect(ask(stack.url(path))[0] == 404, f"a client of the proxy is told {path}")
+        expect(request(stack.url(path))[0] == 404, f"a client of the proxy can read {path}")
     for table in ("users", "users_read", "user_events"):
         refused = stack.sql("signup", "signup", f"DELETE FROM {table}")
         expect("permission denied" in refused.stderr, f"the user of the service may delete from {table}")
@@ -309,24 +309,24 @@ def signing_up_works(stack: Stack) -> None:
     )
 
 
-def clients_are_not_believed(stack: Stack) -> None:
-    """The proxy says who the client is, and nobody what is traced, whatever the client says."""
+def clients_are_not_trusted(stack: Stack) -> None:
+    """Only the proxy determines the client's address, and clients can't decide what is traced."""
     trace = "0af7651916cd43dd8448eb211c80319c"
-    traced = ask(stack.url("/users?limit=1"), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    traced = request(stack.url("/users?limit=1"), traceparent=f"00-{trace}-b7ad6b7169203331-01")
     expect(
         traced[0] == 200 and trace not in str(traced[1:]),
-        f"a client says which requests are traced: {traced}",
+        f"a client decides which requests are traced: {traced}",
     )
     name = "X-Forwarded-For"
-    statuses = [ask(stack.url("/signup"), {}, **{name: f"203.0.113.{last}"})[0] for last in range(2 * RATE)]
-    expect(429 in statuses, f"a client that makes addresses up is not limited: {statuses}")
+    statuses = [request(stack.url("/signup"), {}, **{name: f"203.0.113.{last}"})[0] for last in range(2 * RATE)]
+    expect(429 in statuses, f"a client that forges addresses is not limited: {statuses}")
 
 
-def what_is_refused_is_logged(stack: Stack) -> None:
-    """The proxy logs what never reaches a replica, by the network of the client; all else is in the service's log."""
+def refused_requests_are_logged(stack: Stack) -> None:
+    """The proxy logs requests that never reach a replica, by client network; the service logs all others."""
     with socket.create_connection(("127.0.0.1", stack.proxy)) as client:
         client.sendall(b"GET /users?email=ada@example.org HTTP/1.1\r\nHost: a\r\nno header\r\n\r\n")
-        expect(b" 400 " in client.recv(4096), "the proxy took a request that is none")
+        expect(b" 400 " in client.recv(4096), "the proxy accepted an invalid request")
     log = stack.folder / "proxy.log"
     until("the log of the proxy", lambda: " 400 PR" in log.read_text())
     lines = [line for line in log.read_text().splitlines() if " in " in line and "retries" in line]
@@ -334,18 +334,18 @@ def what_is_refused_is_logged(stack: Stack) -> None:
         all(line.startswith("127.0.0.0 ") and "users" not in line for line in lines),
         f"the proxy logs addresses or paths: {lines}",
     )
-    answered = [line for line in lines if re.search(r" (2\d\d|4(?!00)\d\d) --", line)]
-    expect(not answered, f"the proxy logs what the service logs: {answered[:3]}")
+    served = [line for line in lines if re.search(r" (2\d\d|4(?!00)\d\d) --", line)]
+    expect(not served, f"the proxy logs requests that the service logs: {served[:3]}")
 
 
-def nobody_notices_a_stop(stack: Stack) -> None:
-    """A replica leaves while clients ask: each of them is answered."""
+def a_stop_is_not_noticed_by_clients(stack: Stack) -> None:
+    """A replica stops while clients send requests: all of them are served."""
     over = threading.Event()
     statuses: list[int] = []
 
     def client() -> None:
         while not over.is_set():
-            statuses.append(ask(stack.url("/users?limit=1"))[0])
+            statuses.append(request(stack.url("/users?limit=1"))[0])
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
@@ -362,16 +362,16 @@ def nobody_notices_a_stop(stack: Stack) -> None:
         over.set()
         for thread in clients:
             thread.join()
-    expect(code == 0, f"the replica did not stop in order: {code}")
+    expect(code == 0, f"the replica did not shut down properly: {code}")
     grace = seconds(services()["app"]["stop_grace_period"])
     expect(took < grace, f"the replica took {took:.1f} s to stop, more than stop_grace_period")
-    # By then the proxy has stopped sending: not because connections failed.
+    # The proxy stopped sending because of readiness, not because connections failed.
     noticed = f"Server app/app{port} is DOWN, reason: Layer7 wrong status, code: 503"
     log = (stack.folder / "proxy.log").read_text()
     expect(noticed in log, f"the proxy did not notice that the replica was not ready:\n{log}")
     expect(
         set(statuses) == {200},
-        f"of {len(statuses)} requests, these were not answered: {set(statuses) - {200}}",
+        f"of {len(statuses)} requests, these failed: {set(statuses) - {200}}",
     )
 
 
@@ -385,16 +385,16 @@ def main() -> int:
             stack.start_redis()
             stack.run_once("migrate")
             stack.run_once("grants")
-            # Both may run again.
+            # Both may be repeated.
             stack.run_once("migrate")
             stack.run_once("grants")
             stack.start_app()
             stack.start_app()
             stack.start_proxy()
-            signing_up_works(stack)
-            nobody_notices_a_stop(stack)
-            clients_are_not_believed(stack)
-            what_is_refused_is_logged(stack)
+            signup_works(stack)
+            a_stop_is_not_noticed_by_clients(stack)
+            clients_are_not_trusted(stack)
+            refused_requests_are_logged(stack)
         except (Wrong, OSError, subprocess.SubprocessError) as error:
             print(f"live: {error}")
             for log in sorted(folder.glob("*.log")):

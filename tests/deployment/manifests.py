@@ -35,7 +35,7 @@ PRODUCTION = "deploy/kubernetes/overlays/production"
 
 @cache
 def rendered(folder: str) -> list[Document]:
-    """What kustomize makes of a folder."""
+    """The output of kustomize for a folder."""
     return list(yaml.safe_load_all(run(TOOLS / "kubectl", "kustomize", folder)))
 
 
@@ -57,7 +57,7 @@ def one(documents: Iterable[Document], name: str) -> Document:
 
 
 def selects(selector: Document, labels: Document) -> bool:
-    """Whether a selector of labels means something with these."""
+    """Whether a label selector matches these labels."""
     wanted = selector.get("matchLabels", {})
     return bool(wanted) and set(selector) == {"matchLabels"} and wanted.items() <= labels.items()
 
@@ -93,7 +93,7 @@ def pod_environment(documents: list[Document], workload: Document) -> dict[str, 
 
 @check
 def manifests_are_valid() -> Mistakes:
-    """Each by the schema of its kind, without a field that the schema does not have."""
+    """Each matches the schema of its kind, without unknown fields."""
     for where, documents in both():
         wanted = {
             "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy",
@@ -123,7 +123,7 @@ def the_prometheus_rule_is_fresh() -> Mistakes:
     """It has the groups of deploy/prometheus/rules.yml."""
     file = f"{BASE}/prometheusrule.yaml"
     if run("scripts/prometheus-rule.sh") != read(file):
-        yield f"{file} is stale: say `make docs`"
+        yield f"{file} is stale: run `make docs`"
     groups = yaml.safe_load(read("deploy/prometheus/rules.yml"))["groups"]
     for where, documents in both():
         if one(documents, "PrometheusRule")["spec"]["groups"] != groups:
@@ -132,7 +132,7 @@ def the_prometheus_rule_is_fresh() -> Mistakes:
 
 @check
 def pods_are_locked_in() -> Mistakes:
-    """As the profile `restricted` has it and more, with limits and a pinned image."""
+    """Each meets the profile `restricted` and more, with limits and a pinned image."""
     for where, documents in both():
         for workload in workloads(documents):
             name = f"{where}: {workload['kind']}"
@@ -150,9 +150,9 @@ def pods_are_locked_in() -> Mistakes:
             if inside.get("capabilities") != {"drop": ["ALL"]}:
                 yield f"{name} keeps capabilities"
             if any(spec.get(field) for field in ("hostNetwork", "hostPID", "hostIPC", "initContainers")):
-                yield f"{name} has parts of the host or other containers, which are not checked"
+                yield f"{name} uses host namespaces or other containers, which are not checked"
             if any(set(volume) != {"name", "secret"} for volume in spec.get("volumes", [])):
-                yield f"{name} has volumes that are no Secrets, which are not checked"
+                yield f"{name} has volumes other than Secrets, which are not checked"
             if spec.get("automountServiceAccountToken") is not False:
                 yield f"{name} has a token of the cluster"
             accounts = {account["metadata"]["name"]: account for account in kind(documents, "ServiceAccount")}
@@ -167,7 +167,7 @@ def pods_are_locked_in() -> Mistakes:
             yield from (f"{name}: {mistake}" for mistake in filter(None, [unpinned(container["image"])]))
     (namespace,) = kind(rendered(PRODUCTION), "Namespace")
     if namespace["metadata"]["labels"].get("pod-security.kubernetes.io/enforce") != "restricted":
-        yield "production: the namespace does not ask for restricted pods"
+        yield "production: the namespace does not enforce restricted pods"
     for document in rendered(PRODUCTION):
         where = document["metadata"].get("namespace")
         if document["kind"] != "Namespace" and where != namespace["metadata"]["name"]:
@@ -176,7 +176,7 @@ def pods_are_locked_in() -> Mistakes:
 
 @check
 def the_deployment_serves_in_order() -> Mistakes:
-    """Probes, time to stop, replicas and connections."""
+    """Probes, shutdown time, replicas and connections."""
     for where, documents in both():
         deployment = one(documents, "Deployment")
         (container,) = pod(deployment)["containers"]
@@ -185,26 +185,26 @@ def the_deployment_serves_in_order() -> Mistakes:
         if ports.get("http") != int(env.get("PORT", settings()["PORT"])) or env.get("HOST") != "0.0.0.0":
             yield f"{where}: the service does not listen on the port of its container"
         if str(ports.get("operations")) != env.get("OPERATIONS_PORT") or env.get("OPERATIONS_HOST") != "0.0.0.0":
-            yield f"{where}: the probes have no listener of their own"
+            yield f"{where}: the probes have no separate listener"
         for probe, path in (
             ("startupProbe", "/health"),
             ("livenessProbe", "/health"),
             ("readinessProbe", "/ready"),
         ):
             if container.get(probe, {}).get("httpGet") != {"path": path, "port": "operations"}:
-                yield f"{where}: the {probe} does not ask {path}"
+                yield f"{where}: the {probe} does not use {path}"
         if pod(deployment).get("terminationGracePeriodSeconds", 30) * 1000 < stop_ms(env):
-            yield f"{where}: the pod is killed before it has stopped in order"
+            yield f"{where}: the pod is killed before it has shut down"
         if setting_ms(env, "SHUTDOWN_DELAY_MS") < 2000 and "lifecycle" not in container:
             yield f"{where}: the pod stops before the cluster has noticed"
         if "replicas" in deployment["spec"]:
-            yield f"{where}: the Deployment and the HorizontalPodAutoscaler both say how many"
+            yield f"{where}: the Deployment and the HorizontalPodAutoscaler both set the number of replicas"
         scaler = one(documents, "HorizontalPodAutoscaler")
         target = scaler["spec"]["scaleTargetRef"]
         if (target["kind"], target["name"]) != ("Deployment", deployment["metadata"]["name"]):
             yield f"{where}: the HorizontalPodAutoscaler scales something else"
         if [metric["resource"]["name"] for metric in scaler["spec"]["metrics"]] != ["cpu"]:
-            yield f"{where}: the HorizontalPodAutoscaler does not go by CPU"
+            yield f"{where}: the HorizontalPodAutoscaler does not scale by CPU"
         if scaler["spec"]["minReplicas"] < 2:
             yield f"{where}: one pod is not enough"
         surge = deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
@@ -219,7 +219,7 @@ def the_deployment_serves_in_order() -> Mistakes:
 
 @check
 def selectors_match() -> Mistakes:
-    """What selects pods selects those that it is meant for, and no others."""
+    """Selectors match the intended pods, and no others."""
     for where, documents in both():
         deployment, job = one(documents, "Deployment"), one(documents, "Job")
         budget, service = one(documents, "PodDisruptionBudget"), one(documents, "Service")
@@ -241,19 +241,19 @@ def selectors_match() -> Mistakes:
         ports = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}
         for endpoint in monitor["spec"]["endpoints"]:
             if endpoint["port"] != "operations" or "operations" not in ports or endpoint["path"] != "/metrics":
-                yield f"{where}: the ServiceMonitor asks a port or path that there is not"
+                yield f"{where}: the ServiceMonitor uses a port or path that does not exist"
         (container,) = pod(deployment)["containers"]
         if not set(ports.values()) <= {port["name"] for port in container["ports"]}:
-            yield f"{where}: the Service leads to a port that there is not"
+            yield f"{where}: the Service routes to a port that does not exist"
         for rule in one(documents, "Ingress")["spec"]["rules"]:
             for path in rule["http"]["paths"]:
                 backend = path["backend"]["service"]
                 if backend["name"] != service["metadata"]["name"] or backend["port"]["name"] != "http":
-                    yield f"{where}: the Ingress leads to another Service or port than that for clients"
+                    yield f"{where}: the Ingress routes to another Service or port than that for clients"
 
 
 def is_narrow(peer: Document) -> bool:
-    """Whether it is pods by their name in a namespace by its name, or single addresses."""
+    """Whether a peer is pods by name in a namespace by name, or a single address."""
     if set(peer) == {"ipBlock"}:
         return ipaddress.ip_network(peer["ipBlock"]["cidr"]).num_addresses == 1
     return set(peer) == {"namespaceSelector", "podSelector"} and all(
@@ -263,32 +263,32 @@ def is_narrow(peer: Document) -> bool:
 
 @check
 def the_network_is_closed() -> Mistakes:
-    """Each pod has a policy, and the world reaches only what needs no authentication."""
+    """Each pod has a policy, and only paths that need no authentication are public."""
     for where, documents in both():
         policies = kind(documents, "NetworkPolicy")
         for workload in workloads(documents):
             mine = [policy for policy in policies if selects(policy["spec"]["podSelector"], labels(workload))]
             if len(mine) != 1 or set(mine[0]["spec"]["policyTypes"]) != {"Ingress", "Egress"}:
-                yield f"{where}: the {workload['kind']} has not one policy for both ways"
+                yield f"{where}: the {workload['kind']} does not have exactly one policy for both directions"
                 continue
             out = {port["port"] for rule in mine[0]["spec"]["egress"] for port in rule["ports"]}
             wanted = {53, 5432} | ({6379, 4317, 4318} if workload["kind"] == "Deployment" else set())
             if out != wanted:
-                yield f"{where}: the {workload['kind']} may talk to the ports {sorted(out)}"
+                yield f"{where}: the {workload['kind']} may connect to the ports {sorted(out)}"
             inside = mine[0]["spec"].get("ingress", [])
             if any(not rule.get("from") or not rule.get("ports") for rule in inside):
-                yield f"{where}: everybody may talk to the {workload['kind']}"
+                yield f"{where}: all pods may connect to the {workload['kind']}"
             # The ingress controller and Prometheus.
             if len(inside) != (2 if workload["kind"] == "Deployment" else 0):
-                yield f"{where}: others than those two may talk to the {workload['kind']}"
+                yield f"{where}: other peers than those two may connect to the {workload['kind']}"
             doors = [port["port"] for rule in inside for port in rule["ports"]]
             if doors != (["http", "operations"] if workload["kind"] == "Deployment" else []):
-                yield f"{where}: clients and Prometheus come to the {workload['kind']} by {doors}"
+                yield f"{where}: clients and Prometheus connect to the {workload['kind']} on {doors}"
             peers = [peer for rule in inside for peer in rule["from"]]
             peers += [peer for rule in mine[0]["spec"]["egress"] for peer in rule["to"]]
             for peer in peers:
                 if not is_narrow(peer):
-                    yield f"{where}: the {workload['kind']} may talk to, or be asked by, all of {peer}"
+                    yield f"{where}: the {workload['kind']} may connect to, or be reached by, all of {peer}"
         ingress = one(documents, "Ingress")["spec"]
         paths = {
             (path["path"], path["pathType"]) for rule in ingress["rules"] for path in rule["http"]["paths"]
@@ -297,16 +297,16 @@ def the_network_is_closed() -> Mistakes:
             ("/signup", "Exact"), ("/openapi.json", "Exact"),
             ("/docs", "Prefix"), ("/problems", "Prefix"),
         }:  # fmt: skip
-            yield f"{where}: the Ingress shows the paths {sorted(path for path, _ in paths)}"
+            yield f"{where}: the Ingress exposes the paths {sorted(path for path, _ in paths)}"
         hosts = {rule.get("host") for rule in ingress["rules"]}
         if not all(hosts) or hosts != {host for tls in ingress.get("tls", []) for host in tls["hosts"]}:
             yield f"{where}: the Ingress has a host without TLS"
         if "defaultBackend" in ingress:
-            yield f"{where}: the Ingress shows all paths"
+            yield f"{where}: the Ingress exposes all paths"
 
 
 def mounted(workload: Document) -> dict[str, str]:
-    """The folders of its container that are Secrets, and the names of these."""
+    """The paths of the Secrets mounted in its container, with their names."""
     secrets = {
         volume["name"]: volume["secret"]["secretName"]
         for volume in pod(workload).get("volumes", [])
@@ -321,7 +321,7 @@ def mounted(workload: Document) -> dict[str, str]:
 
 
 def documented_keys(secret: str) -> set[str]:
-    """The keys of a Secret that the instructions make or name."""
+    """The keys of a Secret in the instructions."""
     readme = read("deploy/kubernetes/README.md")
     made = re.search(rf"create secret generic {secret} \\\n((?:  --from-literal=.*\n)+)", readme)
     keys = set(re.findall(r"--from-literal=([a-z-]+)=", made[1] if made else ""))
@@ -332,19 +332,19 @@ def documented_keys(secret: str) -> set[str]:
 
 @check
 def the_secrets_of_pods_are_files() -> Mistakes:
-    """No Secret is written here, none is in a variable, and what is needed is in the instructions."""
+    """The manifests contain no Secret, no variable has one, and the instructions have those needed."""
     for where, documents in both():
         if kind(documents, "Secret"):
-            yield f"{where}: a Secret is written here"
+            yield f"{where}: the manifests contain a Secret"
         for workload in workloads(documents):
             name = f"{where}: {workload['kind']}"
             folders = mounted(workload)
             (container,) = pod(workload)["containers"]
             for variable, value in pod_environment(documents, workload).items():
-                # The address of a collector without a password in it is none.
+                # The address of a collector is no secret if it has no password.
                 is_plain = variable == "OTEL_EXPORTER_OTLP_ENDPOINT" and "@" not in value and "?" not in value
                 if variable in secret_settings() and not is_plain:
-                    yield f"{name}: the secret {variable} is written here"
+                    yield f"{name}: the manifests contain the secret {variable}"
                 if not is_known(variable):
                     yield f"{name}: the service does not know {variable}"
                 if value == "":
@@ -352,11 +352,11 @@ def the_secrets_of_pods_are_files() -> Mistakes:
                 if variable.endswith("_FILE"):
                     folder, _, key = value.rpartition("/")
                     if key not in documented_keys(folders.get(folder, "")):
-                        yield f"{name}: {variable} names no key of a mounted Secret that README.md has: {value}"
+                        yield f"{name}: {variable} does not name a key of a mounted Secret in README.md: {value}"
             if any("valueFrom" in entry for entry in container.get("env", [])):
-                yield f"{name}: a variable holds a secret"
+                yield f"{name}: a variable contains a secret"
             if any("secretRef" in source for source in container.get("envFrom", [])):
-                yield f"{name}: variables hold a Secret"
+                yield f"{name}: variables contain a Secret"
             if not folders:
                 yield f"{name}: no Secret is mounted"
             for mount in container.get("volumeMounts", []):
@@ -364,7 +364,7 @@ def the_secrets_of_pods_are_files() -> Mistakes:
                     yield f"{name}: {mount['mountPath']} can be written"
             for volume in pod(workload).get("volumes", []):
                 if volume.get("secret", {}).get("defaultMode") != 0o440:
-                    yield f"{name}: others than the service may read the volume {volume['name']}"
+                    yield f"{name}: other users than the service may read the volume {volume['name']}"
             if pod(workload)["securityContext"].get("fsGroup") != image_user():
                 yield f"{name}: the service can't read its Secret"
     app, migrate = (
@@ -375,12 +375,12 @@ def the_secrets_of_pods_are_files() -> Mistakes:
 
 
 @check
-def few_addresses_are_believed() -> Mistakes:
-    """Who may say which client it is: not all private networks. And how much one client may sign up is said."""
+def few_addresses_are_trusted() -> Mistakes:
+    """Few networks may report the client's address, and the rate limit of signups is set."""
     for where, documents in both():
         env = pod_environment(documents, one(documents, "Deployment"))
         for network in env.get("TRUSTED_PROXIES", "").split(","):
             if network and ipaddress.ip_network(network).num_addresses > 65536:
-                yield f"{where}: all of {network} is believed to be a proxy"
+                yield f"{where}: all of {network} is trusted as a proxy"
         if not re.fullmatch(r"\d+/\d+[smh]", env.get("RATE_LIMIT_SIGNUP", "")):
             yield f"{where}: RATE_LIMIT_SIGNUP is not set"

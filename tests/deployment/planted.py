@@ -1,8 +1,8 @@
-"""Plants mistakes, one after the other, in a copy of the project, and asks the checks beside this file for each.
+"""Plants mistakes in copies of the project, and verifies that the checks beside this file detect each.
 
     make check-deployment
 
-A row is a file, what stands in it, what is put in its place, and the check that must notice.
+A row is a file, a text in it, its replacement, and the check that must detect it.
 """
 
 import os
@@ -37,8 +37,8 @@ ROWS = [
     (f"{BASE}/deployment.yaml", "            - name: IDEMPOTENCY_SECRET_FILE\n              value: /run/secrets/signup-service/idempotency-secret\n", "            - name: IDEMPOTENCY_SECRET\n              valueFrom: { secretKeyRef: { name: signup-service, key: idempotency-secret } }\n", "the_secrets_of_pods_are_files"),
     (f"{BASE}/migrate.yaml", "            secretName: signup-service-migrate\n", "            secretName: signup-service\n", "the_secrets_of_pods_are_files"),
     (f"{OVERLAY}/settings.env", "signup-service/redis-url", "signup-service/redis", "the_secrets_of_pods_are_files"),
-    (f"{OVERLAY}/settings.env", "TRUSTED_PROXIES=10.244.0.0/16", "TRUSTED_PROXIES=10.0.0.0/8", "few_addresses_are_believed"),
-    (f"{BASE}/settings.env", "RATE_LIMIT_SIGNUP=20/1m", "RATE_LIMIT_SIGNUP=off", "few_addresses_are_believed"),
+    (f"{OVERLAY}/settings.env", "TRUSTED_PROXIES=10.244.0.0/16", "TRUSTED_PROXIES=10.0.0.0/8", "few_addresses_are_trusted"),
+    (f"{BASE}/settings.env", "RATE_LIMIT_SIGNUP=20/1m", "RATE_LIMIT_SIGNUP=off", "few_addresses_are_trusted"),
     (COMPOSE, '      OPERATIONS_PORT: "9000"\n', "", "compose_agrees_with_the_rest"),
     (PROXY, "check port 9000 ", "check ", "compose_agrees_with_the_rest"),
     ("prometheus.yml", "        port: 9000\n", "        port: 8000\n", "compose_agrees_with_the_rest"),
@@ -55,7 +55,7 @@ ROWS = [
 
 
 def found(row: tuple[str, str, str, str]) -> str | None:
-    """What is wrong with a row, if anything."""
+    """The failure of a row, if any."""
     file, there, planted, check = row
     with tempfile.TemporaryDirectory(prefix="planted-") as name:
         copy = Path(name)
@@ -65,7 +65,7 @@ def found(row: tuple[str, str, str, str]) -> str | None:
                 shutil.copy(ROOT / path, copy / path)
         text = (copy / file).read_text()
         if there not in text:
-            return f"{file} does not have {there!r} any more"
+            return f"{file} no longer has {there!r}"
         (copy / file).write_text(text.replace(there, planted, 1))
         subprocess.run(["git", "init", "--quiet", copy], check=True)
         done = subprocess.run(
@@ -76,13 +76,13 @@ def found(row: tuple[str, str, str, str]) -> str | None:
             check=False,
         )
     if done.returncode != 1 or f"{check}: " not in done.stdout:
-        return f"{check} does not notice {planted.strip()!r} in {file}: {done.stdout}{done.stderr}"
-    # A check that breaks has noticed nothing.
+        return f"{check} does not detect {planted.strip()!r} in {file}: {done.stdout}{done.stderr}"
+    # A check that breaks has detected nothing.
     return f"{check} breaks: {done.stdout}" if "could not be checked" in done.stdout else None
 
 
 def main() -> int:
-    """Plants all, and says which were not noticed."""
+    """Plants all mistakes, and prints the undetected ones."""
     with ThreadPoolExecutor(2) as pool:
         mistakes = [mistake for mistake in pool.map(found, ROWS) if mistake]
     print(*mistakes, sep="\n", end="\n" if mistakes else "")

@@ -1,4 +1,4 @@
-"""What the checks know of the project: its files, its settings, its images."""
+"""Access to the project for the checks: its files, its settings, its images."""
 
 import os
 import re
@@ -15,11 +15,11 @@ HERE = Path(__file__).resolve().parent
 TOOLS = Path(sys.executable).parent
 KUBERNETES = "1.37"
 BINARY = ROOT / (os.environ.get("CARGO_TARGET_DIR") or "target") / "debug" / "signup-service"
-# For which the crates are looked at: those of other systems may not be on this machine.
+# The target whose crates are checked: those of other systems may be missing on this machine.
 TARGET = "x86_64-unknown-linux-gnu"
-# What the service takes at most to close its connections, after the grace period.
+# The most time that the service takes to close its connections after the grace period.
 CLOSE_MS = 5000
-# The standard variables for traces, of which docs/settings.md need not have all.
+# Standard variables for traces, some of which are not in docs/reference/settings.md.
 OTEL = {
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -28,7 +28,7 @@ OTEL = {
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
 }
-# What PostgreSQL takes if nobody says more.
+# The default max_connections of PostgreSQL.
 POSTGRES_CONNECTIONS = 100
 
 Mistakes = Iterator[str]
@@ -37,7 +37,7 @@ CHECKS: list[Callable[[], Mistakes]] = []
 
 
 def check(function: Callable[[], Mistakes]) -> Callable[[], Mistakes]:
-    """Makes a function a check."""
+    """Registers a function as a check."""
     CHECKS.append(function)
     return function
 
@@ -56,7 +56,7 @@ def read(path: str) -> str:
 
 
 def files_below(path: str) -> list[str]:
-    """The files that git knows in a folder, or the file itself."""
+    """The files of a folder that git does not ignore, or the file itself."""
     return run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", path).splitlines()
 
 
@@ -68,14 +68,14 @@ def version() -> str:
 
 @cache
 def settings() -> dict[str, str]:
-    """Each setting of docs/settings.md, with its default."""
-    rows = re.findall(r"^\| `([A-Z_]+)`[^|]*\|[^|]*\| (.*?) \|", read("docs/settings.md"), re.MULTILINE)
+    """Each setting of docs/reference/settings.md, with its default."""
+    rows = re.findall(r"^\| `([A-Z_]+)`[^|]*\|[^|]*\| (.*?) \|", read("docs/reference/settings.md"), re.MULTILINE)
     return {name: default.strip("`") for name, default in rows}
 
 
 @cache
 def secret_settings() -> set[str]:
-    """The settings whose value is never shown, as their rows in the source mark them."""
+    """The settings marked as secret in the source."""
     source = "".join(read(path) for path in files_below("src/config"))
     return set(re.findall(r"secret\(\w+\(\s*\"([A-Z_]+)\"", source))
 
@@ -86,12 +86,12 @@ def is_known(name: str) -> bool:
 
 
 def setting_ms(environment: dict[str, str], name: str) -> int:
-    """A time that is set here, or its default."""
+    """The value of a time setting, or its default."""
     return int(environment.get(name) or settings()[name])
 
 
 def stop_ms(environment: dict[str, str]) -> int:
-    """How long the service takes to stop, at most."""
+    """The most time that the service takes to stop."""
     return (
         setting_ms(environment, "SHUTDOWN_DELAY_MS") + setting_ms(environment, "SHUTDOWN_GRACE_MS") + CLOSE_MS
     )
@@ -99,9 +99,9 @@ def stop_ms(environment: dict[str, str]) -> int:
 
 @check
 def settings_are_found() -> Mistakes:
-    """The two look-ups above find what they look for."""
+    """The two look-ups above find settings."""
     if len(settings()) < 20 or settings().get("PORT") != "8000":
-        yield "docs/settings.md has no table of settings as it is looked for"
+        yield "docs/reference/settings.md has no table of settings in the expected format"
     known = {
         "DATABASE_URL",
         "DATABASE_READ_URL",
@@ -110,11 +110,11 @@ def settings_are_found() -> Mistakes:
         "IDEMPOTENCY_SECRET_PREVIOUS",
     }
     if not known <= secret_settings():
-        yield "src/config marks no secrets as they are looked for"
+        yield "src/config marks no secrets in the expected format"
 
 
 def unpinned(image: str) -> str | None:
-    """What is wrong with the tag of an image."""
+    """The mistake in the tag of an image, if any."""
     tag = image.rpartition("/")[2].partition(":")[2]
     if "@sha256:" in image:
         return None

@@ -1,12 +1,12 @@
-//! Fuzzing of every parser of what a client sends.
+//! Fuzzing of every parser of client input.
 //!
-//! Inputs are changed at random, with the pieces that a grammar knows. One that comes to something
-//! new, or takes longer than any before, is changed further. Each is to keep what its parser
-//! promises, to make it panic never, and to be parsed in bounded time.
+//! Inputs are mutated at random, with tokens of the grammar. Inputs with a new outcome, or slower than
+//! any before, are mutated further. For each input the parser must keep its promises, never panic, and
+//! finish in bounded time.
 //!
-//! What is in `corpus/` is tried first: what has failed once, and the slowest that was found. A run
-//! prints its seed. `FUZZ_SEED` chooses another one, `FUZZ_SECONDS` how long each parser is tried;
-//! with `FUZZ_KEEP=1` the slowest input is kept. `make chaos` runs it for longer.
+//! The inputs in `corpus/` are tried first: those that have failed, and the slowest found. A run prints
+//! its seed. `FUZZ_SEED` sets another one, and `FUZZ_SECONDS` the time for each parser; with
+//! `FUZZ_KEEP=1` the slowest input is kept. `make chaos` runs it for longer.
 
 mod mutation;
 mod targets;
@@ -20,11 +20,11 @@ use fastrand::Rng;
 use rstest::rstest;
 use targets::{Outcome, Target, targets};
 
-/// What an input may take at most. It is there to find what grows faster than its input: the
-/// benchmark `hostile` has the figure that counts, on optimised code.
+/// The time limit for an input. It is meant to detect superlinear parsers; the benchmark `hostile` has
+/// the authoritative figure, on optimised code.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 2 });
 
-/// Inputs that are kept to be changed.
+/// The maximum number of inputs kept for mutation.
 const MOST: usize = 2_000;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -36,7 +36,7 @@ fn number(name: &str, default: u64) -> u64 {
     text.parse().unwrap_or(default)
 }
 
-/// The files that are kept for a target.
+/// The corpus folder of a target.
 fn folder(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
@@ -58,7 +58,7 @@ impl Run<'_> {
         begun.elapsed()
     }
 
-    /// Tries an input, and keeps it where it is of interest.
+    /// Tries an input, and keeps it if it is interesting.
     fn input(&mut self, input: Vec<u8>) {
         let Target {
             name, check, parse, ..
@@ -71,12 +71,12 @@ impl Run<'_> {
             let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"));
             std::fs::write(&file, &input).expect("written");
             panic!(
-                "{name}: {} has what failed; put it into the corpus",
+                "{name}: {} has the failed input; add it to the corpus",
                 file.display()
             );
         };
         let mut time = self.time(&input);
-        // A machine that does something else now and then makes none slower for good.
+        // Measured repeatedly, so that other load on the machine does not count.
         for _ in 0..4 {
             if time > self.slowest.0 {
                 time = time.min(self.time(&input));
@@ -104,10 +104,10 @@ impl Run<'_> {
 #[case::trace("trace")]
 #[case::forwarded("forwarded")]
 #[case::host("host")]
-fn no_input_breaks_a_promise_or_takes_long(#[case] name: &str) {
+fn no_input_breaks_a_promise_or_is_slow(#[case] name: &str) {
     let targets = targets();
     let target = targets.iter().find(|target| target.name == name);
-    let target = target.expect("there is one");
+    let target = target.expect("it exists");
     let seed = number("FUZZ_SEED", 20_261_126);
     let time = Duration::from_secs(number("FUZZ_SECONDS", 1));
     let mut random = Rng::with_seed(seed);

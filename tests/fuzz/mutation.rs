@@ -1,10 +1,10 @@
-//! How an input becomes another one.
+//! Mutation of inputs.
 
 use fastrand::Rng;
 
 use super::targets::Target;
 
-/// Changes an input a little, to no more than the longest that its target may get.
+/// Makes a small change to an input, limited to the maximum length of its target.
 pub fn change(random: &mut Rng, input: &mut Vec<u8>, other: &[u8], target: &Target) {
     let at = random.usize(0..=input.len());
     match random.u8(0..10) {
@@ -26,7 +26,7 @@ pub fn change(random: &mut Rng, input: &mut Vec<u8>, other: &[u8], target: &Targ
             input.drain(at..end);
         }
         6 => {
-            // A part of it, over and over.
+            // Repeats a part of it.
             let end = random.usize(at..=input.len()).min(at + 64);
             let part = input[at..end].to_vec();
             let room = target.longest.saturating_sub(input.len());

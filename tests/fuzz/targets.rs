@@ -1,7 +1,7 @@
-//! The parsers of what a client sends, each with the worst that is known for it.
+//! The parsers of client input, each with its worst known inputs.
 //!
-//! To add one, put a row into [`targets`]: what it parses, what must hold of the result, pieces
-//! that its grammar knows, and what is slow to parse. The benchmark `hostile` times the same.
+//! To add one, add a row to [`targets`]: the parser, the properties of its result, tokens of its
+//! grammar, and slow inputs. The benchmark `hostile` times the same inputs.
 
 use std::net::SocketAddr;
 
@@ -22,25 +22,25 @@ const HEAD: usize = 128 * 1024;
 /// The longest target of a request.
 const TARGET: usize = 8 * 1024;
 
-/// What came of parsing: a word, and a size. Another one than before is of interest.
+/// The outcome of parsing: a word and a size. An input with a new outcome is interesting.
 pub type Outcome = (&'static str, usize);
 
 /// A parser.
 pub struct Target {
     pub name: &'static str,
-    /// The work that a request costs.
+    /// Parses an input, with the same work as for a request.
     pub parse: fn(&[u8]) -> Outcome,
-    /// Panics where something does not hold that must.
+    /// Panics if a property of the parser does not hold.
     pub check: fn(&[u8]),
-    /// Pieces of its grammar.
+    /// Tokens of its grammar.
     pub words: &'static [&'static str],
-    /// What is known to be slow.
+    /// Inputs known to be slow.
     pub worst: fn() -> Vec<Vec<u8>>,
     /// The longest input that can reach it, in bytes.
     pub longest: usize,
 }
 
-/// All of them.
+/// All parsers.
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn targets() -> Vec<Target> {
     vec![
@@ -176,7 +176,7 @@ pub fn targets() -> Vec<Target> {
                 .into_iter()
                 .map(domain)
                 .collect();
-                // Each character another one, in the order that costs Punycode most.
+                // All characters differ, in the order that is most expensive for Punycode.
                 let all: String = ('\u{4e00}'..'\u{4e54}').rev().collect();
                 worst.push(domain(&all));
                 worst.push(format!("a@xn--{}", filled("9z8y7x6w5v4u3t2s1r", 245)).into_bytes());
@@ -187,7 +187,7 @@ pub fn targets() -> Vec<Target> {
             longest: BODY,
         },
         Target {
-            // But for the guess estimate, which has lanes of its own.
+            // Without the guess estimate, which runs in separate lanes.
             name: "password",
             parse: |bytes| {
                 let (password, known) = halves(bytes);
@@ -238,7 +238,7 @@ pub fn targets() -> Vec<Target> {
             },
             check: |bytes| {
                 if parse_object::<SignUpRequest>(bytes).is_ok() {
-                    // Whoever takes it, a reader of any JSON does.
+                    // Accepted input is valid JSON.
                     assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
                 } else if let Err(problem) = parse_object::<SignUpRequest>(bytes) {
                     assert!(!problem.to_string().contains("hunter2"));
@@ -382,7 +382,7 @@ pub fn targets() -> Vec<Target> {
                 assert!(
                     (1..=255).contains(&key.len()) && key.bytes().all(|b| matches!(b, b' '..=b'~'))
                 );
-                // In its other form it is the same key.
+                // Its quoted form is the same key.
                 let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
                 let again = IdempotencyKey::read([quoted.as_bytes()].into_iter());
                 assert_eq!(again.expect("a key").expect("one").expose(), key);
@@ -460,7 +460,7 @@ pub fn targets() -> Vec<Target> {
             check: |bytes| {
                 let client = proxies().client(peer(), &forwarded_headers(bytes));
                 assert!(client.through_trusted_proxy);
-                // What is logged can be read back, and is less than the address.
+                // The logged value is a network, and less than the address.
                 let logged = client.in_log().to_string();
                 assert!(
                     logged.ends_with("/24") || logged.ends_with("/48"),
@@ -517,7 +517,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The text over and over, to at most so many bytes.
+/// The text, repeated to at most this many bytes.
 fn filled(unit: &str, bytes: usize) -> String {
     unit.repeat(bytes / unit.len().max(1))
 }
@@ -535,7 +535,7 @@ fn halves(bytes: &[u8]) -> (String, String) {
     (first.to_owned(), second.to_owned())
 }
 
-/// The lines of a header. As a server takes no more of them, there are at most 96.
+/// The lines of a header; at most 96, the limit of the server.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').take(96)
 }
@@ -575,13 +575,13 @@ fn forwarded_headers(bytes: &[u8]) -> HeaderMap {
 
 fn sampling() -> Sampling {
     static SAMPLING: std::sync::LazyLock<Sampling> = std::sync::LazyLock::new(|| {
-        let told = [
+        let settings_of_sampling = [
             ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
         ];
-        let sources = Sources::given(&told, "").expect("an empty file");
+        let sources = Sources::given(&settings_of_sampling, "").expect("an empty file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");
         Sampling::new(&settings.traces)
     });
@@ -592,7 +592,7 @@ fn peer() -> SocketAddr {
     ([127, 0, 0, 1], 1).into()
 }
 
-/// As many as a setting can ask for.
+/// Trusted proxies with the maximum number of hops.
 fn proxies() -> TrustedProxies {
     let networks = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"];
     TrustedProxies::new(&networks.map(|net| net.parse().expect("a network")), 16)

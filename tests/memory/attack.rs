@@ -1,4 +1,4 @@
-//! Connections that are out for memory, each as long as the service lets it, and then anew.
+//! Connections that try to exhaust memory, and reconnect whenever the service closes them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,23 +10,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// What a connection does.
+/// The behaviour of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Asks once, and stays.
+    /// Sends one request, and stays open.
     Idle,
-    /// Sends the longest head, takes a large response, and stays: the buffers for both have grown.
+    /// Sends the longest head, reads a large response, and stays open: the buffers for both have grown.
     Grown,
-    /// Sends a signup and, behind it, as many small requests as it can. Their bodies hide where
-    /// one ends.
+    /// Sends a signup followed by as many small requests as possible. Their bodies hide where one ends.
     Pipelining,
-    /// Asks for the largest responses, and takes none.
+    /// Requests the largest responses, and reads none.
     NotReading,
-    /// Sends the largest body but for its end.
+    /// Sends the largest body, except for its end.
     HardlyWriting,
 }
 
-/// Connections that attack until they are told to stop.
+/// Connections that attack until stopped.
 pub struct Attack {
     connections: JoinSet<()>,
     counts: Arc<Counts>,
@@ -38,7 +37,7 @@ struct Counts {
     sent: AtomicUsize,
 }
 
-/// How far it got.
+/// The progress of an attack.
 pub struct Reached {
     made: usize,
     sent: usize,
@@ -59,7 +58,7 @@ pub fn start(address: SocketAddr, kinds: &[(Kind, usize)]) -> Attack {
             let counts = Arc::clone(&counts);
             connections.spawn(async move {
                 loop {
-                    // What the service ends, comes again: a moment later.
+                    // A closed connection is reopened a moment later.
                     let _ = attack(address, kind, number, &counts).await;
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
@@ -129,14 +128,14 @@ async fn attack(
                 "GET / HTTP/1.1\r\nHost:localhost\r\nContent-Length:3\r\n\r\nx\ny".repeat(80);
             loop {
                 send(&mut stream, small.as_bytes()).await?;
-                // What it sends need not take all of this machine: 200 kB a second each.
+                // Limited to 200 kB a second each, to leave capacity on this machine.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
         Kind::NotReading => {
             let request = "GET /users?limit=100 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(8);
             send(&mut stream, request.as_bytes()).await?;
-            // Ends when the service has had enough, which only a write tells.
+            // Ends when the service closes the connection, which only a write detects.
             loop {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 send(&mut stream, b"GET").await?;

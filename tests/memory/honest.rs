@@ -1,4 +1,4 @@
-//! Clients that want nothing but their own, each from a network of its own.
+//! Honest clients, each from a separate network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-/// Between two requests of a client.
+/// The pause between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// So many reads for a signup.
+/// One of this many requests is a signup, the others are reads.
 const READS: usize = 10;
 
-/// What the clients met.
+/// The results of the clients.
 #[derive(Default)]
 pub struct Figures {
     signups: Vec<Duration>,
@@ -20,8 +20,8 @@ pub struct Figures {
     refused: Vec<String>,
 }
 
-/// Lets so many clients sign up and read for so long, on a thread of their own: they must not wait
-/// for the attackers of this process.
+/// Runs a number of clients that sign up and read for some time, on a separate thread, so that they do
+/// not wait for the attackers in this process.
 pub async fn clients(address: SocketAddr, count: u8, time: Duration) -> Figures {
     let (send, receive) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -110,7 +110,7 @@ fn percentile(times: &[Duration], part: f64) -> Duration {
 }
 
 impl Figures {
-    /// Nobody honest was refused, and reads were as quick as is wanted.
+    /// Asserts that no honest client was refused, and that reads were within the limit.
     pub fn check(&self, limit: Option<Duration>) {
         assert!(
             self.refused.is_empty(),

@@ -1,4 +1,4 @@
-//! The service as a process that has only so much memory.
+//! The service as a process with a memory limit.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-/// A running service; killed when dropped.
+/// A running service, killed when dropped.
 pub struct Limited {
     pub address: SocketAddr,
     process: Mutex<Child>,
@@ -15,14 +15,14 @@ pub struct Limited {
     folder: tempfile::TempDir,
 }
 
-/// A control group with a limit of memory: what the system keeps for sockets counts as well.
+/// A control group with a memory limit, which includes the kernel's memory for sockets.
 struct Group {
     folder: PathBuf,
     peak: PathBuf,
 }
 
 impl Group {
-    /// Makes one, where this user may.
+    /// Creates a group, if this user has the right.
     fn make(limit: u64) -> Option<Self> {
         let name = format!("signup-memory-{}", std::process::id());
         for (root, limit_file, peak_file) in [
@@ -49,8 +49,8 @@ impl Group {
 }
 
 impl Limited {
-    /// Starts the service in a control group of this limit; where that can't be, with this much
-    /// data, which is what `ulimit -d` limits.
+    /// Starts the service in a control group with this limit in bytes; if that is impossible, with
+    /// this limit of data, by `ulimit -d`.
     pub fn start(limit: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let group = Group::make(limit);
@@ -86,7 +86,7 @@ impl Limited {
                     .expect("an address");
             }
         };
-        // Somebody has to read the rest.
+        // The rest of the log must be read.
         std::thread::spawn(move || lines.for_each(drop));
         let id = process.id();
         Self {
@@ -105,7 +105,7 @@ impl Limited {
         }
     }
 
-    /// Puts a page of users into the database, with the longest names that there can be.
+    /// Inserts a page of users with the longest possible names.
     pub fn fill_with_the_largest_users(&self) {
         let name = "\u{1f9d1}".repeat(255);
         let rows: Vec<String> = (0..100)
@@ -132,12 +132,12 @@ impl Limited {
         });
     }
 
-    /// What the process has had in use at most, in bytes, with what the group counts.
+    /// The peak resident memory of the process, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// Figures for people.
+    /// A description of the memory use.
     pub fn memory(&self) -> String {
         const MIB: u64 = 1024 * 1024;
         let group = self.group.as_ref().and_then(|group| {

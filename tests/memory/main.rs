@@ -1,10 +1,10 @@
-//! The service with little memory, and clients that try to take all of it: connections that idle,
-//! that idle after they have made buffers grow, that pipeline, that do not read, that hardly write, and all of these at once, while honest
-//! clients sign up and read.
+//! The service with a memory limit, and clients that try to exhaust it: connections that idle, that
+//! idle after making buffers grow, that pipeline, that do not read, that hardly write, and all of these
+//! at once, while honest clients sign up and read.
 //!
-//! `MEMORY_SECONDS` says how long the last part takes, and asks for the full numbers; without it
-//! the test is a short one with fewer connections, which does not look at how long reads take: an
-//! unoptimised build says nothing about that. `make chaos` runs the long one, on the release build.
+//! `MEMORY_SECONDS` sets the length of the last part, and the full number of connections; without it
+//! the test is short, with fewer connections, and does not check the time of reads, which means nothing
+//! in an unoptimised build. `make chaos` runs the long test on the release build.
 
 mod attack;
 mod honest;
@@ -15,10 +15,10 @@ use std::time::Duration;
 use attack::Kind;
 use limited::Limited;
 
-/// What the service may use, in bytes.
+/// The memory limit of the service, in bytes.
 const LIMIT: u64 = 256 * 1024 * 1024;
 
-/// What 99 of 100 reads of honest clients may take.
+/// The time limit for 99 of 100 reads of honest clients.
 const SLOWEST_READ: Duration = Duration::from_millis(100);
 
 /// Connections of each kind of attack.
@@ -32,14 +32,14 @@ const FULL: [(Kind, usize); 5] = [
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long a test runs is no setting of the service"
+    reason = "the length of a test is not a setting of the service"
 )]
 fn seconds() -> Option<u64> {
     std::env::var("MEMORY_SECONDS").ok()?.parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_cannot_take_the_memory_of_others() {
+async fn attackers_cannot_exhaust_the_memory() {
     let seconds = seconds();
     let (share, alone, together) = match seconds {
         Some(seconds) => (1, Duration::from_secs(10), Duration::from_secs(seconds)),

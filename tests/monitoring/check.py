@@ -1,7 +1,7 @@
-"""Checks the monitoring: the rules and their tests, the dashboard, the documents; and all of it on
+"""Checks the monitoring: the rules and their tests, the dashboard, the documents; and all of it with
 the running service and a real Prometheus that scrapes it.
 
-`make check-monitoring` runs it.
+Run it with `make check-monitoring`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 import programs
 import promql
 import yaml
-from programs import Failed, Prometheus, ask, eventually
+from programs import Failed, Prometheus, eventually, request
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "prometheus.yml"
@@ -31,21 +31,21 @@ RULES_TEST = ROOT / "deploy/prometheus/rules_test.yml"
 GRAFANA = ROOT / "deploy/grafana"
 DASHBOARD = GRAFANA / "dashboards/signup-service.json"
 OBSERVABILITY = ROOT / "docs/observability.md"
-RUNBOOKS = ROOT / "docs/runbooks.md"
+RUNBOOKS = ROOT / "docs/how-to/respond-to-alerts.md"
 
 JOB = "signup-service"
 OF_JOB = ("job", "=", JOB)
 
-# Labels that Prometheus gives to what it scrapes.
+# Labels that Prometheus adds to scraped metrics.
 TARGET_LABELS = {"job", "instance"}
 
-# What Grafana puts in the place of its variables.
+# Replacements for Grafana's variables.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "1m"}
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query, and where it stands."""
+    """A query, and its location."""
 
     where: str
     text: str
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Checks the monitoring.")
     parser.add_argument("--binary", type=Path, required=True, help="the service")
     binary = parser.parse_args().binary.resolve()
-    # So that programs are ended also when this one is asked to end.
+    # So that programs are also stopped when this one is terminated.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 
     groups = loaded(RULES)["groups"]
@@ -92,7 +92,7 @@ def loaded(path: Path) -> Any:
 
 
 def promtool(*arguments: str | Path, stdin: str | None = None) -> str:
-    """Runs promtool; gives what it printed."""
+    """Runs promtool; returns its output."""
     done = subprocess.run(
         ["promtool", *map(str, arguments)],
         input=stdin,
@@ -106,11 +106,11 @@ def promtool(*arguments: str | Path, stdin: str | None = None) -> str:
     return done.stdout
 
 
-# --- What can be seen without running anything
+# --- Checks without running anything
 
 
 def untested(rules: list[Any]) -> Iterator[str]:
-    """Alerts that do not both fire and not fire in a test, and figures that no test looks at."""
+    """Alerts that do not both fire and not fire in tests, and untested figures."""
     tests = loaded(RULES_TEST)["tests"]
     of_alerts = [case for test in tests for case in test.get("alert_rule_test", [])]
     fire = {case["alertname"] for case in of_alerts if case["exp_alerts"]}
@@ -130,7 +130,7 @@ def untested(rules: list[Any]) -> Iterator[str]:
             if rule["alert"] not in rest:
                 yield f"{rule['alert']} is never quiet"
             continue
-        # Rules that differ only in their label count one by one.
+        # Rules that differ only in their labels count separately.
         marks = [f'{label}="{value}"' for label, value in rule.get("labels", {}).items()]
         if not any(
             name == rule["record"] and all(mark in labels for mark in marks)
@@ -138,11 +138,11 @@ def untested(rules: list[Any]) -> Iterator[str]:
         ):
             yield " ".join([rule["record"], *marks])
     known = {rule.get("alert") for rule in rules}
-    yield from (f"{name} is tested, but is no alert" for name in sorted((fire | rest) - known))
+    yield from (f"{name} is tested, but is not an alert" for name in sorted((fire | rest) - known))
 
 
 def faults_of_rules(rules: list[Any]) -> Iterator[str]:
-    """Selectors that take in other services, and alerts that say too little."""
+    """Selectors that include other services, and alerts with missing information."""
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for query in queries_of_rules(rules):
         for selector in promql.selectors(query.text):
@@ -156,24 +156,24 @@ def faults_of_rules(rules: list[Any]) -> Iterator[str]:
             yield f"{name}: severity is neither critical nor warning"
         if not annotations["summary"]:
             yield f"{name}: no summary"
-        # Where there is nothing, there is no figure.
+        # Without series, there is no figure.
         if "$value" not in annotations["description"] and not alert["expr"].startswith("absent("):
             yield f"{name}: the description has no figure"
-        if annotations["runbook_url"] != f"docs/runbooks.md#{name.lower()}":
+        if annotations["runbook_url"] != f"docs/how-to/respond-to-alerts.md#{name.lower()}":
             yield f"{name}: the runbook is {annotations['runbook_url']}"
     written = Counter(headings)
     for name in sorted({alert["alert"] for alert in alerts} ^ set(written)):
-        yield f"{name} is either an alert or a section of docs/runbooks.md, but not both"
-    yield from (f"{name} stands twice in docs/runbooks.md" for name in written if written[name] > 1)
+        yield f"{name} is either an alert or a section of docs/how-to/respond-to-alerts.md, but not both"
+    yield from (f"{name} is twice in docs/how-to/respond-to-alerts.md" for name in written if written[name] > 1)
 
 
 def panels(dashboard: Any) -> Iterator[Any]:
-    """The panels that show something."""
+    """The panels with content."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
 def faults_of_dashboard(dashboard: Any) -> Iterator[str]:
-    """What Grafana would show wrongly, or without a word of explanation."""
+    """Panels that Grafana would show wrongly, or without a description."""
     (source,) = loaded(GRAFANA / "provisioning/datasources/prometheus.yml")["datasources"]
     if source["uid"] != "prometheus":
         yield "the data source is not called prometheus"
@@ -182,7 +182,7 @@ def faults_of_dashboard(dashboard: Any) -> Iterator[str]:
         if panel["datasource"] != {"type": "prometheus", "uid": source["uid"]}:
             yield f"{panel.get('title', 'instance')}: another data source"
     ids = Counter(panel["id"] for panel in dashboard["panels"])
-    yield from (f"id {number} stands twice" for number in ids if ids[number] > 1)
+    yield from (f"id {number} is used twice" for number in ids if ids[number] > 1)
     taken: dict[tuple[int, int], str] = {}
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
@@ -202,7 +202,7 @@ def faults_of_dashboard(dashboard: Any) -> Iterator[str]:
         if not panel["targets"] or not all(target["legendFormat"] for target in panel["targets"]):
             yield f"{panel['title']}: no legend"
         if len({target["refId"] for target in panel["targets"]}) < len(panel["targets"]):
-            yield f"{panel['title']}: a refId stands twice"
+            yield f"{panel['title']}: a refId is used twice"
 
 
 def queries_of_rules(rules: list[Any]) -> Iterator[Query]:
@@ -219,15 +219,15 @@ def queries_of_dashboard(dashboard: Any) -> Iterator[Query]:
             yield Query(f"panel {panel['title']}", text, target["legendFormat"])
 
 
-# --- What is seen with the service and Prometheus running
+# --- Checks with the service and Prometheus running
 
 
 def live(binary: Path, folder: Path, rules: list[Any], dashboard: Any) -> None:
-    """Runs both, and looks."""
+    """Runs both, and checks them."""
     with programs.service(binary, folder) as (address, process):
         url = f"http://{address}"
         done = use(url)
-        metrics = ask(f"{url}/metrics").body.decode()
+        metrics = request(f"{url}/metrics").body.decode()
         if complaints := promtool("check", "metrics", stdin=metrics):
             raise Failed(f"promtool check metrics:\n{complaints}")
         none("docs/observability.md and /metrics differ", faults_of_table(metrics))
@@ -240,7 +240,7 @@ def live(binary: Path, folder: Path, rules: list[Any], dashboard: Any) -> None:
             targets["prometheus"].write_text(json.dumps([{"targets": [own_address]}]))
             server = Prometheus(f"http://{own_address}")
             eventually("a target is not up", lambda: list(down(server)))
-            # Once more while Prometheus looks, so that there are rates.
+            # Again while Prometheus scrapes, so that there are rates.
             done += use(url)
             eventually("Prometheus has other figures", lambda: list(other_figures(server, done)))
             eventually("rules fail", lambda: list(failing(server, rules)))
@@ -248,39 +248,39 @@ def live(binary: Path, folder: Path, rules: list[Any], dashboard: Any) -> None:
                 Query(rule["record"], str(recorded_by(rule))) for rule in rules if "record" in rule
             ]
             shown = list(queries_of_dashboard(dashboard))
-            eventually("there is nothing of", lambda: list(empty(server, recorded + shown)))
-            none("queries that ask for what is not there", missing(server, rules, dashboard))
+            eventually("queries find nothing", lambda: list(empty(server, recorded + shown)))
+            none("queries with unknown names", missing(server, rules, dashboard))
             none("alerts that fire for a healthy service", firing(server, rules))
             if code := programs.end(process):
-                raise Failed(f"the service ended with {code}")
-            noticed = Query("", 'ALERTS{alertname="SignupInstanceDown", alertstate="pending"}')
-            eventually("nobody notices the end", lambda: list(empty(server, [noticed])))
+                raise Failed(f"the service exited with {code}")
+            detected = Query("", 'ALERTS{alertname="SignupInstanceDown", alertstate="pending"}')
+            eventually("no alert detects the end", lambda: list(empty(server, [detected])))
 
 
 def use(url: str) -> Counter[str]:
-    """Uses the service in each way that has a figure.
+    """Uses the service in each way that has a metric.
 
-    Gives the queries that tell of it, and by how much their figures rise.
+    Returns the queries of these metrics, and by how much their figures rise.
     """
     address = f"{uuid.uuid4()}@example.org"
     key = {"Idempotency-Key": str(uuid.uuid4())}
-    somebody = {
+    user_values = {
         "name": "Ada Lovelace",
         "email": address,
         "password": "correct horse battery staple",
     }
 
     def sign_up(expected: int, headers: Mapping[str, str], values: Mapping[str, str] | None) -> Any:
-        body = json.dumps(values).encode() if values else b"no JSON"
-        answer = ask(f"{url}/signup", body, {"Content-Type": "application/json"} | dict(headers))
-        if answer.status != expected:
-            raise Failed(f"POST /signup: {answer.status} instead of {expected}: {answer.body!r}")
-        return answer.json()
+        body = json.dumps(values).encode() if values else b"not JSON"
+        response = request(f"{url}/signup", body, {"Content-Type": "application/json"} | dict(headers))
+        if response.status != expected:
+            raise Failed(f"POST /signup: {response.status} instead of {expected}: {response.body!r}")
+        return response.json()
 
-    user = sign_up(201, key, somebody)["id"]
-    sign_up(201, key, somebody)
-    sign_up(422, key, somebody | {"name": "Eva Lovelace"})
-    sign_up(409, {}, somebody)
+    user = sign_up(201, key, user_values)["id"]
+    sign_up(201, key, user_values)
+    sign_up(422, key, user_values | {"name": "Eva Lovelace"})
+    sign_up(409, {}, user_values)
     sign_up(400, {}, None)
     for path, expected in (
         (f"/users/{user}", 200),
@@ -289,11 +289,11 @@ def use(url: str) -> Counter[str]:
         ("/nowhere", 404),
         ("/ready", 200),
     ):
-        if (status := ask(url + path).status) != expected:
+        if (status := request(url + path).status) != expected:
             raise Failed(f"GET {path}: {status} instead of {expected}")
-    told = programs.speak(url, b"GARBAGE\r\n\r\n")
-    if not told.startswith(b"HTTP/1.1 400 "):
-        raise Failed(f"bytes that are no HTTP: {told!r} instead of 400")
+    received = programs.send_raw(url, b"GARBAGE\r\n\r\n")
+    if not received.startswith(b"HTTP/1.1 400 "):
+        raise Failed(f"invalid HTTP: {received!r} instead of 400")
     requests = "http_request_duration_seconds_count"
     return Counter(
         {
@@ -318,12 +318,12 @@ def use(url: str) -> Counter[str]:
 
 
 def faults_of_table(metrics: str) -> Iterator[str]:
-    """Where the tables of the document and /metrics differ in a name, a type or a label."""
+    """Differences between the document's tables and /metrics in a name, a type or a label."""
     row = re.compile(r"^\| `([a-z_]+)` \| ([a-z]+) \|([^|]*)\|", re.MULTILINE)
     written: dict[str, tuple[str, set[str]]] = {}
     for name, kind, labels in row.findall(OBSERVABILITY.read_text()):
         if name in written:
-            yield f"{name} stands twice in the document"
+            yield f"{name} is twice in the document"
         written[name] = kind, set(re.findall(r"`([a-z_]+)`", labels))
     exposed: dict[str, tuple[str, set[str]]] = {}
     for line in metrics.splitlines():
@@ -340,7 +340,7 @@ def faults_of_table(metrics: str) -> Iterator[str]:
 
 
 def config_for(targets: Mapping[str, Path]) -> Any:
-    """prometheus.yml, with these files to find the targets by, and in a hurry."""
+    """prometheus.yml, with target discovery from these files, and short intervals."""
     config = loaded(CONFIG)
     config["global"] |= {
         "scrape_interval": "1s",
@@ -360,7 +360,7 @@ def config_for(targets: Mapping[str, Path]) -> Any:
 
 
 def down(server: Prometheus) -> Iterator[str]:
-    """Jobs of which no target is up."""
+    """Jobs without a target that is up."""
     targets = server.api("targets")["activeTargets"]
     up = {target["labels"]["job"] for target in targets if target["health"] == "up"}
     for job in (JOB, "prometheus"):
@@ -372,11 +372,11 @@ def other_figures(server: Prometheus, done: Counter[str]) -> Iterator[str]:
     for query, expected in done.items():
         found = [series[""] for series in server.query(f"sum({query})")]
         if found != [str(expected)]:
-            yield f"{query} is {found or 'not there'} instead of {expected}"
+            yield f"{query} is {found or 'missing'} instead of {expected}"
 
 
 def failing(server: Prometheus, rules: list[Any]) -> Iterator[str]:
-    """Rules that Prometheus has not evaluated, or not without an error."""
+    """Rules that Prometheus has not evaluated, or with an error."""
     found = [rule for group in server.api("rules")["groups"] for rule in group["rules"]]
     if len(found) != len(rules):
         yield f"Prometheus has {len(found)} rules of {len(rules)}"
@@ -386,24 +386,24 @@ def failing(server: Prometheus, rules: list[Any]) -> Iterator[str]:
 
 
 def recorded_by(rule: Any) -> promql.Selector:
-    """Selects what this rule records."""
+    """A selector for the series that this rule records."""
     labels = rule.get("labels", {}).items()
     return promql.Selector(rule["record"], tuple((label, "=", value) for label, value in labels))
 
 
 def empty(server: Prometheus, queries: Iterable[Query]) -> Iterator[str]:
-    """Queries that find nothing, or not the labels that their legend shows."""
+    """Queries that find nothing, or lack labels of their legend."""
     for query in queries:
         found = server.query(query.text)
         if not found:
             yield f"{query.where}: {query.text}"
         for label in re.findall(r"\{\{(\w+)\}\}", query.legend):
             if any(label not in series for series in found):
-                yield f"{query.where}: the legend shows the label {label}, which is not there"
+                yield f"{query.where}: the legend shows the label {label}, which is missing"
 
 
 def missing(server: Prometheus, rules: list[Any], dashboard: Any) -> Iterator[str]:
-    """Metrics, labels and values of labels that a query names and that do not exist."""
+    """Metrics, labels and label values that a query names and that do not exist."""
     known: dict[promql.Selector, set[str]] = {}
 
     def labels(selector: promql.Selector) -> set[str]:
@@ -414,14 +414,14 @@ def missing(server: Prometheus, rules: list[Any], dashboard: Any) -> Iterator[st
     (instance,) = dashboard["templating"]["list"]
     values = re.fullmatch(r"label_values\((.*), (\w+)\)", instance["query"]["query"])
     if not values:
-        raise Failed("the variable instance is no label_values(…)")
+        raise Failed("the variable instance is not label_values(…)")
     variable = Query("variable instance", f"group by ({values[2]}) ({values[1]})")
     queries = [*queries_of_rules(rules), *queries_of_dashboard(dashboard), variable]
     for query in queries:
-        # Whether Prometheus takes it; it fails if not.
+        # Fails if Prometheus does not accept it.
         server.query(query.text)
         for selector in promql.selectors(query.text):
-            # A healthy run has no answer of 5xx.
+            # A healthy run has no 5xx response.
             if not labels(selector.without("status")):
                 yield f"{query.where}: {selector}"
             # A matcher such as !="x" also holds for a label that does not exist.
@@ -434,11 +434,11 @@ def missing(server: Prometheus, rules: list[Any], dashboard: Any) -> Iterator[st
             )
             for label in grouping.labels:
                 if label not in there:
-                    yield f"{query.where}: groups or joins by {label}, which is not there"
+                    yield f"{query.where}: groups or joins by {label}, which is missing"
 
 
 def firing(server: Prometheus, rules: list[Any]) -> Iterator[str]:
-    """Alerts that fire, but for those of times: this machine may be busy."""
+    """Firing alerts, except those about latency: this machine may be busy."""
     slow = {rule["alert"] for rule in rules if "job_slo:" in rule["expr"] and "alert" in rule}
     for alert in server.api("alerts")["alerts"]:
         if alert["state"] == "firing" and alert["labels"]["alertname"] not in slow:

@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Seconds for a program to start, to stop, and to answer.
+# The time limit in seconds for a program to start, to stop, and to respond.
 PATIENCE = 60
 
-# Where the programs' logs are left.
+# The folder of the programs' logs.
 LOGS = Path(__file__).resolve().parents[2] / "target/monitoring"
 
-# Nothing here goes through a proxy: it is all on this machine.
+# No proxies: everything is on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Failed(Exception):
-    """A check that does not hold; the text says which."""
+    """A failed check, described by the text."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer."""
+class Response:
+    """An HTTP response."""
 
     status: int
     body: bytes
@@ -38,29 +38,29 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    """Sends a request: POST where it has a body, else GET."""
-    request = urllib.request.Request(url, data=body, headers=dict(headers or {}))
+def request(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    """Sends a request: POST if it has a body, else GET."""
+    prepared = urllib.request.Request(url, data=body, headers=dict(headers or {}))
     try:
-        with _OPENER.open(request, timeout=PATIENCE) as response:
-            return Answer(response.status, response.read())
+        with _OPENER.open(prepared, timeout=PATIENCE) as response:
+            return Response(response.status, response.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.read())
+            return Response(error.code, error.read())
     except OSError as error:
-        raise Failed(f"{url} does not answer: {error}") from error
+        raise Failed(f"{url} does not respond: {error}") from error
 
 
-def speak(url: str, said: bytes) -> bytes:
-    """Sends bytes; gives what comes back until the other side closes."""
+def send_raw(url: str, sent: bytes) -> bytes:
+    """Sends bytes; returns the bytes received until the other side closes."""
     parts = urllib.parse.urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), PATIENCE) as connection:
-        connection.sendall(said)
+        connection.sendall(sent)
         return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
 def eventually(what: str, faults: Callable[[], list[str]], seconds: float = PATIENCE) -> None:
-    """Waits until there are no faults, or fails with those that are left."""
+    """Waits until there are no faults, or fails with the remaining ones."""
     deadline = time.monotonic() + seconds
     while left := faults():
         if time.monotonic() > deadline:
@@ -75,15 +75,15 @@ class Prometheus:
     url: str
 
     def api(self, path: str, **parameters: str) -> Any:
-        """The `data` of an answer of its API."""
-        answer = ask(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-        told = answer.json()
-        if told["status"] != "success":
-            raise Failed(f"{parameters or path}: {told['error']}")
-        return told["data"]
+        """The `data` of a response of its API."""
+        response = request(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+        body = response.json()
+        if body["status"] != "success":
+            raise Failed(f"{parameters or path}: {body['error']}")
+        return body["data"]
 
     def query(self, query: str) -> list[dict[str, str]]:
-        """The series that a query has now, each as its labels; the figure is at `""`."""
+        """The current series of a query, each as its labels; the figure has the key `""`."""
         found = self.api("query", query=query)
         if found["resultType"] == "scalar":
             return [{"": found["result"][1]}]
@@ -92,7 +92,7 @@ class Prometheus:
 
 @contextmanager
 def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Runs the service on SQLite; gives its address and its process."""
+    """Runs the service on SQLite; yields its address and its process."""
     settings = {
         "HOST": "127.0.0.1",
         "PORT": "0",
@@ -106,7 +106,7 @@ def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
 
 @contextmanager
 def prometheus(config: Path, folder: Path) -> Iterator[str]:
-    """Runs Prometheus; gives its address."""
+    """Runs Prometheus; yields its address."""
     command = [
         "prometheus",
         f"--config.file={config}",
@@ -118,8 +118,8 @@ def prometheus(config: Path, folder: Path) -> Iterator[str]:
         address = line("msg", "Listening on")["address"]
 
         def unready() -> list[str]:
-            answer = ask(f"http://{address}/-/ready")
-            return [] if answer.status == 200 else [answer.body.decode()]
+            response = request(f"http://{address}/-/ready")
+            return [] if response.status == 200 else [response.body.decode()]
 
         eventually("Prometheus is not ready", unready)
         yield address
@@ -131,7 +131,7 @@ def _running(
 ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[str, str], dict[str, str]]]]:
     """Runs a program that logs in JSON.
 
-    Gives its process, and a function that waits for a line in which a member has this value.
+    Yields its process, and a function that waits for a line in which a member has this value.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -150,15 +150,15 @@ def _running(
             lines = log.read_text(errors="replace").splitlines()
             for line in lines:
                 try:
-                    told = json.loads(line)
+                    entry = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(told, dict) and told.get(member) == value:
-                    found.append(told)
+                if isinstance(entry, dict) and entry.get(member) == value:
+                    found.append(entry)
                     return []
             if process.poll() is not None:
                 raise Failed(
-                    "\n  ".join([f"{command[0]} ended with {process.returncode}:", *lines[-20:]])
+                    "\n  ".join([f"{command[0]} exited with {process.returncode}:", *lines[-20:]])
                 )
             return lines[-20:] or ["it logged nothing"]
 
@@ -172,7 +172,7 @@ def _running(
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
-    """Asks a process to end, and ends it if it does not. Gives its exit code."""
+    """Terminates a process, kills it if it does not end, and returns its exit code."""
     process.terminate()
     try:
         return process.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""What a query asks for: its selectors, and the labels that it groups and joins by."""
+"""Parsing of queries: selectors, and the labels that they group and join by."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Selector:
     matchers: tuple[tuple[str, str, str], ...]
 
     def without(self, label: str) -> "Selector":
-        """The same, whatever the label's value is."""
+        """The same selector without matchers for a label."""
         return Selector(self.name, tuple(m for m in self.matchers if m[0] != label))
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ def selectors(query: str) -> tuple[Selector, ...]:
 
 
 def groupings(query: str) -> list[Grouping]:
-    """What a query names in `by`, `without`, `on` and `ignoring`."""
+    """The labels that a query names in `by`, `without`, `on` and `ignoring`."""
     found = []
 
     def visit(node: ast.Expr) -> None:

@@ -1,8 +1,8 @@
-"""Checks docs/openapi.json: that it is OpenAPI 3.1, that its examples keep its schemas, that the clients that are
-generated from it work, and that the running service keeps it, on SQLite and on PostgreSQL.
+"""Checks docs/reference/openapi.json: it is valid OpenAPI 3.1, its examples match its schemas, generated clients work, and the
+running service conforms to it, on SQLite and on PostgreSQL.
 
     make check-openapi
-    OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    another run, and a longer one
+    OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    a different, longer run
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "60")
 
 
 def parts(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the document, and its place."""
+    """Every object of the document, with its path."""
     if isinstance(node, dict):
         yield place, node
         for name, below in node.items():
@@ -39,7 +39,7 @@ def parts(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def wrong_examples(document: dict[str, Any]) -> Iterator[str]:
-    """The examples that break their own schema."""
+    """The examples that do not match their schema."""
     components = document["components"]
     count = 0
     for place, part in parts(document):
@@ -63,11 +63,11 @@ def wrong_examples(document: dict[str, Any]) -> Iterator[str]:
 
 
 def live(backend: str) -> bool:
-    """Whether the service on this database keeps the document, as far as schemathesis finds."""
+    """Whether schemathesis finds that the service on this database conforms to the document."""
     print(f"check-openapi: {backend}, seed {SEED}, {EXAMPLES} examples an operation", flush=True)
     print(
-        "check-openapi: the last page of a list has no next one; schemathesis mentions each below as"
-        " «Failed to extract data from response», which is no failure",
+        "check-openapi: the last page of a list has no next one; schemathesis reports each below as"
+        " «Failed to extract data from response», which is not a failure",
         flush=True,
     )
     with service.service(backend) as address:
@@ -85,7 +85,7 @@ def live(backend: str) -> bool:
                 "--no-color",
             ],
             env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS), "no_proxy": "*", "NO_PROXY": "*"},
-            # What it keeps from run to run is not for the project.
+            # Keeps its cache out of the project's folder.
             cwd=service.TARGET,
             check=False,
         )  # fmt: skip
@@ -97,7 +97,7 @@ def main() -> None:
     OpenAPIV31SpecValidator(document).validate()
     wrong = list(wrong_examples(document))
     if wrong:
-        raise SystemExit("check-openapi: examples break their schemas:\n" + "\n".join(wrong))
+        raise SystemExit("check-openapi: examples do not match their schemas:\n" + "\n".join(wrong))
     generated.check(DOCUMENT)
     failed = [backend for backend in ("sqlite", "postgres") if not live(backend)]
     if failed:

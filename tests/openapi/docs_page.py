@@ -1,10 +1,10 @@
-"""Opens /docs in a real browser and signs up twice through "Try it out", with one key, also behind a proxy that has the
-service under a path; opens the pages about problems on a screen as narrow as a phone's; asks axe about every page, in
-light and in dark. Nothing may come from elsewhere, and no page may complain. Then pages of other origins sign up: those
-that may, and those that may not.
+"""Opens /docs in a real browser and signs up twice through "Try it out", with one key, also behind a proxy that serves
+the service under a path; opens the problem pages on a screen as narrow as a phone's; checks every page with axe, in
+light and dark mode. Pages must not load anything from other hosts or log errors. Then pages of allowed and refused
+origins sign up.
 
     make check-docs-page
-    make docs-screenshot      the same, and writes docs/images/docs.png anew
+    make docs-screenshot      the same, and updates docs/images/docs.png
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ import service
 
 COMMITTED = service.ROOT / "docs" / "images" / "docs.png"
 SCREENSHOT = service.TARGET / "docs-page" / "docs.png"
-# A name that is no loopback address, as Swagger UI spares those its questions to others.
+# Not a loopback address, as Swagger UI does not call its external validator for those.
 HOST = "docs.test"
-# Names of pages that are not the service's own: one that may ask it, and one that may not.
+# Hosts of pages of other origins: an allowed and a refused one.
 ALLOWED, REFUSED = "allowed.test", "refused.test"
-# The path under which a proxy has the service.
+# The path under which a proxy serves the service.
 PREFIX = "/accounts"
 ADDRESS = "ada.lovelace@example.org"
 PATIENCE = 60
@@ -45,7 +45,7 @@ AXE = service.TARGET / "openapi-node" / "node_modules" / "axe-core" / "axe.min.j
 
 
 def found(*names: str) -> str:
-    """The program of one of these names."""
+    """The path of the first program found among these names."""
     for name in names:
         if path := shutil.which(name):
             return path
@@ -80,17 +80,17 @@ def browser(profile: str) -> webdriver.Chrome:
 
 
 class Page:
-    """A page, and what it has asked for and complained about."""
+    """A page, with its requests and errors."""
 
     def __init__(self, driver: webdriver.Chrome, origin: str) -> None:
         self.driver = driver
         self.origin = origin
-        # What the browser's own first page has asked for does not count.
+        # Requests of the browser's start page do not count.
         driver.get("about:blank")
         driver.get_log("performance")
 
     def the(self, selector: str, text: str = "") -> WebElement:
-        """The element that is shown with this text, once it is."""
+        """Waits for a visible element with this text."""
 
         def look(driver: webdriver.Chrome) -> WebElement | None:
             elements = driver.find_elements(By.CSS_SELECTOR, selector)
@@ -102,30 +102,31 @@ class Page:
 
     def click(self, selector: str) -> None:
         element = self.the(selector)
-        # What a click scrolls to, a header that stays in place may cover.
+        # A sticky header may cover an element that a click scrolls to.
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
 
-    def complaints(self) -> list[str]:
-        """Everything that should not have happened since the last look."""
+    def errors(self) -> list[str]:
+        """Unexpected requests and errors since the last call."""
         wrong = [
             f"console: {entry['message']}" for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"
         ]
-        asked = []
+        requested = []
         for entry in self.driver.get_log("performance"):
             event: dict[str, Any] = json.loads(entry["message"])["message"]
             if event["method"] == "Network.requestWillBeSent":
-                asked.append(event["params"]["request"]["url"])
+                requested.append(event["params"]["request"]["url"])
             if event["method"] in ("Runtime.exceptionThrown", "Network.loadingFailed"):
                 wrong.append(f"{event['method']}: {event['params']}")
-        wrong += [f"asked elsewhere: {url}" for url in asked if not url.startswith((self.origin + "/", "data:"))]
-        if not asked:
+        own = (self.origin + "/", "data:")
+        wrong += [f"request to another host: {url}" for url in requested if not url.startswith(own)]
+        if not requested:
             wrong.append("no request was seen at all")
         return wrong
 
 
 def sign_up(page: Page, email: str = ADDRESS) -> None:
-    """Signs up by "Try it out"."""
+    """Signs up through "Try it out"."""
     operation = "#operations-signup-sign_up"
     page.driver.get(f"{page.origin}/docs")
     page.click(f"{operation} .opblock-summary-control")
@@ -140,51 +141,53 @@ def sign_up(page: Page, email: str = ADDRESS) -> None:
 
 
 def sign_up_again(page: Page) -> None:
-    """Presses "Execute" once more: the key is the same, and the response says so."""
+    """Presses "Execute" again: the key is the same, and the response is a replay."""
     operation = "#operations-signup-sign_up"
     page.click(f"{operation} .execute")
     page.the(f"{operation} .live-responses-table", "idempotent-replayed: true")
 
 
-def barriers(page: Page, state: str) -> list[str]:
-    """What axe finds wrong for people who see or hear the page otherwise."""
+def accessibility_violations(page: Page, state: str) -> list[str]:
+    """The accessibility violations that axe finds."""
     page.driver.execute_script(AXE.read_text())
     violations = page.driver.execute_async_script(
         "const done = arguments[0]; axe.run(document).then((result) => done(result.violations))"
     )
     return [
-        f"axe, {state}: {violation['id']} at {node['target']}" for violation in violations for node in violation["nodes"]
+        f"axe, {state}: {violation['id']} at {node['target']}"
+        for violation in violations
+        for node in violation["nodes"]
     ]
 
 
-def without_barriers(page: Page) -> list[str]:
-    """Every page in both colour schemes; /docs closed, and with all of its operations open."""
+def check_accessibility(page: Page) -> list[str]:
+    """Checks every page in both colour schemes; /docs with its operations collapsed and expanded."""
     wrong: list[str] = []
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        # The page comes by its type, as an address that is typed in asks for HTML.
+        # The browser gets a page by content negotiation, as it requests HTML.
         for path in ("", "docs/licence", "problems", "problems/validation-failed"):
             page.driver.get(f"{page.origin}/{path}")
             page.the("main h1")
-            wrong += barriers(page, f"/{path}, {scheme}")
+            wrong += accessibility_violations(page, f"/{path}, {scheme}")
             name = path.replace("/", "-") or "root"
             page.driver.save_screenshot(str(SCREENSHOT.with_name(f"{name}-{scheme}.png")))
         page.driver.get(f"{page.origin}/docs")
         page.the("#operations-signup-sign_up .opblock-summary-control")
-        wrong += barriers(page, f"/docs, {scheme}")
+        wrong += accessibility_violations(page, f"/docs, {scheme}")
         page.driver.save_screenshot(str(SCREENSHOT.with_name(f"docs-{scheme}.png")))
         page.driver.execute_script(
             "for (const button of document.querySelectorAll('.opblock:not(.is-open) .opblock-summary-control')) "
             "button.click()"
         )
         page.the("#operations-operations-ready .responses-table")
-        wrong += barriers(page, f"/docs with all open, {scheme}")
+        wrong += accessibility_violations(page, f"/docs expanded, {scheme}")
     return wrong
 
 
 def screenshot(page: Page) -> None:
-    """What was sent, and what came back."""
+    """Takes a screenshot of the request and the response."""
     sent = page.the("#operations-signup-sign_up .opblock-section-request-body")
     page.driver.execute_script("arguments[0].scrollIntoView()", sent)
     SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +195,7 @@ def screenshot(page: Page) -> None:
 
 
 def read_about_problems(page: Page) -> list[str]:
-    """From the list to a page, on a narrow screen; says what does not fit it."""
+    """Opens the list and a page on a narrow screen; returns what does not fit."""
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
@@ -208,7 +211,7 @@ def read_about_problems(page: Page) -> list[str]:
 
 
 def too_wide(page: Page) -> list[str]:
-    """Whether somebody has to scroll sideways, or to zoom."""
+    """Whether a page requires horizontal scrolling or zooming."""
     widths = page.driver.execute_script(
         "const page = document.documentElement; return [page.scrollWidth, page.clientWidth, innerWidth]"
     )
@@ -216,7 +219,7 @@ def too_wide(page: Page) -> list[str]:
 
 
 class Blank(http.server.BaseHTTPRequestHandler):
-    """A page with nothing on it."""
+    """Serves a blank page."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -249,20 +252,20 @@ fetch(url, {method: "POST", headers, body: JSON.stringify(body)})
 
 
 def sign_up_from_elsewhere(page: Page, port: int) -> list[str]:
-    """What a script on a page of another origin gets: all it needs where that origin is allowed, else nothing."""
+    """Signs up by scripts of other origins: the allowed one gets the response, the refused one nothing."""
     wrong = []
     for host in (ALLOWED, REFUSED):
         page.driver.get(f"http://{host}:{port}/")
-        email = f"somebody@{host}"
+        email = f"user@{host}"
         body = {"name": "Grace Hopper", "email": email, "password": "correct horse battery staple"}
         got = page.driver.execute_async_script(SIGN_UP, f"{page.origin}/signup", body)
         if host == REFUSED:
-            as_wanted = got == "TypeError"
+            as_expected = got == "TypeError"
         else:
-            as_wanted = isinstance(got, dict) and (got["status"], got["email"]) == (201, email) and got["location"]
-        if not as_wanted:
+            as_expected = isinstance(got, dict) and (got["status"], got["email"]) == (201, email) and got["location"]
+        if not as_expected:
             wrong.append(f"a page of {host} got {got}")
-    # The browser complains of what it has refused, as it should.
+    # The browser correctly logs the refused request.
     page.driver.get_log("browser")
     page.driver.get_log("performance")
     return wrong
@@ -270,12 +273,12 @@ def sign_up_from_elsewhere(page: Page, port: int) -> list[str]:
 
 @contextlib.contextmanager
 def behind_a_proxy(address: str, folder: str) -> Iterator[int]:
-    """The port of a HAProxy that has the service under PREFIX, and nothing else."""
+    """The port of a HAProxy that serves only the service, under PREFIX."""
     path = os.environ.get("PATH", "") + ":/usr/sbin"
     program = shutil.which("haproxy", path=path)
     if not program:
         raise SystemExit("docs-page: haproxy is missing; on Debian and Ubuntu scripts/install.sh haproxy installs it")
-    # The proxy is handed a port that listens already: the browser may come before it is up, and waits.
+    # The proxy inherits a listening port, so that the browser may connect before it is up.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         configuration = Path(folder) / "haproxy.cfg"
         configuration.write_text(
@@ -298,14 +301,14 @@ backend service
 
 
 def sign_up_under_a_path(page: Page, address: str, folder: str) -> list[str]:
-    """The page where the service is not at the root of its host."""
+    """Signs up with the service under a path of its host."""
     with behind_a_proxy(address, folder) as port:
         prefixed = Page(page.driver, f"http://{HOST}:{port}{PREFIX}")
         sign_up(prefixed, "prefixed@example.org")
         prefixed.driver.get(f"{prefixed.origin}/problems")
         prefixed.click("a[href='problems/validation-failed']")
         prefixed.the("h2", "What to do")
-        return prefixed.complaints()
+        return prefixed.errors()
 
 
 def main() -> None:
@@ -321,19 +324,19 @@ def main() -> None:
             sign_up(page)
             screenshot(page)
             sign_up_again(page)
-            wrong = page.complaints()
-            wrong += without_barriers(page)
-            wrong += page.complaints()
+            wrong = page.errors()
+            wrong += check_accessibility(page)
+            wrong += page.errors()
             wrong += read_about_problems(page)
-            wrong += page.complaints()
+            wrong += page.errors()
             wrong += sign_up_under_a_path(page, address, folder)
             wrong += sign_up_from_elsewhere(page, port)
         finally:
             page.driver.quit()
         query = urllib.parse.urlencode({"email": ADDRESS})
-        with urllib.request.urlopen(f"http://{address}/users?{query}", timeout=PATIENCE) as answer:
-            if len(json.load(answer)["users"]) != 1:
-                wrong.append("the service does not know the user")
+        with urllib.request.urlopen(f"http://{address}/users?{query}", timeout=PATIENCE) as response:
+            if len(json.load(response)["users"]) != 1:
+                wrong.append("the service does not have the user")
     if wrong:
         raise SystemExit("docs-page: FAILED\n" + "\n".join(wrong))
     if "--screenshot" in sys.argv:

@@ -1,5 +1,5 @@
-"""Generates clients from docs/openapi.json and lets them talk to the service: Python by openapi-python-client, which must
-warn of nothing, and TypeScript by openapi-typescript, whose types the compiler checks.
+"""Generates clients from docs/reference/openapi.json and runs them against the service: Python by openapi-python-client, which
+must not print warnings, and TypeScript by openapi-typescript, whose types the compiler checks.
 
 To add a generator, pin it in clients/requirements.in or clients/package.json, and write its example beside the others.
 """
@@ -15,14 +15,14 @@ from pathlib import Path
 import service
 
 CLIENTS = Path(__file__).with_name("clients")
-# Their environment; node is in it.
+# The environment of the generators, including node.
 GENERATORS = service.TARGET / "generators-venv" / "bin"
-# What `npm ci` installs, with what it was installed from.
+# The folder of `npm ci`, with its package files.
 NODE = service.TARGET / "openapi-node"
 
 
 def run(*command: object, **options: object) -> str:
-    """What the program printed."""
+    """Runs a program; returns its output."""
     result = subprocess.run(
         [str(word) for word in command],
         stdout=subprocess.PIPE,
@@ -39,12 +39,12 @@ def run(*command: object, **options: object) -> str:
 
 
 def python(document: Path, folder: Path, address: str) -> None:
-    said = run(
+    output = run(
         GENERATORS / "openapi-python-client", "generate", "--path", document, "--output-path", folder / "python",
         "--fail-on-warning",
     )  # fmt: skip
-    if "WARNING" in said:
-        raise SystemExit(f"check-openapi: openapi-python-client warns:\n{said}")
+    if "WARNING" in output:
+        raise SystemExit(f"check-openapi: openapi-python-client warns:\n{output}")
     run(GENERATORS / "python", CLIENTS / "example.py", address, env={"PYTHONPATH": str(folder / "python")})
 
 
@@ -59,7 +59,7 @@ def typescript(document: Path, folder: Path, address: str) -> None:
 
 
 def check(document: Path) -> None:
-    """Whether each generator makes a client that works."""
+    """Checks that each generator creates a working client."""
     with service.service("sqlite") as address, tempfile.TemporaryDirectory() as folder:
         for generate in (python, typescript):
             print(f"check-openapi: a client in {generate.__name__}", flush=True)

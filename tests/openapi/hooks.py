@@ -1,6 +1,6 @@
-"""What schemathesis must know beyond the document, because no schema can say it.
+"""Hooks for schemathesis, for rules that no schema can express.
 
-It only touches requests that are to be valid: it makes them valid by more than their form.
+They only change requests that are meant to be valid, so that they meet these rules, too.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from schemathesis import Case, HookContext, Response
 MAX_PASSWORD_BYTES = 1024
 
 _sent_keys: set[str] = set()
-_given_cursors: list[str] = []
+_returned_cursors: list[str] = []
 _signups = itertools.count()
 
 
 def _unlikely(password: str) -> str:
-    """A password that no attacker would try first, which is a rule that no schema can have; nor can it count
-    bytes. As long as the given one, with the same end."""
+    """A password that is hard to guess and within the limit of bytes, neither of which a schema can express. It has
+    the length and the end of the original one."""
     password = uuid.uuid4().hex[: len(password)][:16] + password[16:]
     return password.encode()[:MAX_PASSWORD_BYTES].decode(errors="ignore")
 
 
 def _visible(name: str) -> str:
-    """A name without characters that must not be in one, or only at some places: those of other planes than the
-    first stand in no pattern, nor does where a joiner or a selector is needed."""
-    needed_somewhere = re.compile("[\\u180b-\\u180f\\ufe00-\\ufe0f\\U000e0000-\\U000e0fff]")
+    """A name without characters that are forbidden, or allowed only in some positions: patterns can express neither
+    characters beyond the first plane, nor where a joiner or a selector is needed."""
+    positional = re.compile("[\\u180b-\\u180f\\ufe00-\\ufe0f\\U000e0000-\\U000e0fff]")
     shown = (
         character
-        for character in needed_somewhere.sub("", name)
+        for character in positional.sub("", name)
         if unicodedata.category(character) not in ("Cf", "Co") and ord(character) & 0xFFFE != 0xFFFE
     )
     return "".join(shown).strip() or "Ada"
 
 
-def _named(key: str) -> str:
-    """The key that a header names: a string in quotes, or the same bare."""
+def _key_of(key: str) -> str:
+    """The key in a header: a quoted string, or the same unquoted."""
     if quoted := re.match(r'"((?:[^"\\]|\\.)*)', key):
         return re.sub(r"\\(.)", r"\1", quoted[1])
     return key.strip()
@@ -53,10 +53,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     is_to_be_valid = case.meta is not None and case.meta.generation.mode.is_positive
     key = case.headers.get("Idempotency-Key")
     if key is not None:
-        # With other values a key is rightly refused, and the values of two cases differ.
-        if is_to_be_valid and _named(key) in _sent_keys:
+        # A key is correctly refused with other values, and the values of two cases differ.
+        if is_to_be_valid and _key_of(key) in _sent_keys:
             case.headers["Idempotency-Key"] = key = str(uuid.uuid4())
-        _sent_keys.add(_named(key))
+        _sent_keys.add(_key_of(key))
     if not is_to_be_valid:
         return
     if isinstance(case.body, dict):
@@ -68,18 +68,18 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         if next(_signups) % 4 == 0:
             local = str(case.body["email"]).split("@")[0]
             case.body["email"] = f"{local}@bücher.example"
-    if "cursor" in case.query and case.query["cursor"] not in _given_cursors:
-        # The service knows its own cursors from others.
-        if _given_cursors:
-            case.query["cursor"] = _given_cursors[-1]
+    if "cursor" in case.query and case.query["cursor"] not in _returned_cursors:
+        # The service only accepts its own cursors.
+        if _returned_cursors:
+            case.query["cursor"] = _returned_cursors[-1]
         else:
             del case.query["cursor"]
 
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
-    """Takes note of the cursors that the service gives."""
+    """Records the cursors that the service returns."""
     if case.operation.path == "/users" and response.status_code == 200:
         cursor = response.json().get("next_cursor")
         if cursor is not None:
-            _given_cursors.append(cursor)
+            _returned_cursors.append(cursor)

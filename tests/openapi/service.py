@@ -1,4 +1,4 @@
-"""Starts the service for a test: the debug build, on a free port, with a database of its own."""
+"""Starts the service for a test: the debug build, on a free port, with its own database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 BINARY = TARGET / "debug" / "signup-service"
 POSTGRES = TARGET / "debug" / "examples" / "postgres"
 
-# Seconds to stop in order.
+# The time limit in seconds for a shutdown.
 PATIENCE = 30
 
 
@@ -39,14 +39,14 @@ def started(command: list[str], **options: object) -> Iterator[subprocess.Popen[
 
 
 def _address(output: IO[str]) -> str:
-    """Where the service listens, by its log."""
-    said = []
+    """The address of the service, from its log."""
+    lines = []
     for line in output:
-        said.append(line)
+        lines.append(line)
         event = json.loads(line)
         if event["message"] == "ready: listening":
             return str(event["address"])
-    raise SystemExit("the service did not start:\n" + "".join(said))
+    raise SystemExit("the service did not start:\n" + "".join(lines))
 
 
 @contextlib.contextmanager
@@ -70,14 +70,14 @@ def service(backend: str, **more: str) -> Iterator[str]:
     with database(backend) as url:
         settings = {
             "PORT": "0",
-            # The name that the browser asks under.
+            # The host used by the browser.
             "HTTP_HOSTS": "docs.test",
             "DATABASE_URL": url,
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
             "BCRYPT_COST": "4",
             "LOG_FORMAT": "json",
-            # Only the line that says where it listens: nobody reads on.
+            # Only the line with its address, as the rest of the log is not read.
             "RUST_LOG": "warn,signup_service::app=info",
             **more,
         }

@@ -1,4 +1,4 @@
-//! The service's own source text, for the tests that prove something about it.
+//! The service's source text, for tests that check it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 /// A file of `src`, without its tests.
 pub struct Source {
-    /// Where it is, from `src/` on.
+    /// Its path, starting with `src/`.
     pub path: String,
-    /// The code, line by line, without comments and without what its literals say.
+    /// The code, line by line, without comments and without the content of literals.
     pub code: String,
-    /// What its string literals say.
+    /// Its string literals.
     pub literals: Vec<Literal>,
 }
 
 /// A string literal.
 pub struct Literal {
-    /// The code before it, from the last `;`, `{` or `}` on, in one line.
+    /// The code before it, from the last `;`, `{` or `}`, in one line.
     pub before: String,
     /// Its line, from 1.
     pub line: usize,
-    /// What it says, with its lines joined where they end in a backslash.
+    /// Its content, with lines joined that end in a backslash.
     pub text: String,
 }
 
@@ -57,7 +57,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files of the modules that a file declares for tests only.
+/// The files of the test-only modules declared in a file.
 fn test_modules(source: &Source) -> Vec<String> {
     let folder = source
         .path
@@ -73,7 +73,7 @@ fn test_modules(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Takes a file apart. Knows as much of Rust as the source of the service has.
+/// Parses a file. Supports the subset of Rust that the service uses.
 pub fn read(path: &str, text: &str) -> Source {
     let text: Vec<char> = text.chars().collect();
     let mut code = String::new();
@@ -100,11 +100,11 @@ pub fn read(path: &str, text: &str) -> Source {
                 3
             }
             ['r', '"' | '#', ..] | ['"', ..] if opens(rest, &code) => {
-                let (length, said) = literal(rest);
+                let (length, content) = literal(rest);
                 literals.push(Literal {
                     before: since_the_last_end(&code),
                     line: code.matches('\n').count() + 1,
-                    text: said,
+                    text: content,
                 });
                 code.push_str("\"\"");
                 code.extend(rest[..length].iter().filter(|c| **c == '\n'));
@@ -128,7 +128,7 @@ pub fn read(path: &str, text: &str) -> Source {
     }
 }
 
-/// Whether a literal begins here: an `r` may also end a name, or begin a raw one.
+/// Whether a literal begins here: an `r` may also end a name, or begin a raw identifier.
 fn opens(rest: &[char], code: &str) -> bool {
     if rest[0] == '"' {
         return true;
@@ -139,7 +139,7 @@ fn opens(rest: &[char], code: &str) -> bool {
     rest.get(hashes + 1) == Some(&'"') && !in_a_name
 }
 
-/// The length of the literal that begins here, and what it says.
+/// The length and content of the literal that begins here.
 fn literal(rest: &[char]) -> (usize, String) {
     if rest[0] == 'r' {
         let hashes = rest[1..].iter().take_while(|c| **c == '#').count();
@@ -155,11 +155,11 @@ fn literal(rest: &[char]) -> (usize, String) {
             rest[begin..begin + length].iter().collect(),
         );
     }
-    let mut said = String::new();
+    let mut content = String::new();
     let mut at = 1;
     loop {
         match rest[at] {
-            '"' => return (at + 1, said),
+            '"' => return (at + 1, content),
             '\\' if rest[at + 1] == '\n' => {
                 at += 1;
                 while rest[at].is_whitespace() {
@@ -167,7 +167,7 @@ fn literal(rest: &[char]) -> (usize, String) {
                 }
             }
             '\\' => {
-                said.push(if rest[at + 1] == 'n' {
+                content.push(if rest[at + 1] == 'n' {
                     '\n'
                 } else {
                     rest[at + 1]
@@ -175,7 +175,7 @@ fn literal(rest: &[char]) -> (usize, String) {
                 at += 2;
             }
             c => {
-                said.push(c);
+                content.push(c);
                 at += 1;
             }
         }
@@ -189,7 +189,7 @@ fn since_the_last_end(code: &str) -> String {
 }
 
 #[test]
-fn source_is_told_from_comments_literals_and_tests() {
+fn source_is_separated_from_comments_literals_and_tests() {
     let source = read(
         "src/a/b.rs",
         "// \"no\" crate::x\n\
@@ -200,13 +200,13 @@ fn source_is_told_from_comments_literals_and_tests() {
     );
     assert!(!source.code.contains("crate::x") && !source.code.contains("four"));
     assert_eq!(test_modules(&source), ["src/a/b/contract.rs"]);
-    let said: Vec<_> = source
+    let content: Vec<_> = source
         .literals
         .iter()
         .map(|literal| (literal.before.as_str(), literal.line, literal.text.as_str()))
         .collect();
     assert_eq!(
-        said,
+        content,
         [("const A: &str =", 4, "one two"), ("g(", 6, "th\"ree")]
     );
 }

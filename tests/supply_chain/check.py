@@ -1,11 +1,11 @@
-"""Checks where all that is not written here comes from: crates, Python packages, actions of the workflows; and,
-in the modules beside this file, what the host of the repository is to do with it.
+"""Checks the origin of third-party code: crates, Python packages, actions of the workflows; and, in the modules beside
+this file, the configuration for the repository's host.
 
     make supply-chain
-    ADVISORIES=required make supply-chain    fails where the database of advisories can't be had
+    ADVISORIES=required make supply-chain    fails if the advisory database is unreachable
 
-A new check is a function with `@check`: it yields a line for each mistake. The rules for crates are in
-deny.toml; planted mistakes show that they find something, here and in planted.py.
+A new check is a function with `@check`: it yields a line for each mistake. The rules for crates are in deny.toml;
+planted mistakes, here and in planted.py, show that the checks detect them.
 """
 
 import json
@@ -26,19 +26,19 @@ DATABASE = "https://github.com/rustsec/advisory-db"
 
 
 def deny(*arguments: str | Path, config: Path = ROOT / "deny.toml", **more: str) -> str | None:
-    """What cargo-deny finds, if anything."""
+    """The findings of cargo-deny, if any."""
     done = run(DENY, "--locked", "--config", config, *arguments, **more)
     return None if done.returncode == 0 else (done.stderr + done.stdout).strip()
 
 
 def manifests() -> list[str]:
-    """The manifests with a lock of their own, that of the service first."""
+    """The manifests with a lock file, that of the service first."""
     return sorted((lock.replace("Cargo.lock", "Cargo.toml") for lock in files("*Cargo.lock")), key=len)
 
 
 @check
 def crates_keep_the_rules() -> Mistakes:
-    """Licences, sources and bans, of the service; of what only fuzzing takes, the sources."""
+    """Licences, sources and bans of the service; only the sources of crates for fuzzing."""
     for manifest in manifests():
         whole = manifest == "Cargo.toml"
         what = ("bans", "licenses", "sources") if whole else ("sources",)
@@ -46,16 +46,16 @@ def crates_keep_the_rules() -> Mistakes:
             yield f"{manifest}: {found}"
 
 
-def at_hand(folder: Path) -> bool:
-    """Whether there is a database in a folder."""
+def is_cached(folder: Path) -> bool:
+    """Whether a folder has a database."""
     return any(folder.glob("advisory-db-*/crates"))
 
 
 @check
 def no_crate_has_an_advisory() -> Mistakes:
-    """By the newest database, or by the one at hand if there is no way to it."""
+    """Uses the newest database, or the cached one if it is unreachable."""
     unreached = deny("fetch", "db")
-    if unreached and not at_hand(ROOT / "target/advisory-db"):
+    if unreached and not is_cached(ROOT / "target/advisory-db"):
         why = f"advisories: {DATABASE} can't be reached from here, and target/advisory-db has no copy"
         if os.environ.get("ADVISORIES") == "required":
             yield f"{why}: {unreached}"
@@ -63,14 +63,14 @@ def no_crate_has_an_advisory() -> Mistakes:
         raise Skipped(why)
     for manifest in manifests():
         offline = ["--offline"] if unreached else []
-        asked = ["--manifest-path", manifest, "check", "--hide-inclusion-graph", "advisories"]
-        if found := deny(*offline, *asked):
+        arguments = ["--manifest-path", manifest, "check", "--hide-inclusion-graph", "advisories"]
+        if found := deny(*offline, *arguments):
             yield f"{manifest}: {found}"
 
 
 @check
 def planted_mistakes_are_found() -> Mistakes:
-    """A licence that is not allowed, a crate that is banned, one that comes from elsewhere, one with a weakness."""
+    """A licence that is not allowed, a banned crate, one from another source, one with an advisory."""
     rules = read("deny.toml")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,7 +82,7 @@ def planted_mistakes_are_found() -> Mistakes:
             ("sources", "[sources]\n", "[sources]\nallow-registry = []\n"),
         ):
             if rules.count(rule) != 1:
-                yield f"deny.toml does not have {rule!r} once"
+                yield f"deny.toml does not have {rule!r} exactly once"
             config.write_text(rules.replace(rule, planted))
             if not deny("check", what, config=config):
                 yield f"cargo-deny {what} does not find {planted.strip()!r}"
@@ -97,7 +97,7 @@ def planted_mistakes_are_found() -> Mistakes:
             if made.returncode:
                 yield f"the planted database could not be made: {made.stderr}"
         config.write_text(rules.replace('"target/advisory-db"', f'"{folder}/copy"'))
-        # In the place of the real database, for this process.
+        # Replaces the real database, for this process.
         instead = {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"url.file://{folder}/db.insteadOf",
@@ -109,8 +109,8 @@ def planted_mistakes_are_found() -> Mistakes:
 
 
 @check
-def the_image_says_what_it_is_made_of() -> Mistakes:
-    """The bill of materials is valid and whole, each crate has the text of its licence, and the image has both."""
+def the_image_lists_its_components() -> Mistakes:
+    """The bill of materials is valid and complete, each crate has its licence text, and the image has both."""
     with tempfile.TemporaryDirectory() as name:
         made = run(sys.executable, "scripts/notices.py", name)
         if made.returncode:
@@ -130,7 +130,7 @@ def the_image_says_what_it_is_made_of() -> Mistakes:
     for crate, version in sorted(needed - listed - {("signup-service", f"v{cargo_version()}")}):
         yield f"sbom.cdx.json lacks {crate} {version}"
     if len(needed) < 200:
-        yield f"cargo tree names only {len(needed)} crates"
+        yield f"cargo tree lists only {len(needed)} crates"
     for part in bill["components"]:
         sums = part.get("hashes")
         if sums and f"\n{part['name']} {part['version']}, " not in texts:
@@ -139,26 +139,26 @@ def the_image_says_what_it_is_made_of() -> Mistakes:
             yield f"sbom.cdx.json has no checksum of {part['name']}"
     for inside in ("SQLite", "Swagger UI", "AWS-LC"):
         if f'"name": "{inside}"' not in text:
-            yield f"sbom.cdx.json does not have {inside}, which is within a crate"
+            yield f"sbom.cdx.json does not have {inside}, which is bundled in a crate"
     dockerfile = read("Dockerfile")
     if "scripts/notices.py /out/notices" not in dockerfile or "/out/notices /usr/share/doc/" not in dockerfile:
-        yield "the image has neither a bill of materials nor the texts of licences"
+        yield "the image has no bill of materials or no licence texts"
 
 
 @check
 def exceptions_have_a_reason() -> Mistakes:
-    """What deny.toml lets through says why."""
+    """Exceptions in deny.toml have a reason."""
     rules = tomllib.loads(read("deny.toml"))
     for exception in [*rules["advisories"]["ignore"], *rules["bans"].get("skip", [])]:
         if not isinstance(exception, dict) or not exception.get("reason"):
-            yield f"deny.toml lets {exception} through without a reason"
+            yield f"deny.toml has the exception {exception} without a reason"
     if rules["advisories"]["db-urls"] != [DATABASE]:
         yield f"deny.toml does not name {DATABASE}"
 
 
 @check
 def python_packages_are_fixed() -> Mistakes:
-    """Each by version and hash; the lists have what is wanted; and pip takes nothing else."""
+    """Each is pinned by version and hash; the lists are complete; and pip installs nothing else."""
     for wanted in files("*requirements.in"):
         lock = wanted.removesuffix(".in") + ".txt"
         if not (ROOT / lock).exists():
@@ -187,16 +187,16 @@ def python_packages_are_fixed() -> Mistakes:
         for line in read(file).splitlines():
             if re.search(r"\bpip\b.* install\b", line) and not line.lstrip().startswith(("#", "echo")):
                 if not {"--require-hashes", "--only-binary", "--no-deps"} <= set(line.split()):
-                    yield f"{file} installs more than its list says: {line.strip()}"
+                    yield f"{file} installs more than its list: {line.strip()}"
 
 
 def plain(name: str) -> str:
-    """The name of a Python package, as PyPI compares them."""
+    """The normalised name of a Python package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
-    """Runs all checks, or those that are named, and says what was wrong and what was not checked."""
+    """Runs all checks, or the named ones, and prints mistakes and skipped checks."""
     failed, skipped = 0, []
     chosen = [function for function in CHECKS if function.__name__ in sys.argv[1:] or not sys.argv[1:]]
     for function in chosen:

@@ -1,9 +1,9 @@
-"""Plants mistakes, one after the other, in copies of the project, and asks the checks beside this file for each.
+"""Plants mistakes in copies of the project, and verifies that the checks beside this file detect each.
 
     make supply-chain
 
-A row is a file, what stands in it, what is put in its place, and the check that must notice. Mistakes in deny.toml
-are planted by check.py itself.
+A row is a file, a text in it, its replacement, and the check that must detect it. Mistakes in deny.toml are planted by
+check.py itself.
 """
 
 import shutil
@@ -30,16 +30,16 @@ ROWS = [
     (RELEASE, "needs.push.outputs.image", "needs.push.outputs.digest", "references_resolve"),
     (RELEASE, '"$GITHUB_REF_NAME" --verify-tag', '"${{ github.ref_name }}" --verify-tag', "workflows_are_safe"),
     (DEPENDABOT, "package-ecosystem: npm", "package-ecosystem: npn", "workflows_are_valid"),
-    (CI, CHECKOUT, "actions/checkout@v6", "workflows_run_what_they_name"),
-    (CI, "de0fac2e45", "de0fac2e46", "workflows_run_what_they_name"),
-    (CI, "  contents: read\n", "  contents: write\n", "workflows_run_what_they_name"),
-    (CI, "persist-credentials: false", "persist-credentials: true", "workflows_run_what_they_name"),
-    (CI, '      - run: make "$TARGET"\n', "      - run: make ${{ matrix.target }}\n", "workflows_run_what_they_name"),
-    (CI, "    timeout-minutes: 5\n", "", "workflows_run_what_they_name"),
-    (ADVISORIES, "concurrency:\n  group: advisories\n  cancel-in-progress: true\n", "", "workflows_run_what_they_name"),
-    (RELEASE, "      packages: write", "      packages: write\n      actions: write", "workflows_run_what_they_name"),
-    (RELEASE, "    needs: test\n", "    needs: test\n    permissions:\n      contents: write\n", "workflows_run_what_they_name"),
-    (RELEASE, "run: make release-tools", "run: make release-tools lint", "workflows_run_what_they_name"),
+    (CI, CHECKOUT, "actions/checkout@v6", "workflows_are_pinned_and_restricted"),
+    (CI, "de0fac2e45", "de0fac2e46", "workflows_are_pinned_and_restricted"),
+    (CI, "  contents: read\n", "  contents: write\n", "workflows_are_pinned_and_restricted"),
+    (CI, "persist-credentials: false", "persist-credentials: true", "workflows_are_pinned_and_restricted"),
+    (CI, '      - run: make "$TARGET"\n', "      - run: make ${{ matrix.target }}\n", "workflows_are_pinned_and_restricted"),
+    (CI, "    timeout-minutes: 5\n", "", "workflows_are_pinned_and_restricted"),
+    (ADVISORIES, "concurrency:\n  group: advisories\n  cancel-in-progress: true\n", "", "workflows_are_pinned_and_restricted"),
+    (RELEASE, "      packages: write", "      packages: write\n      actions: write", "workflows_are_pinned_and_restricted"),
+    (RELEASE, "    needs: test\n", "    needs: test\n    permissions:\n      contents: write\n", "workflows_are_pinned_and_restricted"),
+    (RELEASE, "run: make release-tools", "run: make release-tools lint", "workflows_are_pinned_and_restricted"),
     (RELEASE, "run: make release-tools", "run: make release-tool", "commands_exist"),
     (RELEASE, "run: .ci/run", "run: .ci/runs", "commands_exist"),
     (CI, "target: check-openapi", "target: check-openap", "commands_exist"),
@@ -47,8 +47,8 @@ ROWS = [
     ("CONTRIBUTING.md", "`make check`", "`make checks`", "commands_exist"),
     (CI, "          - { name: monitoring, target: check-monitoring, cache: debug, minutes: 30 }\n", "", "each_part_of_ci_is_a_job"),
     ("Makefile", "TESTS := test-rust test-chaos ", "TESTS := test-rust ", "each_part_of_ci_is_a_job"),
-    (CI, "          ADVISORIES: required\n", "", "advisories_are_looked_at_without_a_commit"),
-    (ADVISORIES, "  schedule:\n    - cron: \"17 5 * * *\"\n", "", "advisories_are_looked_at_without_a_commit"),
+    (CI, "          ADVISORIES: required\n", "", "advisories_are_checked_without_a_commit"),
+    (ADVISORIES, "  schedule:\n    - cron: \"17 5 * * *\"\n", "", "advisories_are_checked_without_a_commit"),
     (DEPENDABOT, '["/", "/.devcontainer"]', '["/"]', "updates_are_proposed"),
     (DEPENDABOT, "      - /scripts/release\n", "", "updates_are_proposed"),
     (OWNERS, "/src/hashing/  ", "/src/hash/  ", "code_owners_exist"),
@@ -56,17 +56,17 @@ ROWS = [
     (OWNERS, "/Dockerfile                      @signup-service/maintainers", "/Dockerfile maintainers", "code_owners_exist"),
     (OWNERS, "*                                @signup-service/maintainers\n", "", "code_owners_exist"),
     (OWNERS, "@signup-service/security\n", "@signup/security\n", "code_owners_exist"),
-    (CONTAINER, '"init": true,', '"init": true', "the_devcontainer_is_what_ci_has"),
-    (CONTAINER, "[8000]", "[8080]", "the_devcontainer_is_what_ci_has"),
-    (CONTAINER, '"developer"', '"root"', "the_devcontainer_is_what_ci_has"),
-    (CONTAINER, "make programs", "make servers", "the_devcontainer_is_what_ci_has"),
-    (".devcontainer/Dockerfile", "rust:1.95.0-trixie", "rust:1.95.0-bookworm", "the_devcontainer_is_what_ci_has"),
-    (".devcontainer/Dockerfile", "FROM ${BUILD_IMAGE}", "FROM rust:latest", "the_devcontainer_is_what_ci_has"),
-    (".devcontainer/Dockerfile", "USER 1000", "USER root", "the_devcontainer_is_what_ci_has"),
-    (NEXTEST, "[profile.ci]", "[profile.ci", "nextest_takes_its_configuration"),
-    (NEXTEST, "binary(=fuzz)", "binary(=fuzzing)", "nextest_takes_its_configuration"),
-    (NEXTEST, "binary(=chaos) | binary(=fuzz) | binary(=memory)", "binary(=memory) & test(no_such)", "nextest_takes_its_configuration"),
-    (NEXTEST, "test-threads = 4", "test-thread = 4", "nextest_takes_its_configuration"),
+    (CONTAINER, '"init": true,', '"init": true', "the_devcontainer_matches_ci"),
+    (CONTAINER, "[8000]", "[8080]", "the_devcontainer_matches_ci"),
+    (CONTAINER, '"developer"', '"root"', "the_devcontainer_matches_ci"),
+    (CONTAINER, "make programs", "make servers", "the_devcontainer_matches_ci"),
+    (".devcontainer/Dockerfile", "rust:1.95.0-trixie", "rust:1.95.0-bookworm", "the_devcontainer_matches_ci"),
+    (".devcontainer/Dockerfile", "FROM ${BUILD_IMAGE}", "FROM rust:latest", "the_devcontainer_matches_ci"),
+    (".devcontainer/Dockerfile", "USER 1000", "USER root", "the_devcontainer_matches_ci"),
+    (NEXTEST, "[profile.ci]", "[profile.ci", "nextest_accepts_its_configuration"),
+    (NEXTEST, "binary(=fuzz)", "binary(=fuzzing)", "nextest_accepts_its_configuration"),
+    (NEXTEST, "binary(=chaos) | binary(=fuzz) | binary(=memory)", "binary(=memory) & test(no_such)", "nextest_accepts_its_configuration"),
+    (NEXTEST, "test-threads = 4", "test-thread = 4", "nextest_accepts_its_configuration"),
     (NEXTEST, "test-threads = 4\n", "", "nextest_bounds_every_test"),
     (NEXTEST, "retries = 0", "retries = 2", "nextest_bounds_every_test"),
     (NEXTEST, 'period = "30s", terminate-after = 6', 'period = "30s"', "nextest_bounds_every_test"),
@@ -76,22 +76,22 @@ ROWS = [
     (RELEASE, "          - { target: aarch64-unknown-linux-gnu, ", "          - { target: aarch64-unknown-linux-musl, ", "a_release_names_what_exists"),
     (RELEASE, "          fail-on-cache-miss: true\n", "", "a_release_names_what_exists"),
     (SCRIPT, '"aarch64-unknown-linux-gnu": "linux/arm64",', "", "a_release_names_what_exists"),
-    (SCRIPT, 'member.mtime, member.uid, member.gid, ', "member.uid, member.gid, _, ", "a_release_is_whole"),
-    (SCRIPT, "components = [service, *bill", "components = [*bill", "a_release_is_whole"),
-    (SCRIPT, 'hexdigest()', 'hexdigest().upper()[1:]', "a_release_is_whole"),
-    (SCRIPT, '"digest": {"gitCommit": revision()}', '"digest": {}', "a_release_is_whole"),
-    (SCRIPT, "built_from = bases()", "built_from = {}", "a_release_is_whole"),
+    (SCRIPT, 'member.mtime, member.uid, member.gid, ', "member.uid, member.gid, _, ", "a_release_is_complete"),
+    (SCRIPT, "components = [service, *bill", "components = [*bill", "a_release_is_complete"),
+    (SCRIPT, 'hexdigest()', 'hexdigest().upper()[1:]', "a_release_is_complete"),
+    (SCRIPT, '"digest": {"gitCommit": revision()}', '"digest": {}', "a_release_is_complete"),
+    (SCRIPT, "built_from = bases()", "built_from = {}", "a_release_is_complete"),
     (SCRIPT, 'if tag != f"v{version()}":', 'if not tag:', "only_this_version_is_released"),
     (SCRIPT, "if not notes():", "if False:", "only_this_version_is_released"),
 ]  # fmt: skip
 
 
-# How many rows are tried at once, each in a copy of its own.
+# The number of rows tried at once, each in a separate copy.
 COPIES = 2
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the project, without what no check looks at."""
+    """A copy of the project, without files that no check uses."""
     for path in files("."):
         if not path.startswith(("docs/images/", "benches/peers/", "locust/")) or path.endswith("requirements.in"):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -101,23 +101,23 @@ def copied(folder: Path) -> Path:
 
 
 def found(row: tuple[str, str, str, str], copy: Path) -> str | None:
-    """What is wrong with a row, if anything. The copy is afterwards what it was."""
+    """The failure of a row, if any. Restores the copy afterwards."""
     file, there, planted, check = row
     text = (copy / file).read_text()
     if there not in text:
-        return f"{file} does not have {there!r} any more"
+        return f"{file} no longer has {there!r}"
     (copy / file).write_text(text.replace(there, planted, 1))
     command = [sys.executable, copy / "tests/supply_chain/check.py", check]
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     (copy / file).write_text(text)
     if done.returncode != 1 or f"{check}: " not in done.stdout:
-        return f"{check} does not notice {planted.strip()!r} in {file}: {done.stdout}{done.stderr}"
-    # A check that breaks has noticed nothing.
+        return f"{check} does not detect {planted.strip()!r} in {file}: {done.stdout}{done.stderr}"
+    # A check that breaks has detected nothing.
     return f"{check} breaks: {done.stdout}" if "could not be checked" in done.stdout else None
 
 
 def main() -> int:
-    """Plants all, and says which were not noticed."""
+    """Plants all mistakes, and prints the undetected ones."""
     with tempfile.TemporaryDirectory(prefix="planted-") as name, ThreadPoolExecutor(COPIES) as pool:
         copies: Queue[Path] = Queue()
         for number in range(COPIES):

@@ -1,4 +1,4 @@
-"""What the checks know of the project: its files, its commands; and how one becomes a check."""
+"""Access to the project for the checks: its files and commands; and the registration of checks."""
 
 import os
 import subprocess
@@ -14,17 +14,17 @@ CHECKS: list[Callable[[], Mistakes]] = []
 
 
 class Skipped(Exception):
-    """What could not be checked here, and why."""
+    """A check that could not be made here, with the reason."""
 
 
 def check(function: Callable[[], Mistakes]) -> Callable[[], Mistakes]:
-    """Makes a function a check."""
+    """Registers a function as a check."""
     CHECKS.append(function)
     return function
 
 
 def run(*command: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the project, with some more variables."""
+    """Runs a command in the project, with additional variables."""
     env = {**os.environ, **more}
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, check=False)
 
@@ -36,14 +36,14 @@ def read(path: str | Path) -> str:
 
 @cache
 def files(*patterns: str) -> list[str]:
-    """The files of the project that match a pattern of git."""
+    """The files of the project that match git patterns."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns)
     return [file for file in listed.stdout.splitlines() if (ROOT / file).exists()]
 
 
 def bill_error(text: str) -> str | None:
-    """What is wrong with a bill of materials by CycloneDX, if anything."""
-    # Here, as most checks do without, and this takes half a second.
+    """The mistake in a CycloneDX bill of materials, if any."""
+    # Imported here, as this takes half a second and most checks do not need it.
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

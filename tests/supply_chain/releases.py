@@ -1,7 +1,7 @@
-"""Checks of a release: what scripts/release/release.py makes, and that the workflow `release` calls it as it is.
+"""Checks of a release: the files of scripts/release/release.py, and that the workflow `release` calls it correctly.
 
-In place of Docker, a script answers as Docker does and notes how it was called. What only the host has is not checked
-here: its machines, its cache, a registry, the signatures.
+A script stands in for Docker and records its calls. Services of the host are not checked here: its machines, its cache,
+a registry, the signatures.
 """
 
 import json
@@ -25,7 +25,7 @@ SCRIPT = ROOT / "scripts/release/release.py"
 WORKFLOW = ".github/workflows/release.yml"
 COMMIT, TIME = "c0ffee" * 6 + "c0ff", 1_790_000_000
 REGISTRY = "registry.example/signup-service"
-# What the host tells a workflow.
+# The variables that the host sets for a workflow.
 HOST = {
     "GITHUB_SERVER_URL": "https://host.example",
     "GITHUB_REPOSITORY": "team/signup-service",
@@ -41,7 +41,7 @@ HOST = {
     "SOURCE_DATE_EPOCH": str(TIME),
 }
 DOCKER = """#!/bin/sh
-echo "$@" >> "$STAND_IN/said"
+echo "$@" >> "$STAND_IN/calls"
 case "$1 $2" in
   "image inspect") for image; do :; done; echo "${image%%:*}@sha256:$(printf %s "$image" | sha256sum | cut -c-64)" ;;
   create*) echo container ;;
@@ -64,20 +64,20 @@ def a_release_names_what_exists() -> Mistakes:
     """Targets, the binary, paths in the image, images and files; and the workflow builds for each target."""
     rules = tomllib.loads(read("deny.toml"))["graph"]["targets"]
     if sorted(PLATFORMS) != sorted(target for target in rules if "-linux-" in target):
-        yield f"{SCRIPT.name} releases for {', '.join(PLATFORMS)}, and deny.toml looks at {', '.join(rules)}"
+        yield f"{SCRIPT.name} releases for {', '.join(PLATFORMS)}, and deny.toml checks {', '.join(rules)}"
     if NAME not in [program["name"] for program in tomllib.loads(read("Cargo.toml"))["bin"]]:
         yield f"Cargo.toml has no program {NAME}"
     dockerfile = read("Dockerfile")
     copied = re.findall(r"^COPY --from=build .*?(\S+)$", dockerfile, re.MULTILINE)
     for path in (BINARY, NOTICES):
         if path not in copied:
-            yield f"the Dockerfile does not put anything at {path}"
+            yield f"the Dockerfile copies nothing to {path}"
     images = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
     for name in BASES:
         if f"FROM ${{{name}}}" not in dockerfile or name not in images:
-            yield f"the Dockerfile builds from no {name}"
+            yield f"the Dockerfile does not build from {name}"
     if "/distroless/" not in images.get("RUN_IMAGE", ""):
-        yield "RUN_IMAGE is not a distroless image, whose packages are listed where the release looks for them"
+        yield "RUN_IMAGE is not a distroless image, which lists its packages where the release reads them"
     for file in DOCUMENTS:
         if not (ROOT / file).is_file():
             yield f"an archive cannot have {file}, which does not exist"
@@ -97,9 +97,9 @@ def a_release_names_what_exists() -> Mistakes:
     for job in ("push", "publish"):
         taken = [step["with"] for name, step in steps if name == job and "cache/restore@" in step.get("uses", "")]
         if sorted(with_["key"].rpartition("}}-")[2] for with_ in taken) != sorted(PLATFORMS):
-            yield f"{WORKFLOW}: the job {job} does not take what was built for each target"
+            yield f"{WORKFLOW}: the job {job} does not restore the files of each target"
         if any({with_["path"]} != saved or with_.get("fail-on-cache-miss") is not True for with_ in taken):
-            yield f"{WORKFLOW}: the job {job} does not take what was saved, or goes on without it"
+            yield f"{WORKFLOW}: the job {job} does not restore the saved files, or continues without them"
 
 
 def step(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -109,7 +109,7 @@ def step(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 def bill() -> dict[str, Any]:
-    """What scripts/notices.py writes, of one crate."""
+    """A bill of materials as of scripts/notices.py, with one crate."""
     service, crate = (
         {"type": kind, "bom-ref": purl, "name": purl, "version": "1", "purl": purl}
         for kind, purl in (("application", f"pkg:cargo/{NAME}@{cargo_version()}"), ("library", "pkg:cargo/tokio@1.0.0"))
@@ -120,7 +120,7 @@ def bill() -> dict[str, Any]:
 
 
 def made(folder: Path) -> str | None:
-    """Makes a whole release in a folder; gives what failed."""
+    """Makes a complete release in a folder; returns the failure, if any."""
     docker = folder / "bin/docker"
     docker.parent.mkdir()
     docker.write_text(DOCKER)
@@ -135,18 +135,18 @@ def made(folder: Path) -> str | None:
         if done.returncode:
             return f"{arguments[0]}: {done.stderr}"
         image = done.stdout.strip() or image
-    # The same once more, elsewhere.
+    # The same again, in another folder.
     done = step(folder, "build", next(iter(PLATFORMS)), folder / "again")
     return done.stderr if done.returncode else None
 
 
 @check
-def a_release_is_whole() -> Mistakes:
-    """It has every file, each with its checksum; archives have what they should, whenever they are packed."""
+def a_release_is_complete() -> Mistakes:
+    """It has every file, each with its checksum; archives have the right content, and are reproducible."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if failed := made(folder):
-            yield f"no release is made: {failed}"
+            yield f"making a release failed: {failed}"
             return
         assets = folder / "out/assets"
         version = cargo_version()
@@ -156,7 +156,7 @@ def a_release_is_whole() -> Mistakes:
         wanted |= {"SHA256SUMS", "image.txt"}
         found = {file.name for file in assets.iterdir()}
         if found != wanted:
-            yield f"a release lacks {sorted(wanted - found)}, and has {sorted(found - wanted)} beyond what it should"
+            yield f"a release lacks {sorted(wanted - found)}, and has unexpected {sorted(found - wanted)}"
             return
         sums = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=assets, capture_output=True, text=True)
         if sums.returncode or len(sums.stdout.splitlines()) != len(wanted) - 1:
@@ -165,17 +165,17 @@ def a_release_is_whole() -> Mistakes:
             yield from wrong_archive(assets / f"{stem}.tar.gz", stem)
         again = folder / "again" / next(iter(PLATFORMS)) / f"{binaries[0]}.tar.gz"
         if again.read_bytes() != (assets / again.name).read_bytes():
-            yield "the same files make another archive each time"
+            yield "archives are not reproducible"
         for stem in (*binaries, *images):
             yield from wrong_bill(assets / f"{stem}.cdx.json", is_image=stem in images)
         yield from wrong_provenance(folder / "out/provenance.json")
         if not re.fullmatch(rf"{REGISTRY}@sha256:[0-9a-f]{{64}}\n", (assets / "image.txt").read_text()):
-            yield "image.txt does not name the image that was pushed"
-        yield from wrong_calls((folder / "said").read_text())
+            yield "image.txt does not name the pushed image"
+        yield from wrong_calls((folder / "calls").read_text())
 
 
 def wrong_archive(path: Path, top: str) -> Mistakes:
-    """What is wrong with an archive of the binary."""
+    """Mistakes in an archive of the binary."""
     with tarfile.open(path) as archive:
         members = {member.name.removeprefix(f"{top}/"): member for member in archive.getmembers()}
         if set(members) != {NAME, "licences.txt", "sbom.cdx.json", *DOCUMENTS}:
@@ -185,11 +185,11 @@ def wrong_archive(path: Path, top: str) -> Mistakes:
         if not binary or binary.read() != b"binary" or members[NAME].mode != 0o755:
             yield f"{path.name} does not have the binary of the image"
     if any((member.mtime, member.uid) != (TIME, 0) for member in members.values()):
-        yield f"{path.name} says who packed it, and when"
+        yield f"{path.name} contains the user and the time of packing"
 
 
 def wrong_bill(path: Path, *, is_image: bool) -> Mistakes:
-    """What is wrong with a bill of materials."""
+    """Mistakes in a bill of materials."""
     text = path.read_text()
     if error := bill_error(text):
         yield f"{path.name}: {error}"
@@ -199,15 +199,15 @@ def wrong_bill(path: Path, *, is_image: bool) -> Mistakes:
         yield f"{path.name} lacks the crates"
     for purl in ("pkg:deb/debian/libc6@2.41-12?arch=amd64", f"pkg:cargo/{NAME}@{cargo_version()}"):
         if (purl in purls) != is_image:
-            yield f"{path.name} does not have {purl} in an image, and there alone"
+            yield f"{path.name} must have {purl} only for an image"
     if (bill["metadata"]["component"]["type"] == "container") != is_image:
-        yield f"{path.name} is not about what it is beside"
+        yield f"{path.name} describes another component than its file"
 
 
 def wrong_provenance(path: Path) -> Mistakes:
-    """What is wrong with the provenance, by https://slsa.dev/spec/v1.1/provenance."""
-    said = json.loads(path.read_text())
-    definition, details = said["buildDefinition"], said["runDetails"]
+    """Mistakes in the provenance, by https://slsa.dev/spec/v1.1/provenance."""
+    statement = json.loads(path.read_text())
+    definition, details = statement["buildDefinition"], statement["runDetails"]
     workflow = definition["externalParameters"]["workflow"]
     if workflow != {"ref": "refs/tags/v1", "repository": "https://host.example/team/signup-service", "path": WORKFLOW}:
         yield f"the provenance names the workflow as {workflow}"
@@ -215,32 +215,32 @@ def wrong_provenance(path: Path) -> Mistakes:
     if commit != {"gitCommit": COMMIT}:
         yield f"the provenance names the commit as {commit}"
     if len(images) != len(BASES) or any(not re.fullmatch("[0-9a-f]{64}", image.get("sha256", "")) for image in images):
-        yield f"the provenance names the images that were built from as {images}"
+        yield f"the provenance names the base images as {images}"
     if not details["builder"]["id"].endswith(f"/{WORKFLOW}@refs/tags/v1"):
         yield f"the provenance names the builder as {details['builder']['id']}"
     if not details["metadata"]["invocationId"].endswith("/actions/runs/3/attempts/4"):
         yield "the provenance does not name the run"
 
 
-def wrong_calls(said: str) -> Mistakes:
-    """What is wrong with how Docker was called."""
+def wrong_calls(calls: str) -> Mistakes:
+    """Mistakes in the calls of Docker."""
     for target, platform in PLATFORMS.items():
-        builds = [line for line in said.splitlines() if line.startswith(f"build --platform {platform} ")]
+        builds = [line for line in calls.splitlines() if line.startswith(f"build --platform {platform} ")]
         pinned = [rf"{name}=\S+@sha256:\w{{64}}" for name in BASES]
         for part in (*pinned, f"REVISION={COMMIT}", f"VERSION={cargo_version()}"):
             if not builds or not re.search(rf"--build-arg {part} ", builds[0]):
                 yield f"the image for {target} is built without {part}"
-    first = [line.split()[0] for line in said.splitlines()]
+    first = [line.split()[0] for line in calls.splitlines()]
     if first.count("create") != first.count("rm"):
         yield "a container is left behind"
     parts = [f"{REGISTRY}:{cargo_version()}-{machine}" for machine in ("amd64", "arm64")]
-    if f"--tag {REGISTRY}:{cargo_version()} {' '.join(parts)}\n" not in said:
+    if f"--tag {REGISTRY}:{cargo_version()} {' '.join(parts)}\n" not in calls:
         yield "the image is not pushed for all platforms under one name"
 
 
 @check
 def only_this_version_is_released() -> Mistakes:
-    """A tag must name the version of Cargo.toml, of which the changelog must tell."""
+    """A tag must match the version of Cargo.toml, which must be in the changelog."""
     version = cargo_version()
     dated, text = f"## [{version}] - 2026-11-26\n", "\n### Added\n\n- Something.\n\n## [0.0.1] - 2026-01-01\n\n- Old.\n"
     for tag, changelog, is_released in (
@@ -259,4 +259,4 @@ def only_this_version_is_released() -> Mistakes:
             (Path(name) / "CHANGELOG.md").write_text(f"# Changelog\n\n{changelog}")
             done = run(sys.executable, copy, "check", tag)
             if (done.returncode == 0) != is_released or "Traceback" in done.stderr:
-                yield f"release.py check {tag} ends with {done.returncode} where the changelog has {changelog!r}"
+                yield f"release.py check {tag} exits with {done.returncode} if the changelog has {changelog!r}"

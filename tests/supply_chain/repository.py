@@ -1,4 +1,4 @@
-"""Checks of what the host and the tools of developers read: CODEOWNERS, the devcontainer, nextest's configuration."""
+"""Checks of the configuration of the host and of developers' tools: CODEOWNERS, the devcontainer, nextest."""
 
 import json
 import re
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 @check
 def code_owners_exist() -> Mistakes:
-    """Every path matches a file, every line has owners, and every file has some."""
+    """Every path matches a file, every line has owners, and every file has owners."""
     lines = [line.split() for line in read(".github/CODEOWNERS").splitlines() if line and not line.startswith("#")]
     if not lines or lines[0][0] != "*":
         yield "CODEOWNERS does not begin with an owner of everything"
@@ -31,7 +31,7 @@ def code_owners_exist() -> Mistakes:
         if pattern != "*" and (not files(path) or pattern.endswith("/") != (ROOT / path).is_dir()):
             yield f"CODEOWNERS names {pattern}, which matches nothing"
         if not owners:
-            yield f"CODEOWNERS has nobody for {pattern}"
+            yield f"CODEOWNERS has no owner for {pattern}"
         for owner in owners:
             if not OWNER.fullmatch(owner):
                 yield f"CODEOWNERS: {owner} is neither a user, nor a team, nor an address"
@@ -42,8 +42,8 @@ def code_owners_exist() -> Mistakes:
 
 
 @check
-def the_devcontainer_is_what_ci_has() -> Mistakes:
-    """The compiler of the service's image, a user who is not root, the programs of the tests, the port."""
+def the_devcontainer_matches_ci() -> Mistakes:
+    """It has the compiler of the service's image, a non-root user, the programs of the tests, and the port."""
     folder = ".devcontainer"
     try:
         container = json.loads(read(f"{folder}/devcontainer.json"))
@@ -56,20 +56,20 @@ def the_devcontainer_is_what_ci_has() -> Mistakes:
     if not own or not theirs or own[1] != theirs[1]:
         yield f"{folder}: the image is not that of the Dockerfile"
     if re.findall(r"^FROM (.*)$", text, re.MULTILINE) != ["${BUILD_IMAGE}"]:
-        yield f"{folder}: it is built from something else than the image that is compared"
+        yield f"{folder}: it is built from another image than the one compared"
     user = container.get("remoteUser", "root")
     made = re.search(rf"useradd .*--uid (\d+) {user}\b", text)
     if not made or re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1:] != [made[1]]:
-        yield f"{folder}: it does not run as the user {user}, who is made in the Dockerfile"
+        yield f"{folder}: it does not run as the user {user} created in the Dockerfile"
     port = re.search(r"^EXPOSE (\d+)$", read("Dockerfile"), re.MULTILINE)
     if not port or int(port[1]) not in container.get("forwardPorts", []):
         yield f"{folder}: the port of the service is not forwarded"
     if "programs" not in make_targets(container.get("onCreateCommand", "")):
-        yield f"{folder}: it does not install what `make programs` does"
+        yield f"{folder}: it does not run `make programs`"
 
 
 def test_binaries(metadata: Document, stand_in: Path) -> Iterator[Document]:
-    """Each test binary of the workspace as nextest describes it, with the same program in the place of all."""
+    """Each test binary of the workspace in nextest's format, with one stand-in program for all."""
     for package in metadata["packages"]:
         for target in package["targets"]:
             kind = target["kind"][0]
@@ -85,7 +85,7 @@ def test_binaries(metadata: Document, stand_in: Path) -> Iterator[Document]:
 
 
 def instead_of_a_build(folder: Path) -> list[str | Path]:
-    """Options by which nextest takes a script that lists one test for each test binary, and builds nothing."""
+    """Options for nextest to use a script that lists one test for each test binary, without building."""
     known = run("cargo", "metadata", "--locked", "--format-version", "1", "--all-features")
     if known.returncode:
         raise ValueError(known.stderr)
@@ -115,8 +115,8 @@ def profiles() -> dict[str, Document]:
 
 
 @check
-def nextest_takes_its_configuration() -> Mistakes:
-    """It knows every setting, and every filter names binaries that exist and matches a test."""
+def nextest_accepts_its_configuration() -> Mistakes:
+    """It knows every setting, and every filter names existing binaries and matches a test."""
     try:
         overrides = [each for profile in profiles().values() for each in profile.get("overrides", [])]
     except tomllib.TOMLDecodeError as error:
@@ -134,17 +134,17 @@ def nextest_takes_its_configuration() -> Mistakes:
 
 @check
 def nextest_bounds_every_test() -> Mistakes:
-    """A test that hangs is ended, none is tried again, few run at once, and CI goes on after a failure."""
+    """Hanging tests are ended, none is retried, few run at once, and CI continues after a failure."""
     if not isinstance(profiles()["default"].get("test-threads"), int):
-        yield f"{CONFIG} does not bound how many tests run at once"
+        yield f"{CONFIG} does not limit the number of concurrent tests"
     if "terminate-after" not in profiles()["default"].get("slow-timeout", {}):
-        yield f"{CONFIG} has no limit for how long a test takes"
+        yield f"{CONFIG} has no time limit for a test"
     for profile, settings in profiles().items():
         for part in [settings, *settings.get("overrides", [])]:
             where = part.get("filter", f"profile {profile}")
             if part.get("retries", 0) != 0:
-                yield f"{CONFIG}, {where}: a test that fails is tried again"
+                yield f"{CONFIG}, {where}: a failed test is retried"
             if "slow-timeout" in part and "terminate-after" not in part["slow-timeout"]:
-                yield f"{CONFIG}, {where}: there is no limit for how long a test takes"
+                yield f"{CONFIG}, {where}: there is no time limit for a test"
     if profiles().get("ci", {}).get("fail-fast") is not False:
-        yield f"{CONFIG}: the profile ci does not show everything that fails"
+        yield f"{CONFIG}: the profile ci does not show all failures"

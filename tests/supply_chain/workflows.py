@@ -1,7 +1,6 @@
-"""Checks of .github/workflows: which code they run, with which rights, and that they run what a developer runs.
+"""Checks of .github/workflows: the code they run, their rights, and that they run the same as developers.
 
-Two tools read them as their host does, as far as that goes without it: check-jsonschema has the schema of workflows,
-zizmor looks for what makes them unsafe.
+Two tools check them offline: check-jsonschema with the schema of workflows, and zizmor for vulnerabilities.
 """
 
 import os
@@ -16,14 +15,14 @@ import yaml
 from project import ROOT, Mistakes, check, files, read, run
 
 TOOLS = Path(sys.executable).parent
-# How often new versions are looked for, at least.
+# The allowed intervals for version updates.
 SCHEDULES = ("daily", "weekly")
-# What jobs may do beyond reading, each with its reason beside it in the workflow.
+# Rights of jobs beyond reading, each with its reason beside it in the workflow.
 RIGHTS = {
     (".github/workflows/release.yml", "push"): {"contents": "read", "packages": "write"},
     (".github/workflows/release.yml", "publish"): {"contents": "write", "id-token": "write"},
 }
-# What compiles crates, and with that runs the build scripts of others; and the one target of make that does not.
+# Commands that compile crates, and so run third-party build scripts; and the one make target that does not.
 COMPILES = re.compile(r"\bcargo\b|\.ci/run|\bdocker build\b|release\.py build")
 COMPILES_NOTHING = {"release-tools"}
 
@@ -44,7 +43,7 @@ def jobs() -> Iterator[tuple[str, str, Document]]:
 
 
 def commands(job: Document) -> Iterator[tuple[Document, str]]:
-    """What a job runs, each command with its step. A variable that comes from the matrix has each of its values."""
+    """The commands of a job, each with its step, with variables from the matrix expanded to each value."""
     for row in job.get("strategy", {}).get("matrix", {}).get("include", [{}]):
         for step in job["steps"]:
             command = str(step.get("run", ""))
@@ -56,7 +55,7 @@ def commands(job: Document) -> Iterator[tuple[Document, str]]:
 
 
 def make_targets(command: str) -> Iterator[str]:
-    """The targets that a command has `make` make."""
+    """The targets that a command passes to `make`."""
     for line in command.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if "make" in words:
@@ -71,7 +70,7 @@ def makefile_list(name: str) -> list[str]:
 
 @check
 def workflows_are_valid() -> Mistakes:
-    """By the schemas of their host."""
+    """They match the schemas of their host."""
     for schema, found in (
         ("vendor.github-workflows", files(".github/workflows/*")),
         ("vendor.dependabot", [".github/dependabot.yml"]),
@@ -83,15 +82,15 @@ def workflows_are_valid() -> Mistakes:
 
 @check
 def workflows_are_safe() -> Mistakes:
-    """By what zizmor knows of attacks on them."""
+    """zizmor finds no vulnerabilities."""
     done = run(TOOLS / "zizmor", "--offline", "--quiet", "--no-progress", "--persona", "pedantic", ROOT / ".github")
     if done.returncode:
         yield done.stdout.strip() + done.stderr.strip()
 
 
 @check
-def workflows_run_what_they_name() -> Mistakes:
-    """Actions by commit, with as few rights as they need, and no credentials left behind."""
+def workflows_are_pinned_and_restricted() -> Mistakes:
+    """Actions are pinned by commit, have minimal rights, and leave no credentials behind."""
     pins: dict[str, set[str]] = {}
     for file, workflow in workflows():
         for line in read(file).splitlines():
@@ -101,15 +100,15 @@ def workflows_run_what_they_name() -> Mistakes:
             if pin:
                 pins.setdefault(pin[1], set()).add(pin[2])
             else:
-                yield f"{file}: this is no commit with its version beside it: {line.strip()}"
+                yield f"{file}: this is not a commit with its version beside it: {line.strip()}"
         # YAML reads the key `on` as true.
         events = workflow.get("on", workflow.get(True)) or {}
         if {"pull_request_target", "workflow_run"} & set(events):
-            yield f"{file}: strangers' changes run with the rights of the project"
+            yield f"{file}: untrusted changes run with the rights of the project"
         if workflow.get("permissions") != {"contents": "read"}:
-            yield f"{file}: it may do more than read"
+            yield f"{file}: it has more rights than reading"
         if "concurrency" not in workflow:
-            yield f"{file}: it may run many times at once"
+            yield f"{file}: it may run concurrently"
     for action, found in pins.items():
         if len(found) > 1:
             yield f"{action} is used at several commits: {', '.join(sorted(found))}"
@@ -125,18 +124,18 @@ def workflows_run_what_they_name() -> Mistakes:
                 if step.get("with", {}).get("persist-credentials") is not False:
                     yield f"{file}: the job {name} leaves its token in .git"
             if "${{" in str(step.get("run", "")):
-                yield f"{file}: the job {name} puts a value into a script: {step['run']}"
+                yield f"{file}: the job {name} expands an expression in a script: {step['run']}"
         for _, command in commands(job):
             compiles = COMPILES.search(command) or set(make_targets(command)) - COMPILES_NOTHING
             if "permissions" in job and compiles:
-                yield f"{file}: the job {name} has rights, and runs code of others: {command.strip()}"
+                yield f"{file}: the job {name} has rights, and runs third-party code: {command.strip()}"
     for file, name in sorted(set(RIGHTS) - known):
         yield f"{file} has no job {name}, whose rights are listed here"
 
 
 @check
 def references_resolve() -> Mistakes:
-    """Jobs that are waited for, columns of a matrix, steps and outputs: an expression that names none is empty."""
+    """Needed jobs, matrix columns, steps and outputs exist: expressions with unknown names are empty."""
     for file, workflow in workflows():
         for name, job in workflow["jobs"].items():
             text = yaml.safe_dump(job, width=10_000)
@@ -144,14 +143,14 @@ def references_resolve() -> Mistakes:
             rows = job.get("strategy", {}).get("matrix", {}).get("include", [{}])
             for other in needs:
                 if other not in workflow["jobs"]:
-                    yield f"{file}: the job {name} waits for {other}, which is no job"
+                    yield f"{file}: the job {name} waits for {other}, which is not a job"
             for other, output in re.findall(r"\bneeds\.([\w-]+)\.(?:outputs\.)?([\w-]+)", text):
-                given = workflow["jobs"].get(other, {}).get("outputs", {})
-                if other not in needs or output not in (*given, "result"):
-                    yield f"{file}: the job {name} uses {output} of {other}, which it does not have from there"
+                outputs = workflow["jobs"].get(other, {}).get("outputs", {})
+                if other not in needs or output not in (*outputs, "result"):
+                    yield f"{file}: the job {name} uses {output} of {other}, which that job does not provide"
             for column in re.findall(r"\bmatrix\.([\w-]+)", text):
                 if any(column not in row for row in rows):
-                    yield f"{file}: the job {name} uses {column} of a matrix, which not every row has"
+                    yield f"{file}: the job {name} uses {column} of a matrix, which some rows lack"
             steps = {step.get("id") for step in job["steps"]}
             for step in re.findall(r"\bsteps\.([\w-]+)", text):
                 if step not in steps:
@@ -160,7 +159,7 @@ def references_resolve() -> Mistakes:
 
 @check
 def commands_exist() -> Mistakes:
-    """Each target of `make` that something names, and each script that a workflow runs."""
+    """Every named `make` target and every script run by a workflow exists."""
     known = set(" ".join(re.findall(r"^([a-z][a-z -]*):(?!=)", read("Makefile"), re.MULTILINE)).split())
     named: list[tuple[str, str]] = []
     for file, _, job in jobs():
@@ -168,7 +167,7 @@ def commands_exist() -> Mistakes:
             named += [(file, target) for target in make_targets(command)]
             for word in re.findall(r"(?<![\w./-])(?:scripts|\.ci)/[\w./-]+", command):
                 if not os.access(ROOT / word, os.X_OK):
-                    yield f"{file} runs {word}, which is no program"
+                    yield f"{file} runs {word}, which is not a program"
     named += [(".ci/run", target) for target in make_targets(read(".ci/run"))]
     for file in files("*.md", ".github/*.md", ".devcontainer/*.json"):
         # In a code span, a command line or a JSON string.
@@ -177,12 +176,12 @@ def commands_exist() -> Mistakes:
         if target not in known:
             yield f"{file} names `make {target}`, which the Makefile does not have"
     if len(named) < 40:
-        yield f"only {len(named)} targets of make are named anywhere"
+        yield f"only {len(named)} named make targets were found"
 
 
 @check
 def each_part_of_ci_is_a_job() -> Mistakes:
-    """The jobs of ci.yml run together what .ci/run runs, each once."""
+    """The jobs of ci.yml together run the parts of .ci/run, each once."""
     wanted = list(make_targets(read(".ci/run")))
     if "test" not in wanted or not makefile_list("TESTS"):
         yield ".ci/run does not run make test, or the Makefile has no list of TESTS"
@@ -201,8 +200,8 @@ def each_part_of_ci_is_a_job() -> Mistakes:
 
 
 @check
-def advisories_are_looked_at_without_a_commit() -> Mistakes:
-    """By schedule, and there they must be had; and whoever commits must have them too."""
+def advisories_are_checked_without_a_commit() -> Mistakes:
+    """They are checked on a schedule, and every run must have the database."""
     scheduled = False
     for file, workflow in workflows():
         events = workflow.get("on", workflow.get(True)) or {}
@@ -211,29 +210,29 @@ def advisories_are_looked_at_without_a_commit() -> Mistakes:
                 if "supply-chain" in command or ".ci/run" in command:
                     scheduled |= "schedule" in events
                     if step.get("env", {}).get("ADVISORIES") != "required":
-                        yield f"{file}: {command} is content without a database of advisories"
+                        yield f"{file}: {command} does not require the advisory database"
     if not scheduled:
-        yield "no workflow looks for advisories by schedule"
+        yield "no workflow checks advisories on a schedule"
     if "make supply-chain" not in read(".ci/run"):
         yield ".ci/run does not run make supply-chain"
 
 
 @check
 def updates_are_proposed() -> Mistakes:
-    """Dependabot knows each place that names a version."""
+    """Dependabot covers each file that names a version."""
     updates = yaml.safe_load(read(".github/dependabot.yml"))["updates"]
     known: set[tuple[str, str]] = set()
     for update in updates:
         folders = update.get("directories", [update.get("directory")])
         known |= {(update["package-ecosystem"], folder) for folder in folders}
         if update["schedule"]["interval"] not in SCHEDULES:
-            yield f"dependabot.yml: {update['package-ecosystem']} is looked at too seldom"
+            yield f"dependabot.yml: {update['package-ecosystem']} is checked too rarely"
     wanted = {("github-actions", "/"), ("docker-compose", "/"), ("rust-toolchain", "/")}
     ecosystems = {"Cargo.lock": "cargo", "package-lock.json": "npm", "requirements.in": "pip", "Dockerfile": "docker"}
     for name, ecosystem in ecosystems.items():
         for file in files(name, f"*/{name}"):
             wanted.add((ecosystem, f"/{Path(file).parent}" if "/" in file else "/"))
     for ecosystem, folder in sorted(wanted - known):
-        yield f"dependabot.yml does not know {ecosystem} in {folder}"
+        yield f"dependabot.yml lacks {ecosystem} in {folder}"
     for ecosystem, folder in sorted(known - wanted):
-        yield f"dependabot.yml looks for {ecosystem} in {folder}, where there is none"
+        yield f"dependabot.yml has {ecosystem} in {folder}, which does not exist"

@@ -1,10 +1,10 @@
-"""Prints the vectors of `src/hashing/bcrypt_sha256.rs`, made by passlib.
+"""Prints the vectors of `src/hashing/bcrypt_sha256.rs`, computed by passlib.
 
     python3 -m venv target/passlib
     target/passlib/bin/pip install passlib==1.7.4 'bcrypt<4'
     target/passlib/bin/python tests/vectors/bcrypt_sha256.py
 
-The salt of the n-th vector is the sixteen bytes from 16 * n on.
+The salt of the n-th vector is the sixteen bytes starting with 16 * n.
 """
 
 from passlib.hash import bcrypt_sha256
@@ -12,15 +12,15 @@ from passlib.utils.binary import bcrypt64
 
 DIGITS = "0123456789"
 
-# The password is the first, so many times, and then the third; the cost is the last.
+# The password is the first, repeated by the second, followed by the third; the last is the cost.
 VECTORS = [
     ("", 0, "", 4),
     ("password", 1, "", 4),
     ("correct horse battery staple", 1, "", 12),
     (DIGITS, 7, "a", 4),  # 71 bytes
-    (DIGITS, 7, "ab", 4),  # 72: where bcrypt alone would cut
+    (DIGITS, 7, "ab", 4),  # 72: the limit of plain bcrypt
     (DIGITS, 7, "abc", 4),  # 73
-    (DIGITS, 7, "abd", 4),  # the same 72, and then not
+    (DIGITS, 7, "abd", 4),  # the same first 72 bytes
     (DIGITS, 102, "abcd", 4),  # 1024: the longest
     ("🦀", 64, "", 4),  # 256 bytes
     ("Příliš žluťoučký kůň, 例え", 1, "", 4),

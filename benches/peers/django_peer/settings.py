@@ -1,7 +1,7 @@
-"""A Django project that signs up and does nothing else.
+"""Settings of a Django project that only implements signup.
 
-It is set up as for production: no debugging, connections that are kept, the validators that
-`startproject` writes, and no middleware that a signup over JSON has no use for.
+It is set up for production: no debugging, persistent connections, the validators that
+`startproject` writes, and only the middleware that a signup over JSON needs.
 """
 
 import os
@@ -33,7 +33,7 @@ DATABASES = {
     }
 }
 
-# Its rounds are 12, which nobody sets here: peers.py looks at the hashes.
+# 12 rounds are its default: peers.py checks the hashes.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.BCryptSHA256PasswordHasher"]
 _VALIDATORS = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [

@@ -1,6 +1,6 @@
-"""fastapi-users with its register router, set up as its documentation says.
+"""fastapi-users with its register router, set up as documented.
 
-`python app.py` makes the tables; `uvicorn app:app` serves.
+`python app.py` creates the tables; `uvicorn app:app` serves.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from sqlalchemy import String
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# As many connections as the service has for commands; the default opens and closes some under load.
+# As many connections as the service's command pool; the default opens and closes some under load.
 engine = create_async_engine(os.environ["DATABASE_URL"], pool_size=10, max_overflow=0)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 
-# Without this, it is argon2.
+# The default is argon2.
 password_helper = PasswordHelper(PasswordHash((BcryptHasher(rounds=12),)))
 
 
 class Base(DeclarativeBase):
-    """Knows the tables."""
+    """Holds the metadata of the tables."""
 
 
 class User(SQLAlchemyBaseUserTableUUID, Base):
@@ -43,22 +43,22 @@ class User(SQLAlchemyBaseUserTableUUID, Base):
 
 
 class UserRead(schemas.BaseUser[uuid.UUID]):
-    """What is answered."""
+    """The response."""
 
     name: str
 
 
 class UserCreate(schemas.BaseUserCreate):
-    """What is sent."""
+    """The request."""
 
     name: str
 
 
 class UserManager(UUIDIDMixin, BaseUserManager[User, uuid.UUID]):
-    """The library's manager, with a rule for passwords: it has none of its own."""
+    """The library's manager, with a password rule, as it has none by default."""
 
     async def validate_password(self, password: str, user: schemas.BaseUserCreate | User) -> None:
-        """As the example in its documentation: a length, and not the address."""
+        """As in the documentation's example: a minimum length, and not the address."""
         if len(password) < 8:
             raise InvalidPasswordException(reason="at least 8 characters are needed")
         if user.email in password:
@@ -86,7 +86,7 @@ app.include_router(
 
 
 async def _create_tables() -> None:
-    """The uniqueness of the address is the library's own, by an index."""
+    """Creates the tables; the library's own index makes the address unique."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     await engine.dispose()

@@ -1,10 +1,10 @@
-//! How fast lanes are beside the `bcrypt` crate, both in one thread.
+//! Throughput of lanes compared with the `bcrypt` crate, both in one thread.
 //!
-//! Rounds alternate between the candidates, so that a slow moment of the machine meets all of
+//! Rounds alternate between the candidates, so that a slow moment of the machine affects all of
 //! them; a figure is the median of its rounds.
 //!
-//! `cargo bench -p bcrypt-lanes` prints a table. `-- 8` after it takes cost 8 instead of 12, for a
-//! quick look.
+//! `cargo bench -p bcrypt-lanes` prints a table. Append `-- 8` for cost 8 instead of 12, which is
+//! quicker.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use bcrypt_lanes::{Cost, Hash, Lane, MAX_LANES, advance};
 const COST: u32 = 12;
 const ROUNDS: usize = 7;
 const PASSWORD: &[u8] = b"correct horse battery staple";
-/// How many iterations a scheduler may take at a time: a few milliseconds with eight lanes.
+/// Iterations at a time, as in a scheduler: a few milliseconds with eight lanes.
 const SLICE: u32 = 40;
 
 struct Candidate {
     name: &'static str,
-    /// How many hashes of the given cost its work is worth.
+    /// How many hashes of the given cost its work equals.
     hashes: f64,
     run: fn(Cost) -> Duration,
     times: Vec<Duration>,
@@ -80,7 +80,7 @@ fn candidate(name: &'static str, hashes: f64, run: fn(Cost) -> Duration) -> Cand
 }
 
 impl Candidate {
-    /// In milliseconds.
+    /// The median time in milliseconds.
     fn median(&mut self) -> f64 {
         self.times.sort();
         self.times[ROUNDS / 2].as_secs_f64() * 1e3
@@ -123,8 +123,8 @@ fn in_slices(lanes: u8, cost: Cost) -> Duration {
     start.elapsed()
 }
 
-/// Eight lanes at different points of their way; whenever one is done, a new one takes its place.
-/// The time is that of as many iterations as one hash has.
+/// Eight lanes at different stages; whenever one is done, a new one takes its place. The time is
+/// that of as many iterations as one hash has.
 fn staggered(cost: Cost) -> Duration {
     let mut lanes = Vec::new();
     for number in 0..8 {
@@ -135,7 +135,7 @@ fn staggered(cost: Cost) -> Duration {
     let start = Instant::now();
     let mut left = cost.iterations();
     while left > 0 {
-        // Ends where the first lane does, so that eight are always under way.
+        // Ends where the first lane does, so that there are always eight unfinished lanes.
         let shortest = lanes.iter().map(Lane::remaining).min();
         let slice = SLICE.min(left).min(shortest.unwrap_or(left));
         advance(&mut lanes, slice);
@@ -156,7 +156,7 @@ fn replace_the_done(lanes: &mut Vec<Lane>, cost: Cost) -> usize {
     black_box(done).len()
 }
 
-/// Four lanes have twice the iterations of the other four, and go on without them.
+/// Four lanes have twice the iterations of the other four, and continue without them.
 fn two_costs(cost: Cost) -> Duration {
     let half = Cost::new(cost.get() - 1).expect("the cost is from 5 to 31");
     at_once(&[cost, half, cost, half, cost, half, cost, half])

@@ -1,4 +1,4 @@
-//! What bcrypt does with Blowfish, over `N` states at once.
+//! bcrypt's use of Blowfish, over `N` states at once.
 //!
 //! Every round is done for all states before the next round, so that the look-ups of one state
 //! fill the time in which another waits for its own.
@@ -7,10 +7,10 @@ use core::array;
 
 use crate::digits_of_pi::DIGITS_OF_PI;
 
-/// How many subkeys there are.
+/// The number of subkeys.
 const SUBKEYS: usize = 18;
 
-/// How many words a state has: the subkeys, then four boxes of 256 words.
+/// The number of words of a state: the subkeys, then four boxes of 256 words.
 pub(crate) const WORDS: usize = SUBKEYS + 4 * 256;
 
 /// The subkeys, then the boxes, one after another.
@@ -19,10 +19,10 @@ pub(crate) type State = [u32; WORDS];
 /// A password or salt, repeated to the length that is mixed into the subkeys.
 pub(crate) type Key = [u32; SUBKEYS];
 
-/// The state of which every hash starts.
+/// The state from which every hash starts.
 pub(crate) const INITIAL: State = DIGITS_OF_PI;
 
-/// Fills `words`, which are all zero, with `bytes` over and over again.
+/// Fills `words`, which are all zero, with `bytes`, repeated.
 pub(crate) fn repeat(bytes: impl Iterator<Item = u8> + Clone, words: &mut [u32]) {
     let mut bytes = bytes.cycle();
     for word in words {
@@ -107,7 +107,7 @@ fn add_key(state: &mut State, key: &Key) {
 /// Encrypts one block of each state, whose halves are `left` and `right`.
 #[inline]
 fn encrypt<const N: usize>(states: &[State; N], left: &mut [u32; N], right: &mut [u32; N]) {
-    // Not a loop: the compiler would leave it one, and eight lanes would be a fifth slower.
+    // Not a loop: the compiler would not unroll it, and eight lanes would be a fifth slower.
     round(states, 0, left, right);
     round(states, 1, right, left);
     round(states, 2, left, right);
@@ -142,10 +142,10 @@ fn round<const N: usize>(
     }
 }
 
-/// Blowfish's function F: one word of each box, of which a byte of `half` says the number.
+/// Blowfish's function F: one word of each box, whose index is a byte of `half`.
 #[inline]
 fn substitute(state: &State, half: u32) -> u32 {
-    // Not `to_be_bytes`: for that, the compiler swaps the bytes first, which eight lanes feel.
+    // Not `to_be_bytes`: for that, the compiler swaps the bytes first, which slows down eight lanes.
     let word = |number: u32, shift: u32| {
         let index = half >> shift & 0xff;
         state[SUBKEYS + 256 * number as usize + index as usize]

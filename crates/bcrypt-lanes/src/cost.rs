@@ -3,7 +3,7 @@ use crate::Error;
 pub(crate) const MIN: u32 = 4;
 pub(crate) const MAX: u32 = 31;
 
-/// How much work a hash is: 2^cost iterations, cost being from 4 to 31.
+/// The cost of a hash: 2^cost iterations, with a cost from 4 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost(u32);
 
@@ -18,12 +18,12 @@ impl Cost {
         }
     }
 
-    /// The number itself, from 4 to 31.
+    /// The cost as a number, from 4 to 31.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// 2^cost: how many iterations a lane of this cost has from start to end.
+    /// The number of iterations of a lane with this cost: 2^cost.
     pub const fn iterations(self) -> u32 {
         1 << self.0
     }

@@ -3,13 +3,13 @@ use core::fmt;
 use crate::MAX_PASSWORD;
 use crate::cost::{MAX, MIN};
 
-/// Why there is no [`Cost`](crate::Cost) or no [`Lane`](crate::Lane).
+/// Why a [`Cost`](crate::Cost) or a [`Lane`](crate::Lane) could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The cost, which this holds, is not one of 4 to 31.
+    /// The contained cost is not in the range from 4 to 31.
     CostOutOfRange(u32),
-    /// The password has more than [`MAX_PASSWORD`] bytes; this holds how many.
+    /// The password has more than [`MAX_PASSWORD`] bytes; contains its length in bytes.
     PasswordTooLong(usize),
 }
 

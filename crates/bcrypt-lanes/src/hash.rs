@@ -4,11 +4,11 @@ use crate::Cost;
 
 const ALPHABET: &[u8; 64] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// A finished hash, with the salt and cost that it was made of.
+/// A finished hash, with its salt and cost.
 ///
 /// [`Display`](fmt::Display) writes it as `$2b$<cost>$<salt><digest>`, 60 characters. It is not
-/// [`PartialEq`] on purpose: compare the bytes of two hashes in constant time. [`Debug`] leaves
-/// salt and digest out, so that no log gets them by accident.
+/// [`PartialEq`] on purpose: compare the bytes of two hashes in constant time. [`Debug`] omits
+/// salt and digest, so that they are not logged by accident.
 #[derive(Clone, Copy)]
 pub struct Hash {
     pub(crate) cost: Cost,
@@ -27,8 +27,8 @@ impl Hash {
         &self.salt
     }
 
-    /// All 24 bytes of the digest. [`encode`](Hash::encode) has only the first 23 of them: this is
-    /// how bcrypt's text form has been from the start.
+    /// All 24 bytes of the digest. [`encode`](Hash::encode) has only the first 23 of them, as
+    /// bcrypt's text form has had from the start.
     pub const fn digest(&self) -> &[u8; 24] {
         &self.digest
     }
@@ -62,7 +62,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Base64 with bcrypt's alphabet and no padding. The last bits are filled up with zeros.
+/// Base64 with bcrypt's alphabet and no padding. The last bits are padded with zeros.
 fn encode_base64(bytes: &[u8], text: &mut [u8]) {
     for (index, character) in text.iter_mut().enumerate() {
         let bit = 6 * index;

@@ -12,9 +12,9 @@ use crate::{Cost, Error, Hash, MAX_LANES, MAX_PASSWORD};
 #[cfg(test)]
 mod tests;
 
-/// One hash under way.
+/// A hash being computed.
 ///
-/// A new lane has [`Cost::iterations`] before it. [`advance`] takes it forward, and
+/// A new lane has [`Cost::iterations`] left. [`advance`] performs them, and
 /// [`finish`](Lane::finish) reads it once there are none left.
 ///
 /// Its secrets are in one allocation on the heap, and stay there when the lane is moved. They are
@@ -26,7 +26,7 @@ pub struct Lane {
     remaining: u32,
 }
 
-/// What must not outlive the hash.
+/// Data that must not outlive the hash.
 struct Work {
     state: State,
     password: Key,
@@ -34,24 +34,24 @@ struct Work {
 }
 
 impl Lane {
-    /// A lane at its start. This is as much work as half an iteration.
+    /// Makes a new lane. This is as much work as half an iteration.
     ///
-    /// Every byte of `password` counts. NUL is a byte as any other here, though programs in C
+    /// Every byte of `password` counts. NUL is a byte like any other here, though programs in C
     /// end the password at it. bcrypt repeats the password and the NUL that it adds, so `a` and
     /// `a\0a` have the same hash. Encode passwords that may contain NUL, for example in base64.
-    /// An empty password is hashed like any other: whether to take one is for the caller to say.
+    /// An empty password is hashed like any other: whether to accept one is up to the caller.
     ///
     /// A password of 72 bytes fills bcrypt's key, and no NUL is added to it.
     ///
     /// # Errors
     ///
     /// [`Error::PasswordTooLong`] if `password` has more than [`MAX_PASSWORD`] bytes. Other
-    /// programs cut it there, and hash what is left.
+    /// programs truncate it.
     pub fn new(password: &[u8], salt: [u8; 16], cost: Cost) -> Result<Lane, Error> {
         if password.len() > MAX_PASSWORD {
             return Err(Error::PasswordTooLong(password.len()));
         }
-        // No secret is in it until it is where it stays.
+        // Secrets are written to it only once it is at its final place.
         let mut work = Box::new(Work {
             state: blowfish::INITIAL,
             password: [0; _],
@@ -78,12 +78,12 @@ impl Lane {
         })
     }
 
-    /// The cost it was made with.
+    /// The lane's cost.
     pub const fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// How many of its iterations are left: [`Cost::iterations`] at the start, 0 at the end.
+    /// The number of iterations left: [`Cost::iterations`] at the start, 0 at the end.
     pub const fn remaining(&self) -> u32 {
         self.remaining
     }
@@ -97,7 +97,7 @@ impl Lane {
     ///
     /// # Errors
     ///
-    /// The lane itself, as it was, if it is not done.
+    /// The unchanged lane if it is not done.
     pub fn finish(self) -> Result<Hash, Lane> {
         if !self.is_done() {
             return Err(self);
@@ -141,15 +141,15 @@ impl Drop for Work {
     }
 }
 
-/// Moves every lane forward by `iterations`, or to its end if that is nearer.
+/// Advances every lane by `iterations`, or to its end if that is nearer.
 ///
-/// Lanes that are done are passed over. Of the others, up to [`MAX_LANES`] are moved together,
-/// whatever their costs and passwords; if there are more, the next ones follow when the first
-/// have been moved. As lanes get done on the way, the rest goes on with fewer together.
+/// Finished lanes are skipped. Of the others, up to [`MAX_LANES`] advance together, whatever their
+/// costs and passwords; if there are more, the next ones follow after the first. When lanes finish
+/// on the way, the others continue in a smaller group.
 ///
-/// One iteration of eight lanes takes about 0.1 ms on a processor of 2024. Beside its iterations, a
-/// call costs some microseconds. So a caller can look for new lanes, and take out those that are
-/// done, every few milliseconds. A call needs 36 KiB of stack, and allocates a list of the lanes.
+/// One iteration of eight lanes takes about 0.1 ms on a processor of 2024. The overhead of a call
+/// is some microseconds. So a caller can add new lanes, and take out finished ones, every few
+/// milliseconds. A call needs 36 KiB of stack, and allocates a list of the lanes.
 ///
 /// ```
 /// use bcrypt_lanes::{Cost, Lane, advance};
@@ -170,7 +170,7 @@ pub fn advance<'a>(lanes: impl IntoIterator<Item = &'a mut Lane>, iterations: u3
     }
 }
 
-// Not generic, so that it is compiled with this crate, as optimised as this crate is.
+// Not generic, so that it is compiled with the optimisation of this crate.
 fn advance_group(mut group: &mut [&mut Lane], mut iterations: u32) {
     group.sort_unstable_by_key(|lane| Reverse(lane.remaining));
     while let Some(shortest) = group.last()
@@ -193,12 +193,12 @@ fn advance_group(mut group: &mut [&mut Lane], mut iterations: u32) {
     }
 }
 
-/// Moves `N` lanes forward, each of which has `iterations` or more left.
+/// Advances `N` lanes, each of which has `iterations` or more left.
 // Not inlined, so that the states of one `N` only are on the stack.
 #[inline(never)]
 fn advance_together<const N: usize>(lanes: &mut [&mut Lane], iterations: u32) {
-    // States that are side by side are at fixed distances. Where each has its own address, there
-    // are not enough registers, and eight lanes are a tenth slower. Copying takes microseconds.
+    // Adjacent states are at fixed offsets. If each had its own address, there would not be enough
+    // registers, and eight lanes would be a tenth slower. Copying takes microseconds.
     let mut states = Zeroizing::new([[0; blowfish::WORDS]; N]);
     for (state, lane) in states.iter_mut().zip(&*lanes) {
         state.copy_from_slice(&lane.work.state);

@@ -16,8 +16,8 @@ pub use error::Error;
 pub use hash::Hash;
 pub use lane::{Lane, advance};
 
-/// How many lanes are moved forward together, at most.
+/// The maximum number of lanes that advance together.
 pub const MAX_LANES: usize = 8;
 
-/// The longest password that bcrypt takes, in bytes.
+/// The maximum length of a password in bcrypt, in bytes.
 pub const MAX_PASSWORD: usize = 72;

@@ -1,4 +1,4 @@
-//! Every lane makes the hash that the `bcrypt` crate makes.
+//! Every lane makes the same hash as the `bcrypt` crate.
 
 mod compare;
 
@@ -30,7 +30,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_fuzzer_makes_of_any_bytes(bytes in vec(any::<u8>(), 0..=1_000)) {
+    fn requests_decoded_from_arbitrary_bytes(bytes in vec(any::<u8>(), 0..=1_000)) {
         compare(&requests(&bytes));
     }
 }
@@ -49,7 +49,7 @@ fn every_length_of_a_password() {
 }
 
 #[test]
-fn bytes_that_programs_treat_in_their_own_way() {
+fn bytes_that_implementations_treat_differently() {
     let passwords: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"a\0b", b"\xff\xff\xff\xff", &[0; 72]];
     let all = passwords.map(|password| Request {
         password: password.to_vec(),
@@ -66,5 +66,9 @@ fn bytes_from_the_fuzzer() {
     for bytes in inputs {
         compare(&requests(bytes));
     }
-    assert_eq!(requests(&[72; 180]).len(), 2, "two whole requests are read");
+    assert_eq!(
+        requests(&[72; 180]).len(),
+        2,
+        "two whole requests are decoded"
+    );
 }

@@ -1,4 +1,4 @@
-//! What a caller may ask of lanes, and what they answer.
+//! The API of lanes.
 
 use bcrypt_lanes::{Cost, Error, Hash, Lane, MAX_LANES, MAX_PASSWORD, advance};
 
@@ -36,7 +36,7 @@ fn the_costs_are_4_to_31() {
 }
 
 #[test]
-fn a_password_that_would_be_cut_is_refused() {
+fn a_password_that_would_be_truncated_is_refused() {
     let new = |length| Lane::new(&vec![b'x'; length], SALT, Cost::new(4).unwrap());
     assert!(new(MAX_PASSWORD).is_ok());
     let error = new(MAX_PASSWORD + 1).unwrap_err();
@@ -60,7 +60,7 @@ fn a_lane_is_read_only_when_it_is_done() {
 }
 
 #[test]
-fn a_hash_knows_what_it_was_made_of() {
+fn a_hash_has_its_cost_and_salt() {
     let hash = hash_of(lane(5));
     assert_eq!(hash.cost().get(), 5);
     assert_eq!(hash.salt(), &SALT);
@@ -76,7 +76,7 @@ fn a_cost_of_two_digits_is_written_with_both() {
 }
 
 #[test]
-fn no_iterations_move_nothing() {
+fn no_iterations_change_nothing() {
     let mut lanes = [lane(4), lane(5)];
     advance(&mut lanes, 0);
     assert_eq!(remaining(&lanes), [16, 32]);
@@ -88,7 +88,7 @@ fn no_lanes_are_no_work() {
 }
 
 #[test]
-fn lanes_that_are_done_are_passed_over() {
+fn finished_lanes_are_skipped() {
     let mut lanes = [lane(5), lane(4), lane(6)];
     advance(&mut lanes, 20);
     assert_eq!(remaining(&lanes), [12, 0, 44]);
@@ -102,7 +102,7 @@ fn lanes_that_are_done_are_passed_over() {
 }
 
 #[test]
-fn more_lanes_than_move_together_are_moved_all_the_same() {
+fn more_lanes_than_fit_together_all_advance() {
     let mut lanes: Vec<Lane> = (0..=2 * MAX_LANES).map(|_| lane(5)).collect();
     advance(&mut lanes[..3], 32);
     advance(&mut lanes, 31);

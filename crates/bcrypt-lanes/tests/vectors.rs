@@ -1,6 +1,6 @@
 //! Published hashes.
 //!
-//! The parts before `2b` differ from it in nothing that these passwords show, so each is compared
+//! The versions before `2b` do not differ from it for these passwords, so each hash is compared
 //! after its version. Left out are the hashes of `2x`, and those of `crypt_blowfish`'s `2a` that
 //! differ from OpenBSD's.
 

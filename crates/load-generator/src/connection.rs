@@ -1,4 +1,4 @@
-//! One connection.
+//! A client connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// The largest head or body of an answer.
+/// The largest head or body of a response, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Where requests go.
@@ -15,19 +15,19 @@ const MAX_BYTES: usize = 4 << 20;
 pub struct Target {
     /// The address to connect to.
     pub address: SocketAddr,
-    /// What to say in `Host`.
+    /// The value of `Host`.
     pub host: String,
     /// Path and query.
     pub path: String,
-    /// The address to come from; `None` for whichever the system takes.
+    /// The source address; `None` lets the system choose.
     pub from: Option<IpAddr>,
 }
 
 impl Target {
-    /// Takes a URL with `http`.
+    /// Parses a URL with the scheme `http`.
     ///
     /// # Errors
-    /// When it is no such URL, or its host has no address.
+    /// If the URL is invalid, or its host has no address.
     pub fn parse(url: &str) -> Result<Self, String> {
         let rest = url
             .strip_prefix("http://")
@@ -37,7 +37,7 @@ impl Target {
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| format!("{host} is no host with a port"))?;
+            .ok_or_else(|| format!("{host} is not a host with a port"))?;
         Ok(Self {
             address,
             host: host.to_owned(),
@@ -46,7 +46,7 @@ impl Target {
         })
     }
 
-    /// The same, for a client that comes from this address of the machine. Of a loopback, all of
+    /// The same target with a source address, which must be one of the machine's. On the loopback device, all of
     /// `127.0.0.0/8` are.
     #[must_use]
     pub fn from(&self, address: IpAddr) -> Self {
@@ -56,7 +56,7 @@ impl Target {
         }
     }
 
-    /// A POST of this body. `headers` are whole lines, without their ends.
+    /// A POST of a body. `headers` are whole lines, without line ends.
     #[must_use]
     pub fn post(&self, content_type: &str, headers: &[String], body: &str) -> Vec<u8> {
         let mut head = format!(
@@ -72,25 +72,25 @@ impl Target {
         (head + "\r\n" + body).into_bytes()
     }
 
-    /// A GET of this path.
+    /// A GET of a path.
     #[must_use]
     pub fn get(&self, path: &str) -> Vec<u8> {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host).into_bytes()
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     /// Its status.
     pub status: u16,
     /// Its body.
     pub body: Vec<u8>,
-    /// Whether the connection may be used again.
+    /// Whether the connection can be reused.
     pub keeps_alive: bool,
 }
 
-/// An open connection, with no request on it.
+/// An open connection with no request in flight.
 #[derive(Debug)]
 pub struct Connection(BufReader<TcpStream>);
 
@@ -98,7 +98,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody listens.
+    /// If no server listens.
     pub async fn open(target: &Target) -> io::Result<Self> {
         let stream = match target.from {
             None => TcpStream::connect(target.address).await?,
@@ -115,27 +115,27 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Sends a request and leaves, without waiting for the answer.
+    /// Sends a request and disconnects after a time, without reading the response.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub async fn send_and_leave(mut self, request: &[u8], after: Duration) -> io::Result<()> {
         self.0.write_all(request).await?;
         tokio::time::sleep(after).await;
         Ok(())
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     ///
     /// # Errors
-    /// When the connection breaks, or what comes is no answer.
+    /// If the connection breaks, or the response is invalid.
     pub async fn send(&mut self, request: &[u8]) -> io::Result<Response> {
         self.0.write_all(request).await?;
         let line = self.line().await?;
         let mut words = line.split(' ');
         let version = words.next().unwrap_or_default().to_owned();
         let status = words.next().and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| no_answer("it has no status"))?;
+        let status = status.ok_or_else(|| invalid_response("it has no status"))?;
         let mut keeps_alive = version == "HTTP/1.1";
         let (mut length, mut is_chunked) = (None, false);
         loop {
@@ -175,7 +175,7 @@ impl Connection {
             let line = self.line().await?;
             let length = line.split(';').next().unwrap_or_default().trim();
             let length = usize::from_str_radix(length, 16);
-            let length = length.map_err(|_| no_answer("a chunk has no length"))?;
+            let length = length.map_err(|_| invalid_response("a chunk has no length"))?;
             self.bytes(length, body).await?;
             self.line().await?;
             if length == 0 {
@@ -187,7 +187,7 @@ impl Connection {
     async fn bytes(&mut self, length: usize, body: &mut Vec<u8>) -> io::Result<()> {
         let begin = body.len();
         if length > MAX_BYTES - begin.min(MAX_BYTES) {
-            return Err(no_answer("its body is too large"));
+            return Err(invalid_response("its body is too large"));
         }
         body.resize(begin + length, 0);
         self.0.read_exact(&mut body[begin..]).await?;
@@ -204,6 +204,6 @@ impl Connection {
     }
 }
 
-fn no_answer(reason: &str) -> io::Error {
+fn invalid_response(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }

@@ -1,10 +1,10 @@
-//! HTTP/1.1 requests at a chosen load, and how long their answers take.
+//! Sends HTTP/1.1 requests at a chosen load and measures response times.
 //!
-//! [`closed_loop`] keeps so many connections busy: each sends its next request when it has its
-//! answer. [`open_loop`] sends at a rate, however slow the answers are; its times count from when
-//! a request was due, so that a service that stalls can't hide it.
+//! [`closed_loop`] keeps a number of connections busy: each sends its next request when it has the response to the
+//! last. [`open_loop`] sends at a rate, however slow the responses are; its times count from when a request was due,
+//! so that a stalling service can't hide it.
 //!
-//! It is small on purpose: it shares the machine with what it measures.
+//! It is small on purpose: it shares the machine with the service it measures.
 
 mod connection;
 mod outcome;
@@ -16,22 +16,22 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, LocalSet};
 
 pub use connection::{Connection, Response, Target};
-pub use outcome::{Answer, Outcome};
+pub use outcome::{Outcome, TimedResponse};
 
-/// How long an answer may take.
+/// The time limit of a request.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// For how long, and how long before it counts.
+/// The duration of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// What ends in this time does not count.
+    /// Requests that end in this time do not count.
     pub warm_up: Duration,
-    /// What ends in the time after it does.
+    /// Requests that end in this time, after the warm-up, count.
     pub measured: Duration,
 }
 
 impl Times {
-    /// So many seconds, after a second of warm-up.
+    /// A number of seconds, after a second of warm-up.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Times {
     }
 }
 
-/// Keeps so many connections busy. `make` makes the bytes of the n-th request.
+/// Keeps a number of connections busy. `make` builds the n-th request.
 pub async fn closed_loop(
     target: &Target,
     connections: usize,
@@ -72,14 +72,14 @@ pub async fn closed_loop(
             }
         });
     }
-    // Answers after the end do not count, and nobody waits for them.
+    // Responses after the end do not count and are not awaited.
     let _ = tokio::time::timeout_at((to + Duration::from_millis(10)).into(), local).await;
     let outcome = outcome.take();
     outcome.or_empty(times.measured)
 }
 
-/// Keeps so many clients busy that each connect, send, leave after so long without having read
-/// anything, and begin anew; until the time is over. Gives how many requests were sent.
+/// Keeps a number of clients busy for some time: each connects, sends a request, disconnects after `after` without
+/// reading a response, and starts over. Returns how many requests were sent.
 pub async fn leaving_loop(
     target: &Target,
     clients: usize,
@@ -107,9 +107,8 @@ pub async fn leaving_loop(
     number.get()
 }
 
-/// Sends so many requests a second, at random moments (a Poisson process) or evenly, over at most
-/// so many connections; a request for which there is none left counts as an error. Waits for the
-/// answers to what was sent in time.
+/// Sends `rate` requests a second, at random moments (a Poisson process) or evenly, over at most `max_connections`;
+/// a request without a free connection counts as an error. Waits for the responses to requests sent in time.
 pub async fn open_loop(
     target: &Target,
     rate: f64,
@@ -165,9 +164,9 @@ pub async fn open_loop(
 /// When requests are due.
 #[derive(Debug, Clone, Copy)]
 pub enum Arrivals {
-    /// At the same distance.
+    /// At even intervals.
     Even,
-    /// At random: the distances are exponentially distributed.
+    /// At random: the intervals are exponentially distributed.
     Random,
 }
 
@@ -181,8 +180,8 @@ impl Arrivals {
     }
 }
 
-/// Sends a request and gives the status of its answer. Connects first where there is no connection,
-/// and leaves none where it can't be used again.
+/// Sends a request and returns the status of its response. Connects first if there is no connection, and leaves none
+/// if it can't be reused.
 async fn exchange(
     target: &Target,
     connection: &mut Option<Connection>,

@@ -1,4 +1,4 @@
-//! The load generator as a program, for comparisons that are driven from elsewhere.
+//! The load generator as a program, for use by scripts.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use load_generator::{Target, Times, closed_loop};
 
-/// Keeps connections busy with requests, and prints what came of them as JSON.
+/// Keeps connections busy with requests, and prints the outcome as JSON.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -16,9 +16,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Load {
-    /// POSTs of one body after the other, each with a number of its own.
+    /// POSTs one body after another, each with a number of its own.
     Signups {
-        /// Where to, with `http`.
+        /// The URL, with the scheme `http`.
         #[arg(long)]
         url: String,
         /// Connections to keep busy.
@@ -27,19 +27,19 @@ enum Load {
         /// How long to measure, in seconds.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
-        /// How long before it counts, in seconds.
+        /// How long to warm up before measuring, in seconds.
         #[arg(long, default_value_t = 3)]
         warm_up: u64,
         /// The body; `{n}` becomes a number that is different each time.
         #[arg(long)]
         body: String,
-        /// What the body is.
+        /// The content type of the body.
         #[arg(long, default_value = "application/json")]
         content_type: String,
         /// Further headers, such as `Name: value`; `{n}` as in the body.
         #[arg(long = "header")]
         headers: Vec<String>,
-        /// Gives each request an Idempotency-Key of its own.
+        /// Send an Idempotency-Key of its own with each request.
         #[arg(long)]
         idempotency_key: bool,
     },

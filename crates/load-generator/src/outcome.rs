@@ -1,27 +1,27 @@
-//! What came of a load.
+//! The outcome of a load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// An answer, and how long it took.
+/// A response, and how long it took.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer {
+pub struct TimedResponse {
     /// Its status.
     pub status: u16,
-    /// From when the request was due to the end of the answer.
+    /// From when the request was due to the end of the response.
     pub took: Duration,
 }
 
-/// What came of a load.
+/// The outcome of a load.
 #[derive(Debug, Default, Clone)]
 pub struct Outcome {
-    /// The time that was measured.
+    /// The measured time.
     pub time: Duration,
-    /// Every answer that counts.
-    pub answers: Vec<Answer>,
-    /// Requests without an answer.
+    /// Every response in the measured time.
+    pub responses: Vec<TimedResponse>,
+    /// Requests without a response.
     pub errors: u64,
 }
 
@@ -39,52 +39,52 @@ impl Outcome {
 
     pub(crate) fn add(&mut self, status: Option<u16>, took: Duration) {
         match status {
-            Some(status) => self.answers.push(Answer { status, took }),
+            Some(status) => self.responses.push(TimedResponse { status, took }),
             None => self.errors += 1,
         }
     }
 
-    /// Answers with a status of 2xx.
+    /// The number of responses with a status of 2xx.
     pub fn ok(&self) -> usize {
-        let ok = |answer: &&Answer| (200..300).contains(&answer.status);
-        self.answers.iter().filter(ok).count()
+        let ok = |response: &&TimedResponse| (200..300).contains(&response.status);
+        self.responses.iter().filter(ok).count()
     }
 
-    /// Answers with a status of 2xx a second.
+    /// The number of responses with a status of 2xx a second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of requests are small")]
     pub fn rate(&self) -> f64 {
         self.ok() as f64 / self.time.as_secs_f64()
     }
 
-    /// How long the given share of the answers that were asked for took at most: 0.99 for p99, 1
-    /// for all. `None` without an answer.
+    /// The time within which a share of the selected responses arrived: 0.99 for p99, 1 for the maximum. `None`
+    /// without a response.
     #[must_use]
     pub fn percentile(&self, share: f64, of: impl Fn(u16) -> bool) -> Option<Duration> {
-        let answers = self.answers.iter().filter(|answer| of(answer.status));
-        let mut times: Vec<Duration> = answers.map(|answer| answer.took).collect();
+        let responses = self.responses.iter().filter(|response| of(response.status));
+        let mut times: Vec<Duration> = responses.map(|response| response.took).collect();
         times.sort_unstable();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
-            reason = "it is the place in a list"
+            reason = "it is an index into a list"
         )]
         let place = (share * times.len() as f64).ceil() as usize;
         times.get(place.max(1) - 1).copied()
     }
 
-    /// How often each status came.
+    /// The number of responses of each status.
     #[must_use]
     pub fn statuses(&self) -> BTreeMap<u16, u64> {
         let mut statuses = BTreeMap::new();
-        for answer in &self.answers {
-            *statuses.entry(answer.status).or_default() += 1;
+        for response in &self.responses {
+            *statuses.entry(response.status).or_default() += 1;
         }
         statuses
     }
 
-    /// Everything, with the times of the answers with 2xx in milliseconds.
+    /// The outcome as JSON, with the times of the responses with 2xx in milliseconds.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let ok = |status| (200..300).contains(&status);
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_answers_that_were_there() {
+    fn percentiles_are_times_of_actual_responses() {
         let mut outcome = Outcome::new(Duration::from_secs(10));
         for millis in 1..=100 {
             outcome.add(Some(200), Duration::from_millis(millis));

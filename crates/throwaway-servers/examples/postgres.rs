@@ -1,4 +1,4 @@
-//! A PostgreSQL for a script: prints the URL of an empty database, and is there until its standard
+//! A PostgreSQL server for scripts: prints the URL of an empty database, and runs until its standard
 //! input ends.
 
 use std::io::Read;
@@ -7,6 +7,6 @@ fn main() {
     let database = throwaway_servers::postgres::server().database();
     println!("{}", database.url());
     let mut nothing = Vec::new();
-    // Whatever ends the input ends the server.
+    // An error ends the server, too.
     let _ = std::io::stdin().read_to_end(&mut nothing);
 }

@@ -1,6 +1,6 @@
 //! Servers for one test process, from the machine's own binaries.
 //!
-//! Each listens on a free port of the loopback device, in a folder of its own. A watchdog outside
+//! Each server listens on a free port of the loopback device, in its own folder. A watchdog outside
 //! the process stops it and removes the folder when the process ends, however it ends.
 
 pub mod pgbouncer;

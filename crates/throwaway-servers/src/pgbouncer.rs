@@ -1,4 +1,4 @@
-//! `PgBouncer` before a throwaway PostgreSQL.
+//! `PgBouncer` in front of a throwaway PostgreSQL server.
 
 use std::io;
 use std::os::unix::fs::chown;
@@ -12,10 +12,10 @@ use crate::process::{free_port, retry_while_taken, watch};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// When a client gives its session back.
+/// When a client's session returns to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// When it leaves.
+    /// When the client disconnects.
     Session,
     /// After each transaction.
     Transaction,
@@ -29,10 +29,10 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts it before this server.
+    /// Starts a pooler in front of this server.
     ///
     /// # Errors
-    /// Where `PgBouncer` is missing or does not start.
+    /// If `PgBouncer` is missing or does not start.
     pub fn start(server: &Server, mode: Mode) -> io::Result<Self> {
         retry_while_taken(|| Self::start_on_a_free_port(server, mode))
     }
@@ -108,7 +108,7 @@ impl Pooler {
         Ok(())
     }
 
-    /// The URL of a database of its server, by way of it.
+    /// The URL of a database of its server, through the pooler.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
@@ -124,11 +124,11 @@ impl Drop for Pooler {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "where programs are is the machine's business, not a setting"
+    reason = "the location of programs depends on the machine and is not a setting"
 )]
 fn find_program() -> io::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Where Debian puts it is not on everybody's path.
+    // Debian installs it in a folder that may be missing from PATH.
     std::env::split_paths(&path)
         .chain([PathBuf::from("/usr/sbin")])
         .map(|folder| folder.join("pgbouncer"))

@@ -1,4 +1,4 @@
-//! PostgreSQL: [`server`] starts it once, and each test takes a [`Database`] of its own.
+//! PostgreSQL: [`server`] starts it once, and each test uses its own [`Database`].
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -14,10 +14,10 @@ use crate::process::{free_port, retry_while_taken, signal, watch};
 
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// What to do where the programs of PostgreSQL are missing.
+/// The message for a machine without PostgreSQL.
 const MISSING: &str = "the programs of a PostgreSQL server (initdb, postgres, psql) were not found.\n\
     Install PostgreSQL 15 or newer, or run `make test`, which does it on Debian and Ubuntu.\n\
-    Where they are in an unusual place, name their folder in PG_BIN.";
+    If they are in an unusual place, set PG_BIN to their folder.";
 
 /// A running server.
 pub struct Server {
@@ -31,23 +31,23 @@ pub struct Server {
     databases: AtomicU32,
 }
 
-/// The account that the server runs as, where this process is root: PostgreSQL refuses root.
+/// The account that runs the server if this process is root: PostgreSQL refuses root.
 #[derive(Debug, Clone, Copy)]
 struct Owner {
     uid: u32,
     gid: u32,
 }
 
-/// A database of one test; dropped with it.
+/// A database for one test, dropped from the server with this value.
 pub struct Database {
     server: &'static Server,
     name: String,
 }
 
-/// The server of this process, started at the first call.
+/// Returns the server of this process; the first call starts it.
 ///
 /// # Panics
-/// With a plain message where PostgreSQL is missing or does not start.
+/// With a message for users if PostgreSQL is missing or does not start.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| match Server::start() {
@@ -57,10 +57,10 @@ pub fn server() -> &'static Server {
 }
 
 impl Server {
-    /// Starts a server of its own, for a test that stops or kills it.
+    /// Starts a separate server, for a test that stops or kills it.
     ///
     /// # Errors
-    /// Where PostgreSQL is missing or does not start.
+    /// If PostgreSQL is missing or does not start.
     pub fn start() -> io::Result<Self> {
         retry_while_taken(Self::start_on_a_free_port)
     }
@@ -100,14 +100,14 @@ impl Server {
             _watchdog: watchdog,
             databases: AtomicU32::new(0),
         };
-        server.wait_until_it_answers()?;
+        server.wait_until_ready()?;
         Ok(server)
     }
 
-    /// Makes a database.
+    /// Creates a database.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// If the server refuses.
     pub fn database(&'static self) -> Database {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
@@ -115,7 +115,7 @@ impl Server {
         Database { server: self, name }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> std::net::SocketAddr {
         (std::net::Ipv4Addr::LOCALHOST, self.port).into()
     }
@@ -125,10 +125,10 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Runs statements, and gives what they print: rows of `|`-separated values.
+    /// Runs statements and returns their output: rows of `|`-separated values.
     ///
     /// # Panics
-    /// When a statement fails.
+    /// If a statement fails.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let mut psql = command(&self.bin, "psql", self.owner)
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
@@ -156,7 +156,7 @@ impl Server {
     /// Sends a signal, by its name, to every process of the server.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn signal(&self, name: &str) {
         let parent = self
             .process
@@ -166,7 +166,7 @@ impl Server {
         signal(parent, name);
     }
 
-    fn wait_until_it_answers(&self) -> io::Result<()> {
+    fn wait_until_ready(&self) -> io::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < START_LIMIT {
             let ended = self
@@ -184,7 +184,7 @@ impl Server {
                 let text = format!("the server ended at once:\n{log}");
                 return Err(io::Error::new(kind, text));
             }
-            // By its own socket: on the port, somebody else's server might answer.
+            // Through its own socket: on the port, another server might respond.
             let ready = command(&self.bin, "pg_isready", self.owner)
                 .arg(format!("--host={}", self.folder.display()))
                 .arg(format!("--port={}", self.port))
@@ -192,27 +192,27 @@ impl Server {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status();
-            let answers = match ready {
+            let is_ready = match ready {
                 Ok(status) => status.success(),
                 Err(_) => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
             };
-            if answers {
+            if is_ready {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Err(io::Error::other("the server did not answer in time"))
+        Err(io::Error::other("the server did not respond in time"))
     }
 }
 
 impl Database {
-    /// Where the database is.
+    /// The URL of the database.
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url(&self.name)
     }
 
-    /// Its name.
+    /// The name of the database.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -227,7 +227,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A test that has failed may have left the server stopped, and would wait here for ever. The
+        // A failed test may have left the server stopped, and would wait here for ever. The
         // database goes with the server.
         if std::thread::panicking() {
             return;
@@ -271,7 +271,7 @@ fn command(bin: &Path, program: &str, owner: Option<Owner>) -> Command {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "where programs are is the machine's business, not a setting"
+    reason = "the location of programs depends on the machine and is not a setting"
 )]
 fn find_programs() -> Option<PathBuf> {
     let named = std::env::var_os("PG_BIN").map(PathBuf::from);
@@ -296,7 +296,7 @@ fn find_programs() -> Option<PathBuf> {
     })
 }
 
-/// The user and group that servers run as which refuse root; `None` where this is not root.
+/// The user and group that run servers which refuse root; `None` if this process is not root.
 pub(crate) fn owner() -> io::Result<Option<(u32, u32)>> {
     Ok(account()?.map(|owner| (owner.uid, owner.gid)))
 }

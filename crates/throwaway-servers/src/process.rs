@@ -1,4 +1,4 @@
-//! What every server needs: a port, signals, and an end when the test process ends.
+//! Process management for all servers: ports, signals, and termination with the test process.
 
 use std::io;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ kill -KILL "$1" 2>/dev/null
 rm -rf "$2"
 "#;
 
-/// Has the server stopped and its folder removed when what this gives is dropped, or when this
+/// Starts a watchdog that stops the server and removes its folder when the returned input is dropped, or when this
 /// process ends, however it ends.
 pub fn watch(server: &Child, folder: &Path) -> io::Result<ChildStdin> {
     let mut watchdog = Command::new("sh")
@@ -33,7 +33,7 @@ pub fn watch(server: &Child, folder: &Path) -> io::Result<ChildStdin> {
     stdin.ok_or_else(|| io::Error::other("the watchdog has no input"))
 }
 
-/// Starts a server on a free port, and again if somebody else has taken it meanwhile.
+/// Starts a server on a free port, and retries if another process has taken the port meanwhile.
 pub fn retry_while_taken<S>(start: impl Fn() -> io::Result<S>) -> io::Result<S> {
     const TRIES: u32 = 5;
     let mut result = start();
@@ -54,9 +54,9 @@ pub fn free_port() -> io::Result<u16> {
 /// Sends a signal, by its name, to a process and its children.
 ///
 /// # Panics
-/// When there is no such process.
+/// If there is no such process.
 pub fn signal(process: u32, name: &str) {
-    // The shell's own kill: a small machine has no program of that name. A child may end meanwhile.
+    // The shell's built-in kill: a small machine may lack the program. A child may end meanwhile.
     let children = format!("$(cat /proc/{process}/task/{process}/children)");
     let kill = format!("kill -s {name} {process} && {{ kill -s {name} {children}; true; }}");
     let status = Command::new("sh")

@@ -1,4 +1,4 @@
-//! Redis: [`server`] starts it once, and each test takes a [`Database`] of its own.
+//! Redis: [`server`] starts it once, and each test uses its own [`Database`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +15,11 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// More than there are tests.
 const DATABASES: u32 = 4096;
 
-/// What to do where the programs of Redis are missing.
+/// The message for a machine without Redis.
 const MISSING: &str = "redis-server was not found.\n\
     Install Redis 7 or newer, or run `make test`, which does it on Debian and Ubuntu.";
 
-/// A running server. It keeps nothing on disk.
+/// A running server without persistence.
 pub struct Server {
     port: u16,
     running: Mutex<Running>,
@@ -32,16 +32,16 @@ struct Running {
     _watchdog: ChildStdin,
 }
 
-/// A database of one test.
+/// A database for one test.
 pub struct Database {
     server: &'static Server,
     number: u32,
 }
 
-/// The server of this process, started at the first call.
+/// Returns the server of this process; the first call starts it.
 ///
 /// # Panics
-/// With a plain message where Redis is missing or does not start.
+/// With a message for users if Redis is missing or does not start.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| match Server::start() {
@@ -51,10 +51,10 @@ pub fn server() -> &'static Server {
 }
 
 impl Server {
-    /// Starts a server of its own, for a test that disturbs it.
+    /// Starts a separate server, for a test that disturbs it.
     ///
     /// # Errors
-    /// Where Redis is missing or does not start.
+    /// If Redis is missing or does not start.
     pub fn start() -> io::Result<Self> {
         retry_while_taken(|| {
             let port = free_port()?;
@@ -75,7 +75,7 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
@@ -85,38 +85,38 @@ impl Server {
         format!("redis://{}/0", self.address())
     }
 
-    /// Runs a command in its first database, and gives what `redis-cli` prints.
+    /// Runs a command in its first database, and returns the output of `redis-cli`.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If the command fails.
     pub fn command(&self, words: &[&str]) -> String {
-        command(self.port, 0, words).expect("redis-cli answers")
+        command(self.port, 0, words).expect("redis-cli succeeds")
     }
 
     /// Sends a signal, by its name.
     ///
     /// # Panics
-    /// When the server has ended.
+    /// If the server has ended.
     pub fn signal(&self, name: &str) {
         signal(self.running().process.id(), name);
     }
 
-    /// Kills it; nothing of what it held is left.
+    /// Kills the server; its data is lost.
     ///
     /// # Panics
-    /// When it can't be killed.
+    /// If it can't be killed.
     pub fn kill(&self) {
         let process = &mut self.running().process;
         process.kill().expect("a child");
         process.wait().expect("a child");
     }
 
-    /// Starts it again, on the same port, after [`Server::kill`].
+    /// Restarts the server on the same port after [`Server::kill`].
     ///
     /// # Panics
-    /// When it does not start.
-    pub fn start_again(&self) {
-        *self.running() = Running::start(self.port).expect("Redis starts again");
+    /// If it does not start.
+    pub fn restart(&self) {
+        *self.running() = Running::start(self.port).expect("Redis restarts");
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -125,7 +125,7 @@ impl Server {
 }
 
 impl Database {
-    /// Where it is.
+    /// The URL of the database.
     pub fn url(&self) -> String {
         format!("redis://{}/{}", self.server.address(), self.number)
     }
@@ -133,9 +133,9 @@ impl Database {
     /// Runs a command in it; see [`Server::command`].
     ///
     /// # Panics
-    /// When there is no answer.
+    /// If the command fails.
     pub fn command(&self, words: &[&str]) -> String {
-        command(self.server.port, self.number, words).expect("redis-cli answers")
+        command(self.server.port, self.number, words).expect("redis-cli succeeds")
     }
 }
 
@@ -172,7 +172,7 @@ impl Running {
                 } else {
                     io::ErrorKind::Other
                 };
-                return Err(io::Error::new(kind, format!("it does not answer:\n{log}")));
+                return Err(io::Error::new(kind, format!("it does not respond:\n{log}")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

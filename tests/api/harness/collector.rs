@@ -1,4 +1,4 @@
-//! A collector that takes spans by OTLP, over gRPC and over HTTP.
+//! A collector that receives spans by OTLP, over gRPC and over HTTP.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// How spans travel.
+/// The transport of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
@@ -31,7 +31,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
+    /// The value of `OTEL_EXPORTER_OTLP_PROTOCOL`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
@@ -40,7 +40,7 @@ impl Protocol {
     }
 }
 
-/// Takes spans for as long as the test runs.
+/// Receives spans for as long as the test runs.
 pub struct Collector {
     address: SocketAddr,
     requests: Requests,
@@ -48,7 +48,7 @@ pub struct Collector {
     elsewhere: Elsewhere,
 }
 
-/// Where spans are sent on to.
+/// The URL to redirect exporters to.
 type Elsewhere = Arc<Mutex<Option<String>>>;
 
 type Requests = Arc<Mutex<Vec<ExportTraceServiceRequest>>>;
@@ -74,12 +74,12 @@ impl Collector {
         }
     }
 
-    /// Sends everybody to this URL instead. Over HTTP only.
+    /// Redirects exporters to this URL. HTTP only.
     pub fn redirect(&self, url: &str) {
         *self.elsewhere.lock().expect("no panic") = Some(url.to_owned());
     }
 
-    /// Takes nothing, or takes everything again. Over HTTP only.
+    /// Refuses all requests, or accepts them again. HTTP only.
     pub fn refuse(&self, refusing: bool) {
         self.refusing.store(refusing, Ordering::SeqCst);
     }
@@ -96,7 +96,7 @@ impl Collector {
         scopes.flat_map(|scope| &scope.spans).cloned().collect()
     }
 
-    /// What the service says of itself.
+    /// The resource attributes of the service.
     pub fn resource(&self) -> BTreeMap<String, String> {
         let requests = self.requests.lock().expect("no panic");
         let resource = requests[0].resource_spans[0].resource.as_ref();
@@ -108,7 +108,7 @@ impl Collector {
             .collect()
     }
 
-    /// Waits for the spans of one trace, until its request's own is among them.
+    /// Waits for the spans of one trace until they include the request's root span.
     pub async fn trace(&self, trace_id: &str, root: &str) -> Vec<Span> {
         let begun = Instant::now();
         loop {
@@ -122,7 +122,7 @@ impl Collector {
         }
     }
 
-    /// All that came, as text.
+    /// All received requests, as text.
     pub fn everything(&self) -> String {
         format!("{:?}", self.requests.lock().expect("no panic"))
     }

@@ -1,4 +1,4 @@
-//! The service inside the test's own process, with slices that misbehave.
+//! The service in the test's process, with slices that misbehave.
 
 use std::sync::Arc;
 
@@ -18,23 +18,22 @@ use signup_service::slices;
 
 use super::{Backend, Database};
 
-/// A running service, which stops with the test's runtime.
+/// A running service that stops with the test's runtime.
 pub struct InProcess {
     address: std::net::SocketAddr,
-    /// What time it is for it; moved by tests.
+    /// The clock of the service; advanced by tests.
     pub clock: Arc<SettableClock>,
     pub database: Arc<Database>,
 }
 
 impl InProcess {
-    /// Starts the service with `/panic`, whose handler panics; `/stuck`, which never answers;
-    /// `/keyed`, which says whether the key of a request was new to it; and `/shared/{id}`, which two
-    /// slices have.
+    /// Starts the service with additional operations: `/panic`, whose handler panics; `/stuck`, which never responds;
+    /// `/keyed`, which reports whether a request's key was new; and `/shared/{id}`, which is shared by two slices.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(Database::new(Backend::Sqlite)), settings).await
     }
 
-    /// The same on a database that others may use too.
+    /// Like [`start`](Self::start), on a database that may be shared.
     pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let url = database.url();
         let mut environment = vec![
@@ -48,7 +47,7 @@ impl InProcess {
         let settings = Settings::from_sources(sources, false).expect("valid settings");
         let mut slices = slices::all();
         slices.extend([misbehaving, reading, writing].map(Slice::new));
-        let metrics = Metrics::new().expect("names that differ");
+        let metrics = Metrics::new().expect("unique names");
         let lifecycle = Lifecycle::new(tokio::runtime::Handle::current());
         let clock = Arc::new(SettableClock::default());
         let service = app::Service::start(settings, &slices, lifecycle, metrics, clock.clone());
@@ -64,7 +63,7 @@ impl InProcess {
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
         let url = format!("http://{}{path}", self.address);
-        reqwest::get(url).await.expect("an answer")
+        reqwest::get(url).await.expect("a response")
     }
 
     /// A request of any method, without a body.
@@ -72,18 +71,18 @@ impl InProcess {
         let method = method.parse().expect("a method");
         let url = format!("http://{}{path}", self.address);
         let request = reqwest::Client::new().request(method, url);
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 
     /// A POST with a key.
     pub async fn post(&self, path: &str, key: &str, body: &serde_json::Value) -> reqwest::Response {
         let request = reqwest::Client::new().post(format!("http://{}{path}", self.address));
         let request = request.header("Idempotency-Key", key).json(body);
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 }
 
-/// What `/keyed` comes to, were it recorded.
+/// The outcome of `/keyed`, which is never recorded.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Nothing;
 
@@ -99,16 +98,16 @@ fn reading() -> Vec<Operation> {
     ]
 }
 
-/// The other.
+/// The other slice.
 fn writing() -> Vec<Operation> {
     [Method::Delete, Method::Put, Method::Patch]
         .map(|method| named(method, "/shared/{id}"))
         .into()
 }
 
-/// Says which operation it is, and of what.
+/// An operation that responds with its name and the id in the path.
 fn named(method: Method, path: &'static str) -> Operation {
-    let access = Access::Public("a test asks it");
+    let access = Access::Public("called by a test");
     Operation::of(method, path, access).handled_by(move |_| {
         move |call: Call| {
             let text = format!("{method:?} {path} {}", call.path("id"));
@@ -118,7 +117,7 @@ fn named(method: Method, path: &'static str) -> Operation {
 }
 
 fn misbehaving() -> Vec<Operation> {
-    let access = Access::Public("a test asks it");
+    let access = Access::Public("called by a test");
     vec![
         Operation::get("/panic", access)
             .handled_by(|_| |_| async { panic!("a secret that must not leave") }),

@@ -1,4 +1,4 @@
-//! Starts the real binary on a free port, with a database of its own.
+//! Test harness: runs the real binary on a free port, with its own database.
 
 pub mod collector;
 mod in_process;
@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _};
 use tempfile::TempDir;
 
-/// The secret of every instance, unless a test says otherwise.
+/// The default secret of every instance.
 pub const SECRET: &str = "a secret of thirty-two bytes or more";
 
-/// A database that the service runs on.
+/// The kind of database that the service runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Sqlite,
     Postgres,
 }
 
-/// A database of one test.
+/// A database for one test.
 pub enum Database {
     Sqlite(TempDir),
     Postgres(throwaway_servers::postgres::Database),
@@ -48,12 +48,12 @@ impl Database {
         }
     }
 
-    /// Runs a query past the service. Each row is its values, joined by `|`.
+    /// Runs a query directly on the database. Each row is its values, joined by `|`.
     pub async fn rows(&self, query: &str) -> Vec<String> {
         self.execute(query).await.expect(query)
     }
 
-    /// The same, for a statement that may fail.
+    /// Like [`rows`](Self::rows), for a statement that may fail.
     pub async fn execute(&self, statement: &str) -> Result<Vec<String>, sqlx::Error> {
         match self {
             Self::Sqlite(_) => execute::<sqlx::Sqlite>(&self.url(), statement).await,
@@ -61,7 +61,7 @@ impl Database {
         }
     }
 
-    /// An id as SQL has it.
+    /// An id as an SQL literal.
     pub fn uuid_literal(&self, id: &str) -> String {
         match self {
             Self::Sqlite(_) => format!("x'{}'", id.replace('-', "")),
@@ -71,7 +71,7 @@ impl Database {
 
     /// The number of rows of each table that a signup writes.
     pub async fn counts(&self) -> [i64; 3] {
-        // One statement, for one moment.
+        // One statement, for a consistent snapshot.
         let rows = self
             .rows(
                 "SELECT count(*) FROM users UNION ALL SELECT count(*) FROM users_read \
@@ -112,7 +112,7 @@ where
     (0..row.len()).map(value).collect::<Vec<_>>().join("|")
 }
 
-/// Checks that an answer is a problem of this kind, with ids, and gives its body.
+/// Asserts that a response is a problem of this kind, with ids, and returns its body.
 pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
     let (found, headers) = (response.status(), response.headers().clone());
     let body: Value = response.json().await.expect("JSON");
@@ -129,7 +129,7 @@ pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
     body
 }
 
-/// A body that signs up somebody new.
+/// The body of a signup with this address.
 pub fn signup_body(email: &str) -> Value {
     json!({
         "name": "Ada Lovelace",

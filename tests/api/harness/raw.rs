@@ -1,4 +1,4 @@
-//! Bytes on a connection, for what no HTTP client would send.
+//! Raw connections, for bytes that no HTTP client would send.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Between two looks at a condition.
+/// The interval for polling a condition.
 const POLL: Duration = Duration::from_millis(20);
 
 /// A connection to the service.
@@ -17,9 +17,9 @@ pub struct Connection {
     received: Vec<u8>,
 }
 
-/// An answer that was read from a connection.
+/// A response read from a connection.
 #[derive(Debug)]
-pub struct Answer {
+pub struct RawResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
@@ -35,14 +35,14 @@ impl Connection {
         }
     }
 
-    /// Writes; a service that has closed the connection already is not minded.
+    /// Writes bytes; ignores errors, as the service may have closed the connection.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());
         self
     }
 
-    /// Writes the bytes over and over, until the time is over or the service takes no more; says how
-    /// many were written.
+    /// Writes the bytes repeatedly, until the time is over or the service accepts no more; returns the number of bytes
+    /// written.
     pub fn send_for(&mut self, time: Duration, bytes: &[u8]) -> usize {
         self.stream
             .set_write_timeout(Some(time))
@@ -58,7 +58,7 @@ impl Connection {
         sent
     }
 
-    /// Whether the service ends the connection within the time, without reading its answers.
+    /// Whether the service closes the connection within the time, without its responses being read.
     pub fn is_cut(&mut self, within: Duration) -> bool {
         self.stream
             .set_write_timeout(Some(POLL))
@@ -73,8 +73,8 @@ impl Connection {
         false
     }
 
-    /// Reads one answer; `None` where the connection closes without one.
-    pub fn answer(&mut self) -> Option<Answer> {
+    /// Reads one response; `None` if the connection closes without one.
+    pub fn response(&mut self) -> Option<RawResponse> {
         let head_end = loop {
             if let Some(at) = find(&self.received, b"\r\n\r\n") {
                 break at + 4;
@@ -95,19 +95,19 @@ impl Connection {
             .find(|(name, _)| name == "content-length")
             .map_or(0, |(_, value)| value.parse().expect("a length"));
         while self.received.len() < head_end + length {
-            assert!(self.read_more() > 0, "the answer is cut: {head}");
+            assert!(self.read_more() > 0, "the response is cut: {head}");
         }
         let body = String::from_utf8_lossy(&self.received[head_end..head_end + length]).into();
         self.received.drain(..head_end + length);
-        Some(Answer {
+        Some(RawResponse {
             status,
             headers,
             body,
         })
     }
 
-    /// Whether bytes of an answer, or the end of the connection, come within the time.
-    pub fn has_answer(&mut self, within: Duration) -> bool {
+    /// Whether bytes of a response, or the end of the connection, arrive within the time.
+    pub fn has_response(&mut self, within: Duration) -> bool {
         self.stream
             .set_read_timeout(Some(within))
             .expect("a time limit");
@@ -119,16 +119,16 @@ impl Connection {
         seen.is_ok()
     }
 
-    /// Whether the service closes the connection, having nothing more to say.
+    /// Whether the service closes the connection without sending more.
     pub fn is_closed(&mut self) -> bool {
         self.received.is_empty() && self.read_more() == 0
     }
 
     fn read_more(&mut self) -> usize {
         let mut buffer = [0; 4096];
-        // A reset is an end as well: the service closed with bytes of ours unread.
+        // A reset is an end, too: the service closed with unread bytes of ours.
         let count = match self.stream.read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer in time"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no response in time"),
             result => result.unwrap_or(0),
         };
         self.received.extend_from_slice(&buffer[..count]);
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-impl Answer {
+impl RawResponse {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -144,7 +144,7 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Checks that this is a problem of this kind, with ids, and gives its body.
+    /// Asserts that this is a problem of this kind, with ids, and returns its body.
     pub fn problem(&self, status: u16, slug: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(

@@ -15,10 +15,10 @@ use super::{Backend, Database, signup_body};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Between two looks at a condition.
+/// The interval for polling a condition.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A running service; killed when dropped.
+/// A running service, killed when dropped.
 pub struct Service {
     pub address: SocketAddr,
     pub database: Arc<Database>,
@@ -27,7 +27,7 @@ pub struct Service {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// What a command printed, and how it ended.
+/// The output and exit status of a command.
 #[derive(Debug)]
 pub struct Output {
     pub status: ExitStatus,
@@ -49,7 +49,7 @@ pub fn counters() -> Option<(&'static str, OsString)> {
     std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
 }
 
-/// Runs a command of the binary to its end.
+/// Runs a command of the binary to completion.
 pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let output = command(arguments, settings)
         .stdin(Stdio::null())
@@ -63,17 +63,17 @@ pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
 }
 
 impl Service {
-    /// Starts the service on a database of its own.
+    /// Starts the service on a new database.
     pub async fn start(backend: Backend) -> Self {
         Self::start_with(backend, &[]).await
     }
 
-    /// The same with some settings.
+    /// Like [`start`](Self::start), with settings.
     pub async fn start_with(backend: Backend, settings: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(Database::new(backend)), settings).await
     }
 
-    /// Starts the service on this database.
+    /// Starts the service on an existing database.
     pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let mut service = Self::launch(database, settings);
         let ready = service.wait_for_line("ready: listening").await;
@@ -84,7 +84,7 @@ impl Service {
         service
     }
 
-    /// Starts the process, and does not wait until it is ready.
+    /// Starts the process without waiting until it is ready.
     pub fn launch(database: Arc<Database>, settings: &[(&str, &str)]) -> Self {
         let url = database.url();
         let defaults = [
@@ -95,7 +95,7 @@ impl Service {
             ("BCRYPT_COST", "4"),
             ("LOG_FORMAT", "json"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
-            // What the tests that write bytes put into `Host`.
+            // The hosts used by tests that write raw bytes.
             ("HTTP_HOSTS", "x,127.0.0.1,0.0.0.0"),
         ];
         let mut process = command(&["serve"], &defaults)
@@ -142,25 +142,25 @@ impl Service {
             }
             assert!(
                 begun.elapsed() < LIMIT,
-                "waited in vain: {}",
+                "timed out waiting: {}",
                 self.log_text()
             );
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Waits until `/ready` has this status, for at most the 30 s that the service promises.
+    /// Waits until `/ready` returns this status, for at most the 30 s that the service promises.
     pub async fn wait_for_ready(&self, status: u16) {
         let begun = Instant::now();
         while self.get("/ready").await.status() != status {
             tokio::time::sleep(POLL).await;
-            assert!(begun.elapsed() < LIMIT, "/ready never said {status}");
+            assert!(begun.elapsed() < LIMIT, "/ready never returned {status}");
         }
     }
 
-    /// Waits until this many requests are under way.
+    /// Waits until this many requests are in flight.
     pub async fn wait_for_in_flight(&self, count: u32) {
-        // The one that asks is in flight as well.
+        // The metrics request itself is in flight, too.
         self.wait_for_metric(&format!("http_requests_in_flight {}", count + 1))
             .await;
     }
@@ -178,17 +178,17 @@ impl Service {
         }
     }
 
-    /// Waits until a figure of the metrics, by the beginning of its line, is as wanted.
-    pub async fn wait_for_figure(&self, begins: &str, is_wanted: impl Fn(f64) -> bool) {
+    /// Waits until the metric whose line has this prefix meets a condition.
+    pub async fn wait_for_figure(&self, prefix: &str, is_wanted: impl Fn(f64) -> bool) {
         let begun = Instant::now();
         loop {
             let metrics = self.get("/metrics").await.text().await.expect("text");
-            let figure = metrics.lines().find_map(|line| line.strip_prefix(begins));
+            let figure = metrics.lines().find_map(|line| line.strip_prefix(prefix));
             if figure.is_some_and(|figure| figure.parse().is_ok_and(&is_wanted)) {
                 return;
             }
             tokio::time::sleep(POLL).await;
-            assert!(begun.elapsed() < LIMIT, "waited in vain for {begins}");
+            assert!(begun.elapsed() < LIMIT, "timed out waiting for {prefix}");
         }
     }
 
@@ -197,13 +197,13 @@ impl Service {
         let lines = self.log.lock().expect("no panic");
         lines
             .iter()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
             .collect()
     }
 
-    /// Does something while nobody reads what the service logs.
+    /// Runs a closure while the log of the service is not read.
     pub fn with_stuck_log(&self, work: impl FnOnce()) {
-        // The thread that reads the lines can't put them anywhere.
+        // The thread that reads the lines can't store them.
         let _lines = self.log.lock().expect("no panic");
         work();
     }
@@ -219,7 +219,7 @@ impl Service {
 
     pub async fn get(&self, path: &str) -> Response {
         let request = self.client.get(self.url(path));
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 
     /// A `POST /signup` of this body.
@@ -227,26 +227,26 @@ impl Service {
         self.client.post(self.url("/signup")).json(body)
     }
 
-    /// Signs up with this address.
+    /// Sends a signup with this address.
     pub async fn sign_up(&self, email: &str) -> Response {
         let request = self.signup(&signup_body(email));
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 
-    /// A connection to write bytes on.
+    /// Opens a raw connection.
     pub fn connect(&self) -> Connection {
         Connection::to(self.address)
     }
 
-    /// The process's id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The memory that the process has in use.
+    /// The resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("Linux tells");
+        let status = status.expect("procfs is readable");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kib.expect("a figure") * 1024
@@ -254,7 +254,7 @@ impl Service {
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        // The shell's own kill: a small machine has no program of that name.
+        // The shell's built-in kill: a small machine may lack the program.
         let kill = format!("kill -s {name} {}", self.process.id());
         let status = Command::new("sh").args(["-c", &kill]).status();
         let status = status.expect("sh runs");

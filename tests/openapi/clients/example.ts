@@ -1,5 +1,5 @@
-// A client by `openapi-typescript` and `openapi-fetch`: a signup with a key, its retry, pages, and problems by their
-// type. `tsc` checks its types, and node runs it: node example.ts http://127.0.0.1:8000
+// A client by `openapi-typescript` and `openapi-fetch`: a signup with a key, its retry, pages, and problems by type.
+// `tsc` checks its types, and node runs it: node example.ts http://127.0.0.1:8000
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -15,8 +15,8 @@ const signUp = (number: number, key?: string) =>
     body: { name: "Ada", email: `${name}-${number}@example.org`, password: "correct horse battery staple" },
   });
 
-// What a client would tell its user. The compiler knows the members of each kind.
-const told = (problem: Problem): string => {
+// A message for the user. The compiler knows the members of each kind.
+const message = (problem: Problem): string => {
   switch (problem.type) {
     case "/problems/validation-failed":
       return problem.errors.map((error) => `${error.pointer} ${error.code}`).join(", ");
@@ -27,7 +27,7 @@ const told = (problem: Problem): string => {
   }
 };
 
-// A key for each signup; the same one for each try of it.
+// One key for each signup, and the same key for each try.
 const key = crypto.randomUUID();
 const first = await signUp(0, key);
 const again = await signUp(0, key);
@@ -35,12 +35,12 @@ assert(first.data);
 assert.deepEqual(again.data, first.data);
 assert.equal(again.response.headers.get("idempotent-replayed"), "true");
 
-// Problems are told apart by their type.
+// Problems are distinguished by their type.
 const taken = await signUp(0);
 assert.equal(taken.error?.type, "/problems/email-already-registered");
 const wrong = await client.POST("/signup", { body: { name: "Ada", email: "no", password: "short" } });
 assert(wrong.error);
-assert.equal(told(wrong.error), "/email invalid_email, /password too_short");
+assert.equal(message(wrong.error), "/email invalid_email, /password too_short");
 
 // Pages, until there is no next one.
 await signUp(1);

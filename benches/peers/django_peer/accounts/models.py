@@ -1,10 +1,10 @@
-"""Django's own user, told apart by the address."""
+"""Django's own user, identified by the address."""
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 
 
 class User(AbstractUser):
-    """The address is the user name too, so that the manager of Django makes accounts as it is."""
+    """The address is also the user name, so that Django's manager creates accounts unchanged."""
 
     email = models.EmailField(unique=True)

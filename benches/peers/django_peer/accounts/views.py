@@ -1,4 +1,4 @@
-"""Signing up, over JSON."""
+"""Signup over JSON."""
 
 import json
 
@@ -13,14 +13,14 @@ from .models import User
 
 
 class Signup(forms.Form):
-    """Checks what the service checks: a name, an address, and a password that is no bad one."""
+    """Checks what the service checks: a name, an address, and the strength of the password."""
 
     name = forms.CharField(max_length=150)
     email = forms.EmailField(max_length=150)
     password = forms.CharField(strip=False)
 
     def clean(self) -> dict[str, str]:
-        """The validators want to see the user, to compare the password with."""
+        """Validates the password; the validators compare it with the user's other fields."""
         values = super().clean() or self.cleaned_data
         if not self.errors:
             email, name = values["email"], values["name"]
@@ -35,7 +35,7 @@ class Signup(forms.Form):
 @csrf_exempt  # There is no session that another site could use.
 @require_POST
 def signup(request: HttpRequest) -> JsonResponse:
-    """Makes an account in one transaction."""
+    """Creates an account in one transaction."""
     try:
         form = Signup(json.loads(request.body))
     except ValueError:

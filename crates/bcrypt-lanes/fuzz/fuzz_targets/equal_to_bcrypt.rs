@@ -1,8 +1,8 @@
-//! Reads requests out of any bytes, and compares lanes with the `bcrypt` crate on them.
+//! Decodes requests from arbitrary bytes, and compares lanes with the `bcrypt` crate on them.
 //!
 //! In the folder of `bcrypt-lanes`, with `cargo-fuzz` and a nightly compiler:
 //! `cargo +nightly fuzz run equal_to_bcrypt -- -len_control=0 -max_len=2000`.
-//! Inputs are long from the start, as only these keep several lanes under way.
+//! Inputs are long from the start, as only long ones keep several lanes busy.
 
 #![no_main]
 

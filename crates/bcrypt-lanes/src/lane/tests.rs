@@ -2,7 +2,7 @@ extern crate std;
 
 use super::*;
 
-/// Tests run side by side, and one looks at all of the memory, so each has a password of its own.
+/// Tests run in parallel, and one searches all of the memory, so each has its own password.
 fn lane(first: u8) -> Lane {
     let password: [u8; 72] = array::from_fn(|index| first + u8::try_from(index).unwrap());
     Lane::new(&password, [7; 16], Cost::new(8).unwrap()).unwrap()
@@ -18,7 +18,7 @@ fn zeroize_leaves_nothing() {
     assert_eq!(work.salt, [0; _]);
 }
 
-/// Looks for secrets in all of the memory of this process.
+/// Searches all of the memory of this process for secrets.
 #[cfg(all(target_os = "linux", target_endian = "little"))]
 mod memory {
     use std::fs::{self, File};
@@ -26,7 +26,7 @@ mod memory {
 
     use super::*;
 
-    /// How far the words of a pattern are from each other, in words.
+    /// The distance between the words of a pattern, in words.
     const STRIDE: usize = 5;
     const PATTERN_BYTES: usize = 4 * (3 * STRIDE + 1);
     const CHUNK: usize = 1 << 20;
@@ -47,12 +47,12 @@ mod memory {
         }
     }
 
-    /// How often each pattern is in the memory that this process may write to.
+    /// Counts each pattern in the writable memory of this process.
     fn occurrences(patterns: &[Pattern; 4]) -> [usize; 4] {
         let mut counts = [0; 4];
         let memory = File::open("/proc/self/mem").unwrap();
         let mut buffer = std::vec![0; CHUNK];
-        // What is read must not be found a second time, in the buffer.
+        // What is read must not be found again in the buffer.
         let own = buffer.as_ptr() as usize..buffer.as_ptr() as usize + CHUNK;
         for (start, end) in regions() {
             let mut address = start;
@@ -119,22 +119,18 @@ mod memory {
         assert_eq!(
             occurrences(&new),
             [9; 4],
-            "each lane has its own, as they are all equal"
+            "each lane has its own copy, as they are all equal"
         );
 
         advance(&mut lanes, 200);
         let under_way = patterns(&lanes[0]);
-        assert_eq!(
-            occurrences(&under_way),
-            [9; 4],
-            "what was moved left no copy"
-        );
+        assert_eq!(occurrences(&under_way), [9; 4], "moves left no copy");
 
         advance(&mut lanes, 56);
         let done = patterns(&lanes[0]);
         let [first, others @ ..] = lanes;
         assert!(first.finish().is_ok());
-        assert_eq!(occurrences(&done), [8; 4], "a finished lane is gone");
+        assert_eq!(occurrences(&done), [8; 4], "a finished lane is wiped");
 
         drop(others);
         for gone in [new, under_way, done] {
