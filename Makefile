@@ -94,10 +94,11 @@ format: ## Format every file
 	$(RUST_FILES) -exec rustfmt {} +
 
 docs: ## Regenerate the generated documents
-	cargo run --locked --quiet -- settings > docs/reference/settings.md.new
-	mv docs/reference/settings.md.new docs/reference/settings.md
-	cargo run --locked --quiet -- openapi > docs/reference/openapi.json.new
-	mv docs/reference/openapi.json.new docs/reference/openapi.json
+	cargo build --locked --quiet
+	@# Whole or not at all: a page that fails to print leaves the old one.
+	for page in limits.md metrics.md openapi.json operations.md problems.md settings.md; do \
+	  $${CARGO_TARGET_DIR:-target}/debug/signup-service reference "$${page%.*}" > "docs/reference/$$page.new" && \
+	  mv "docs/reference/$$page.new" "docs/reference/$$page" || exit 1; done
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
 	mv deploy/kubernetes/base/prometheusrule.yaml.new deploy/kubernetes/base/prometheusrule.yaml
 

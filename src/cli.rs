@@ -6,6 +6,7 @@
 mod healthcheck;
 mod migrate;
 mod private;
+mod reference;
 mod terminal;
 
 use std::io::IsTerminal;
@@ -94,6 +95,11 @@ enum Command {
     Openapi,
     /// Print the reference of all settings, the content of docs/reference/settings.md
     Settings,
+    /// Print a page of docs/reference
+    Reference {
+        /// Which page
+        page: reference::Page,
+    },
 }
 
 #[derive(Subcommand)]
@@ -171,6 +177,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Some(Command::Openapi) => return succeed(terminal::result(&slices::openapi_text())),
         Some(Command::Settings) => return succeed(terminal::result(&config::reference())),
+        Some(Command::Reference { page }) => {
+            let text = page.text().map_err(|error| Failure::new(&error))?;
+            return succeed(terminal::result(&text));
+        }
         _ => {}
     }
     let options = [
@@ -202,7 +212,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             }
         })?,
         Some(Command::Healthcheck) => succeed(healthcheck::run(&settings.http)),
-        Some(Command::Openapi | Command::Settings) => Ok(ExitCode::SUCCESS),
+        Some(Command::Openapi | Command::Settings | Command::Reference { .. }) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -312,7 +324,10 @@ mod tests {
                 names(inner, &format!("{path} "), found);
             }
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/command-line.md");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/docs/reference/command-line.md"
+        );
         let page = std::fs::read_to_string(path).expect("the page");
         let mut found = Vec::new();
         names(&Cli::command(), "", &mut found);

@@ -4,6 +4,8 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::http::operation::Operation;
+use crate::platform::limits::Limit;
+use crate::platform::metrics::Metrics;
 
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
@@ -15,6 +17,10 @@ pub struct Slice {
     pub for_operators: bool,
     /// Responds to paths that match no resource, in place of a bare 404. Only one slice has it.
     pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
+    /// The limits that the slice keeps, for the reference page.
+    pub limits: &'static [Limit],
+    /// Registers the metrics that the slice owns, for the reference page.
+    pub metrics: fn(&Metrics) -> prometheus::Result<()>,
 }
 
 impl Slice {
@@ -25,6 +31,8 @@ impl Slice {
             http,
             for_operators: false,
             fallback: None,
+            limits: &[],
+            metrics: |_| Ok(()),
         }
     }
 

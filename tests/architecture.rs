@@ -723,3 +723,74 @@ fn valid_code_passes(#[case] path: &str, #[case] text: &str) {
     let found = violations(&source, &areas());
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// A row of the page of guarantees: its number, and the tests that it names, each with its file.
+fn guarantees(page: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let number = cells.first()?;
+        let (family, digits) = number.split_at_checked(1)?;
+        let is_number = family.chars().all(char::is_uppercase)
+            && !digits.is_empty()
+            && digits.chars().all(|digit| digit.is_ascii_digit());
+        is_number.then(|| ((*number).to_owned(), cells[cells.len() - 1].to_owned()))
+    });
+    let tests = |shown: String| {
+        let mut file = String::new();
+        let mut tests = Vec::new();
+        for name in shown.split('`').skip(1).step_by(2) {
+            if name.contains('/') {
+                name.clone_into(&mut file);
+            } else {
+                tests.push((file.clone(), name.to_owned()));
+            }
+        }
+        tests
+    };
+    rows.map(|(number, shown)| (number, tests(shown))).collect()
+}
+
+/// The comment and the attributes above a function, with its first line.
+fn with_its_comment<'s>(source: &'s str, function: &str) -> Option<Vec<&'s str>> {
+    let lines: Vec<&str> = source.lines().collect();
+    let is_it = |line: &&str| line.trim_start().contains(&format!("fn {function}("));
+    let at = lines.iter().position(is_it)?;
+    let above = lines[..at].iter().rev();
+    let head = above.take_while(|line| line.trim_start().starts_with(['/', '#']));
+    Some(head.chain([&lines[at]]).copied().collect())
+}
+
+#[test]
+fn every_guarantee_has_tests_that_cite_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let guarantees = guarantees(&read("docs/explanation/guarantees.md"));
+    assert!(guarantees.len() > 40, "{}", guarantees.len());
+    let keys = read("tests/api/idempotency.rs") + &read("tests/api/redis.rs");
+    let names_of_keys: BTreeSet<&str> = keys
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("async fn "))
+        .flat_map(|line| line.split(['_', '(']))
+        .collect();
+    for (number, tests) in &guarantees {
+        if number.starts_with('C') {
+            let name = number.to_lowercase();
+            assert!(
+                names_of_keys.contains(name.as_str()),
+                "{number} has no test"
+            );
+            continue;
+        }
+        assert!(!tests.is_empty(), "{number} names no test");
+        for (path, test) in tests {
+            let source = read(path);
+            let head = with_its_comment(&source, test)
+                .unwrap_or_else(|| panic!("{path} has no test {test}, which {number} names"));
+            let is_cited = head.iter().any(|line| {
+                line.trim_start().starts_with("/// Guarantee ")
+                    && line.split([' ', ',', '.']).any(|word| word == number)
+            });
+            assert!(is_cited, "{test} in {path} does not cite {number}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub use idempotency::{IdempotencySettings, MIN_SECRET_BYTES};
 pub use log::{LogFormat, LogSettings};
 pub use rate_limit::Rate;
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
-pub use setting::{Setting, reference};
+pub use setting::{Setting, default_of, reference};
 pub use traces::{TraceProtocol, TraceSampler, TraceSettings};
 pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
 

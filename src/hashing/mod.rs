@@ -11,6 +11,8 @@ mod pool;
 mod queue;
 mod worker;
 
+pub use queue::LIMITS;
+
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;

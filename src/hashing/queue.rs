@@ -17,6 +17,7 @@ use crate::config::HashingSettings as Settings;
 use crate::domain::{Candidate, Password, PasswordHash};
 use crate::platform::client::Network;
 use crate::platform::clock::{self, Randomness};
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::platform::telemetry::spans;
 
@@ -47,6 +48,25 @@ pub(super) const PROBE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a password waits before any thread with a free lane takes it.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Passwords that wait for a lane",
+        bound: Bound::Setting("BCRYPT_QUEUE"),
+        effect: "503 `overloaded`",
+    },
+    Limit {
+        what: "Share of a client network while others wait",
+        bound: Bound::Words("a quarter of lanes and places"),
+        effect: "503 `overloaded`",
+    },
+    Limit {
+        what: "Hash of a password",
+        bound: Bound::Words("4/5 of `REQUEST_TIMEOUT_MS`"),
+        effect: "503 `overloaded`",
+    },
+];
 
 /// The state shared by the hashing threads and their callers.
 pub struct HashQueue {

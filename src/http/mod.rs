@@ -16,3 +16,12 @@ pub mod rate_limit;
 pub mod resource;
 pub mod server;
 pub mod static_content;
+
+use crate::platform::limits::Limit;
+
+/// The limits of requests and connections.
+pub const LIMITS: [&[Limit]; 3] = [
+    connection::LIMITS,
+    middleware::head::LIMITS,
+    rate_limit::LIMITS,
+];

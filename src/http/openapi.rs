@@ -1,7 +1,7 @@
 //! The OpenAPI document, generated from the operations.
 //!
 //! An operation's [`Documentation`] describes what is specific to it. Its path, its method, its key
-//! and the problems that follow from its terms come from the [`Operation`](operation::Operation)
+//! and the problems that follow from its spec come from the [`Operation`](operation::Operation)
 //! itself; parameters and headers common to all requests and responses are defined here.
 
 use std::collections::BTreeMap;
@@ -123,7 +123,7 @@ fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
     document
 }
 
-/// The problem responses of an operation: its own, those that follow from its terms, and those that
+/// The problem responses of an operation: its own, those that follow from its spec, and those that
 /// any request may cause.
 fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<String, Vec<ProblemType>> = BTreeMap::new();
@@ -142,7 +142,7 @@ fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
         .collect()
 }
 
-/// The part of an operation's OpenAPI description that does not follow from its terms. The problems
+/// The part of an operation's OpenAPI description that does not follow from its spec. The problems
 /// of its key, its body and its rate limit, and the header of its key, are added.
 ///
 /// Defined in a function below the handler.
@@ -317,7 +317,7 @@ fn example(
 pub fn all_fields(operations: &[operation::Operation]) -> Vec<&'static str> {
     let documented = operations
         .iter()
-        .filter_map(|operation| operation.terms.documentation);
+        .filter_map(|operation| operation.spec.documentation);
     let mut fields: Vec<&str> = Vec::new();
     for pointer in documented.flat_map(|documentation| documentation().pointers) {
         if !fields.contains(pointer) {
@@ -332,7 +332,7 @@ pub fn all_fields(operations: &[operation::Operation]) -> Vec<&'static str> {
 pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
     let documented = operations
         .iter()
-        .filter_map(|operation| operation.terms.documentation);
+        .filter_map(|operation| operation.spec.documentation);
     let mut kinds: Vec<ProblemType> = documented
         .flat_map(|documentation| documentation().problems)
         .chain(ProblemType::COMMON)
@@ -347,8 +347,8 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
 pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
     let mut document = base(&all_problems(operations));
     for operation in operations {
-        let terms = &operation.terms;
-        let Some(documentation) = terms.documentation else {
+        let spec = &operation.spec;
+        let Some(documentation) = spec.documentation else {
             continue;
         };
         let Documentation {
@@ -357,14 +357,14 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             problems: mut own,
             ..
         } = documentation();
-        if terms.is_keyed {
+        if spec.is_keyed {
             described = described.parameter(key());
             own.extend(idempotency::PROBLEMS);
         }
-        if terms.body_limit.is_some() {
+        if spec.body_limit.is_some() {
             own.extend(OF_A_BODY);
         }
-        if terms.rate_limit.is_some() {
+        if spec.rate_limit.is_some() {
             own.push(ProblemType::RATE_LIMITED);
         }
         let described = problems(&own)
@@ -372,11 +372,11 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             .fold(described, |described, (status, response)| {
                 described.response(status, response)
             });
-        let described = match terms.access {
+        let described = match spec.access {
             // An empty list: no credentials, even if the document has a default.
             Access::Public(_) => described.securities(Some([])),
         };
-        let methods = match terms.method {
+        let methods = match spec.method {
             Method::Get => HttpMethod::Get,
             Method::Post => HttpMethod::Post,
             Method::Put => HttpMethod::Put,
@@ -384,7 +384,7 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             Method::Delete => HttpMethod::Delete,
         };
         let paths = &mut document.paths;
-        paths.add_path_operation(terms.path, vec![methods], described);
+        paths.add_path_operation(spec.path, vec![methods], described);
         let components = document.components.get_or_insert_default();
         components.schemas.extend(schemas);
     }

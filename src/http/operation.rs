@@ -114,12 +114,12 @@ pub(super) type Observe = Arc<dyn Fn(u16) + Send + Sync>;
 
 /// One method of one path.
 pub struct Operation {
-    pub(super) terms: OperationBuilder,
+    pub(super) spec: OperationSpec,
     pub(super) bind: Box<dyn Fn(&Dependencies) -> Respond>,
 }
 
 /// An operation without a handler yet.
-pub struct OperationBuilder {
+pub struct OperationSpec {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
@@ -134,20 +134,20 @@ pub struct OperationBuilder {
 impl Operation {
     /// GET of a path, such as `/users/{id}`; it includes HEAD.
     #[must_use]
-    pub const fn get(path: &'static str, access: Access) -> OperationBuilder {
+    pub const fn get(path: &'static str, access: Access) -> OperationSpec {
         Self::of(Method::Get, path, access)
     }
 
     /// POST of a path.
     #[must_use]
-    pub const fn post(path: &'static str, access: Access) -> OperationBuilder {
+    pub const fn post(path: &'static str, access: Access) -> OperationSpec {
         Self::of(Method::Post, path, access)
     }
 
     /// An operation of any method.
     #[must_use]
-    pub const fn of(method: Method, path: &'static str, access: Access) -> OperationBuilder {
-        OperationBuilder {
+    pub const fn of(method: Method, path: &'static str, access: Access) -> OperationSpec {
+        OperationSpec {
             method,
             path,
             access,
@@ -162,23 +162,41 @@ impl Operation {
     /// Its method.
     #[must_use]
     pub const fn method(&self) -> Method {
-        self.terms.method
+        self.spec.method
     }
 
     /// Its path, with variables in braces.
     #[must_use]
     pub const fn path(&self) -> &'static str {
-        self.terms.path
+        self.spec.path
     }
 
     /// Its access rule.
     #[must_use]
     pub const fn access(&self) -> Access {
-        self.terms.access
+        self.spec.access
+    }
+
+    /// Whether it takes an `Idempotency-Key`.
+    #[must_use]
+    pub const fn is_keyed(&self) -> bool {
+        self.spec.is_keyed
+    }
+
+    /// The maximum of its body, in bytes; `None` if it takes no body.
+    #[must_use]
+    pub const fn body_limit(&self) -> Option<usize> {
+        self.spec.body_limit
+    }
+
+    /// Whether each client may call it only so often.
+    #[must_use]
+    pub const fn is_rate_limited(&self) -> bool {
+        self.spec.rate_limit.is_some()
     }
 }
 
-impl OperationBuilder {
+impl OperationSpec {
     /// Accepts an `Idempotency-Key`.
     #[must_use]
     pub const fn keyed(mut self) -> Self {
@@ -222,7 +240,7 @@ impl OperationBuilder {
         F: Future<Output = Result<HttpResponse, Problem>> + 'static,
     {
         Operation {
-            terms: self,
+            spec: self,
             bind: Box::new(move |dependencies| {
                 let handler = bind(dependencies);
                 Arc::new(move |call| Box::pin(handler(call)))

@@ -14,9 +14,24 @@ use crate::config::Rate;
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::client::{Client, Network};
 use crate::platform::clock::Clock;
+use crate::platform::limits::{Bound, Limit};
 
 /// The maximum of tracked clients. Beyond it, the least active ones are forgotten.
-const MAX_CLIENTS: u64 = 100_000;
+const MAX_CLIENTS: usize = 100_000;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Signups of a client",
+        bound: Bound::Setting("RATE_LIMIT_SIGNUP"),
+        effect: "429 `rate-limited`",
+    },
+    Limit {
+        what: "Clients that the rate limit tracks",
+        bound: Bound::Count(MAX_CLIENTS),
+        effect: "the least active ones are forgotten",
+    },
+];
 
 /// A limit, with the counts of each client.
 pub struct RateLimit {
@@ -40,7 +55,7 @@ impl RateLimit {
             rate,
             clock,
             clients: Cache::builder()
-                .max_capacity(MAX_CLIENTS)
+                .max_capacity(MAX_CLIENTS as u64)
                 .time_to_idle(rate.window * 2)
                 .build(),
         }

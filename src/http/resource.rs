@@ -35,14 +35,14 @@ struct Bound {
     respond: Respond,
     rate_limit: Option<RateLimit>,
     limits: BodyLimits,
-    key: Option<KeyTerms>,
+    key: Option<KeyRules>,
     scope: Arc<str>,
     idempotency: Arc<Idempotency>,
     observe: Option<Observe>,
 }
 
 /// The key settings of a keyed operation.
-struct KeyTerms {
+struct KeyRules {
     is_required: bool,
 }
 
@@ -125,24 +125,24 @@ impl Resource {
 
 impl Bound {
     fn new(operation: &Operation, dependencies: &Dependencies) -> Self {
-        let terms = &operation.terms;
+        let spec = &operation.spec;
         let settings = &dependencies.settings;
-        let rate = terms.rate_limit.and_then(|rate| rate(settings));
+        let rate = spec.rate_limit.and_then(|rate| rate(settings));
         Self {
-            method: terms.method,
-            access: terms.access,
+            method: spec.method,
+            access: spec.access,
             respond: (operation.bind)(dependencies),
             rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             limits: BodyLimits {
-                bytes: terms.body_limit.unwrap_or(0),
+                bytes: spec.body_limit.unwrap_or(0),
                 time: settings.http.read_timeout,
             },
-            key: terms.is_keyed.then_some(KeyTerms {
+            key: spec.is_keyed.then_some(KeyRules {
                 is_required: settings.idempotency.required,
             }),
-            scope: format!("{} {}", terms.method.names()[0], terms.path).into(),
+            scope: format!("{} {}", spec.method.names()[0], spec.path).into(),
             idempotency: Arc::clone(&dependencies.idempotency),
-            observe: terms.observe.map(|observe| observe(dependencies)),
+            observe: spec.observe.map(|observe| observe(dependencies)),
         }
     }
 
@@ -158,7 +158,7 @@ impl Bound {
         }
         // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {
-            Some(terms) => idempotency::read(&request, terms.is_required)?,
+            Some(spec) => idempotency::read(&request, spec.is_required)?,
             None => None,
         };
         if let (Some(rate_limit), Some(client)) = (&self.rate_limit, context.client) {

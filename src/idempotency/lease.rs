@@ -21,7 +21,7 @@ use crate::platform::redis::{Redis, Unavailable};
 use crate::platform::telemetry::spans;
 
 /// How long an outcome is kept in Redis.
-const OUTCOME_LIFE: Duration = Duration::from_mins(1);
+pub(super) const OUTCOME_LIFE: Duration = Duration::from_mins(1);
 
 /// The interval between two polls of a running key: at first, and at most.
 const POLL: Duration = Duration::from_millis(10);

@@ -69,7 +69,7 @@ impl KeyMetrics {
         let own = Self {
             requests: registrar.counters(
                 "idempotency_requests_total",
-                "Requests with an idempotency key, by result.",
+                "Requests with an idempotency key, by result: first (executed), replayed, mismatch (other values, or exhausted), in_flight (409 request-in-progress).",
                 &["result"],
             )?,
             replays: registrar.counters(

@@ -30,6 +30,7 @@ use crate::platform::context;
 use crate::platform::database::{Database, UnitOfWork};
 use crate::platform::errors::error_chain;
 use crate::platform::faults;
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::metrics::InFlight;
 use crate::platform::tasks::why_ended;
 use crate::platform::telemetry::spans;
@@ -62,6 +63,40 @@ const PURGE_MARGIN: Duration = Duration::from_mins(1);
 
 /// Records removed per transaction.
 const PURGE_BATCH: u32 = 500;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Wait for a request of the same key",
+        bound: Bound::Time(WAIT),
+        effect: "409 `request-in-progress`",
+    },
+    Limit {
+        what: "Uses of a key with other values",
+        bound: Bound::Count(MAX_MISMATCHES as usize),
+        effect: "429 `idempotency-key-exhausted`",
+    },
+    Limit {
+        what: "Life of a record",
+        bound: Bound::Setting("IDEMPOTENCY_TTL_SECONDS"),
+        effect: "the key is unknown",
+    },
+    Limit {
+        what: "Keys of one instance that run at a time",
+        bound: Bound::Count(single_flight::MAX_FLIGHTS),
+        effect: "further ones do not wait for each other",
+    },
+    Limit {
+        what: "Copy of an outcome in Redis",
+        bound: Bound::Time(lease::OUTCOME_LIFE),
+        effect: "the record in the database is read",
+    },
+    Limit {
+        what: "Expired records removed in one transaction",
+        bound: Bound::Count(PURGE_BATCH as usize),
+        effect: "the rest follows in further transactions",
+    },
+];
 
 /// The outcome of a keyed command. A record keeps it as JSON for the life of its key, also across
 /// releases, so its form is a contract with the releases before and after.

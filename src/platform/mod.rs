@@ -9,6 +9,7 @@ pub mod database;
 pub mod descriptors;
 pub mod errors;
 pub mod faults;
+pub mod limits;
 pub mod machine;
 pub mod metrics;
 pub mod redis;

@@ -19,6 +19,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::config::RedisUrl;
 use crate::platform::clock;
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::metrics::{Metrics, PoolSize};
 use crate::platform::telemetry::spans::{Kind, System, statement};
 
@@ -36,6 +37,30 @@ const MAX_FAILURES: u32 = 3;
 
 /// Concurrent commands.
 const MAX_CONNECTIONS: usize = 16;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "One command, with its connection",
+        bound: Bound::Time(LIMIT),
+        effect: "the request continues without Redis",
+    },
+    Limit {
+        what: "Commands at a time",
+        bound: Bound::Count(MAX_CONNECTIONS),
+        effect: "further ones wait, within their limit",
+    },
+    Limit {
+        what: "Failures in a row",
+        bound: Bound::Count(MAX_FAILURES as usize),
+        effect: "the circuit breaker opens",
+    },
+    Limit {
+        what: "New connection of a probe",
+        bound: Bound::Time(PROBE_LIMIT),
+        effect: "the circuit breaker stays open",
+    },
+];
 
 /// The length to which a logged kind of failure is cut, in characters.
 const MAX_REASON: usize = 40;

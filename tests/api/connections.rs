@@ -137,6 +137,7 @@ async fn an_acceptable_request_gets_100_continue() {
     assert!(still_serves(&mut connection));
 }
 
+/// Guarantee L3.
 #[rstest]
 #[tokio::test]
 async fn pipelined_requests_are_bounded_in_memory(
@@ -187,6 +188,7 @@ async fn a_long_target_is_too_large_and_not_malformed() {
     }
 }
 
+/// Guarantee L5.
 #[tokio::test]
 async fn idle_connections_make_room_for_new_ones() {
     let service = Service::start_with(Sqlite, &[("HTTP_MAX_CONNECTIONS", "40")]).await;

@@ -44,6 +44,7 @@ async fn refused_and_replayed_signups_are_not_hashed(
     assert_eq!(hashes(&service).await, 1);
 }
 
+/// Guarantee P3.
 #[tokio::test]
 async fn a_taken_address_costs_a_hash_too() {
     let service = Service::start(Backend::Sqlite).await;
@@ -291,6 +292,7 @@ fn signups(target: &Target, prefix: String) -> impl Fn(u64) -> Vec<u8> + use<> {
     }
 }
 
+/// Guarantee L2.
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_from_one_network_does_not_shut_out_others(

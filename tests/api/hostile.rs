@@ -29,6 +29,7 @@ fn drip(connection: &mut Connection, bytes: &[u8], time: Duration) {
     }
 }
 
+/// Guarantee L4.
 #[rstest]
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut_by_the_time_limit(
@@ -47,6 +48,7 @@ async fn a_head_that_never_ends_is_cut_by_the_time_limit(
     assert!((0.9..6.0).contains(&took.as_secs_f64()), "{took:?}");
 }
 
+/// Guarantee L4.
 #[rstest]
 #[tokio::test]
 async fn a_body_that_never_ends_is_cut_by_the_time_limit(
@@ -124,6 +126,7 @@ async fn a_client_that_never_reads_costs_no_memory(#[values(Sqlite, Postgres)] b
     assert_eq!(service.get("/health").await.status(), 200);
 }
 
+/// Guarantee L4.
 #[rstest]
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_by_the_time_limit(
@@ -377,6 +380,7 @@ async fn invalid_percent_encoding_is_a_client_error(#[values(Sqlite, Postgres)] 
     }
 }
 
+/// Guarantee L6.
 #[rstest]
 #[tokio::test]
 async fn invalid_http_gets_a_problem_and_closes_the_connection(

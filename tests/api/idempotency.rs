@@ -573,6 +573,7 @@ async fn keys_survive_a_rotation_of_the_secret(#[values(Sqlite, Postgres)] setup
     }
 }
 
+/// Guarantee P1.
 #[rstest]
 #[tokio::test]
 async fn no_key_or_password_is_kept_or_logged(

@@ -150,6 +150,7 @@ async fn tables(service: &Service, backend: Backend) -> Vec<(String, String)> {
     found
 }
 
+/// Guarantee P1, P2.
 #[rstest]
 #[tokio::test]
 async fn passwords_are_nowhere_and_addresses_only_in_their_tables(

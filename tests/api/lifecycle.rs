@@ -22,6 +22,7 @@ fn one_line(output: &Output, code: i32) -> &str {
     text
 }
 
+/// Guarantee O1.
 #[rstest]
 #[tokio::test]
 async fn a_signal_lets_requests_in_flight_finish(
@@ -283,6 +284,7 @@ async fn a_port_in_use_is_a_one_line_error() {
     );
 }
 
+/// Guarantee O2.
 #[tokio::test]
 async fn an_unreachable_database_is_a_one_line_error_without_the_password() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -311,6 +313,7 @@ async fn a_sqlite_file_that_cannot_be_created_is_a_one_line_error() {
     assert!(line.contains("/proc/nowhere"), "{line}");
 }
 
+/// Guarantee O2.
 #[tokio::test]
 async fn all_invalid_settings_are_reported_at_once() {
     let output = run(
@@ -335,6 +338,7 @@ async fn all_invalid_settings_are_reported_at_once() {
     one_line(&output, 2);
 }
 
+/// Guarantee O3.
 #[tokio::test]
 async fn a_postgresql_that_is_not_migrated_is_refused() {
     let database = Database::new(Postgres);
@@ -347,6 +351,7 @@ async fn a_postgresql_that_is_not_migrated_is_refused() {
     );
 }
 
+/// Guarantee O3.
 #[tokio::test]
 async fn asynchronous_commit_is_refused_unless_allowed() {
     let database = Database::new(Postgres);

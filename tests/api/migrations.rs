@@ -20,6 +20,7 @@ fn printed(output: &Output) -> &str {
     &output.stdout
 }
 
+/// Guarantee O4.
 #[rstest]
 #[tokio::test]
 async fn every_migration_applies_and_reverts(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -84,6 +85,7 @@ async fn schema(database: &Database, backend: Backend) -> Vec<String> {
     database.rows(query).await
 }
 
+/// Guarantee O4.
 #[rstest]
 #[tokio::test]
 async fn concurrent_runs_apply_once(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -194,7 +196,7 @@ async fn records_are_replayed_after_a_downgrade_and_an_upgrade(
     assert_eq!(recorded(&database).await, before);
 }
 
-/// During a rolling deployment, instances of two releases write and read the same records.
+/// Guarantee O5. During a rolling deployment, instances of two releases write and read the same records.
 #[tokio::test]
 async fn records_of_two_releases_coexist() {
     let database = Arc::new(Database::new(Postgres));

@@ -72,6 +72,7 @@ async fn an_invalid_id_is_not_looked_up_in_the_database(
     }
 }
 
+/// Guarantee R1.
 #[rstest]
 #[tokio::test]
 async fn reads_touch_the_projection_only(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -90,6 +91,7 @@ async fn reads_touch_the_projection_only(#[values(Sqlite, Postgres)] backend: Ba
     );
 }
 
+/// Guarantee R4.
 #[rstest]
 #[tokio::test]
 async fn a_look_up_compares_addresses_as_signup_does(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -108,6 +110,7 @@ async fn a_look_up_compares_addresses_as_signup_does(#[values(Sqlite, Postgres)]
     }
 }
 
+/// Guarantee R2.
 #[rstest]
 #[tokio::test]
 async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -159,6 +162,7 @@ async fn pages_go_from_the_newest_to_the_oldest(#[values(Sqlite, Postgres)] back
     assert_eq!(default["users"].as_array().expect("users").len(), 20);
 }
 
+/// Guarantee R2.
 #[rstest]
 #[tokio::test]
 async fn a_signup_between_two_pages_shifts_nothing(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -236,6 +240,7 @@ async fn head_is_get_without_the_body(#[values(Sqlite, Postgres)] backend: Backe
     assert!(head.bytes().await.expect("a body").is_empty());
 }
 
+/// Guarantee R3.
 #[rstest]
 #[tokio::test]
 async fn reads_do_not_wait_for_hashing(#[values(Sqlite, Postgres)] backend: Backend) {

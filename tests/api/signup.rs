@@ -13,6 +13,7 @@ async fn raw(service: &Service, content_type: &str, body: impl Into<reqwest::Bod
     request.send().await.expect("a response")
 }
 
+/// Guarantee A2.
 #[rstest]
 #[tokio::test]
 async fn an_account_is_created_and_read_back(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -49,6 +50,7 @@ async fn an_account_is_created_and_read_back(#[values(Sqlite, Postgres)] backend
     assert_eq!(read, user);
 }
 
+/// Guarantee A1.
 #[rstest]
 #[tokio::test]
 async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -92,6 +94,7 @@ async fn one_signup_is_one_row_in_each_table(#[values(Sqlite, Postgres)] backend
     );
 }
 
+/// Guarantee A6.
 #[rstest]
 #[tokio::test]
 async fn the_history_is_append_only(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -286,6 +289,7 @@ async fn broken(service: &Service, body: &Value) -> Vec<String> {
         .collect()
 }
 
+/// Guarantee A7.
 #[rstest]
 #[tokio::test]
 async fn all_invalid_fields_are_reported_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -312,6 +316,7 @@ async fn all_invalid_fields_are_reported_at_once(#[values(Sqlite, Postgres)] bac
     assert_eq!(service.database.counts().await, [0, 0, 0]);
 }
 
+/// Guarantee A7.
 #[rstest]
 #[case::name_long("name", "x".repeat(256), "too_long")]
 #[case::name_control("name", "a\u{0}b".to_owned(), "control_character")]
@@ -344,6 +349,7 @@ async fn each_rule_of_a_field(
     assert_eq!(broken(&service, &body).await, [format!("/{field} {code}")]);
 }
 
+/// Guarantee A3.
 #[rstest]
 #[tokio::test]
 async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -376,6 +382,7 @@ async fn one_canonical_address_has_one_account(#[values(Sqlite, Postgres)] backe
     assert_eq!(service.database.counts().await, [3, 3, 3]);
 }
 
+/// Guarantee A3.
 #[rstest]
 #[tokio::test]
 async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -404,6 +411,7 @@ async fn a_race_for_an_address_has_one_winner(#[values(Sqlite, Postgres)] backen
     assert_eq!(service.database.counts().await, [1, 1, 1]);
 }
 
+/// Guarantee L1.
 #[rstest]
 #[tokio::test]
 async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -435,6 +443,7 @@ async fn a_full_hashing_queue_is_overload(#[values(Sqlite, Postgres)] backend: B
     assert_eq!(service.database.counts().await, [count; 3]);
 }
 
+/// Guarantee L1.
 #[rstest]
 #[tokio::test]
 async fn a_wait_beyond_the_deadline_is_overload_at_once(
@@ -448,6 +457,7 @@ async fn a_wait_beyond_the_deadline_is_overload_at_once(
     assert!(begun.elapsed().as_millis() < 3_000, "{:?}", begun.elapsed());
 }
 
+/// Guarantee A5.
 #[rstest]
 #[tokio::test]
 async fn an_unreachable_store_is_unavailable(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -531,6 +541,7 @@ async fn excess_signups_are_refused_only_as_overload(#[values(Sqlite, Postgres)]
     assert_eq!(service.database.counts().await, [made; 3]);
 }
 
+/// Guarantee A5.
 #[tokio::test]
 async fn a_connection_lost_at_commit_is_an_unknown_outcome() {
     let service = Service::start(Postgres).await;
@@ -592,6 +603,7 @@ async fn a_transaction_is_retried_on_request_of_the_server() {
     assert_eq!(service.database.counts().await, [2; 3]);
 }
 
+/// Guarantee A4.
 #[rstest]
 #[tokio::test]
 async fn a_disconnected_client_leaves_a_whole_signup_or_none(

@@ -213,6 +213,7 @@ enum Loss {
     Moved,
 }
 
+/// Guarantee O6.
 #[rstest]
 #[tokio::test]
 async fn lost_sqlite_files_are_detected(
@@ -290,6 +291,7 @@ fn privileged(program: &str, arguments: &[&str], folder: &Path) -> bool {
         || succeeds(Command::new("sudo").args(["--non-interactive", program]))
 }
 
+/// Guarantee O6.
 #[tokio::test]
 async fn a_full_disk_of_any_kind_is_not_ready_until_there_is_room() {
     let disk = SmallDisk::mount();
@@ -353,6 +355,7 @@ async fn one_round_of_checks_serves_all_clients(#[values(Sqlite, Postgres)] back
     assert_eq!(first, second.json::<Value>().await.expect("JSON"));
 }
 
+/// Guarantee P4.
 #[tokio::test]
 async fn the_granted_role_suffices_and_can_read_no_hash() {
     let database = Arc::new(Database::new(Postgres));

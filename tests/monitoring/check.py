@@ -30,7 +30,7 @@ RULES = ROOT / "deploy/prometheus/rules.yml"
 RULES_TEST = ROOT / "deploy/prometheus/rules_test.yml"
 GRAFANA = ROOT / "deploy/grafana"
 DASHBOARD = GRAFANA / "dashboards/signup-service.json"
-OBSERVABILITY = ROOT / "docs/observability.md"
+METRICS = ROOT / "docs/reference/metrics.md"
 RUNBOOKS = ROOT / "docs/how-to/respond-to-alerts.md"
 
 JOB = "signup-service"
@@ -230,7 +230,7 @@ def live(binary: Path, folder: Path, rules: list[Any], dashboard: Any) -> None:
         metrics = request(f"{url}/metrics").body.decode()
         if complaints := promtool("check", "metrics", stdin=metrics):
             raise Failed(f"promtool check metrics:\n{complaints}")
-        none("docs/observability.md and /metrics differ", faults_of_table(metrics))
+        none("docs/reference/metrics.md and /metrics differ", faults_of_table(metrics))
 
         targets = {job: folder / f"{job}.json" for job in (JOB, "prometheus")}
         config = folder / "prometheus.yml"
@@ -321,7 +321,7 @@ def faults_of_table(metrics: str) -> Iterator[str]:
     """Differences between the document's tables and /metrics in a name, a type or a label."""
     row = re.compile(r"^\| `([a-z_]+)` \| ([a-z]+) \|([^|]*)\|", re.MULTILINE)
     written: dict[str, tuple[str, set[str]]] = {}
-    for name, kind, labels in row.findall(OBSERVABILITY.read_text()):
+    for name, kind, labels in row.findall(METRICS.read_text()):
         if name in written:
             yield f"{name} is twice in the document"
         written[name] = kind, set(re.findall(r"`([a-z_]+)`", labels))

@@ -28,6 +28,7 @@ use crate::http::middleware::request_context::RequestIds;
 use crate::http::problem::{MEDIA_TYPE, Problem, ProblemType};
 use crate::platform::client::Client;
 use crate::platform::clock;
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::metrics::{ConnectionCut, Metrics};
 use connections::{Connections, Phase};
 use exchange::{App, Exchange};
@@ -51,6 +52,55 @@ const PIPELINED: usize = 16;
 
 /// The longest of hyper's bare responses: a status line, three headers.
 const MAX_BARE: usize = 256;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Head of a request, in time",
+        bound: Bound::Setting("HTTP_READ_TIMEOUT_MS"),
+        effect: "408 `request-timeout`, and the connection closes",
+    },
+    Limit {
+        what: "Head of a request, in bytes",
+        bound: Bound::Bytes(MAX_HEAD),
+        effect: "431 `headers-too-large`",
+    },
+    Limit {
+        what: "Headers of a request",
+        bound: Bound::Count(MAX_HEADERS),
+        effect: "431 `headers-too-large`",
+    },
+    Limit {
+        what: "Idle connection",
+        bound: Bound::Setting("HTTP_KEEP_ALIVE_MS"),
+        effect: "the connection closes",
+    },
+    Limit {
+        what: "Response of which the client takes no byte",
+        bound: Bound::Time(STALLED),
+        effect: "the connection closes",
+    },
+    Limit {
+        what: "Connections",
+        bound: Bound::Setting("HTTP_MAX_CONNECTIONS"),
+        effect: "further ones wait; from three quarters on, the least active of the largest network is closed",
+    },
+    Limit {
+        what: "Requests of a connection at a time",
+        bound: Bound::Count(1),
+        effect: "further ones wait",
+    },
+    Limit {
+        what: "Pipelined requests at a time, for each thread",
+        bound: Bound::Count(PIPELINED),
+        effect: "further ones wait",
+    },
+    Limit {
+        what: "Memory of all connections",
+        bound: Bound::Words("a quarter of the memory"),
+        effect: "the slowest connection closes",
+    },
+];
 
 /// The settings shared by the connections of a listener.
 #[derive(Clone)]

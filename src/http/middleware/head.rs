@@ -9,6 +9,7 @@ use actix_web::http::{Uri, Version, header};
 
 use super::hosts::Hosts;
 use crate::http::problem::{Problem, ProblemType};
+use crate::platform::limits::{Bound, Limit};
 
 /// The longest target of a request, in bytes: RFC 9112, section 3, requires 8,000 at least, and
 /// this service needs some hundred.
@@ -16,6 +17,20 @@ const MAX_TARGET: usize = 8192;
 
 /// The longest host, in bytes: a DNS name with a final dot, and a port.
 const MAX_HOST: usize = 254 + 6;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Target of a request (path and query)",
+        bound: Bound::Bytes(MAX_TARGET),
+        effect: "414 `uri-too-long`",
+    },
+    Limit {
+        what: "`Host`",
+        bound: Bound::Bytes(MAX_HOST),
+        effect: "400 `malformed-request`",
+    },
+];
 
 /// Refuses a request whose head is invalid, or whose host this service does not serve.
 ///

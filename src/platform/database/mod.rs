@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::config::{Backend, DatabaseUrl, Settings};
 use crate::domain::StoreError;
 use crate::platform::errors::error_chain;
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::metrics::{DatabasePool, Metrics, Retry};
 use crate::platform::tasks::Tasks;
 use crate::platform::telemetry::spans::Kind;
@@ -49,6 +50,60 @@ const SQLITE_WRITERS_WAITING: usize = 64;
 /// The part of these for work that cost its caller nothing. The other places are for work that was
 /// paid for, as by a password hash.
 const SQLITE_UNPAID_WAITING: usize = 32;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Opening a connection",
+        bound: Bound::Time(CONNECT_TIMEOUT),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "Wait for a pooled connection",
+        bound: Bound::Time(ACQUIRE_TIMEOUT),
+        effect: "503 `unavailable`; at most half of `REQUEST_TIMEOUT_MS`",
+    },
+    Limit {
+        what: "Connections of a pool",
+        bound: Bound::Setting("DATABASE_MAX_CONNECTIONS"),
+        effect: "further statements wait",
+    },
+    Limit {
+        what: "Writes that wait for the writer of SQLite",
+        bound: Bound::Count(SQLITE_WRITERS_WAITING),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "Of these, writes without a hash",
+        bound: Bound::Count(SQLITE_UNPAID_WAITING),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "Wait for a lock",
+        bound: Bound::Words("1/2 of `REQUEST_TIMEOUT_MS`"),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "One statement on PostgreSQL",
+        bound: Bound::Words("8/10 of `REQUEST_TIMEOUT_MS`"),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "Idle transaction on PostgreSQL",
+        bound: Bound::Setting("REQUEST_TIMEOUT_MS"),
+        effect: "PostgreSQL rolls it back",
+    },
+    Limit {
+        what: "Whole write, from the end of the hash",
+        bound: Bound::Setting("REQUEST_TIMEOUT_MS"),
+        effect: "503 `unavailable`",
+    },
+    Limit {
+        what: "Tries of a transaction that PostgreSQL aborts",
+        bound: Bound::Count(unit_of_work::MAX_TRIES as usize),
+        effect: "503 `unavailable`",
+    },
+];
 
 /// The database selected by `DATABASE_URL`.
 ///

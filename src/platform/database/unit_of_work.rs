@@ -13,7 +13,7 @@ use crate::platform::metrics::Retry;
 use crate::platform::telemetry::spans::{System, statement, within_fallibly};
 
 /// Attempts of a transaction that the server asks to retry.
-const MAX_TRIES: u32 = 3;
+pub(super) const MAX_TRIES: u32 = 3;
 
 /// The statements of a write. Either all of them are committed, or none.
 ///

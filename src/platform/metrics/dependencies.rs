@@ -90,7 +90,7 @@ impl Dependencies {
             )?,
             retries: registrar.counters(
                 "database_transaction_retries_total",
-                "Transactions retried at the request of the database.",
+                "Retries on PostgreSQL: transactions for deadlock or serialization; for stale_plan, after a change of the schema, queries too.",
                 &["reason"],
             )?,
             redis_connections: registrar.gauges(

@@ -73,7 +73,7 @@ impl Hashing {
             )?,
             refused: registrar.counters(
                 "password_hash_rejected_total",
-                "Passwords not hashed because of overload.",
+                "Passwords rejected: queue_full, deadline (not expected in time), share (the quota of the client network), early (before the password was examined).",
                 &["reason"],
             )?,
             abandoned: registrar.counter(

@@ -62,7 +62,7 @@ impl Http {
             )?,
             cut: registrar.counters(
                 "http_connections_cut_total",
-                "Connections closed in favour of other connections.",
+                "Connections closed in favour of other connections: crowded (a network with most of them), memory (the slowest, when all together held too much), stalled (took no byte of a response).",
                 &["reason"],
             )?,
         })

@@ -2,7 +2,7 @@
 //!
 //! Names and units follow Prometheus' guide; every label has a bounded set of values. Metrics of a
 //! slice are defined in the slice, and registered by [`Metrics::registrar`]; to add one here, add a
-//! field where it belongs, its line in `new` there, and a method that counts. docs/observability.md
+//! field where it belongs, its line in `new` there, and a method that counts. `docs/reference/metrics.md`
 //! lists them all.
 
 mod dependencies;
@@ -13,9 +13,10 @@ mod telemetry;
 
 use std::sync::Arc;
 
-use prometheus::{Encoder, Gauge, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntGauge, Opts, TextEncoder};
 
-pub use registrar::Registrar;
+use registrar::Registered;
+pub use registrar::{Described, Registrar};
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
 pub use hashing::HashRefused;
@@ -27,7 +28,7 @@ pub use telemetry::SpanDropped;
 pub struct Metrics(Arc<Families>);
 
 struct Families {
-    registry: Registry,
+    registered: Registered,
     http: http::Http,
     hashing: hashing::Hashing,
     dependencies: dependencies::Dependencies,
@@ -40,24 +41,22 @@ impl Metrics {
     /// # Errors
     /// When a name is registered twice.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let registrar = Registrar(&registry);
+        let registered = Registered::default();
+        let registrar = Registrar(&registered);
         let build_info = Gauge::with_opts(
             Opts::new("build_info", "Always 1; the labels identify the build.")
                 .const_label("service", env!("CARGO_PKG_NAME"))
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
-        registrar.register(build_info)?.set(1.0);
+        registrar.register("gauge", build_info)?.set(1.0);
         #[cfg(target_os = "linux")]
-        registry.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))?;
+        registrar.register_process()?;
         let families = Families {
             http: http::Http::new(&registrar)?,
             hashing: hashing::Hashing::new(&registrar)?,
             dependencies: dependencies::Dependencies::new(&registrar)?,
             telemetry: telemetry::Telemetry::new(&registrar)?,
-            registry,
+            registered,
         };
         families.http.begin();
         families.hashing.begin();
@@ -69,7 +68,13 @@ impl Metrics {
     /// The registrar for the metrics that a slice or a layer above owns.
     #[must_use]
     pub fn registrar(&self) -> Registrar<'_> {
-        Registrar(&self.0.registry)
+        Registrar(&self.0.registered)
+    }
+
+    /// Everything that is registered, in the order of registration.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        self.0.registered.described().clone()
     }
 
     /// All metrics, in Prometheus' text format.
@@ -78,7 +83,7 @@ impl Metrics {
     /// When a metric can't be encoded.
     pub fn encode(&self) -> prometheus::Result<String> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&self.0.registered.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }

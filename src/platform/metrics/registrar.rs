@@ -1,6 +1,8 @@
 //! Creates and registers metrics.
 
-use prometheus::core::Collector;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use prometheus::core::{Collector, Desc};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, Result,
@@ -12,8 +14,54 @@ pub const SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.6, 1.0, 1.75, 2.5, 5.0, 10.0,
 ];
 
+/// A metric, as the reference page lists it.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Its type: `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels, constant ones included.
+    pub labels: Vec<String>,
+    /// Its meaning.
+    pub help: String,
+}
+
+/// A registry, and what is registered in it.
+#[derive(Default)]
+pub(super) struct Registered {
+    pub(super) registry: Registry,
+    described: Mutex<Vec<Described>>,
+}
+
+impl Described {
+    fn new(kind: &'static str, desc: &Desc) -> Self {
+        let constant = desc
+            .const_label_pairs
+            .iter()
+            .map(|pair| pair.name().to_owned());
+        Self {
+            name: desc.fq_name.clone(),
+            kind,
+            labels: constant
+                .chain(desc.variable_labels.iter().cloned())
+                .collect(),
+            help: desc.help.clone(),
+        }
+    }
+}
+
+impl Registered {
+    /// Everything that is registered, in the order of registration.
+    pub(super) fn described(&self) -> MutexGuard<'_, Vec<Described>> {
+        self.described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Registers the metrics it creates. Each method fails if the name is already registered.
-pub struct Registrar<'registry>(pub(super) &'registry Registry);
+pub struct Registrar<'registered>(pub(super) &'registered Registered);
 
 impl Registrar<'_> {
     /// A counter.
@@ -21,7 +69,7 @@ impl Registrar<'_> {
     /// # Errors
     /// When the name is already registered.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
-        self.register(IntCounter::new(name, help)?)
+        self.register("counter", IntCounter::new(name, help)?)
     }
 
     /// A counter for each set of values of its labels.
@@ -29,7 +77,10 @@ impl Registrar<'_> {
     /// # Errors
     /// When the name is already registered.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+        self.register(
+            "counter",
+            IntCounterVec::new(Opts::new(name, help), labels)?,
+        )
     }
 
     /// A gauge.
@@ -37,7 +88,7 @@ impl Registrar<'_> {
     /// # Errors
     /// When the name is already registered.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.register(IntGauge::new(name, help)?)
+        self.register("gauge", IntGauge::new(name, help)?)
     }
 
     /// A gauge for each set of values of its labels.
@@ -45,7 +96,7 @@ impl Registrar<'_> {
     /// # Errors
     /// When the name is already registered.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+        self.register("gauge", IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     /// A histogram with these upper bounds.
@@ -54,7 +105,7 @@ impl Registrar<'_> {
     /// When the name is already registered.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.register(Histogram::with_opts(options)?)
+        self.register("histogram", Histogram::with_opts(options)?)
     }
 
     /// A histogram of seconds for each set of values of its labels.
@@ -63,15 +114,39 @@ impl Registrar<'_> {
     /// When the name is already registered.
     pub fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        self.register(HistogramVec::new(options, labels)?)
+        self.register("histogram", HistogramVec::new(options, labels)?)
     }
 
     /// Registers an existing metric.
     ///
     /// # Errors
     /// When the name is already registered.
-    pub fn register<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C> {
-        self.0.register(Box::new(metric.clone()))?;
+    pub fn register<C: Collector + Clone + 'static>(
+        &self,
+        kind: &'static str,
+        metric: C,
+    ) -> Result<C> {
+        self.0.registry.register(Box::new(metric.clone()))?;
+        let described = metric.desc();
+        self.0
+            .described()
+            .extend(described.into_iter().map(|desc| Described::new(kind, desc)));
         Ok(metric)
+    }
+
+    /// Registers the metrics of the process.
+    ///
+    /// # Errors
+    /// When a name is already registered.
+    #[cfg(target_os = "linux")]
+    pub(super) fn register_process(&self) -> Result<()> {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.0
+            .described()
+            .extend(process.desc().into_iter().map(|desc| {
+                let is_total = desc.fq_name.ends_with("_total");
+                Described::new(if is_total { "counter" } else { "gauge" }, desc)
+            }));
+        self.0.registry.register(Box::new(process))
     }
 }

@@ -42,7 +42,7 @@ impl Telemetry {
             )?,
             spans_dropped: registrar.counters(
                 "trace_spans_dropped_total",
-                "Spans that did not reach the collector.",
+                "Spans lost: queue_full, export_failed.",
                 &["reason"],
             )?,
         })

@@ -9,6 +9,8 @@ mod sink;
 pub mod spans;
 mod traces;
 
+pub use sink::LIMITS;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

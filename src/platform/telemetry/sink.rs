@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::platform::limits::{Bound, Limit};
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -20,6 +21,25 @@ const GATHER: Duration = Duration::from_millis(5);
 
 /// How long the last lines may take to be written when the service ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Log lines that wait to be written",
+        bound: Bound::Bytes(CAPACITY),
+        effect: "further lines are dropped and counted",
+    },
+    Limit {
+        what: "Last log lines at the end of the process",
+        bound: Bound::Time(FLUSH_LIMIT),
+        effect: "the rest is lost",
+    },
+    Limit {
+        what: "Spans that wait for the collector",
+        bound: Bound::Setting("OTEL_BSP_MAX_QUEUE_SIZE"),
+        effect: "further spans are dropped and counted",
+    },
+];
 
 /// A buffered log sink. Clones share the same sink.
 #[derive(Clone)]

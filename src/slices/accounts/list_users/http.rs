@@ -17,6 +17,7 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
+use crate::platform::limits::{Bound, Limit};
 use crate::slices::accounts::user::{EmailAddress, UserResponse};
 
 /// The default number of users on a page.
@@ -26,6 +27,20 @@ const MAX_LIMIT: u32 = 100;
 
 /// The maximum of parameters in a query, known or not.
 const MAX_PARAMETERS: usize = 16;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Users of a page",
+        bound: Bound::Count(MAX_LIMIT as usize),
+        effect: "400 `invalid-parameter`",
+    },
+    Limit {
+        what: "Parameters of a query",
+        bound: Bound::Count(MAX_PARAMETERS),
+        effect: "400 `invalid-parameter`",
+    },
+];
 
 /// A page of users.
 #[derive(Serialize, ToSchema)]

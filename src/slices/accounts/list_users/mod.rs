@@ -9,4 +9,7 @@ use crate::slice::Slice;
 pub use http::Parameters;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice {
+    limits: http::LIMITS,
+    ..Slice::new(http::operations)
+};

@@ -34,3 +34,12 @@ pub fn duplicates(metrics: &Metrics) -> Result<IntCounter> {
         "Signups for an address that already had an account.",
     )
 }
+
+/// Registers all of these.
+///
+/// # Errors
+/// When a name is already registered.
+pub fn register(metrics: &Metrics) -> Result<()> {
+    let _ = requests(metrics)?;
+    duplicates(metrics).map(drop)
+}

@@ -13,4 +13,7 @@ use crate::slice::Slice;
 pub use http::SignUpRequest;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice {
+    metrics: metrics::register,
+    ..Slice::new(http::operations)
+};

@@ -12,12 +12,27 @@ use crate::dependencies::Dependencies;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
 use crate::platform::database::{self, Database, migrate};
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 
 /// The time limit of a check. They run concurrently.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "One check of `/ready`",
+        bound: Bound::Time(LIMIT),
+        effect: "the check is `timed_out`",
+    },
+    Limit {
+        what: "Age of a report of `/ready`",
+        bound: Bound::Time(FRESH),
+        effect: "the checks run again",
+    },
+];
 
 /// How long a report is reused.
 const FRESH: Duration = Duration::from_secs(1);

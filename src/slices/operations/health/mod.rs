@@ -6,4 +6,7 @@ mod http;
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::for_operators(http::operations);
+pub const SLICE: Slice = Slice {
+    limits: checks::LIMITS,
+    ..Slice::for_operators(http::operations)
+};

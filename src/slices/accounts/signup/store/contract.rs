@@ -184,6 +184,7 @@ enum Fails {
     UserEvents,
 }
 
+/// Guarantee A1.
 #[rstest]
 #[tokio::test]
 async fn a_failing_row_rolls_back_the_others(
@@ -308,7 +309,7 @@ enum Dropper {
     RuntimeWithKey,
 }
 
-/// Drops a signup after one more poll each time, until one completes; several times, as a quick
+/// Guarantee A4. Drops a signup after one more poll each time, until one completes; several times, as a quick
 /// response is not waited for.
 #[rstest]
 #[tokio::test]
