@@ -6,7 +6,7 @@ TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi ch
 TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run check programs test $(TESTS) chaos lint format docs bench bench-peers load servers load-programs \
+.PHONY: help run check programs test $(TESTS) coverage chaos lint format docs bench bench-peers load servers load-programs \
   release-tools python-locks docs-screenshot browser debug-build supply-chain
 
 # Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
@@ -24,6 +24,10 @@ OPENAPI_VENV := target/openapi-venv
 SUPPLY_CHAIN_VENV := target/supply-chain-venv
 # The environment of the tool that signs releases.
 RELEASE_VENV := target/release-venv
+# What checks spelling and words.
+WORDS_VENV := target/words-venv
+# What reads the counters of `coverage`.
+COVERAGE_VENV := target/coverage-venv
 # The client generators that `check-openapi` tries, with node; and the packages that node runs.
 GENERATORS_VENV := target/generators-venv
 OPENAPI_NODE := target/openapi-node
@@ -46,8 +50,11 @@ programs: ## Install missing programs that the tests need; asks first
 	@# All at once, so that no question comes up minutes later.
 	@scripts/install.sh $(TEST_PROGRAMS)
 
-test-rust: servers ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
-	cargo test --workspace --locked
+test-rust: servers $(if $(COVERAGE),$(COVERAGE_VENV)/installed) ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
+	$(if $(COVERAGE),$(COVERAGE_VENV)/bin/python tests/coverage/check.py,cargo test --workspace --locked)
+
+coverage: ## The same, and how much of each layer they run, with a bar for each; COVERAGE=1 make test does it on the way
+	@$(MAKE) --no-print-directory test-rust COVERAGE=1
 
 test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` runs for minutes
 	cargo test --locked --features faults --test chaos
@@ -85,7 +92,8 @@ supply-chain: $(SUPPLY_CHAIN_VENV)/installed ## Check crates, Python packages, w
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/check.py
 	$(SUPPLY_CHAIN_VENV)/bin/python tests/supply_chain/planted.py
 
-lint: ## Check formatting, lints and documentation
+lint: $(WORDS_VENV)/installed ## Check formatting, lints, documentation and words
+	$(WORDS_VENV)/bin/typos
 	$(RUST_FILES) -exec rustfmt --check {} +
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items --locked
@@ -128,6 +136,8 @@ $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
 $(GENERATORS_VENV)/installed: tests/openapi/clients/requirements.txt
 $(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 $(RELEASE_VENV)/installed: scripts/release/requirements.txt
+$(WORDS_VENV)/installed: tests/words/requirements.txt
+$(COVERAGE_VENV)/installed: tests/coverage/requirements.txt
 
 %/installed:
 	scripts/venv.sh $(@D) $<

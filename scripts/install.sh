@@ -93,8 +93,8 @@ if [ "${YES:-}" != 1 ] && [ "${CI:-}" != true ]; then
     exit 1
   fi
   printf 'Install them with apt? No server is started. [y/N] ' >&2
-  read -r answer || answer=
-  case $answer in
+  read -r reply || reply=
+  case $reply in
     y | Y | yes | Yes) ;;
     *)
       echo "Nothing was installed." >&2

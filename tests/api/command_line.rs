@@ -127,7 +127,7 @@ fn options_are_validated_like_settings() {
     );
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     for part in [
-        "3 settings are wrong",
+        "3 settings are invalid",
         "--port is \"70000\"",
         "--host is \"nowhere\"",
         "BCRYPT_COST is \"99\"",

@@ -326,7 +326,7 @@ async fn all_invalid_settings_are_reported_at_once() {
     );
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     for part in [
-        "3 settings are wrong",
+        "3 settings are invalid",
         "PORT is \"x\"",
         "BCRYPT_COST is \"3\"",
         "DATABASE_URL must",

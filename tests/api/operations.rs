@@ -170,7 +170,8 @@ async fn an_unavailable_postgresql_is_not_ready_and_recovers_by_itself() {
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");
     let server: &'static throwaway_servers::postgres::Server = Box::leak(Box::new(server));
     let database = Arc::new(Database::Postgres(server.database()));
-    let settings = [("REQUEST_TIMEOUT_MS", "3000")];
+    // Half of it, which a connection is waited for, is more than the 2 s of a check.
+    let settings = [("REQUEST_TIMEOUT_MS", "5000")];
     let service = Service::start_on(database, &settings).await;
     // Stopped, it neither responds nor refuses.
     server.signal("STOP");

@@ -16,7 +16,7 @@ pub fn page(operations: &[Operation]) -> String {
     let mut page = String::from(
         "# Operations\n\
          \n\
-         Every operation of the service, by path. Each `GET` answers `HEAD` as well; another method of a path \
+         Every operation of the service, by path. Each `GET` serves `HEAD` as well; another method of a path \
          is 405 with `Allow`. [openapi.json](openapi.json) has parameters, bodies and examples, \
          [http-api.md](http-api.md) explains them.\n\
          \n\
