@@ -64,6 +64,11 @@ ROWS = [
     (".devcontainer/Dockerfile", "FROM ${BUILD_IMAGE}", "FROM rust:latest", "the_devcontainer_matches_ci"),
     (".devcontainer/Dockerfile", "USER 1000", "USER root", "the_devcontainer_matches_ci"),
     (NEXTEST, "[profile.ci]", "[profile.ci", "nextest_accepts_its_configuration"),
+    ("README.md", "(SECURITY.md)", "(SECURITIES.md)", "links_between_documents_resolve"),
+    ("docs/explanation/glossary.md", "#request-ids", "#request-id", "links_between_documents_resolve"),
+    (".ci/run", "export COVERAGE=1", "export COVER=1", "coverage_is_kept_in_ci"),
+    (CI, "          COVERAGE: 1\n", "", "coverage_is_kept_in_ci"),
+    ("tests/coverage/check.py", '/command\\.rs$", 95.0', '/command\\.rs$", 59.0', "coverage_is_kept_in_ci"),
     (NEXTEST, "binary(=fuzz)", "binary(=fuzzing)", "nextest_accepts_its_configuration"),
     (NEXTEST, "binary(=chaos) | binary(=fuzz) | binary(=memory)", "binary(=memory) & test(no_such)", "nextest_accepts_its_configuration"),
     (NEXTEST, "test-threads = 4", "test-thread = 4", "nextest_accepts_its_configuration"),
@@ -91,11 +96,10 @@ COPIES = 2
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the project, without files that no check uses."""
+    """A copy of the project."""
     for path in files("."):
-        if not path.startswith(("docs/images/", "benches/peers/", "locust/")) or path.endswith("requirements.in"):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / path, folder / path)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
     subprocess.run(["git", "init", "--quiet", folder], check=True)
     return folder
 

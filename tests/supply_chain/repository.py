@@ -1,4 +1,5 @@
-"""Checks of the configuration of the host and of developers' tools: CODEOWNERS, the devcontainer, nextest."""
+"""Checks of the configuration of the host and of developers' tools: CODEOWNERS, the devcontainer, nextest,
+coverage, links."""
 
 import json
 import re
@@ -148,3 +149,48 @@ def nextest_bounds_every_test() -> Mistakes:
                 yield f"{CONFIG}, {where}: there is no time limit for a test"
     if profiles().get("ci", {}).get("fail-fast") is not False:
         yield f"{CONFIG}: the profile ci does not show all failures"
+
+
+def anchors(file: str) -> set[str]:
+    """The anchors of a document, as the host of the repository makes them of its headings."""
+    text = re.sub(r"^```.*?^```", "", read(file), flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchor = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        while anchor in found:
+            anchor += "-1"
+        found.add(anchor)
+    return found
+
+
+@check
+def links_between_documents_resolve() -> Mistakes:
+    """Every relative link leads to a file, and its anchor to a heading."""
+    followed = 0
+    for file in files("*.md"):
+        text = re.sub(r"^```.*?^```", "", read(file), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            followed += 1
+            path, _, anchor = target.partition("#")
+            linked = (ROOT / file).parent / path if path else ROOT / file
+            if not linked.exists():
+                yield f"{file} links to {target}, which does not exist"
+            elif anchor and linked.suffix == ".md" and anchor not in anchors(str(linked.resolve().relative_to(ROOT))):
+                yield f"{file} links to {target}, which has no such heading"
+    if followed < 100:
+        yield f"only {followed} links were found"
+
+
+@check
+def coverage_is_kept_in_ci() -> Mistakes:
+    """CI counts the lines that the tests run, and the bars stand."""
+    if "export COVERAGE=1" not in read(".ci/run"):
+        yield ".ci/run does not count lines"
+    if "COVERAGE: 1" not in read(".github/workflows/ci.yml"):
+        yield "ci.yml does not count lines"
+    bars = [float(bar) for bar in re.findall(r'", ([\d.]+)\),$', read("tests/coverage/check.py"), re.MULTILINE)]
+    if bars != [100.0, 95.0, 85.0, 70.0]:
+        yield f"the bars of the layers are {bars}"
