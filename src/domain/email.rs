@@ -94,12 +94,6 @@ impl Email {
         &self.typed
     }
 
-    /// The address as it was typed, owned.
-    #[must_use]
-    pub fn into_typed(self) -> String {
-        self.typed
-    }
-
     /// The canonical form; one account per address.
     #[must_use]
     pub fn canonical(&self) -> &str {
@@ -145,6 +139,23 @@ mod tests {
     fn the_typed_form_is_kept() {
         let email = Email::parse("Ada@BÜCHER.example").expect("valid");
         assert_eq!(email.as_typed(), "Ada@BÜCHER.example");
+    }
+
+    #[test]
+    fn an_address_is_not_shown_by_debug() {
+        let email = Email::parse("ada@example.org").expect("valid");
+        assert_eq!(format!("{email:?}"), "Email(..)");
+    }
+
+    /// Short as typed, and too long as it is compared and sent: each `ü` has seven octets there.
+    #[test]
+    fn the_canonical_form_is_bounded_too() {
+        let typed = format!("{}@{}example", "a".repeat(64), "ü.".repeat(23));
+        assert!(typed.len() < MAX_OCTETS, "{}", typed.len());
+        let broken = Email::parse(&typed).expect_err("too long");
+        assert_eq!(broken.code, "too_long");
+        let fits = format!("{}@{}example", "a".repeat(64), "ü.".repeat(22));
+        assert!(Email::parse(&fits).is_ok());
     }
 
     #[test]

@@ -40,12 +40,6 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The name, owned.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.0
-    }
 }
 
 fn check(characters: &[char]) -> Result<(), BrokenRule> {
@@ -106,6 +100,20 @@ mod tests {
         assert_eq!(code(" \t\n"), Some("required"));
         assert_eq!(code("\u{2028}\u{3000}"), Some("required"));
         assert_eq!(code(""), Some("required"));
+    }
+
+    #[test]
+    fn a_name_is_not_shown_by_debug() {
+        assert_eq!(
+            format!("{:?}", Name::parse("Ada").expect("valid")),
+            "Name(..)"
+        );
+    }
+
+    /// There is no letter that it could join.
+    #[test]
+    fn a_joiner_behind_marks_alone_is_refused() {
+        assert_eq!(code("\u{301}\u{200d}a"), Some("invisible_character"));
     }
 
     #[test]

@@ -263,6 +263,19 @@ struct Wire {
     ignored: usize,
 }
 
+/// What is wrong with input that is refused before it is a request.
+fn detail_of(kind: ProblemType) -> &'static str {
+    if kind == ProblemType::REQUEST_TIMEOUT {
+        "The head of the request took too long to arrive."
+    } else if kind == ProblemType::HEADERS_TOO_LARGE {
+        "The head of the request is over 32 KiB, or has over 96 headers."
+    } else if kind == ProblemType::URI_TOO_LONG {
+        "The target of the request is over 8192 bytes."
+    } else {
+        "The request could not be read as HTTP/1.1."
+    }
+}
+
 impl Wire {
     fn new(stream: TcpStream, exchange: Rc<Exchange>) -> Self {
         let _ = stream.set_nodelay(true);
@@ -280,7 +293,7 @@ impl Wire {
     async fn refuse(&mut self, kind: ProblemType, settings: &ConnectionSettings) -> io::Result<()> {
         self.withheld = None;
         let id = settings.ids.make();
-        let problem = Problem::new(kind, kind.about().title);
+        let problem = Problem::new(kind, detail_of(kind));
         let status = problem.status_code();
         settings.metrics.unreadable_request(status.as_u16());
         tracing::info!(
