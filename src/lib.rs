@@ -64,7 +64,7 @@
 //! | [`cli`] | the commands: serve, migrate, healthcheck, and the reference pages |
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
 //! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `operations` |
-//! | [`slice`], [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
+//! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
 //! | [`http`] | the HTTP face: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`hashing`] | password hashing: queue, threads, lanes, format |

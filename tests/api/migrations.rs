@@ -46,10 +46,7 @@ async fn every_migration_applies_and_reverts(#[values(Sqlite, Postgres)] backend
 
     for pending in 1..=ALL {
         let down = migrate(&database, &["down", "--yes"]);
-        assert!(
-            printed(&down).contains("1 migration reverted"),
-            "{down:?}"
-        );
+        assert!(printed(&down).contains("1 migration reverted"), "{down:?}");
         let status = migrate(&database, &["status"]);
         assert!(
             printed(&status).contains(&format!("{pending} pending of {ALL}")),

@@ -367,8 +367,7 @@ async fn questionable_settings_are_logged() {
         ("HOST", "0.0.0.0"),
     ];
     let mut service = Service::start_with(Sqlite, &settings).await;
-    let host =
-        "listening beyond loopback: reads need no token, so untrusted clients must not reach this address";
+    let host = "listening beyond loopback: reads need no token, so untrusted clients must not reach this address";
     assert_eq!(service.wait_for_line(host).await["host"], "0.0.0.0");
     let mistyped = "this variable is not a setting; did you mean BCRYPT_COST?";
     assert_eq!(

@@ -44,6 +44,7 @@ fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
 
 /// Where a binary that was built to count what it runs writes its counters: `make coverage` sets the
 /// variable, and it is the only one that the service gets from the environment of the tests.
+#[expect(clippy::disallowed_methods, reason = "not a setting of the service")]
 pub fn counters() -> Option<(&'static str, OsString)> {
     const VARIABLE: &str = "LLVM_PROFILE_FILE";
     std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
