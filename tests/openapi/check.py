@@ -21,7 +21,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import generated
 import service
 
-DOCUMENT = service.ROOT / "docs" / "openapi.json"
+DOCUMENT = service.ROOT / "docs/reference/openapi.json"
 HOOKS = Path(__file__).with_name("hooks.py")
 SEED = os.environ.get("OPENAPI_SEED", "20261121")
 EXAMPLES = os.environ.get("OPENAPI_EXAMPLES", "60")
