@@ -28,6 +28,8 @@ RELEASE_VENV := target/release-venv
 WORDS_VENV := target/words-venv
 # What reads the counters of `coverage`.
 COVERAGE_VENV := target/coverage-venv
+# Whether `test-rust` counts the lines that it runs.
+COUNTS := $(filter-out 0,$(COVERAGE))
 # The client generators that `check-openapi` tries, with node; and the packages that node runs.
 GENERATORS_VENV := target/generators-venv
 OPENAPI_NODE := target/openapi-node
@@ -50,8 +52,8 @@ programs: ## Install missing programs that the tests need; asks first
 	@# All at once, so that no question comes up minutes later.
 	@scripts/install.sh $(TEST_PROGRAMS)
 
-test-rust: servers $(if $(COVERAGE),$(COVERAGE_VENV)/installed) ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
-	$(if $(COVERAGE),$(COVERAGE_VENV)/bin/python tests/coverage/check.py,cargo test --workspace --locked)
+test-rust: servers $(if $(COUNTS),$(COVERAGE_VENV)/installed) ## All Rust tests: units, architecture, the service on SQLite, PostgreSQL and Redis
+	$(if $(COUNTS),$(COVERAGE_VENV)/bin/python tests/coverage/check.py,cargo test --workspace --locked)
 
 coverage: ## The same, and how much of each layer they run, with a bar for each; COVERAGE=1 make test does it on the way
 	@$(MAKE) --no-print-directory test-rust COVERAGE=1

@@ -19,6 +19,7 @@ use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
 use crate::platform::database::{self, Database, migrate};
 use crate::platform::descriptors;
 use crate::platform::errors::error_chain;
+use crate::platform::limits::{Bound, Limit};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
@@ -35,6 +36,30 @@ const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// Bytes that the connections of the operations listener may hold together.
 const OPERATIONS_BUDGET: usize = 4 * 1024 * 1024;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Requests in flight after a signal",
+        bound: Bound::Setting("SHUTDOWN_GRACE_MS"),
+        effect: "they are cut",
+    },
+    Limit {
+        what: "Closing of the pools",
+        bound: Bound::Time(CLOSE_LIMIT),
+        effect: "the process ends all the same",
+    },
+    Limit {
+        what: "Connections of the operations listener",
+        bound: Bound::Count(OPERATIONS_CONNECTIONS),
+        effect: "further ones wait",
+    },
+    Limit {
+        what: "Memory of these connections",
+        bound: Bound::Bytes(OPERATIONS_BUDGET),
+        effect: "the slowest connection closes",
+    },
+];
 
 /// Why the service did not start. The text is one line for the terminal.
 #[derive(Debug, thiserror::Error)]

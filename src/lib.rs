@@ -56,8 +56,7 @@
 //!
 //! # Map
 //!
-//! Imports run downwards only; `tests/architecture.rs` checks it. The first paragraph of each module says
-//! what it is for and how to add to it.
+//! Imports run downwards; `tests/architecture.rs` has the rules.
 //!
 //! | module | what it has |
 //! |---|---|
@@ -68,9 +67,10 @@
 //! | [`http`] | the HTTP face: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`hashing`] | password hashing: queue, threads, lanes, format |
-//! | [`domain`] | values that are valid: ids, addresses, names, passwords |
+//! | [`lifecycle`] | from a signal to the end of the process |
 //! | [`platform`] | the ground floor: database, Redis, telemetry, metrics, clock, tasks |
-//! | [`config`], [`lifecycle`] | the settings; from a signal to the end of the process |
+//! | [`config`] | the settings, a file a group |
+//! | [`domain`] | values that are valid: ids, addresses, names, passwords |
 //!
 //! # Concepts
 //!

@@ -245,6 +245,71 @@ async fn every_statement_can_be_prepared(
     assert!(refused.is_empty(), "\n{}\n", refused.join("\n"));
 }
 
+/// Plans statements as the role of deploy/postgres/grants.sql, which checks its privileges; returns
+/// those that fail, with the reason.
+async fn denied(statements: &[Statement]) -> Vec<String> {
+    let database = throwaway_servers::postgres::server().database();
+    let url = DatabaseUrl::parse(&database.url()).expect("a URL");
+    migrate::up(&url, &mut |_| {}).await.expect("migrates");
+    let grants = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/grants.sql");
+    let grants = std::fs::read_to_string(grants).expect("the grants");
+    let _ = database.sql(&grants.replace("\\getenv password SIGNUP_PASSWORD", "\\set password x"));
+
+    let url = database.url().replace("//postgres@", "//signup@");
+    let mut connection = sqlx::PgConnection::connect(&url).await.expect("connects");
+    let mut denied = Vec::new();
+    for statement in statements {
+        let parameters = (1..).take_while(|number| statement.text.contains(&format!("${number}")));
+        let parameters = vec!["NULL"; parameters.count()].join(", ");
+        let arguments = match parameters.as_str() {
+            "" => String::new(),
+            parameters => format!("({parameters})"),
+        };
+        let plan = format!(
+            "PREPARE planned AS {}; EXPLAIN EXECUTE planned{arguments}; DEALLOCATE planned",
+            statement.text
+        );
+        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(plan))
+            .execute(&mut connection)
+            .await
+        {
+            denied.push(format!("{}: {}: {error}", statement.place, statement.text));
+            let _ = connection.execute("DEALLOCATE ALL").await;
+        }
+    }
+    denied
+}
+
+/// What an operation may do on PostgreSQL is granted in deploy/postgres/grants.sql, by column.
+#[tokio::test]
+async fn the_granted_role_may_run_every_statement() {
+    let of_postgres = |statement: &Statement| statement.backend == Backend::Postgres;
+    // The owner of the tables migrates.
+    let is_of_service = |statement: &Statement| !statement.place.contains("database/migrate.rs");
+    let statements: Vec<Statement> = all()
+        .into_iter()
+        .filter(|statement| of_postgres(statement) && is_of_service(statement))
+        .collect();
+    assert!(statements.len() >= 7, "only {statements:?}");
+    let denied = denied(&statements).await;
+    assert!(denied.is_empty(), "\n{}\n", denied.join("\n"));
+}
+
+#[tokio::test]
+async fn a_missing_privilege_is_detected() {
+    let planted = [
+        "SELECT password_hash FROM users WHERE id = $1",
+        "UPDATE users SET name = $2 WHERE id = $1",
+        "DELETE FROM user_events",
+    ];
+    let statements = planted.map(|text| Statement {
+        place: "planted".to_owned(),
+        backend: Backend::Postgres,
+        text: text.to_owned(),
+    });
+    assert_eq!(denied(&statements).await.len(), planted.len());
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_wrong_name_is_detected(#[values(Backend::Sqlite, Backend::Postgres)] backend: Backend) {

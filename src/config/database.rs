@@ -25,7 +25,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "DATABASE_MAX_CONNECTIONS",
         "database.max_connections",
         "10",
-        "The maximum of connections per pool. There are two pools, one for commands and one for queries, each shared \
+        "The maximum number of connections per pool. There are two pools, one for commands and one for queries, each shared \
          by all threads. Queries are fastest with two for each of `HTTP_WORKERS`.",
     ),
     worded(
@@ -51,7 +51,7 @@ pub struct DatabaseSettings {
     pub url: DatabaseUrl,
     /// The URL of a replica for queries.
     pub read_url: Option<DatabaseUrl>,
-    /// The maximum of connections of each of the two pools, for commands and for queries.
+    /// The maximum number of connections of each of the two pools, for commands and for queries.
     pub max_connections: u32,
     /// Whether `serve` applies migrations first.
     pub migrate: bool,

@@ -11,7 +11,7 @@ pub(super) const SETTINGS: &[Setting] = &[text(worded(
     "RATE_LIMIT_SIGNUP",
     "rate_limit.signup",
     "`20/1m`; `off` if `HOST` is a loopback address",
-    "The maximum of signups per client address, such as `20/1m`, in a sliding window; `off` for no limit. \
+    "The maximum number of signups per client address, such as `20/1m`, in a sliding window; `off` for no limit. \
          Each instance counts separately. An IPv6 network of 64 bits is one client, and the networks around it have \
          their own limits. Behind a proxy, set `TRUSTED_PROXIES` too: otherwise all clients count as one.",
 ))];

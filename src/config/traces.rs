@@ -113,7 +113,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
         "traces.batch",
         "512",
-        "The maximum of spans per export; at most the size of the queue.",
+        "The maximum number of spans per export; at most the size of the queue.",
     ),
     fixed(
         "OTEL_SDK_DISABLED",
@@ -139,9 +139,9 @@ pub struct TraceSettings {
     pub timeout: Duration,
     /// Which requests are traced.
     pub sampler: TraceSampler,
-    /// The maximum of spans waiting for export.
+    /// The maximum number of spans waiting for export.
     pub queue: usize,
-    /// The maximum of spans per export.
+    /// The maximum number of spans per export.
     pub batch: usize,
     /// How long spans are collected before an export.
     pub delay: Duration,

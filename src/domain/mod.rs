@@ -5,7 +5,6 @@
 
 mod common;
 mod email;
-mod event;
 mod name;
 mod password;
 mod rule;
@@ -14,7 +13,6 @@ mod unicode;
 mod user;
 
 pub use email::Email;
-pub use event::UserSignedUp;
 pub use name::Name;
 pub use password::{Candidate, Password, PasswordHash};
 pub use rule::{BrokenRule, CODES};

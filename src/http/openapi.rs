@@ -143,11 +143,12 @@ fn problems(own: &[ProblemType]) -> BTreeMap<String, RefOr<Response>> {
 }
 
 /// The part of an operation's OpenAPI description that does not follow from its spec. The problems
-/// of its key, its body and its rate limit, and the header of its key, are added.
+/// of its key, its body and its rate limit, and the headers of its key, are added.
 ///
 /// Defined in a function below the handler.
 pub struct Documentation {
     operation: OperationBuilder,
+    responses: Vec<(u16, ResponseBuilder)>,
     schemas: Vec<(String, RefOr<Schema>)>,
     problems: Vec<ProblemType>,
     /// The fields of the body that are validated, as JSON pointers.
@@ -164,6 +165,7 @@ impl Documentation {
                 .operation_id(Some(id))
                 .tag(tag)
                 .summary(Some(summary)),
+            responses: Vec::new(),
             schemas: Vec::new(),
             problems: Vec::new(),
             pointers: &[],
@@ -283,7 +285,7 @@ impl Documentation {
     /// Any other response. Headers defined under `components` are referenced by their names.
     #[must_use]
     pub fn response(mut self, status: u16, response: ResponseBuilder) -> Self {
-        self.operation = self.operation.response(status.to_string(), response);
+        self.responses.push((status, response));
         self
     }
 
@@ -353,10 +355,17 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
         };
         let Documentation {
             operation: mut described,
+            responses,
             schemas,
             problems: mut own,
             ..
         } = documentation();
+        for (status, mut response) in responses {
+            if spec.is_keyed {
+                response = response.header("Idempotent-Replayed", Header::default());
+            }
+            described = described.response(status.to_string(), response);
+        }
         if spec.is_keyed {
             described = described.parameter(key());
             own.extend(idempotency::PROBLEMS);

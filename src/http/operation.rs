@@ -75,7 +75,7 @@ impl Call {
     }
 
     /// Looks up the outcome of this request's key. `fields` are its values, in a fixed order: two
-    /// requests with the same values are the same.
+    /// requests with the same values, and the same values in the path, are the same.
     ///
     /// # Errors
     /// 409, 422 or 429 if the key was used with another request, or with one that is still running.
@@ -83,7 +83,14 @@ impl Call {
         &mut self,
         fields: &[Option<&[u8]>],
     ) -> Result<Begun<O>, Problem> {
-        let begun = self.idempotency.begin(self.key.take(), &self.scope, fields);
+        let in_path = self.request.match_info().iter();
+        let fields: Vec<Option<&[u8]>> = in_path
+            .map(|(_, value)| Some(value.as_bytes()))
+            .chain(fields.iter().copied())
+            .collect();
+        let begun = self
+            .idempotency
+            .begin(self.key.take(), &self.scope, &fields);
         Ok(begun.await?)
     }
 

@@ -16,7 +16,7 @@ use crate::platform::client::{Client, Network};
 use crate::platform::clock::Clock;
 use crate::platform::limits::{Bound, Limit};
 
-/// The maximum of tracked clients. Beyond it, the least active ones are forgotten.
+/// The maximum number of tracked clients. Beyond it, the least active ones are forgotten.
 const MAX_CLIENTS: usize = 100_000;
 
 /// The limits that are kept here.

@@ -55,7 +55,7 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The number of threads.
     pub workers: usize,
-    /// The maximum of connections.
+    /// The maximum number of connections.
     pub max_connections: usize,
     /// The bytes that the connections may hold together.
     pub budget: usize,

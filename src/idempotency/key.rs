@@ -7,10 +7,10 @@ use sfv::visitor::Ignored;
 use sfv::{Parser, StringRef};
 
 /// The longest key, in characters.
-const MAX_LENGTH: usize = 255;
+pub(super) const MAX_LENGTH: usize = 255;
 /// The longest line, in bytes: a key whose characters are all escaped, and the same again for
 /// parameters, which are parsed to the end and ignored.
-const MAX_LINE: usize = 1024;
+pub(super) const MAX_LINE: usize = 1024;
 
 /// A client's key. Its text is never stored or logged: a holder of the key can replay responses.
 #[derive(Clone, PartialEq, Eq)]

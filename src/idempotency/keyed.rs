@@ -28,6 +28,8 @@ where
     /// written.
     type Outcome = Option<(W::Outcome, Stored)>;
 
+    const IS_PAID: bool = W::IS_PAID;
+
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Self::Outcome>, Error> {
         if !record::claim(transaction, &self.claim, self.now).await? {
             return Ok(End::Rollback(None));

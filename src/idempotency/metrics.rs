@@ -74,7 +74,7 @@ impl KeyMetrics {
             )?,
             replays: registrar.counters(
                 "idempotency_replays_total",
-                "Replayed outcomes, by where they were found.",
+                "Replayed outcomes, by where they were found: redis, database.",
                 &["tier"],
             )?,
             in_flight: registrar.gauge(

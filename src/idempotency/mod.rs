@@ -96,6 +96,16 @@ pub const LIMITS: &[Limit] = &[
         bound: Bound::Count(PURGE_BATCH as usize),
         effect: "the rest follows in further transactions",
     },
+    Limit {
+        what: "Characters of a key",
+        bound: Bound::Count(key::MAX_LENGTH),
+        effect: "400 `idempotency-key-invalid`",
+    },
+    Limit {
+        what: "Line of the header, quotes and parameters included",
+        bound: Bound::Bytes(key::MAX_LINE),
+        effect: "400 `idempotency-key-invalid`",
+    },
 ];
 
 /// The outcome of a keyed command. A record keeps it as JSON for the life of its key, also across
@@ -171,11 +181,11 @@ pub enum Begun<O> {
 /// The execution of a command: the first of its key, as far as is known, or one without a key.
 /// While it is held, other requests with the key wait.
 pub struct Execution {
-    idempotency: Arc<Idempotency>,
     first: Option<Box<First>>,
 }
 
 struct First {
+    idempotency: Arc<Idempotency>,
     claim: Claim,
     lease: Option<Lease>,
     _flight: Option<Flight>,
@@ -206,10 +216,7 @@ impl Idempotency {
         fields: &[Option<&[u8]>],
     ) -> Result<Begun<O>, Error> {
         let Some(key) = key else {
-            return Ok(Begun::Execute(Execution {
-                idempotency: Arc::clone(self),
-                first: None,
-            }));
+            return Ok(Begun::Execute(Execution::without_key()));
         };
         let claim = self.secrets.claim(scope, &key, fields, self.ttl);
         let end = clock::monotonic() + WAIT;
@@ -267,8 +274,8 @@ impl Idempotency {
             return Err(self.in_progress());
         }
         Ok(Begun::Execute(Execution {
-            idempotency: Arc::clone(self),
             first: Some(Box::new(First {
+                idempotency: Arc::clone(self),
                 claim,
                 lease,
                 _flight: flight,
@@ -373,6 +380,12 @@ impl Idempotency {
 }
 
 impl Execution {
+    /// The execution of a command without a key.
+    #[must_use]
+    pub const fn without_key() -> Self {
+        Self { first: None }
+    }
+
     /// Writes a unit of work, and its outcome if there is a key. If another execution of the key
     /// was faster, nothing is written, and its outcome is returned.
     ///
@@ -389,14 +402,14 @@ impl Execution {
         let request_id = context::with_current(|context| {
             context.map_or_else(String::new, |context| context.request_id.clone())
         });
-        let Self { idempotency, first } = self;
-        let Some(first) = first else {
+        let Some(first) = self.first else {
             return Ok(Recorded {
                 outcome: database.write(work).await?,
                 request_id,
                 is_replay: false,
             });
         };
+        let idempotency = first.idempotency;
         let keyed = Keyed {
             claim: first.claim.clone(),
             now: idempotency.clock.now(),

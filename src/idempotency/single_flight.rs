@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::fingerprint::{Claim, KeyFingerprint};
 
-/// The maximum of tracked flights. Beyond it, requests run without waiting for each other.
+/// The maximum number of tracked flights. Beyond it, requests run without waiting for each other.
 pub(super) const MAX_FLIGHTS: usize = 10_000;
 
 /// The keys that are running.

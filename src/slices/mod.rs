@@ -1,6 +1,6 @@
 //! The slices, by area: each is a use case of the service, from its operation to its statements.
 //!
-//! To add one, create its folder in its area and name it in `slices!` below; see
+//! To add one, create its folder in its area and name it in the area's `slices!`; see
 //! `docs/how-to/add-a-slice.md`.
 
 use utoipa::openapi::OpenApi;
@@ -10,23 +10,24 @@ use crate::http::operation::Operation;
 use crate::http::problem::ProblemType;
 use crate::slice::Slice;
 
-/// Lists slices, by area. Each module has a `SLICE`.
+/// Declares the slices of an area, each a module with a `SLICE`, and lists them.
 macro_rules! slices {
-    ($($area:ident: $($name:ident),+;)+) => {
-        $(pub mod $area;)+
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
 
-        /// Every slice.
-        #[must_use]
-        pub fn all() -> Vec<Slice> {
-            vec![$($($area::$name::SLICE,)+)+]
-        }
+        /// The slices of the area.
+        pub const SLICES: &[crate::slice::Slice] = &[$($name::SLICE),+];
     };
 }
 
-slices![
-    accounts: signup, get_user, list_users;
-    operations: docs, health, metrics;
-];
+pub mod accounts;
+pub mod operations;
+
+/// Every slice.
+#[must_use]
+pub fn all() -> Vec<Slice> {
+    [accounts::SLICES, operations::SLICES].concat()
+}
 
 /// Every operation of every slice.
 #[must_use]

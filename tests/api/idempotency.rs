@@ -394,6 +394,17 @@ async fn c16_a_key_on_another_path_is_another_key(
     assert!(is_replay(&again));
 }
 
+/// The values in the path belong to the request.
+#[tokio::test]
+async fn c3_another_value_in_the_path_is_another_request() {
+    let service = InProcess::start(&[]).await;
+    let body = serde_json::json!({});
+    assert_eq!(service.post("/recorded/1", "k", &body).await.status(), 200);
+    let other = service.post("/recorded/2", "k", &body).await;
+    problem(other, 422, "idempotency-key-reused").await;
+    assert!(is_replay(&service.post("/recorded/1", "k", &body).await));
+}
+
 #[rstest]
 #[tokio::test]
 async fn c17_nothing_is_stored_before_execution(

@@ -34,50 +34,74 @@ fn body(kind: &str) -> Value {
     json!({ "name": NAME, "email": address(kind), "password": password(kind) })
 }
 
-async fn send(service: &Service, key: Option<&str>, body: String) -> u16 {
+/// Sends a signup; adds the response to `seen`.
+async fn send(service: &Service, seen: &mut String, key: Option<&str>, body: String) -> u16 {
     let request = service.client.post(service.url("/signup")).body(body);
     let mut request = request.header("Content-Type", "application/json");
     if let Some(key) = key {
         request = request.header("Idempotency-Key", key);
     }
-    request.send().await.expect("a response").status().as_u16()
+    let response = request.send().await.expect("a response");
+    let status = response.status().as_u16();
+    *seen += &format!("{:?}\n", response.headers());
+    *seen += &response.text().await.expect("text");
+    status
 }
 
-/// Sends all kinds of requests, benign and malicious. Returns the kinds of passwords and addresses used.
-async fn exercise(service: &Service, backend: Backend) -> Vec<&'static str> {
-    let mut kinds = Vec::new();
+/// Sends all kinds of requests, benign and malicious. Returns the kinds of passwords and addresses used,
+/// and the responses.
+async fn exercise(service: &Service, backend: Backend) -> (Vec<&'static str>, String) {
+    let (mut kinds, mut seen) = (Vec::new(), String::new());
     let mut next = |kind| {
         kinds.push(kind);
         kind
     };
     assert_eq!(
-        send(service, None, body(next("plain")).to_string()).await,
+        send(service, &mut seen, None, body(next("plain")).to_string()).await,
         201
     );
-    assert_eq!(send(service, None, body("plain").to_string()).await, 409);
+    assert_eq!(
+        send(service, &mut seen, None, body("plain").to_string()).await,
+        409
+    );
     let keyed = body(next("keyed")).to_string();
-    assert_eq!(send(service, Some(KEYS[0]), keyed.clone()).await, 201);
-    assert_eq!(send(service, Some(KEYS[0]), keyed).await, 201);
+    assert_eq!(
+        send(service, &mut seen, Some(KEYS[0]), keyed.clone()).await,
+        201
+    );
+    assert_eq!(send(service, &mut seen, Some(KEYS[0]), keyed).await, 201);
     let other = body(next("other")).to_string();
-    assert_eq!(send(service, Some(KEYS[0]), other).await, 422);
+    assert_eq!(send(service, &mut seen, Some(KEYS[0]), other).await, 422);
     let twice = body("plain").to_string();
-    assert_eq!(send(service, Some(KEYS[1]), twice).await, 409);
+    assert_eq!(send(service, &mut seen, Some(KEYS[1]), twice).await, 409);
     // A password in the wrong place: in a field's name, in a key, in invalid JSON.
     let cut = body(next("cut")).to_string();
     assert_eq!(
-        send(service, None, cut[..cut.len() - 1].to_owned()).await,
+        send(service, &mut seen, None, cut[..cut.len() - 1].to_owned()).await,
         400
     );
     let unknown = json!({ password(next("unknown")): "x", "email": address("unknown") });
-    assert_eq!(send(service, None, unknown.to_string()).await, 400);
+    assert_eq!(
+        send(service, &mut seen, None, unknown.to_string()).await,
+        400
+    );
     let name = json!({ "name": "\u{0}", "email": address(next("short")), "password": "short" });
-    assert_eq!(send(service, None, name.to_string()).await, 422);
+    assert_eq!(send(service, &mut seen, None, name.to_string()).await, 422);
     let mut too_long = body(next("long"));
     too_long["name"] = json!("x".repeat(20_000));
-    assert_eq!(send(service, None, too_long.to_string()).await, 413);
+    assert_eq!(
+        send(service, &mut seen, None, too_long.to_string()).await,
+        413
+    );
     let quoted = format!("\"{}", password(next("quoted")));
     assert_eq!(
-        send(service, Some(&quoted), body("quoted").to_string()).await,
+        send(
+            service,
+            &mut seen,
+            Some(&quoted),
+            body("quoted").to_string()
+        )
+        .await,
         400
     );
     // An address where addresses are expected, and where they are not.
@@ -87,7 +111,7 @@ async fn exercise(service: &Service, backend: Backend) -> Vec<&'static str> {
         format!("/users/{}", address("plain")),
         format!("/{}?{}", address(next("path")), password("path")),
     ] {
-        service.get(&path).await;
+        seen += &service.get(&path).await.text().await.expect("text");
     }
     // A database whose errors contain values.
     if backend == Postgres {
@@ -100,13 +124,16 @@ async fn exercise(service: &Service, backend: Backend) -> Vec<&'static str> {
             address(kind)
         );
         service.database.execute(&refuse).await.expect("set");
-        assert_eq!(send(service, None, body(kind).to_string()).await, 503);
+        assert_eq!(
+            send(service, &mut seen, None, body(kind).to_string()).await,
+            503
+        );
     }
     let mut connection = service.connect();
     let kind = next("wire");
     connection.send(format!("{} {}\r\n\r\n", password(kind), address(kind)));
-    connection.response();
-    kinds
+    seen += &connection.response().expect("a response").body;
+    (kinds, seen)
 }
 
 /// The encodings in which a secret would still be exposed.
@@ -166,7 +193,7 @@ async fn passwords_are_nowhere_and_addresses_only_in_their_tables(
     let mut service = Service::start_with(backend, &settings).await;
     let breaker = "circuit_breaker_open{dependency=\"redis\"} 0";
     service.wait_for_metric(breaker).await;
-    let kinds = exercise(&service, backend).await;
+    let (kinds, responses) = exercise(&service, backend).await;
     let metrics = service.get("/metrics").await.text().await.expect("text");
     let keys = redis.command(&["KEYS", "*"]);
     let mut shared = keys.clone();
@@ -174,6 +201,9 @@ async fn passwords_are_nowhere_and_addresses_only_in_their_tables(
         shared += &redis.command(&["GET", key]);
     }
     let tables = tables(&service, backend).await;
+    let hashes = "SELECT password_hash FROM users";
+    let hashes = service.database.rows(hashes).await;
+    assert!(hashes.len() >= 2, "{hashes:?}");
     // Buffered output is flushed.
     service.signal("TERM");
     assert!(service.wait().await.success());
@@ -184,6 +214,14 @@ async fn passwords_are_nowhere_and_addresses_only_in_their_tables(
     assert!(collector.everything().contains("POST /signup"));
     let users = tables.iter().find(|(name, _)| name == "users");
     assert!(users.expect("users").1.contains(&address("plain")));
+
+    // A response has the address that was signed up, and nothing else of this.
+    for secret in kinds.iter().flat_map(|kind| forms(&password(kind))) {
+        assert!(!responses.contains(&secret), "{secret} is in a response");
+    }
+    assert!(KEYS.iter().all(|key| !responses.contains(key)));
+    assert!(hashes.iter().all(|hash| !responses.contains(hash)));
+    assert!(responses.contains(&address("plain")));
 
     let mut places = vec![
         ("the log".to_owned(), log),
@@ -196,6 +234,9 @@ async fn passwords_are_nowhere_and_addresses_only_in_their_tables(
     for (number, (place, text)) in places.iter().enumerate() {
         let text = text.to_lowercase();
         let has = |needle: &str| text.contains(&needle.to_lowercase());
+        let holds_hashes = number >= without_tables && place == "users";
+        let in_hashes = |hash: &String| text.contains(&hash.to_lowercase());
+        assert!(holds_hashes || !hashes.iter().any(in_hashes), "{place}");
         let is_for_addresses = number >= without_tables && WITH_ADDRESSES.contains(&place.as_str());
         for kind in &kinds {
             for form in forms(&password(kind)) {

@@ -90,7 +90,7 @@ async fn idle_connections_do_not_delay_shutdown() {
     assert_eq!(service.wait().await.code(), Some(0));
     assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
     assert!(
-        !service.log_text().contains("were cut"),
+        !service.log_text().contains("requests in flight cut"),
         "{}",
         service.log_text()
     );
@@ -380,6 +380,7 @@ async fn asynchronous_commit_is_refused_unless_allowed() {
     assert_eq!(service.get("/ready").await.status(), 200);
 }
 
+/// Guarantee A2.
 #[tokio::test]
 async fn a_restart_keeps_the_data_and_the_port() {
     let mut service = Service::start(Sqlite).await;

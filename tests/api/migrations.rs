@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use rstest::rstest;
 
+use signup_service::config;
+use signup_service::platform::database::migrate;
+
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, run, signup_body,
 };
 
-const ALL: usize = 6;
+/// The number of migrations.
+fn all() -> usize {
+    migrate::known_versions(config::Backend::Sqlite).len()
+}
 
-fn migrate(database: &Database, arguments: &[&str]) -> Output {
+fn run_migrate(database: &Database, arguments: &[&str]) -> Output {
     let arguments = [&["migrate"], arguments].concat();
     run(&arguments, &[("DATABASE_URL", &database.url())])
 }
@@ -24,42 +30,43 @@ fn printed(output: &Output) -> &str {
 #[rstest]
 #[tokio::test]
 async fn every_migration_applies_and_reverts(#[values(Sqlite, Postgres)] backend: Backend) {
+    let all = all();
     let database = Database::new(backend);
-    let status = migrate(&database, &["status"]);
+    let status = run_migrate(&database, &["status"]);
     assert!(
-        printed(&status).contains(&format!("{ALL} pending of {ALL}")),
+        printed(&status).contains(&format!("{all} pending of {all}")),
         "{status:?}"
     );
 
-    let up = migrate(&database, &[]);
+    let up = run_migrate(&database, &[]);
     assert!(
         printed(&up).contains("0001 users") && up.stdout.contains("done in"),
         "{up:?}"
     );
     assert!(
-        up.stdout.contains(&format!("{ALL} migrations applied")),
+        up.stdout.contains(&format!("{all} migrations applied")),
         "{up:?}"
     );
     let schema = schema(&database, backend).await;
-    let again = migrate(&database, &["up"]);
+    let again = run_migrate(&database, &["up"]);
     assert!(printed(&again).contains("nothing to do"), "{again:?}");
 
-    for pending in 1..=ALL {
-        let down = migrate(&database, &["down", "--yes"]);
+    for pending in 1..=all {
+        let down = run_migrate(&database, &["down", "--yes"]);
         assert!(printed(&down).contains("1 migration reverted"), "{down:?}");
-        let status = migrate(&database, &["status"]);
+        let status = run_migrate(&database, &["status"]);
         assert!(
-            printed(&status).contains(&format!("{pending} pending of {ALL}")),
+            printed(&status).contains(&format!("{pending} pending of {all}")),
             "{status:?}"
         );
     }
-    let nothing = migrate(&database, &["down", "--yes"]);
+    let nothing = run_migrate(&database, &["down", "--yes"]);
     assert!(
         printed(&nothing).contains("nothing to revert"),
         "{nothing:?}"
     );
 
-    printed(&migrate(&database, &[]));
+    printed(&run_migrate(&database, &[]));
     assert_eq!(
         self::schema(&database, backend).await,
         schema,
@@ -89,7 +96,7 @@ async fn concurrent_runs_apply_once(#[values(Sqlite, Postgres)] backend: Backend
     let database = Database::new(backend);
     let outputs: Vec<Output> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| migrate(&database, &[])))
+            .map(|_| scope.spawn(|| run_migrate(&database, &[])))
             .collect();
         runs.into_iter()
             .map(|run| run.join().expect("no panic"))
@@ -105,11 +112,11 @@ async fn concurrent_runs_apply_once(#[values(Sqlite, Postgres)] backend: Backend
 #[tokio::test]
 async fn down_requires_confirmation(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
-    printed(&migrate(&database, &[]));
-    let refused = migrate(&database, &["down"]);
+    printed(&run_migrate(&database, &[]));
+    let refused = run_migrate(&database, &["down"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(refused.stderr.contains("--yes"), "{refused:?}");
-    let status = migrate(&database, &["status"]);
+    let status = run_migrate(&database, &["status"]);
     assert!(printed(&status).contains("0 pending"), "{status:?}");
 }
 
@@ -117,25 +124,32 @@ async fn down_requires_confirmation(#[values(Sqlite, Postgres)] backend: Backend
 #[tokio::test]
 async fn a_database_of_a_newer_binary_is_not_changed(#[values(Sqlite, Postgres)] backend: Backend) {
     let database = Database::new(backend);
-    printed(&migrate(&database, &[]));
-    let newer = "UPDATE _sqlx_migrations SET version = 9000 WHERE version = 6";
+    printed(&run_migrate(&database, &[]));
+    let newer = "UPDATE _sqlx_migrations SET version = 9000 \
+                 WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     database.execute(newer).await.expect("updated");
-    let refused = migrate(&database, &[]);
+    let refused = run_migrate(&database, &[]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(
         refused.stderr.contains("newer than this binary"),
         "{refused:?}"
     );
-    let status = migrate(&database, &["status"]);
+    let status = run_migrate(&database, &["status"]);
     assert!(printed(&status).contains("unknown  9000"), "{status:?}");
-    let down = migrate(&database, &["down", "--yes"]);
+    let down = run_migrate(&database, &["down", "--yes"]);
     assert_eq!(down.status.code(), Some(1), "{down:?}");
 }
 
-/// Reverts the migrations that added outcomes to records.
-fn revert_outcomes(database: &Database) {
-    for _ in 0..2 {
-        printed(&migrate(database, &["down", "--yes"]));
+/// Reverts the migrations that added outcomes to records, and those after them.
+async fn revert_outcomes(database: &Database) {
+    const ADDED_OUTCOMES: i64 = 5;
+    let newest = "SELECT CAST(max(version) AS TEXT) FROM _sqlx_migrations";
+    while database.rows(newest).await[0]
+        .parse::<i64>()
+        .expect("a number")
+        >= ADDED_OUTCOMES
+    {
+        printed(&run_migrate(database, &["down", "--yes"]));
     }
 }
 
@@ -170,7 +184,7 @@ async fn records_are_replayed_after_a_downgrade_and_an_upgrade(
     let database = Arc::new(Database::new(backend));
     let before = recorded(&database).await;
 
-    revert_outcomes(&database);
+    revert_outcomes(&database).await;
     let body = match backend {
         Sqlite => "CAST(body AS TEXT)",
         Postgres => "convert_from(body, 'UTF8')",
@@ -221,12 +235,12 @@ async fn records_of_two_releases_coexist() {
     let before = recorded(&database).await;
 
     // Records as the previous release has and writes them.
-    revert_outcomes(&database);
+    revert_outcomes(&database).await;
     database
         .execute("CREATE TABLE kept AS TABLE idempotency_records")
         .await
         .expect("kept");
-    printed(&migrate(&database, &[]));
+    printed(&run_migrate(&database, &[]));
     let columns =
         "key_hash, fingerprint, status, location, content_type, body, created_at, expires_at";
     for write in [

@@ -165,6 +165,7 @@ async fn a_sqlite_locked_by_another_process_is_not_ready() {
     service.wait_for_ready(200).await;
 }
 
+/// Guarantee O6.
 #[tokio::test]
 async fn an_unavailable_postgresql_is_not_ready_and_recovers_by_itself() {
     let server = throwaway_servers::postgres::Server::start().expect("PostgreSQL starts");

@@ -83,7 +83,9 @@ def export(programs: list[str]) -> str:
     # `all`: a profile that cannot be read is left out, and all of them must be bad to fail: a process that was killed
     # while it started has half a header.
     merge = [tool("llvm-profdata"), "merge", "--sparse", "--failure-mode=all", "--input-files", str(profiles)]
-    subprocess.run([*merge, "--output", str(merged)], check=True, stderr=subprocess.DEVNULL)
+    done = subprocess.run([*merge, "--output", str(merged)], check=True, stderr=subprocess.PIPE, text=True)
+    unreadable = len(re.findall(r"\.profraw: ", done.stderr))
+    print(f"counters of {len(list(PROFILES.glob('*.profraw')))} processes, {unreadable} of them unreadable")
     objects = [argument for program in programs for argument in ("--object", program)]
     cover = [tool("llvm-cov"), "export", "--format=lcov", f"--instr-profile={merged}", *objects]
     return subprocess.run(cover, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -111,10 +113,13 @@ def counts_of(lcov: str) -> dict[str, dict[int, int]]:
 def first_test_line(file: str) -> int:
     """Where the tests of a file begin: they are at its end."""
     lines = (ROOT / file).read_text().splitlines()
+    begin = len(lines) + 1
     for number, line in enumerate(lines, 1):
-        if line == "#[cfg(test)]" and lines[number].startswith("mod ") and lines[number].endswith("{"):
-            return number
-    return len(lines) + 1
+        if re.fullmatch(r"mod \w*tests\w* \{", line):
+            if lines[number - 2] != "#[cfg(test)]" or lines[-1] != "}" or "}" in lines[number:-1]:
+                sys.exit(f"{file}: its tests are not one module at its end, behind #[cfg(test)]")
+            begin = number - 1
+    return begin
 
 
 def ranges(lines: list[int]) -> Iterator[str]:

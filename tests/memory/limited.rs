@@ -63,6 +63,7 @@ impl Limited {
             .args(["-c", &format!("{confine} && exec \"$0\"")])
             .arg(env!("CARGO_BIN_EXE_signup-service"))
             .env_clear()
+            .envs(counters())
             .envs([
                 ("DATABASE_URL", url.as_str()),
                 ("PORT", "0"),
@@ -178,4 +179,10 @@ impl Drop for Limited {
             let _ = std::fs::remove_dir(&group.folder);
         }
     }
+}
+
+/// Where a binary that was built to count what it runs writes its counters: see `make coverage`.
+fn counters() -> Option<(&'static str, std::ffi::OsString)> {
+    const VARIABLE: &str = "LLVM_PROFILE_FILE";
+    std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::row;
 use crate::platform::limits::{Bound, Limit};
 use crate::platform::{database, redis, telemetry};
-use crate::{config, hashing, http, idempotency, slices};
+use crate::{app, config, hashing, http, idempotency, slices};
 
 /// The groups, each with the lists of the modules that keep its limits.
 fn groups() -> Vec<(&'static str, Vec<&'static [Limit]>)> {
@@ -18,6 +18,7 @@ fn groups() -> Vec<(&'static str, Vec<&'static [Limit]>)> {
         ("Database", vec![database::LIMITS]),
         ("Redis", vec![redis::LIMITS]),
         ("Logs and traces", vec![telemetry::LIMITS]),
+        ("The process", vec![app::LIMITS]),
     ]
 }
 
@@ -26,8 +27,8 @@ pub fn page() -> String {
     let mut page = String::from(
         "# Limits\n\
          \n\
-         Everything that waits or is kept is bounded. Values are those of the source; if a setting decides, its \
-         default is beside it ([settings.md](settings.md)). A request as a whole has `REQUEST_TIMEOUT_MS`; its body \
+         Everything that waits or is kept is bounded; these are the bounds that a client or an operator can meet. \
+         Numbers come from the source; if a setting decides, its default is beside it ([settings.md](settings.md)). A request as a whole has `REQUEST_TIMEOUT_MS`; its body \
          has `HTTP_READ_TIMEOUT_MS`, and the size that [operations.md](operations.md) lists. \
          [architecture.md](../explanation/architecture.md#deadlines) explains how the times nest.\n",
     );

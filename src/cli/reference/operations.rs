@@ -16,9 +16,9 @@ pub fn page(operations: &[Operation]) -> String {
     let mut page = String::from(
         "# Operations\n\
          \n\
-         Every operation of the service, by path. Each `GET` serves `HEAD` as well; another method of a path \
+         Every operation of the service, by slice. Each `GET` serves `HEAD` as well; another method of a path \
          is 405 with `Allow`. [openapi.json](openapi.json) has parameters, bodies and examples, \
-         [http-api.md](http-api.md) explains them.\n\
+         [http-api.md](http-api.md) explains them. Pages and files for people are not part of the document.\n\
          \n\
          | operation | success | access | `Idempotency-Key` | body | rate limit |\n\
          |---|---|---|---|---|---|\n",
@@ -34,12 +34,14 @@ pub fn page(operations: &[Operation]) -> String {
             .flatten()
             .map(|(status, _)| status.as_str())
             .collect();
+        let statuses_known = !statuses.is_empty();
         let (success, failure): (Vec<&str>, Vec<&str>) =
             statuses.into_iter().partition(|status| *status < "400");
+        let success = success.join(", ");
         let Access::Public(because) = operation.access();
         page += &row(&[
             &name,
-            &success.join(", "),
+            if statuses_known { &success } else { "page" },
             &format!("public: {because}"),
             if operation.is_keyed() { "yes" } else { "" },
             &operation

@@ -1,7 +1,7 @@
 //! Limits over all client connections: their number, and the bytes that are held for them.
 //!
 //! Each connection reports its phase and how much memory it uses. Two limits bound memory, whatever
-//! clients do: beyond three quarters of the maximum of connections, each new one closes one of the
+//! clients do: beyond three quarters of the maximum number of connections, each new one closes one of the
 //! network with the most connections that has made no progress for long; and beyond the budget of
 //! bytes, the slowest connections that hold any are closed. A connection whose request is being
 //! processed is never closed for the first reason.

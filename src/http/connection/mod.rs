@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
+use crate::http::middleware::head::MAX_TARGET;
 use crate::http::middleware::request_context::RequestIds;
 use crate::http::problem::{MEDIA_TYPE, Problem, ProblemType};
 use crate::platform::client::Client;
@@ -99,6 +100,16 @@ pub const LIMITS: &[Limit] = &[
         what: "Memory of all connections",
         bound: Bound::Words("a quarter of the memory"),
         effect: "the slowest connection closes",
+    },
+    Limit {
+        what: "Reading on after the last response, in time",
+        bound: Bound::Time(LINGER),
+        effect: "the connection closes",
+    },
+    Limit {
+        what: "Reading on after the last response, in bytes",
+        bound: Bound::Bytes(LINGER_BYTES),
+        effect: "the connection closes",
     },
 ];
 
@@ -264,15 +275,17 @@ struct Wire {
 }
 
 /// What is wrong with input that is refused before it is a request.
-fn detail_of(kind: ProblemType) -> &'static str {
+fn detail_of(kind: ProblemType) -> String {
     if kind == ProblemType::REQUEST_TIMEOUT {
-        "The head of the request took too long to arrive."
+        "The head of the request took too long to arrive.".to_owned()
     } else if kind == ProblemType::HEADERS_TOO_LARGE {
-        "The head of the request is over 32 KiB, or has over 96 headers."
+        format!(
+            "The head of the request is over {MAX_HEAD} bytes, or has over {MAX_HEADERS} headers."
+        )
     } else if kind == ProblemType::URI_TOO_LONG {
-        "The target of the request is over 8192 bytes."
+        format!("The target of the request is over {MAX_TARGET} bytes.")
     } else {
-        "The request could not be read as HTTP/1.1."
+        "The request could not be read as HTTP/1.1.".to_owned()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::platform::limits::{Bound, Limit};
 
 /// The longest target of a request, in bytes: RFC 9112, section 3, requires 8,000 at least, and
 /// this service needs some hundred.
-const MAX_TARGET: usize = 8192;
+pub const MAX_TARGET: usize = 8192;
 
 /// The longest host, in bytes: a DNS name with a final dot, and a port.
 const MAX_HOST: usize = 254 + 6;
@@ -29,6 +29,11 @@ pub const LIMITS: &[Limit] = &[
         what: "`Host`",
         bound: Bound::Bytes(MAX_HOST),
         effect: "400 `malformed-request`",
+    },
+    Limit {
+        what: "Id that a client sends",
+        bound: Bound::Count(super::request_context::MAX_ID),
+        effect: "the service makes one",
     },
 ];
 

@@ -46,10 +46,10 @@ const IDEMPOTENCY_KEY_MISSING: ProblemType = ProblemType::new(&About {
     status: StatusCode::BAD_REQUEST,
     title: "Idempotency-Key required",
     meaning: "This service is configured to require the header `Idempotency-Key` on \
-          every signup, and it is missing. Nothing was done.",
+          every request that takes one, and it is missing. Nothing was done.",
     advice: "Send the header `Idempotency-Key`: a new random UUID for each \
-          signup, and the same one for each retry of it.",
-    detail: "Send an Idempotency-Key: a new one for each signup, the same for \
+          request, and the same one for each retry of it.",
+    detail: "Send an Idempotency-Key: a new one for each request, the same for \
           each retry.",
     headers: &[],
     member: Member::None,
@@ -76,7 +76,7 @@ const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
     title: "Idempotency-Key reused",
     meaning: "A key identifies one request, and another request used it within the \
           last 24 hours. Nothing was done.",
-    advice: "Use a new key for a new signup. To retry the earlier signup, send \
+    advice: "Use a new key for a new request. To retry the earlier request, send \
           exactly the same values.",
     detail: "This Idempotency-Key was used with another request.",
     headers: &[],
@@ -90,7 +90,7 @@ const IDEMPOTENCY_KEY_EXHAUSTED: ProblemType = ProblemType::new(&About {
     title: "Idempotency-Key exhausted",
     meaning: "The key was used with so many different requests that it is refused \
           until it expires. Nothing was done.",
-    advice: "Use a new key for each signup. Look for a client that sends the same \
+    advice: "Use a new key for each request. Look for a client that sends the same \
           key with every request.",
     detail: "This Idempotency-Key was used with too many different requests.",
     headers: &[],
@@ -108,7 +108,7 @@ pub fn read(request: &HttpRequest, is_required: bool) -> Result<Option<Idempoten
     if key.is_none() && is_required {
         return Err(Problem::new(
             IDEMPOTENCY_KEY_MISSING,
-            "Send an Idempotency-Key: a new one for each signup, the same for each retry.",
+            "Send an Idempotency-Key: a new one for each request, the same for each retry.",
         )
         .closing());
     }

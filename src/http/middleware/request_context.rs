@@ -22,7 +22,7 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
 /// The longest id that is accepted from a client.
-const MAX_ID: usize = 128;
+pub(super) const MAX_ID: usize = 128;
 
 /// Generates ids for requests without one.
 #[derive(Clone)]

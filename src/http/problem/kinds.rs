@@ -190,7 +190,7 @@ impl ProblemType {
               connection closes.",
         advice: "Send fewer or shorter headers; look for a cookie or a header that \
               grows.",
-        detail: "The head of the request is over 32 KiB, or has over 96 headers.",
+        detail: "The head of the request is over 32768 bytes, or has over 96 headers.",
         headers: &[],
         member: Member::None,
     });

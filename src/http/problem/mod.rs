@@ -401,6 +401,13 @@ impl Problem {
     }
 }
 
+/// The kind says it all: its detail is always the same.
+impl From<ProblemType> for Problem {
+    fn from(kind: ProblemType) -> Self {
+        Self::new(kind, kind.about().detail)
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         // The reason goes to the log, and not to the client.

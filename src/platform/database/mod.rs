@@ -428,6 +428,27 @@ mod tests {
         }
     }
 
+    /// A replica may lack a column for a moment, and is then not ready.
+    #[rstest::rstest]
+    #[tokio::test]
+    async fn readiness_reads_every_column_of_the_projection(
+        #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+    ) {
+        let test = testing::TestDatabase::new(backend).await;
+        let columns = match backend {
+            Backend::Sqlite => "SELECT name FROM pragma_table_info('users_read')",
+            Backend::Postgres => {
+                "SELECT column_name::text FROM information_schema.columns \
+                 WHERE table_name = 'users_read'"
+            }
+        };
+        let columns = test.sql(columns).await;
+        assert!(columns.len() >= 6, "{columns:?}");
+        for column in columns {
+            assert!(IS_READABLE.text().contains(&column), "{column}");
+        }
+    }
+
     #[tokio::test]
     async fn half_of_the_queue_is_reserved_for_paid_work() {
         let test = testing::TestDatabase::new(Backend::Sqlite).await;

@@ -186,7 +186,7 @@ pub struct Connector {
     pub options: PgConnectOptions,
     /// The settings of each session.
     pub limits: Option<SessionLimits>,
-    /// The maximum of connections, at least 1.
+    /// The maximum number of connections, at least 1.
     pub most: usize,
     /// Places that are reserved for transactions, whose callers have paid for them by a hash:
     /// single statements, which read or count, share the others.

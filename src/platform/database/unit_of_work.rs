@@ -5,7 +5,7 @@ use std::future::Future;
 use sqlx::Executor;
 
 use super::faults;
-use super::statement::{Arguments, Parameters, Statement};
+use super::statement::{Arguments, FromRow, Parameters, Row, Statement};
 use super::{Database, Error, PgLease, Pools, SqliteLease, WriteTransaction, wants_retry};
 use crate::domain::StoreError;
 use crate::platform::faults::point;
@@ -23,6 +23,10 @@ pub(super) const MAX_TRIES: u32 = 3;
 pub trait UnitOfWork: Send + Sync + 'static {
     /// The outcome of the write.
     type Outcome: Send + 'static;
+
+    /// Whether its caller has paid for it, as by a password hash. Half of the queue for SQLite's
+    /// writer is closed to other work, so that cheap writes do not keep out paid ones.
+    const IS_PAID: bool = false;
 
     /// Runs the statements. It is retried from its start if the database asks for that; so it must
     /// not change anything but the database.
@@ -87,6 +91,39 @@ impl Transaction {
         }
         faults::ran(of);
         Ok(changed)
+    }
+
+    /// Runs a statement that returns at most one row, such as a SELECT, or an UPDATE with RETURNING.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_optional<T: FromRow>(
+        &mut self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Option<T>, Error> {
+        let arguments = self.arguments(of, parameters)?;
+        #[cfg(feature = "faults")]
+        if self.planted.withholds(of, &arguments) {
+            return Ok(None);
+        }
+        let row = match (&mut self.on, arguments) {
+            (On::Postgres(on), Arguments::Postgres(arguments)) => {
+                let rows = of.fetch_on_postgres(on.connection(), arguments).await?;
+                rows.first().map(|row| T::from_row(Row::Postgres(row)))
+            }
+            (On::Sqlite(on), Arguments::Sqlite(arguments)) => {
+                let rows = of.fetch_on_sqlite(on.connection(), arguments).await?;
+                rows.first().map(|row| T::from_row(Row::Sqlite(row)))
+            }
+            _ => return Err(of_another_database()),
+        };
+        #[cfg(feature = "faults")]
+        if row.is_some() && faults::splits(of) {
+            self.split().await?;
+        }
+        faults::ran(of);
+        row.transpose()
     }
 
     /// Sets a savepoint.
@@ -228,7 +265,11 @@ impl Database {
     pub(crate) async fn transact<W: UnitOfWork>(&self, work: &W) -> Result<W::Outcome, StoreError> {
         match &self.pools {
             Pools::Sqlite { write, .. } => {
-                let (_place, pool) = write.enter()?;
+                let (_place, pool) = if W::IS_PAID {
+                    write.enter()?
+                } else {
+                    write.enter_unpaid()?
+                };
                 let attempt = async {
                     let begun = WriteTransaction::begin(pool.acquire().await?).await?;
                     Transaction::begun(On::Sqlite(begun)).complete(work).await
@@ -256,5 +297,78 @@ impl Database {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::config::Backend::{self, Postgres, Sqlite};
+    use crate::platform::database::Micros;
+    use crate::platform::database::testing::TestDatabase;
+
+    static INSERT: Statement = Statement::new(
+        "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
+         VALUES ($1, $2, $2, $2, $2, $3)",
+    );
+    static RENAME: Statement = Statement::new(
+        "UPDATE users_read SET display_name = $2 WHERE id = $1 RETURNING name, display_name",
+    );
+    static NAME: Statement = Statement::new("SELECT display_name FROM users_read WHERE id = $1");
+
+    /// Renames a row, which it inserts first, and reads the name.
+    #[derive(Clone, Copy)]
+    struct Rename<const IS_PAID: bool>;
+
+    impl<const IS_PAID: bool> UnitOfWork for Rename<IS_PAID> {
+        type Outcome = [Option<String>; 3];
+
+        const IS_PAID: bool = IS_PAID;
+
+        async fn run(&self, transaction: &mut Transaction) -> Result<End<Self::Outcome>, Error> {
+            let id = uuid::Uuid::from_u128(1);
+            let missing = transaction.fetch_optional(&RENAME, (id, "Ada")).await?;
+            let missing: Option<(String, String)> = missing;
+            let created = Micros(chrono::DateTime::UNIX_EPOCH);
+            transaction.execute(&INSERT, (id, "a", created)).await?;
+            let renamed = transaction.fetch_optional(&RENAME, (id, "Ada")).await?;
+            let renamed: Option<(String, String)> = renamed;
+            let read = transaction.fetch_optional(&NAME, (id,)).await?;
+            let read: Option<(String,)> = read;
+            Ok(End::Rollback([
+                missing.map(|(name, _)| name),
+                renamed.map(|(name, display)| name + " " + &display),
+                read.map(|(display,)| display),
+            ]))
+        }
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_unit_of_work_reads_its_own_writes(#[values(Sqlite, Postgres)] backend: Backend) {
+        let test = TestDatabase::new(backend).await;
+        let read = test.database.write(Rename::<false>).await.expect("written");
+        let expected = [None, Some("a Ada"), Some("Ada")];
+        assert_eq!(read.each_ref().map(Option::as_deref), expected);
+        assert_eq!(test.counts().await, [0, 0, 0], "it was rolled back");
+    }
+
+    #[tokio::test]
+    async fn unpaid_work_leaves_places_to_paid_work() {
+        let test = TestDatabase::new(Sqlite).await;
+        let Pools::Sqlite { write, .. } = test.database.pools() else {
+            unreachable!("just made");
+        };
+        let unpaid: Vec<_> = std::iter::from_fn(|| write.enter_unpaid().ok()).collect();
+        let refused = test.database.write(Rename::<false>).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
+        assert!(test.database.write(Rename::<true>).await.is_ok());
+        drop(unpaid);
+        assert!(test.database.write(Rename::<false>).await.is_ok());
     }
 }

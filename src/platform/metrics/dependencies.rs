@@ -75,12 +75,12 @@ impl Dependencies {
         Ok(Self {
             connections: registrar.gauges(
                 "database_pool_connections",
-                "Connections to the database.",
+                "Open connections to the database: of the pool write (commands) or read (queries), idle or in_use.",
                 &["pool", "state"],
             )?,
             connections_max: registrar.gauges(
                 "database_pool_connections_max",
-                "Maximum of connections to the database in a pool.",
+                "Maximum number of connections to the database in a pool.",
                 &["pool"],
             )?,
             wait: registrar.histograms(
@@ -95,12 +95,12 @@ impl Dependencies {
             )?,
             redis_connections: registrar.gauges(
                 "redis_pool_connections",
-                "Connections to Redis.",
+                "Open connections to Redis, idle or in_use.",
                 &["state"],
             )?,
             redis_connections_max: registrar.gauge(
                 "redis_pool_connections_max",
-                "Maximum of connections to Redis in the pool; 0 without Redis.",
+                "Maximum number of connections to Redis in the pool; 0 without Redis.",
             )?,
             redis_wait: registrar.histogram(
                 "redis_pool_wait_seconds",

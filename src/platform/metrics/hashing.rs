@@ -54,7 +54,7 @@ impl Hashing {
             in_use: registrar.gauge("password_hash_lanes_in_use", "Password hashes in progress.")?,
             lanes: registrar.gauge(
                 "password_hash_lanes",
-                "Maximum of password hashes in progress.",
+                "Password hashes that can be in progress: BCRYPT_THREADS times BCRYPT_LANES.",
             )?,
             batch: registrar.histogram(
                 "password_hash_batch_size",
@@ -73,7 +73,7 @@ impl Hashing {
             )?,
             refused: registrar.counters(
                 "password_hash_rejected_total",
-                "Passwords rejected: queue_full, deadline (not expected in time), share (the quota of the client network), early (before the password was examined).",
+                "Passwords rejected: queue_full, deadline (not expected in time), share (the quota of the client network, or a place lost to one with less), early (before the password was examined).",
                 &["reason"],
             )?,
             abandoned: registrar.counter(

@@ -57,12 +57,12 @@ impl Http {
             connections: registrar.gauge("active_connections", "Open client connections.")?,
             unreadable: registrar.counters(
                 "http_unreadable_requests_total",
-                "Responses to unreadable requests.",
+                "Responses to input that is not readable HTTP; not counted as requests elsewhere.",
                 &["status"],
             )?,
             cut: registrar.counters(
                 "http_connections_cut_total",
-                "Connections closed in favour of other connections: crowded (a network with most of them), memory (the slowest, when all together held too much), stalled (took no byte of a response).",
+                "Connections closed by the service: crowded (of the network with most of them, or a new one of it), memory (the slowest, when all together held too much), stalled (took no byte of a response).",
                 &["reason"],
             )?,
         })

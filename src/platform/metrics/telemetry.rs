@@ -38,7 +38,7 @@ impl Telemetry {
             )?,
             spans_exported: registrar.counter(
                 "trace_spans_exported_total",
-                "Spans accepted by the collector.",
+                "Spans accepted by the collector, which may still have refused some of them.",
             )?,
             spans_dropped: registrar.counters(
                 "trace_spans_dropped_total",

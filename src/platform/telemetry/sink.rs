@@ -39,6 +39,16 @@ pub const LIMITS: &[Limit] = &[
         bound: Bound::Setting("OTEL_BSP_MAX_QUEUE_SIZE"),
         effect: "further spans are dropped and counted",
     },
+    Limit {
+        what: "`tracestate` of a request",
+        bound: Bound::Bytes(super::traces::MAX_HEADER),
+        effect: "it is ignored",
+    },
+    Limit {
+        what: "Last spans at the end of the process",
+        bound: Bound::Time(super::traces::FLUSH_LIMIT),
+        effect: "the rest is lost",
+    },
 ];
 
 /// A buffered log sink. Clones share the same sink.

@@ -33,10 +33,10 @@ const TRACESTATE: &str = "tracestate";
 
 /// The longest accepted `tracestate`, in bytes, and `traceparent` of a later version: the minimum
 /// that W3C Trace Context (section 3.3.1.5) requires to propagate.
-const MAX_HEADER: usize = 512;
+pub(super) const MAX_HEADER: usize = 512;
 
 /// How long the export of the last spans may take when the service ends.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Decides which requests are traced.
 #[derive(Clone, Debug)]

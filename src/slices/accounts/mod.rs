@@ -3,10 +3,11 @@
 //! Only this area writes the tables `users`, `users_read` and `user_events`. [`user`] defines a
 //! user.
 
-pub mod get_user;
-pub mod list_users;
+mod history;
+mod http;
 mod problems;
-pub mod signup;
 #[cfg(test)]
 mod testing;
 pub mod user;
+
+slices![signup, get_user, list_users];

@@ -12,6 +12,9 @@ use signup_service::http::problem::Problem;
 use signup_service::idempotency::{Begun, Outcome};
 use signup_service::lifecycle::Lifecycle;
 use signup_service::platform::clock::SettableClock;
+use signup_service::platform::database::{
+    Database as ServiceDatabase, End, Error, Transaction, UnitOfWork,
+};
 use signup_service::platform::metrics::Metrics;
 use signup_service::slice::Slice;
 use signup_service::slices;
@@ -28,7 +31,7 @@ pub struct InProcess {
 
 impl InProcess {
     /// Starts the service with additional operations: `/panic`, whose handler panics; `/stuck`, which never responds;
-    /// `/keyed`, which reports whether a request's key was new; and `/shared/{id}`, which is shared by two slices.
+    /// `/keyed`, which reports whether a request's key was new; `/recorded/{id}`, which writes its record alone; and `/shared/{id}`, which is shared by two slices.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(Database::new(Backend::Sqlite)), settings).await
     }
@@ -82,7 +85,7 @@ impl InProcess {
     }
 }
 
-/// The outcome of `/keyed`, which is never recorded.
+/// The outcome of `/keyed`, which is never recorded, and of `/recorded/{id}`.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Nothing;
 
@@ -122,10 +125,35 @@ fn misbehaving() -> Vec<Operation> {
         Operation::get("/panic", access)
             .handled_by(|_| |_| async { panic!("a secret that must not leave") }),
         Operation::get("/stuck", access).handled_by(|_| |_| std::future::pending()),
+        Operation::post("/recorded/{id}", access)
+            .keyed()
+            .handled_by(|dependencies| {
+                let database = dependencies.database.clone();
+                move |call| recorded(database.clone(), call)
+            }),
         Operation::post("/keyed", access)
             .keyed()
             .handled_by(|_| keyed),
     ]
+}
+
+impl UnitOfWork for Nothing {
+    type Outcome = Self;
+
+    async fn run(&self, _: &mut Transaction) -> Result<End<Self>, Error> {
+        Ok(End::Commit(Self))
+    }
+}
+
+async fn recorded(database: ServiceDatabase, mut call: Call) -> Result<HttpResponse, Problem> {
+    let recorded = match call.begin(&[]).await? {
+        Begun::Execute(execution) => execution.write(&database, Nothing).await?,
+        Begun::Replay(recorded) => recorded,
+    };
+    Ok(respond(
+        &recorded,
+        |Nothing| Ok(HttpResponse::Ok().finish()),
+    ))
 }
 
 async fn keyed(mut call: Call) -> Result<HttpResponse, Problem> {

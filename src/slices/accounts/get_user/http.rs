@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 use serde_json::json;
-use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
 use super::store;
 use crate::access::Access;
@@ -11,8 +10,9 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
+use crate::slices::accounts::http::by_id;
 use crate::slices::accounts::problems::USER_NOT_FOUND;
-use crate::slices::accounts::user::{EXAMPLE_ID, UserResponse};
+use crate::slices::accounts::user::UserResponse;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
@@ -28,28 +28,15 @@ pub fn operations() -> Vec<Operation> {
 
 async fn get_user(database: Database, call: Call) -> Result<HttpResponse, Problem> {
     // An invalid id belongs to no user: no query is needed.
-    let id: UserId = call.path("id").parse().map_err(|_| not_found())?;
+    let id: UserId = call.path("id").parse().map_err(|_| USER_NOT_FOUND)?;
     match store::by_id(&database, id).await? {
         Some(user) => Ok(HttpResponse::Ok().json(UserResponse::from(&user))),
-        None => Err(not_found()),
+        None => Err(USER_NOT_FOUND.into()),
     }
 }
 
-fn not_found() -> Problem {
-    Problem::new(USER_NOT_FOUND, "No user has this id.")
-}
-
 fn documentation() -> Documentation {
-    let id = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::Custom("uuid".to_owned())));
-    Documentation::new("get_user", "users", "One user.")
-        .path_parameter(
-            "id",
-            id,
-            "The id returned by signup, with its hyphens, in either case.",
-            json!(EXAMPLE_ID),
-        )
+    by_id(Documentation::new("get_user", "users", "One user."))
         .json::<UserResponse>(200, "The user.", json!(UserResponse::example()))
         .problems(&[USER_NOT_FOUND, ProblemType::UNAVAILABLE])
 }

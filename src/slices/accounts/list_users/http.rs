@@ -22,10 +22,10 @@ use crate::slices::accounts::user::{EmailAddress, UserResponse};
 
 /// The default number of users on a page.
 const DEFAULT_LIMIT: u32 = 20;
-/// The maximum of users on a page.
+/// The maximum number of users on a page.
 const MAX_LIMIT: u32 = 100;
 
-/// The maximum of parameters in a query, known or not.
+/// The maximum number of parameters in a query, known or not.
 const MAX_PARAMETERS: usize = 16;
 
 /// The limits that are kept here.
@@ -124,7 +124,7 @@ pub enum Parameters {
     ByEmail(Email),
     /// At most `limit` users, 1 to 100, after this position.
     Page {
-        /// The maximum of users.
+        /// The maximum number of users.
         limit: u32,
         /// The position; `None` for the first page.
         after: Option<Position>,
@@ -215,7 +215,7 @@ fn documentation() -> Documentation {
             email,
             "Only the user with this address, compared as signup does. A plus sign must be sent as `%2B`.",
         )
-        .query_parameter("limit", limit, "The maximum of users on the page.")
+        .query_parameter("limit", limit, "The maximum number of users on the page.")
         .query_parameter(
             "cursor",
             cursor,

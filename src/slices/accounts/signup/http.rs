@@ -304,7 +304,6 @@ fn documentation() -> Documentation {
         .description("The account was created: now, or by an earlier attempt with the same key.")
         .content("application/json", content)
         .header("Location", Header::default())
-        .header("Idempotent-Replayed", Header::default())
         .link("user", user)
         .link("by_address", by_address);
     documentation

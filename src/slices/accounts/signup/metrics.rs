@@ -31,7 +31,7 @@ pub fn requests(metrics: &Metrics) -> Result<impl Fn(u16) + Send + Sync + 'stati
 pub fn duplicates(metrics: &Metrics) -> Result<IntCounter> {
     metrics.registrar().counter(
         "signup_duplicate_attempts_total",
-        "Signups for an address that already had an account.",
+        "Signups that were executed and found the address taken.",
     )
 }
 

@@ -7,11 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{Email, Name, PasswordHash, UserId, UserSignedUp};
+use crate::domain::{Email, Name, PasswordHash, UserId};
 use crate::idempotency::{self, Execution, Recorded};
-use crate::platform::database::{
-    Database, End, Error, Json, Micros, Statement, Transaction, UnitOfWork,
-};
+use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
+use crate::slices::accounts::history::{self, Circumstances, Event};
 use crate::slices::accounts::user::User;
 
 /// The values that commit together.
@@ -37,12 +36,21 @@ pub struct NewAccount {
 
 impl NewAccount {
     /// The event, for the history.
-    fn event(&self) -> UserSignedUp<'_> {
-        UserSignedUp {
+    fn event(&self) -> SignedUp<'_> {
+        SignedUp {
             id: self.id.to_string(),
             name: self.name.as_str(),
             email: self.email.as_typed(),
             display_name: self.display_name.as_str(),
+        }
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            event_id: self.event_id,
+            user_id: self.id,
+            at: self.created_at,
+            correlation_id: self.correlation_id.clone(),
         }
     }
 
@@ -56,6 +64,23 @@ impl NewAccount {
             created_at: self.created_at,
         }
     }
+}
+
+/// An account was created.
+#[derive(Serialize)]
+struct SignedUp<'a> {
+    /// The new user's id.
+    id: String,
+    /// The name sent at signup.
+    name: &'a str,
+    /// The address as typed.
+    email: &'a str,
+    /// The display name.
+    display_name: &'a str,
+}
+
+impl Event for SignedUp<'_> {
+    const TYPE: &'static str = "user.signed_up";
 }
 
 /// The outcome of a signup.
@@ -80,12 +105,6 @@ static INSERT_USER: Statement = Statement::new(
 static INSERT_USER_READ: Statement = Statement::new(
     "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6)",
-);
-
-static INSERT_EVENT: Statement = Statement::new(
-    "INSERT INTO user_events \
-     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
 
 /// The store of accounts.
@@ -132,6 +151,8 @@ struct CreateAccount(NewAccount);
 impl UnitOfWork for CreateAccount {
     type Outcome = Outcome;
 
+    const IS_PAID: bool = true;
+
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
         let Self(account) = self;
         let (id, name, email) = (account.id.as_uuid(), account.name.as_str(), &account.email);
@@ -156,16 +177,7 @@ impl UnitOfWork for CreateAccount {
             created_at,
         );
         transaction.execute(&INSERT_USER_READ, user_read).await?;
-        let event = (
-            account.event_id,
-            id,
-            UserSignedUp::TYPE,
-            UserSignedUp::SCHEMA_VERSION,
-            created_at,
-            account.correlation_id.as_str(),
-            Json(account.event()),
-        );
-        transaction.execute(&INSERT_EVENT, event).await?;
+        history::append(transaction, &account.circumstances(), account.event()).await?;
         Ok(End::Commit(Outcome::Created(account.view())))
     }
 }

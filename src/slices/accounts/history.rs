@@ -1,0 +1,61 @@
+//! The history of accounts: `user_events`, which only grows.
+//!
+//! A write that changes a user appends an event, in its own transaction.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::UserId;
+use crate::platform::database::{Error, Json, Micros, Statement, Transaction};
+
+/// What happened to a user. Its fields are the payload of the event.
+///
+/// The payload is a contract with the readers of the history: fields may be added, and a change of
+/// meaning needs a new [`Event::SCHEMA_VERSION`]. It contains no secrets.
+pub trait Event: Serialize + Send + Sync {
+    /// The event's type, such as `user.signed_up`.
+    const TYPE: &'static str;
+    /// The version of the payload's schema.
+    const SCHEMA_VERSION: i16 = 1;
+}
+
+/// The circumstances of an event.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// The event's id.
+    pub event_id: Uuid,
+    /// The user it happened to.
+    pub user_id: UserId,
+    /// When, in whole microseconds.
+    pub at: DateTime<Utc>,
+    /// The correlation id of the request.
+    pub correlation_id: String,
+}
+
+static INSERT_EVENT: Statement = Statement::new(
+    "INSERT INTO user_events \
+     (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+
+/// Appends an event. It comes last in the lock order of a transaction.
+///
+/// # Errors
+/// The driver's.
+pub async fn append<E: Event>(
+    transaction: &mut Transaction,
+    of: &Circumstances,
+    event: E,
+) -> Result<(), Error> {
+    let row = (
+        of.event_id,
+        of.user_id.as_uuid(),
+        E::TYPE,
+        E::SCHEMA_VERSION,
+        Micros(of.at),
+        of.correlation_id.as_str(),
+        Json(event),
+    );
+    transaction.execute(&INSERT_EVENT, row).await.map(drop)
+}
