@@ -64,7 +64,7 @@
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
 //! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
-//! | [`http`] | the HTTP face: server, connections, middleware, operations, problems, the OpenAPI document |
+//! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`hashing`] | password hashing: queue, threads, lanes, format |
 //! | [`lifecycle`] | from a signal to the end of the process |
@@ -82,7 +82,7 @@
 //!   [`UnitOfWork`](platform::database::UnitOfWork) is what commits together;
 //!   [`Database::write`](platform::database::Database::write) owns its task, time limit, retries and end.
 //! - A command comes to an *outcome*, an enum. Where its operation is keyed, the outcome is recorded in the
-//!   transaction of the work ([`idempotency`]), and rendered by the face in the same way, fresh or replayed.
+//!   transaction of the work ([`idempotency`]), and rendered by the transport in the same way, fresh or replayed.
 //! - A request belongs to a [`RequestContext`](platform::context::RequestContext): its ids, client, deadline
 //!   and trace.
 //!

@@ -182,6 +182,7 @@ impl Drop for Limited {
 }
 
 /// Where a binary that was built to count what it runs writes its counters: see `make coverage`.
+#[expect(clippy::disallowed_methods, reason = "not a setting of the service")]
 fn counters() -> Option<(&'static str, std::ffi::OsString)> {
     const VARIABLE: &str = "LLVM_PROFILE_FILE";
     std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
