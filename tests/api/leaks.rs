@@ -44,7 +44,12 @@ async fn send(service: &Service, seen: &mut String, key: Option<&str>, body: Str
     let response = request.send().await.expect("a response");
     let status = response.status().as_u16();
     for (name, value) in response.headers() {
-        seen.extend([name.as_str(), ": ", value.to_str().unwrap_or_default(), "\n"]);
+        seen.extend([
+            name.as_str(),
+            ": ",
+            value.to_str().unwrap_or_default(),
+            "\n",
+        ]);
     }
     *seen += &response.text().await.expect("text");
     status
