@@ -16,7 +16,7 @@ use crate::idempotency::record::Records;
 use crate::idempotency::{Idempotency, KeyMetrics, LeaseStore, SecretError, Secrets};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
-use crate::platform::database::{self, Database, migrate};
+use crate::platform::database::{self, Database, Statement, migrate};
 use crate::platform::descriptors;
 use crate::platform::errors::error_chain;
 use crate::platform::limits::{Bound, Limit};
@@ -115,7 +115,8 @@ impl Service {
             return Err(StartError(SecretError::Missing.to_string()));
         }
         warn_of_risks(&settings);
-        let database = open_database(&settings, &metrics, &lifecycle).await?;
+        let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
+        let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         if hasher.one_hash() > settings.http.request_timeout / 2 {
@@ -145,6 +146,7 @@ impl Service {
         });
         let dependencies = Dependencies {
             database,
+            readable,
             redis,
             hasher: Arc::new(hasher),
             idempotency,
@@ -340,6 +342,7 @@ fn warn_of_risks(settings: &Settings) {
 
 async fn open_database(
     settings: &Settings,
+    readable: &[&'static Statement],
     metrics: &Metrics,
     lifecycle: &Lifecycle,
 ) -> Result<Database, StartError> {
@@ -373,7 +376,7 @@ async fn open_database(
             database::describe(url)
         )));
     }
-    if let Err(reason) = database.check_readable().await {
+    if let Err(reason) = database.check_readable(readable).await {
         let place = match &settings.database.read_url {
             Some(replica) => database::describe(replica),
             None => database::describe(url),

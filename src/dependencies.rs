@@ -8,7 +8,7 @@ use crate::hashing::PasswordHasher;
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, Randomness};
-use crate::platform::database::Database;
+use crate::platform::database::{Database, Statement};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
@@ -19,6 +19,8 @@ pub struct Dependencies {
     pub settings: Settings,
     /// The database.
     pub database: Database,
+    /// What shows that the queries work: see [`Slice::readable`](crate::slice::Slice::readable).
+    pub readable: Arc<[&'static Statement]>,
     /// Redis, if configured: a cache and lease store that nothing depends on for correctness.
     pub redis: Option<Redis>,
     /// Hashes passwords.

@@ -4,6 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::http::operation::Operation;
+use crate::platform::database::Statement;
 use crate::platform::limits::Limit;
 use crate::platform::metrics::Metrics;
 
@@ -17,6 +18,9 @@ pub struct Slice {
     pub for_operators: bool,
     /// Responds to paths that match no resource, in place of a bare 404. Only one slice has it.
     pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
+    /// Reads every column that the queries of the slice use, and no row. At the start and in `/ready`
+    /// it shows that they work, also on a replica that lags behind a migration.
+    pub readable: Option<&'static Statement>,
     /// The limits that the slice keeps, for the reference page.
     pub limits: &'static [Limit],
     /// Registers the metrics that the slice owns, for the reference page.
@@ -31,6 +35,7 @@ impl Slice {
             http,
             for_operators: false,
             fallback: None,
+            readable: None,
             limits: &[],
             metrics: |_| Ok(()),
         }

@@ -10,6 +10,7 @@ pub use http::Parameters;
 
 /// The slice.
 pub const SLICE: Slice = Slice {
+    readable: Some(&store::IS_READABLE),
     limits: http::LIMITS,
     ..Slice::new(http::operations)
 };

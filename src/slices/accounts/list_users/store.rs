@@ -36,6 +36,9 @@ impl Page {
     }
 }
 
+/// Reads every column of the projection, and no row.
+pub static IS_READABLE: Statement = users_read!("WHERE id IS NULL AND email_canonical IS NULL");
+
 static BY_EMAIL: Statement = users_read!("WHERE email_canonical = $1");
 
 static FIRST_PAGE: Statement = users_read!("ORDER BY created_at DESC, id DESC LIMIT $1");

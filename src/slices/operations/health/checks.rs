@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::dependencies::Dependencies;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
-use crate::platform::database::{self, Database, migrate};
+use crate::platform::database::{self, Database, Statement, migrate};
 use crate::platform::limits::{Bound, Limit};
 use crate::platform::machine::{Machine, Sample};
 use crate::platform::metrics::Metrics;
@@ -43,6 +43,7 @@ const FULL_PERCENT: f64 = 95.0;
 /// Runs the checks.
 pub struct Checks {
     database: Database,
+    readable: Arc<[&'static Statement]>,
     redis: Option<Redis>,
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
@@ -191,6 +192,7 @@ impl Checks {
     pub fn new(dependencies: &Dependencies) -> Self {
         Self {
             database: dependencies.database.clone(),
+            readable: Arc::clone(&dependencies.readable),
             redis: dependencies.redis.clone(),
             machine: Arc::clone(&dependencies.machine),
             lifecycle: dependencies.lifecycle.clone(),
@@ -268,7 +270,7 @@ impl Checks {
             }
         });
         // Queries use connections of this thread.
-        let reads = tokio::time::timeout(LIMIT, self.database.check_readable());
+        let reads = tokio::time::timeout(LIMIT, self.database.check_readable(&self.readable));
         let (writes, reads) = tokio::join!(writes, reads);
         match (&writes.status, reads) {
             (Status::Ok, Ok(Err(reason))) => Check {

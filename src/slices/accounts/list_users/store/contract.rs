@@ -243,3 +243,24 @@ async fn a_page_is_found_by_the_index_and_not_sorted(#[values(Sqlite, Postgres)]
     ];
     assert!(seeks.iter().any(|seek| plan.contains(seek)), "{plan}");
 }
+
+/// A replica may lack a column for a moment, and is then not ready.
+#[rstest]
+#[tokio::test]
+async fn readiness_reads_every_column_of_the_projection(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let test = TestDatabase::new(backend).await;
+    let columns = match backend {
+        Backend::Sqlite => "SELECT name FROM pragma_table_info('users_read')",
+        Backend::Postgres => {
+            "SELECT column_name::text FROM information_schema.columns \
+             WHERE table_name = 'users_read'"
+        }
+    };
+    let columns = test.sql(columns).await;
+    assert!(columns.len() >= 6, "{columns:?}");
+    for column in columns {
+        assert!(super::IS_READABLE.text().contains(&column), "{column}");
+    }
+}
