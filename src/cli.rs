@@ -174,14 +174,15 @@ fn help_or_usage(error: clap::Error) -> Result<ExitCode, Failure> {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
-    match cli.command {
-        Some(Command::Openapi) => return succeed(terminal::result(&slices::openapi_text())),
-        Some(Command::Settings) => return succeed(terminal::result(&config::reference())),
-        Some(Command::Reference { page }) => {
-            let text = page.text().map_err(|error| Failure::new(&error))?;
-            return succeed(terminal::result(&text));
-        }
-        _ => {}
+    let page = match cli.command {
+        Some(Command::Openapi) => Some(reference::Page::Openapi),
+        Some(Command::Settings) => Some(reference::Page::Settings),
+        Some(Command::Reference { page }) => Some(page),
+        _ => None,
+    };
+    if let Some(page) = page {
+        let text = page.text().map_err(|error| Failure::new(&error))?;
+        return succeed(terminal::result(&text));
     }
     let options = [
         ("http.host", "--host", cli.host),

@@ -295,6 +295,15 @@ async fn the_granted_role_may_run_every_statement() {
     assert!(denied.is_empty(), "\n{}\n", denied.join("\n"));
 }
 
+/// A statement that is not in the source.
+fn planted_statement(backend: Backend, text: &str) -> Statement {
+    Statement {
+        place: "planted".to_owned(),
+        backend,
+        text: text.to_owned(),
+    }
+}
+
 #[tokio::test]
 async fn a_missing_privilege_is_detected() {
     let planted = [
@@ -302,11 +311,7 @@ async fn a_missing_privilege_is_detected() {
         "UPDATE users SET name = $2 WHERE id = $1",
         "DELETE FROM user_events",
     ];
-    let statements = planted.map(|text| Statement {
-        place: "planted".to_owned(),
-        backend: Backend::Postgres,
-        text: text.to_owned(),
-    });
+    let statements = planted.map(|text| planted_statement(Backend::Postgres, text));
     assert_eq!(denied(&statements).await.len(), planted.len());
 }
 
@@ -318,11 +323,7 @@ async fn a_wrong_name_is_detected(#[values(Backend::Sqlite, Backend::Postgres)] 
         "INSERT INTO user_evens (event_id) VALUES (NULL)",
         "UPDATE users SET nam = name",
     ];
-    let statements = planted.map(|text| Statement {
-        place: "planted".to_owned(),
-        backend,
-        text: text.to_owned(),
-    });
+    let statements = planted.map(|text| planted_statement(backend, text));
 
     assert_eq!(refused(backend, &statements).await.len(), planted.len());
 }

@@ -63,7 +63,7 @@ impl Limited {
             .args(["-c", &format!("{confine} && exec \"$0\"")])
             .arg(env!("CARGO_BIN_EXE_signup-service"))
             .env_clear()
-            .envs(counters())
+            .envs(throwaway_servers::counters())
             .envs([
                 ("DATABASE_URL", url.as_str()),
                 ("PORT", "0"),
@@ -179,11 +179,4 @@ impl Drop for Limited {
             let _ = std::fs::remove_dir(&group.folder);
         }
     }
-}
-
-/// Where a binary that was built to count what it runs writes its counters: see `make coverage`.
-#[expect(clippy::disallowed_methods, reason = "not a setting of the service")]
-fn counters() -> Option<(&'static str, std::ffi::OsString)> {
-    const VARIABLE: &str = "LLVM_PROFILE_FILE";
-    std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
 }

@@ -7,7 +7,8 @@ mod service;
 
 pub use in_process::InProcess;
 pub use raw::Connection;
-pub use service::{Output, Service, counters, run};
+pub use service::{Output, Service, run};
+pub use throwaway_servers::counters;
 
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;

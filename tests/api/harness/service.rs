@@ -1,6 +1,5 @@
 //! The service as a process.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::raw::Connection;
-use super::{Backend, Database, signup_body};
+use super::{Backend, Database, counters, signup_body};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -40,14 +39,6 @@ fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     command.env_clear().envs(counters()).args(arguments);
     command.envs(settings.iter().copied());
     command
-}
-
-/// Where a binary that was built to count what it runs writes its counters: `make coverage` sets the
-/// variable, and it is the only one that the service gets from the environment of the tests.
-#[expect(clippy::disallowed_methods, reason = "not a setting of the service")]
-pub fn counters() -> Option<(&'static str, OsString)> {
-    const VARIABLE: &str = "LLVM_PROFILE_FILE";
-    std::env::var_os(VARIABLE).map(|file| (VARIABLE, file))
 }
 
 /// Runs a command of the binary to completion.
