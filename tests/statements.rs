@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rstest::rstest;
 use signup_service::config::{Backend, DatabaseUrl};
-use signup_service::platform::database::migrate;
+use signup_service::platform::database::{Texts, migrate};
 use source::Source;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 
@@ -103,13 +103,16 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
         if is_prefix(literal) {
             continue;
         }
+        let by_key = of_a_point_read(&literal.before);
+        let is_by_key = by_key.is_some();
+        let before = by_key.unwrap_or_else(|| literal.before.clone());
         let of_a_macro = prefixes
             .iter()
-            .find(|(macro_call, _)| literal.before.ends_with(*macro_call));
+            .find(|(macro_call, _)| before.ends_with(*macro_call));
         let (text, before) = match of_a_macro {
-            None => (literal.text.clone(), literal.before.clone()),
+            None => (literal.text.clone(), before),
             Some((macro_call, prefix)) => {
-                let static_name = literal.before.strip_suffix(macro_call.as_str());
+                let static_name = before.strip_suffix(macro_call.as_str());
                 let before = static_name.unwrap_or_default().to_owned();
                 let text = format!("{prefix}{}", literal.text);
                 (text, format!("{before}Statement = Statement::new("))
@@ -144,17 +147,42 @@ fn statements(source: &Source, prefixes: &Prefixes) -> Result<Vec<Statement>, Ve
                 continue;
             }
         };
-        found.extend(backends.into_iter().map(|backend| Statement {
-            place: format!("{place} {name}"),
-            backend,
-            text: text.clone(),
-        }));
+        for backend in backends {
+            let texts = if is_by_key {
+                texts_by_key(backend, text)
+            } else {
+                vec![text.clone()]
+            };
+            found.extend(texts.into_iter().map(|text| Statement {
+                place: format!("{place} {name}"),
+                backend,
+                text,
+            }));
+        }
     }
     if wrong.is_empty() {
         Ok(found)
     } else {
         Err(wrong)
     }
+}
+
+/// What comes before the text of a query by key, as if it were a plain statement.
+fn of_a_point_read(before: &str) -> Option<String> {
+    let (declared, made) = before.split_once(" = PointRead::new(")?;
+    let (name, _) = declared.split_once(": PointRead<")?;
+    Some(format!("{name}: Statement = {made}"))
+}
+
+/// A query by one key, and its texts for many.
+fn texts_by_key(backend: Backend, one: &str) -> Vec<String> {
+    let many = Texts::of(one);
+    let mut texts = vec![one.to_owned()];
+    match backend {
+        Backend::Postgres => texts.push(many.postgres),
+        Backend::Sqlite => texts.extend(many.sqlite),
+    }
+    texts
 }
 
 /// The name of the constant defined by this code, and whether it belongs to the layer shared by both
@@ -375,6 +403,28 @@ fn a_statement_of_a_macro_is_read_completely() {
     let found = statements(&source::read("src/store.rs", text), &prefixes).expect("nothing wrong");
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].text, "SELECT id FROM users_read WHERE id = $1");
+}
+
+#[test]
+fn a_query_by_key_is_prepared_for_many_keys_too() {
+    let text = "static BY_ID: PointRead<Uuid, User> =\n    \
+                PointRead::new(Statement::new(\"SELECT name FROM users WHERE id = $1\"));";
+    let found =
+        statements(&source::read("src/planted.rs", text), &Prefixes::new()).expect("nothing wrong");
+    let of = |backend| {
+        let of_it = found.iter().filter(move |found| found.backend == backend);
+        of_it.map(|found| found.text.as_str()).collect::<Vec<_>>()
+    };
+    let many = "SELECT name, id AS point_key FROM users WHERE id";
+    assert_eq!(
+        of(Backend::Postgres),
+        [
+            "SELECT name FROM users WHERE id = $1",
+            &format!("{many} = ANY($1)")
+        ]
+    );
+    assert_eq!(of(Backend::Sqlite).len(), 7);
+    assert_eq!(of(Backend::Sqlite)[2], format!("{many} IN ($1, $2, $3, $4)"));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! How a store fails, in the terms that its callers need.
 
 use std::error::Error;
+use std::sync::Arc;
 
-type Source = Box<dyn Error + Send + Sync>;
+type Source = Arc<dyn Error + Send + Sync>;
 
 /// A failed store operation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The store is unavailable, too busy, or failed in the middle. The operation may or may not
     /// have taken effect; retrying later is right.
@@ -18,12 +19,12 @@ pub enum StoreError {
 
 impl StoreError {
     /// An [`StoreError::Unavailable`] with its reason, which goes to the log only.
-    pub fn unavailable(reason: impl Into<Source>) -> Self {
-        Self::Unavailable(reason.into())
+    pub fn unavailable(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable(Source::from(reason.into()))
     }
 
     /// A [`StoreError::Broken`] with its reason, which goes to the log only.
-    pub fn broken(reason: impl Into<Source>) -> Self {
-        Self::Broken(reason.into())
+    pub fn broken(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Broken(Source::from(reason.into()))
     }
 }

@@ -5,20 +5,25 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, Migrator};
+use sqlx::migrate::{
+    AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator,
+};
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 use super::{ConnectError, Database, Pools, Rows, Statement, describe, postgres, sqlite};
 use crate::config::{Backend, DatabaseUrl};
 use crate::platform::clock;
 use crate::platform::errors::error_chain;
 
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: LazyLock<Migrator> =
+    LazyLock::new(|| migrator(include!(concat!(env!("OUT_DIR"), "/postgres.rs"))));
+static SQLITE: LazyLock<Migrator> =
+    LazyLock::new(|| migrator(include!(concat!(env!("OUT_DIR"), "/sqlite.rs"))));
 
 /// The table in which sqlx records the applied migrations.
 const TABLE: &str = "_sqlx_migrations";
@@ -65,6 +70,32 @@ pub enum Progress<'a> {
     Running(&'a Step),
     /// A migration ended, after this duration.
     Done(&'a Step, Duration),
+}
+
+/// The migrations in these files, given as names and texts by `build.rs`. The versions, descriptions
+/// and checksums are those that `sqlx::migrate!` would make; the macro would compile both drivers
+/// twice.
+fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let migrations = files.iter().filter_map(|(name, text)| migration(name, text));
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// The migration in a file `NNNN_name.up.sql` or `NNNN_name.down.sql`; nothing if it has another
+/// name.
+fn migration(name: &str, text: &'static str) -> Option<Migration> {
+    let (version, rest) = name.split_once('_')?;
+    let (description, direction) = if let Some(description) = rest.strip_suffix(".up.sql") {
+        (description, MigrationType::ReversibleUp)
+    } else {
+        (rest.strip_suffix(".down.sql")?, MigrationType::ReversibleDown)
+    };
+    Some(Migration::new(
+        version.parse().ok()?,
+        description.replace('_', " ").into(),
+        direction,
+        text.into_sql_str(),
+        text.starts_with("-- no-transaction"),
+    ))
 }
 
 /// The migrations of this binary for a backend.
@@ -404,4 +435,72 @@ async fn lock_sqlite(url: &DatabaseUrl) -> Result<File, ConnectError> {
             Err(std::fs::TryLockError::Error(error)) => return Err(cannot_lock(error)),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// Every file is embedded, with its text.
+    #[test]
+    fn every_file_is_embedded() {
+        for (backend, folder) in [(Backend::Postgres, "postgres"), (Backend::Sqlite, "sqlite")] {
+            let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("migrations")
+                .join(folder);
+            let mut files = 0;
+            for entry in std::fs::read_dir(&folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                let name = path.file_name().and_then(|name| name.to_str());
+                let text = std::fs::read_to_string(&path).expect("a text");
+                let wanted = migration(name.expect("a name"), text.leak()).expect("a migration");
+                let found = find(source(backend), wanted.version, wanted.migration_type.is_up_migration());
+                let found = found.expect("it is embedded");
+                assert_eq!(found.checksum, wanted.checksum, "{}", path.display());
+                assert_eq!(found.description, wanted.description);
+                files += 1;
+            }
+            assert_eq!(source(backend).iter().count(), files);
+        }
+    }
+
+    /// A database keeps the checksums of its migrations: a migration of a release must not change.
+    #[test]
+    fn migrations_of_releases_have_not_changed() {
+        let found = [Backend::Postgres, Backend::Sqlite].map(|backend| {
+            let ups = source(backend)
+                .iter()
+                .filter(|migration| migration.migration_type.is_up_migration());
+            let mut lines = String::new();
+            for up in ups {
+                write!(lines, "{} {} ", up.version, up.description).expect("a string");
+                for byte in &up.checksum[..8] {
+                    write!(lines, "{byte:02x}").expect("a string");
+                }
+                lines.push('\n');
+            }
+            lines
+        });
+        assert_eq!(found, [CHECKSUMS_ON_POSTGRES, CHECKSUMS_ON_SQLITE]);
+    }
+
+    /// The version, the description and the first bytes of the SHA-384 of each text.
+    const CHECKSUMS_ON_POSTGRES: &str = "\
+        1 users d8698d003e02dc2b\n\
+        2 users read 91673a132993a275\n\
+        3 user events 8d72b40ee63aae1d\n\
+        4 idempotency records c83f0e242722023e\n\
+        5 idempotency outcomes 6606d27ebd56f805\n\
+        6 outcomes of old records 9a26853833ec441d\n\
+    ";
+    const CHECKSUMS_ON_SQLITE: &str = "\
+        1 users 2a1536f254c977e7\n\
+        2 users read 285206f18a23f85d\n\
+        3 user events 23006e4b617fa7b6\n\
+        4 idempotency records 31b7aa628b4f9618\n\
+        5 idempotency outcomes 36e331cac3cdf0f9\n\
+        6 outcomes of old records 6cf951b02f2e6875\n\
+    ";
 }

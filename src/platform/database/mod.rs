@@ -2,8 +2,10 @@
 //! pools.
 
 mod faults;
+mod gatherer;
 pub mod migrate;
 mod pg_pool;
+mod point_reads;
 mod postgres;
 mod queries;
 mod sqlite;
@@ -29,6 +31,7 @@ use crate::platform::tasks::Tasks;
 use crate::platform::telemetry::spans::Kind;
 
 pub use pg_pool::{PgLease, PgPool};
+pub use point_reads::{PointKey, PointRead, Texts};
 pub use postgres::{PgReads, describe as describe_postgres, options as postgres_options};
 pub use sqlite::options as sqlite_options;
 pub use sqlite_pool::{SqliteLease, SqlitePool};
@@ -69,6 +72,21 @@ pub const LIMITS: &[Limit] = &[
         effect: "further statements wait",
     },
     Limit {
+        what: "Reads by one key that share a statement",
+        bound: Bound::Count(point_reads::MAX_TOGETHER),
+        effect: "further reads wait for the next one",
+    },
+    Limit {
+        what: "Wait for a statement of other reads",
+        bound: Bound::Time(point_reads::OVERDUE),
+        effect: "the next statement begins beside it",
+    },
+    Limit {
+        what: "Reads by one key that wait on a thread",
+        bound: Bound::Count(point_reads::MAX_WAITING),
+        effect: "503 `unavailable`",
+    },
+    Limit {
         what: "Writes that wait for the writer of SQLite",
         bound: Bound::Count(SQLITE_WRITERS_WAITING),
         effect: "503 `unavailable`",
@@ -107,14 +125,17 @@ pub const LIMITS: &[Limit] = &[
 
 /// The database selected by `DATABASE_URL`.
 ///
-/// A slice's store reads by [`Database::fetch_optional`] and [`Database::fetch_page`], and writes a
+/// A slice's store reads by [`Database::fetch_by_key`], [`Database::fetch_optional`] and
+/// [`Database::fetch_page`], and writes a
 /// [`UnitOfWork`] by [`Database::write`].
 #[derive(Clone)]
 pub struct Database {
     pools: Pools,
     tasks: Tasks,
-    /// The time limit of a write, even if no caller waits for it any more.
-    write_limit: Duration,
+    /// The time limit of a request: also of its work for which no caller waits any more.
+    time_limit: Duration,
+    /// Tells the databases of a process apart.
+    identity: Arc<()>,
 }
 
 /// The connections to the database.
@@ -215,7 +236,8 @@ impl Database {
         Ok(Self {
             pools,
             tasks,
-            write_limit: settings.http.request_timeout,
+            time_limit: settings.http.request_timeout,
+            identity: Arc::new(()),
         })
     }
 
@@ -345,6 +367,15 @@ impl Kind for sqlx::Error {
             Self::Tls(_) => "tls".to_owned(),
             Self::Protocol(_) => "protocol".to_owned(),
             _ => "driver".to_owned(),
+        }
+    }
+}
+
+impl Kind for StoreError {
+    fn kind(&self) -> String {
+        match self {
+            Self::Unavailable(_) => "unavailable".to_owned(),
+            Self::Broken(_) => "broken".to_owned(),
         }
     }
 }

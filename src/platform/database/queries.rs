@@ -118,7 +118,7 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let limit = self.write_limit;
+        let limit = self.time_limit;
         let task = self.tasks.spawn(tokio::time::timeout(limit, work));
         task.await
             .map_err(|error| StoreError::unavailable(why_ended(&error)))?

@@ -83,8 +83,23 @@ impl Statement {
         self.table
     }
 
-    /// The text, for tests of query plans.
-    #[cfg(test)]
+    /// Whether it reads by a key: `SELECT … FROM … WHERE key = $1`.
+    pub(super) const fn is_by_key(&self) -> bool {
+        let end = b" = $1";
+        let bytes = self.text.as_bytes();
+        let key = word_after(self.text, b"WHERE");
+        let mut same = 0;
+        while same < end.len()
+            && bytes.len() > end.len()
+            && bytes[bytes.len() - end.len() + same] == end[same]
+        {
+            same += 1;
+        }
+        let is_select = matches!(self.operation.as_bytes(), b"SELECT");
+        is_select && !self.table.is_empty() && !key.is_empty() && same == end.len()
+    }
+
+    /// The text.
     pub(crate) const fn text(&self) -> &'static str {
         self.text
     }

@@ -6,7 +6,7 @@ mod contract;
 use chrono::{DateTime, Utc};
 
 use crate::domain::{Email, StoreError, UserId};
-use crate::platform::database::{Database, Micros, Statement};
+use crate::platform::database::{Database, Micros, PointRead, Statement};
 use crate::slices::accounts::user::{User, users_read};
 
 /// The position of a user in the list.
@@ -39,7 +39,8 @@ impl Page {
 /// Reads every column of the projection, and no row.
 pub static IS_READABLE: Statement = users_read!("WHERE id IS NULL AND email_canonical IS NULL");
 
-static BY_EMAIL: Statement = users_read!("WHERE email_canonical = $1");
+static BY_EMAIL: PointRead<String, User> =
+    PointRead::new(users_read!("WHERE email_canonical = $1"));
 
 static FIRST_PAGE: Statement = users_read!("ORDER BY created_at DESC, id DESC LIMIT $1");
 
@@ -51,9 +52,8 @@ static NEXT_PAGE: Statement =
 /// # Errors
 /// When the store is unavailable, or reports an error.
 pub async fn by_email(database: &Database, email: &Email) -> Result<Option<User>, StoreError> {
-    database
-        .fetch_optional(&BY_EMAIL, (email.canonical(),))
-        .await
+    let canonical = email.canonical().to_owned();
+    database.fetch_by_key(&BY_EMAIL, canonical).await
 }
 
 /// Up to `limit` users after a position, or from the start, from the projection only. They are

@@ -1,0 +1,426 @@
+//! Reads of one row by a unique key, many of them by one statement.
+//!
+//! Most of a read of one row is the round trip of its statement. So the reads of a thread that
+//! arrive while a statement is under way wait, and the next statement asks for all of them.
+//! Nothing is cached. `gatherer.rs` decides which reads share a statement; here the statements run.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgHasArrayType};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments as _, Encode, Postgres, Sqlite};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::Span;
+use tracing::instrument::Instrument;
+
+use super::gatherer::{Gatherer, IsFull, Waiting};
+use super::statement::{Column, FromRow, Parameters, Row, Rows, Statement};
+use super::{Database, Pools};
+use crate::domain::StoreError;
+use crate::platform::telemetry::spans::{System, statement};
+
+/// Reads that one statement asks for.
+pub(super) const MAX_TOGETHER: usize = 64;
+
+/// Reads by one key that wait, on one thread.
+pub(super) const MAX_WAITING: usize = 4096;
+
+/// How long reads wait for a statement under way. A slow one, as on a lost connection, must not
+/// hold up all others.
+pub(super) const OVERDUE: Duration = Duration::from_millis(50);
+
+/// The numbers of keys for which SQLite has a prepared statement; fewer keys are padded.
+const SIZES: [usize; 6] = [2, 4, 8, 16, 32, MAX_TOGETHER];
+
+/// The alias of the key in the rows of a statement for many.
+const KEY: &str = "point_key";
+
+/// A unique key: a value that every database takes and returns unchanged.
+pub trait PointKey:
+    Column
+    + PgHasArrayType
+    + Clone
+    + PartialEq
+    + Send
+    + Sync
+    + for<'q> Encode<'q, Postgres>
+    + for<'q> Encode<'q, Sqlite>
+    + 'static
+{
+}
+
+impl<K> PointKey for K where
+    K: Column
+        + PgHasArrayType
+        + Clone
+        + PartialEq
+        + Send
+        + Sync
+        + for<'q> Encode<'q, Postgres>
+        + for<'q> Encode<'q, Sqlite>
+        + 'static
+{
+}
+
+/// A query of one row by a unique key `K`.
+pub struct PointRead<K, T> {
+    one: Statement,
+    many: OnceLock<Many>,
+    types: PhantomData<fn(K) -> T>,
+}
+
+/// The statements for many keys.
+struct Many {
+    postgres: Statement,
+    /// In the order of [`SIZES`].
+    sqlite: Vec<Statement>,
+}
+
+impl<K, T> PointRead<K, T> {
+    /// The query by its statement for one key: `SELECT … FROM … WHERE key = $1`.
+    ///
+    /// # Panics
+    /// When the statement has another form; while the program is compiled, as it is a static.
+    #[must_use]
+    pub const fn new(one: Statement) -> Self {
+        assert!(one.is_by_key(), "it selects by `WHERE key = $1`");
+        Self {
+            one,
+            many: OnceLock::new(),
+            types: PhantomData,
+        }
+    }
+
+    /// The statement for this number of keys.
+    fn for_keys(&'static self, keys: usize, system: System) -> &'static Statement {
+        if keys == 1 {
+            return &self.one;
+        }
+        let many = self.many.get_or_init(|| {
+            // Leaked once for each static.
+            let statement = |text: String| Statement::new(text.leak());
+            let texts = Texts::of(self.one.text());
+            Many {
+                postgres: statement(texts.postgres),
+                sqlite: texts.sqlite.into_iter().map(statement).collect(),
+            }
+        });
+        match system {
+            System::Sqlite => &many.sqlite[size_for(keys)],
+            _ => &many.postgres,
+        }
+    }
+}
+
+/// The place in [`SIZES`] of the smallest size for this number of keys.
+fn size_for(keys: usize) -> usize {
+    SIZES
+        .partition_point(|size| *size < keys)
+        .min(SIZES.len() - 1)
+}
+
+/// The texts of the statements for many keys.
+#[derive(Debug)]
+pub struct Texts {
+    /// With an array of keys.
+    pub postgres: String,
+    /// With lists of several lengths.
+    pub sqlite: Vec<String>,
+}
+
+impl Texts {
+    /// Makes them from the statement for one key, `SELECT … FROM … WHERE key = $1`.
+    #[must_use]
+    pub fn of(one: &str) -> Self {
+        let head = one.strip_suffix(" = $1").unwrap_or(one);
+        let key = head.rsplit(' ').next().unwrap_or_default();
+        let head = head.replacen(" FROM ", &format!(", {key} AS {KEY} FROM "), 1);
+        let list = |size: usize| {
+            let places: Vec<String> = (1..=size).map(|place| format!("${place}")).collect();
+            format!("{head} IN ({})", places.join(", "))
+        };
+        Self {
+            postgres: format!("{head} = ANY($1)"),
+            sqlite: SIZES.into_iter().map(list).collect(),
+        }
+    }
+}
+
+/// The keys of a statement.
+struct Keys<K>(Vec<K>);
+
+impl<K: PointKey> Parameters for Keys<K> {
+    fn for_postgres(mut self) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        match (self.0.len(), self.0.pop()) {
+            (1, Some(key)) => arguments.add(key)?,
+            (_, last) => {
+                self.0.extend(last);
+                arguments.add(self.0)?;
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError> {
+        let mut arguments = SqliteArguments::default();
+        let count = self.0.len();
+        let size = if count == 1 { 1 } else { SIZES[size_for(count)] };
+        let Some(last) = self.0.last().cloned() else {
+            return Ok(arguments);
+        };
+        let padding = std::iter::repeat_n(last, size.saturating_sub(count));
+        for key in self.0.into_iter().chain(padding) {
+            arguments.add(key)?;
+        }
+        Ok(arguments)
+    }
+}
+
+/// A row of a statement for many keys.
+struct Found<K, T> {
+    key: K,
+    /// A row that can't be read concerns only the callers that asked for it.
+    value: Result<T, StoreError>,
+}
+
+impl<K: PointKey, T: FromRow> FromRow for Found<K, T> {
+    fn from_row(row: Row<'_>) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            key: row.get(KEY)?,
+            value: T::from_row(row).map_err(StoreError::from),
+        })
+    }
+}
+
+type Response<T> = Result<Option<T>, StoreError>;
+
+/// A read that waits for its row.
+struct Read<K, T> {
+    key: K,
+    caller: oneshot::Sender<Response<T>>,
+}
+
+impl<K, T> Waiting for Read<K, T> {
+    fn has_left(&self) -> bool {
+        self.caller.is_closed()
+    }
+}
+
+/// The gatherer of a thread for one query.
+type Gathering<K, T> = Mutex<Gatherer<Read<K, T>>>;
+
+thread_local! {
+    /// The gatherers of this thread: few, as each is of one query.
+    static GATHERINGS: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Entry {
+    database: Weak<()>,
+    query: *const (),
+    gathering: Arc<dyn Any + Send + Sync>,
+}
+
+/// The gatherer of this thread for a query on a database.
+fn gathering<K: PointKey, T: Send + 'static>(
+    database: &Arc<()>,
+    query: &'static PointRead<K, T>,
+) -> Arc<Gathering<K, T>> {
+    let query = ptr::from_ref(query).cast::<()>();
+    GATHERINGS.with_borrow_mut(|entries| {
+        let known = entries.iter().find(|entry| {
+            ptr::eq(entry.query, query) && ptr::eq(entry.database.as_ptr(), Arc::as_ptr(database))
+        });
+        let known = known.and_then(|entry| Arc::clone(&entry.gathering).downcast().ok());
+        known.unwrap_or_else(|| {
+            entries.retain(|entry| entry.database.strong_count() > 0);
+            let made = Arc::new(Mutex::new(Gatherer::new()));
+            entries.push(Entry {
+                database: Arc::downgrade(database),
+                query,
+                gathering: Arc::<Gathering<K, T>>::clone(&made),
+            });
+            made
+        })
+    })
+}
+
+fn lock<R>(gathering: &Mutex<R>) -> MutexGuard<'_, R> {
+    // Nothing that can panic runs under the lock.
+    gathering.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Database {
+    /// Reads the row with this key, if there is one; on the replica if there is one. Reads that
+    /// wait at the same time share statements, but none of them a statement that began before it.
+    ///
+    /// # Errors
+    /// When the database is unavailable, or reports an error.
+    pub async fn fetch_by_key<K: PointKey, T: FromRow + Clone + 'static>(
+        &self,
+        query: &'static PointRead<K, T>,
+        key: K,
+    ) -> Response<T> {
+        let gathering = gathering(&self.identity, query);
+        let (caller, response) = oneshot::channel();
+        let together = lock(&gathering).arrived(Read { key, caller });
+        let together = together
+            .map_err(|IsFull| StoreError::unavailable("too many reads wait for the database"))?;
+        let begins = together.is_some();
+        if let Some(together) = together {
+            Turn::begin(self.clone(), query, gathering, together);
+        }
+        let response = async {
+            let ended = |_| StoreError::unavailable("the statement of this read was cut off");
+            response.await.map_err(ended)?
+        };
+        if begins {
+            return response.await;
+        }
+        // Its statement has no span of its own in this trace.
+        statement(self.system(), query.one.operation(), query.one.table(), response).await
+    }
+
+    /// Runs the statement for these keys.
+    async fn fetch_many<K: PointKey, T: FromRow + Clone>(
+        &self,
+        query: &'static PointRead<K, T>,
+        keys: Vec<K>,
+    ) -> Result<Vec<Found<K, T>>, sqlx::Error> {
+        let of = query.for_keys(keys.len(), self.system());
+        if let [key] = keys.as_slice() {
+            let key = key.clone();
+            let rows: Vec<T> = self.fetch(of, Keys(keys), Rows::Few).await?;
+            let found = |value| Found {
+                key: key.clone(),
+                value: Ok(value),
+            };
+            return Ok(rows.into_iter().map(found).collect());
+        }
+        self.fetch(of, Keys(keys), Rows::Few).await
+    }
+
+    const fn system(&self) -> System {
+        match &self.pools {
+            Pools::Postgres { .. } => System::Postgres,
+            Pools::Sqlite { .. } => System::Sqlite,
+        }
+    }
+}
+
+/// The turn of a gatherer's statement. When it ends, by whatever, the next statement begins.
+struct Turn<K: PointKey, T: FromRow + Clone + 'static> {
+    database: Database,
+    query: &'static PointRead<K, T>,
+    gathering: Arc<Gathering<K, T>>,
+    has_ended: bool,
+}
+
+impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
+    /// Runs the statement for these reads, and then those for the reads that wait meanwhile, on the
+    /// runtime of the caller: a statement belongs to no caller, who may leave.
+    fn begin(
+        database: Database,
+        query: &'static PointRead<K, T>,
+        gathering: Arc<Gathering<K, T>>,
+        together: Vec<Read<K, T>>,
+    ) {
+        let turn = Self {
+            database,
+            query,
+            gathering,
+            has_ended: false,
+        };
+        // Without a runtime the service has ended, and no caller waits.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(turn.run(together, Span::current()));
+        }
+    }
+
+    async fn run(mut self, mut together: Vec<Read<K, T>>, mut span: Span) {
+        loop {
+            let database = self.database.clone();
+            let keys = together.iter().map(|read| read.key.clone()).collect();
+            let rows = database.fetch_many(self.query, keys).instrument(span);
+            // The next ones are part of no single trace.
+            span = Span::none();
+            let mut rows = pin!(tokio::time::timeout(database.time_limit, rows));
+            let rows = match tokio::time::timeout(OVERDUE, rows.as_mut()).await {
+                Ok(rows) => rows,
+                Err(_) => {
+                    self.let_others_begin();
+                    rows.await
+                }
+            };
+            let rows = rows
+                .map_err(StoreError::unavailable)
+                .and_then(|rows| Ok(rows?));
+            respond(together, rows);
+            if self.has_ended {
+                return;
+            }
+            match lock(&self.gathering).ended() {
+                Some(next) => together = next,
+                None => {
+                    self.has_ended = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the turn, and begins that of the reads that wait.
+    fn let_others_begin(&mut self) {
+        self.has_ended = true;
+        let next = lock(&self.gathering).ended();
+        if let Some(next) = next {
+            let (database, gathering) = (self.database.clone(), Arc::clone(&self.gathering));
+            Span::none().in_scope(|| Self::begin(database, self.query, gathering, next));
+        }
+    }
+}
+
+impl<K: PointKey, T: FromRow + Clone + 'static> Drop for Turn<K, T> {
+    // Also after a panic, and when the runtime ends.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.let_others_begin();
+        }
+    }
+}
+
+/// Gives each read its row. Several may have asked for the same one.
+fn respond<K: PartialEq, T: Clone>(
+    mut together: Vec<Read<K, T>>,
+    rows: Result<Vec<Found<K, T>>, StoreError>,
+) {
+    match rows {
+        Err(error) => {
+            for read in together {
+                // A caller may have left.
+                let _ = read.caller.send(Err(error.clone()));
+            }
+        }
+        Ok(mut rows) => {
+            while let Some(read) = together.pop() {
+                let row = rows.iter().position(|row| row.key == read.key);
+                let value = row.map(|row| {
+                    if together.iter().any(|other| other.key == read.key) {
+                        rows[row].value.clone()
+                    } else {
+                        rows.swap_remove(row).value
+                    }
+                });
+                let _ = read.caller.send(value.transpose());
+            }
+        }
+    }
+}
