@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use super::point_reads::{MAX_TOGETHER, MAX_WAITING};
-
 /// Statements that may be under way before reads wait for each other. With one, most reads share a
 /// statement; a second one made no load faster.
 const MAX_UNDER_WAY: usize = 1;
@@ -22,6 +20,8 @@ pub(super) trait Waiting {
 pub(super) struct Gatherer<R> {
     waiting: VecDeque<R>,
     under_way: usize,
+    max_together: usize,
+    max_waiting: usize,
 }
 
 /// More reads wait than are allowed to.
@@ -29,19 +29,22 @@ pub(super) struct Gatherer<R> {
 pub(super) struct IsFull;
 
 impl<R: Waiting> Gatherer<R> {
-    pub const fn new() -> Self {
+    /// At most `max_together` reads share a statement, and at most `max_waiting` wait.
+    pub const fn new(max_together: usize, max_waiting: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
             under_way: 0,
+            max_together,
+            max_waiting,
         }
     }
 
     /// Adds a read. Returns the reads of a statement that begins now, if one does; the caller
     /// reports its end by [`Self::ended`].
     pub fn arrived(&mut self, read: R) -> Result<Option<Vec<R>>, IsFull> {
-        if self.waiting.len() >= MAX_WAITING {
+        if self.waiting.len() >= self.max_waiting {
             self.waiting.retain(|read| !read.has_left());
-            if self.waiting.len() >= MAX_WAITING {
+            if self.waiting.len() >= self.max_waiting {
                 return Err(IsFull);
             }
         }
@@ -62,7 +65,7 @@ impl<R: Waiting> Gatherer<R> {
             return None;
         }
         let mut together = Vec::new();
-        while together.len() < MAX_TOGETHER
+        while together.len() < self.max_together
             && let Some(read) = self.waiting.pop_front()
         {
             if !read.has_left() {
@@ -74,5 +77,175 @@ impl<R: Waiting> Gatherer<R> {
         }
         self.under_way += 1;
         Some(together)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOGETHER: usize = 2;
+    const WAITING: usize = 3;
+
+    /// What happens to a gatherer. A deadline that passes is a caller that leaves; a statement that
+    /// fails, is cancelled, or is not waited for any more, is one that ended.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Arrives,
+        Leaves(usize),
+        Ended,
+    }
+
+    #[derive(Clone)]
+    struct Read {
+        number: usize,
+        left: Rc<Cell<bool>>,
+    }
+
+    impl Waiting for Read {
+        fn has_left(&self) -> bool {
+            self.left.get()
+        }
+    }
+
+    /// A gatherer, and what must be true of it.
+    struct Model {
+        gatherer: Gatherer<Read>,
+        reads: Vec<Read>,
+        /// The reads that were neither refused nor asked for, in order; also those that left.
+        waiting: Vec<usize>,
+        under_way: usize,
+    }
+
+    impl Model {
+        fn new() -> Self {
+            Self {
+                gatherer: Gatherer::new(TOGETHER, WAITING),
+                reads: Vec::new(),
+                waiting: Vec::new(),
+                under_way: 0,
+            }
+        }
+
+        /// Whether this can happen now.
+        fn allows(&self, event: Event) -> bool {
+            match event {
+                Event::Arrives => true,
+                Event::Leaves(number) => self.reads.get(number).is_some_and(|read| !read.left.get()),
+                Event::Ended => self.under_way > 0,
+            }
+        }
+
+        fn apply(&mut self, event: Event) {
+            match event {
+                Event::Leaves(number) => self.reads[number].left.set(true),
+                Event::Arrives => {
+                    let read = Read {
+                        number: self.reads.len(),
+                        left: Rc::default(),
+                    };
+                    self.reads.push(read.clone());
+                    let present = self.present();
+                    match self.gatherer.arrived(read.clone()) {
+                        Err(IsFull) => {
+                            assert_eq!(present.len(), WAITING, "refused, though few wait");
+                            read.left.set(true);
+                        }
+                        Ok(begun) => {
+                            assert!(present.len() < WAITING, "too many wait");
+                            self.waiting.push(read.number);
+                            self.begun(begun);
+                        }
+                    }
+                }
+                Event::Ended => {
+                    self.under_way -= 1;
+                    let begun = self.gatherer.ended();
+                    self.begun(begun);
+                }
+            }
+            assert!(self.under_way <= MAX_UNDER_WAY);
+            // No read is stranded: a statement is under way as long as reads wait.
+            assert!(self.under_way > 0 || self.present().is_empty());
+        }
+
+        /// The reads that wait and whose callers have not left.
+        fn present(&self) -> Vec<usize> {
+            let waiting = self.waiting.iter().copied();
+            waiting.filter(|number| !self.reads[*number].left.get()).collect()
+        }
+
+        /// A statement begins now, so each of its reads has arrived before.
+        fn begun(&mut self, begun: Option<Vec<Read>>) {
+            let Some(together) = begun else {
+                return;
+            };
+            let mut first = self.present();
+            first.truncate(TOGETHER);
+            let numbers: Vec<usize> = together.iter().map(|read| read.number).collect();
+            assert_eq!(numbers, first, "those that waited for longest, each once");
+            assert!(!numbers.is_empty());
+            self.waiting.retain(|number| !numbers.contains(number));
+            self.under_way += 1;
+        }
+    }
+
+    /// Every order of events, up to a length.
+    fn continue_with(events: &mut Vec<Event>, length: usize, orders: &mut usize) {
+        let mut model = Model::new();
+        for event in &*events {
+            model.apply(*event);
+        }
+        *orders += 1;
+        if events.len() == length {
+            return;
+        }
+        let leaving = (0..model.reads.len()).map(Event::Leaves);
+        for event in [Event::Arrives, Event::Ended].into_iter().chain(leaving) {
+            if model.allows(event) {
+                events.push(event);
+                continue_with(events, length, orders);
+                events.pop();
+            }
+        }
+    }
+
+    /// Threads meet at the lock around a gatherer, so that every event is one step: these are all
+    /// ways in which they can interleave.
+    #[test]
+    fn every_order_of_arrivals_departures_and_ends_serves_every_read() {
+        let mut orders = 0;
+        continue_with(&mut Vec::new(), 10, &mut orders);
+        assert!(orders > 50_000, "{orders}");
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            5 => Just(Event::Arrives),
+            2 => (0_usize..64).prop_map(Event::Leaves),
+            2 => Just(Event::Ended),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn long_histories_serve_every_read(events in prop::collection::vec(event(), 0..200)) {
+            let mut model = Model::new();
+            for event in events {
+                if model.allows(event) {
+                    model.apply(event);
+                }
+            }
+            // In the end every statement ends, and no read waits any more.
+            while model.under_way > 0 {
+                model.apply(Event::Ended);
+            }
+            prop_assert!(model.present().is_empty());
+        }
     }
 }

@@ -242,7 +242,7 @@ fn gathering<K: PointKey, T: Send + 'static>(
         let known = known.and_then(|entry| Arc::clone(&entry.gathering).downcast().ok());
         known.unwrap_or_else(|| {
             entries.retain(|entry| entry.database.strong_count() > 0);
-            let made = Arc::new(Mutex::new(Gatherer::new()));
+            let made = Arc::new(Mutex::new(Gatherer::new(MAX_TOGETHER, MAX_WAITING)));
             entries.push(Entry {
                 database: Arc::downgrade(database),
                 query,
@@ -422,5 +422,207 @@ fn respond<K: PartialEq, T: Clone>(
                 let _ = read.caller.send(value.transpose());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use rstest::rstest;
+
+    use super::super::testing::TestDatabase;
+    use super::*;
+    use crate::config::Backend::{self, Postgres, Sqlite};
+
+    const NAMES: &str = "CREATE TABLE names (key TEXT PRIMARY KEY, name TEXT NOT NULL)";
+
+    static NAME: PointRead<String, Named> =
+        PointRead::new(Statement::new("SELECT name FROM names WHERE key = $1"));
+
+    /// A name; a row named `panic` panics, and one named `broken` can't be read.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Named(String);
+
+    impl FromRow for Named {
+        fn from_row(row: Row<'_>) -> Result<Self, sqlx::Error> {
+            let name: String = row.get("name")?;
+            assert_ne!(name, "panic", "as planted");
+            if name == "broken" {
+                return Err(sqlx::Error::RowNotFound);
+            }
+            Ok(Self(name))
+        }
+    }
+
+    /// Rows `k0` to `k99`, named after their numbers.
+    async fn names(backend: Backend) -> TestDatabase {
+        let test = TestDatabase::new(backend).await;
+        let rows: Vec<String> = (0..100).map(|n| format!("('k{n}', 'name {n}')")).collect();
+        let rows = rows.join(", ");
+        test.sql(&format!("{NAMES}; INSERT INTO names VALUES {rows}"))
+            .await;
+        test
+    }
+
+    async fn read(test: &TestDatabase, key: &str) -> Response<Named> {
+        test.database.fetch_by_key(&NAME, key.to_owned()).await
+    }
+
+    fn named(name: &str) -> Option<Named> {
+        Some(Named(name.to_owned()))
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn reads_at_the_same_time_get_each_their_own_row(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        for count in [1, 2, 3, 5, 17, 64, 65, 66, 100, 200] {
+            // Twice each from 100 on, and one that does not exist.
+            let keys: Vec<String> = (0..count).map(|n| format!("k{}", n % 100)).collect();
+            let reads = join_all(keys.iter().map(|key| read(&test, key)));
+            let (rows, missing) = tokio::join!(reads, read(&test, "k"));
+            for (n, row) in rows.into_iter().enumerate() {
+                assert_eq!(row.expect("a row"), named(&format!("name {}", n % 100)));
+            }
+            assert_eq!(missing.expect("a response"), None);
+        }
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_fails_only_its_own_reads(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        test.sql("UPDATE names SET name = 'broken' WHERE key = 'k7'")
+            .await;
+        let keys: Vec<String> = (0..10).map(|n| format!("k{n}")).collect();
+        let rows = join_all(keys.iter().map(|key| read(&test, key))).await;
+        for (n, row) in rows.into_iter().enumerate() {
+            match row {
+                Ok(row) => assert_eq!(row, named(&format!("name {n}"))),
+                Err(error) => assert!(n == 7 && matches!(error, StoreError::Broken(_)), "{n}"),
+            }
+        }
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_panic_fails_only_the_reads_of_its_statement(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        test.sql("UPDATE names SET name = 'panic' WHERE key = 'k0'")
+            .await;
+        // The first goes alone; the others wait for it.
+        let (first, others) = tokio::join!(
+            read(&test, "k0"),
+            join_all(["k1", "k2", "k3"].map(|key| read(&test, key)))
+        );
+        assert!(matches!(first, Err(StoreError::Unavailable(_))), "{first:?}");
+        for (row, name) in others.into_iter().zip(["name 1", "name 2", "name 3"]) {
+            assert_eq!(row.expect("a row"), named(name));
+        }
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_failed_statement_fails_its_reads_and_no_later_ones(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        test.sql("ALTER TABLE names RENAME TO elsewhere").await;
+        let failed = join_all(["k0", "k1", "k2"].map(|key| read(&test, key))).await;
+        for row in failed {
+            assert!(matches!(row, Err(StoreError::Broken(_))), "{row:?}");
+        }
+        test.sql("ALTER TABLE elsewhere RENAME TO names").await;
+        assert_eq!(read(&test, "k0").await.expect("a row"), named("name 0"));
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn a_caller_that_leaves_costs_the_others_nothing(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        for leaving in 0..4 {
+            let mut reads: Vec<_> = ["k0", "k1", "k2", "k3"]
+                .map(|key| Box::pin(read(&test, key)))
+                .into();
+            for read in &mut reads {
+                assert!(read.as_mut().now_or_never().is_none(), "it waits");
+            }
+            drop(reads.remove(leaving));
+            for row in join_all(reads).await {
+                assert!(row.expect("a row").is_some());
+            }
+        }
+        // All leave: the next one is served.
+        for key in ["k0", "k1"] {
+            assert!(read(&test, key).now_or_never().is_none(), "it waits");
+        }
+        assert_eq!(read(&test, "k2").await.expect("a row"), named("name 2"));
+    }
+
+    /// Reading `k0` takes as long as a lock is held; its row is as of the begin of the statement.
+    async fn with_a_slow_row() -> TestDatabase {
+        let test = names(Postgres).await;
+        test.sql(
+            "ALTER TABLE names RENAME TO rows; \
+             CREATE VIEW names AS SELECT key, CASE WHEN key = 'k0' \
+                 THEN name || left(pg_advisory_xact_lock_shared(7)::text, 0) \
+                 ELSE name END AS name FROM rows",
+        )
+        .await;
+        test
+    }
+
+    /// Waits until this many statements wait for the lock.
+    async fn statements_wait(test: &TestDatabase, count: usize) {
+        let waiting = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' \
+                       AND NOT granted AND database = \
+                       (SELECT oid FROM pg_database WHERE datname = current_database())";
+        while test.sql(waiting).await != [count.to_string()] {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_is_not_part_of_a_statement_that_began_before_it() {
+        let test = with_a_slow_row().await;
+        let held = test.hold_advisory_lock(7).await;
+        let after_a_change = async {
+            statements_wait(&test, 1).await;
+            test.sql("UPDATE rows SET name = 'new' WHERE key = 'k0'").await;
+            let release = async {
+                // A statement that is slow is not waited for.
+                statements_wait(&test, 2).await;
+                held.release().await;
+            };
+            let (row, ()) = tokio::join!(read(&test, "k0"), release);
+            row
+        };
+        let (old, new) = tokio::join!(read(&test, "k0"), after_a_change);
+        assert_eq!(old.expect("a row"), named("name 0"), "it began before");
+        assert_eq!(new.expect("a row"), named("new"));
+    }
+
+    #[tokio::test]
+    async fn a_slow_statement_does_not_hold_up_other_reads() {
+        let test = with_a_slow_row().await;
+        let held = test.hold_advisory_lock(7).await;
+        let others = async {
+            statements_wait(&test, 1).await;
+            for key in ["k1", "k2"] {
+                assert!(read(&test, key).await.expect("a row").is_some());
+            }
+            held.release().await;
+        };
+        let (slow, ()) = tokio::join!(read(&test, "k0"), others);
+        assert_eq!(slow.expect("a row"), named("name 0"));
     }
 }

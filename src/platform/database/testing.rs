@@ -119,6 +119,14 @@ impl TestDatabase {
         }
     }
 
+    /// Blocks every statement that asks for this advisory lock of PostgreSQL.
+    pub async fn hold_advisory_lock(&self, number: i64) -> HeldLock {
+        let mut other = PgConnection::connect(&self.url).await.expect("connects");
+        let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(number);
+        lock.execute(&mut other).await.expect("locks");
+        HeldLock(other)
+    }
+
     /// Blocks every write.
     pub async fn hold_writes(&self) -> HeldWrites {
         match self.backend {
@@ -134,6 +142,15 @@ impl TestDatabase {
                 HeldWrites::Postgres(other)
             }
         }
+    }
+}
+
+/// An advisory lock on PostgreSQL, held until [`HeldLock::release`].
+pub struct HeldLock(PgConnection);
+
+impl HeldLock {
+    pub async fn release(self) {
+        self.0.close().await.expect("closes");
     }
 }
 
