@@ -1,9 +1,9 @@
 # `make help` lists the targets.
 
 # The parts of `make test`, in this order. CI has a job for each.
-TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page
+TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-kernel
 # The programs that they need.
-TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv
+TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help run check programs test $(TESTS) coverage chaos lint format docs bench bench-peers load servers load-programs \
@@ -76,6 +76,11 @@ check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/ins
 
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
+
+check-kernel: ## Count the instructions of bcrypt-lanes with each build profile, and pack it as for crates.io
+	@scripts/install.sh valgrind
+	python3 tests/kernel/check.py
+	cargo package --package bcrypt-lanes --locked --allow-dirty
 
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot

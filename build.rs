@@ -14,7 +14,10 @@ fn main() -> io::Result<()> {
             .collect::<io::Result<_>>()?;
         files.sort();
         let mut list = String::from("&[\n");
-        for path in files.iter().filter(|path| path.extension().is_some_and(|end| end == "sql")) {
+        for path in files
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "sql"))
+        {
             let name = path.file_name().unwrap_or_default();
             writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
         }

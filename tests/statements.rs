@@ -424,7 +424,10 @@ fn a_query_by_key_is_prepared_for_many_keys_too() {
         ]
     );
     assert_eq!(of(Backend::Sqlite).len(), 7);
-    assert_eq!(of(Backend::Sqlite)[2], format!("{many} IN ($1, $2, $3, $4)"));
+    assert_eq!(
+        of(Backend::Sqlite)[2],
+        format!("{many} IN ($1, $2, $3, $4)")
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! 14). Every request passes through [`middleware`]. Responses are JSON, [`static_content`] or a
 //! [`problem`]; [`openapi`] describes all of them.
 
+pub mod conditional;
 pub mod connection;
 pub mod json;
 pub mod middleware;

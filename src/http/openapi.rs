@@ -153,6 +153,7 @@ pub struct Documentation {
     problems: Vec<ProblemType>,
     /// The fields of the body that are validated, as JSON pointers.
     pointers: &'static [&'static str],
+    is_conditional: bool,
 }
 
 impl Documentation {
@@ -169,6 +170,7 @@ impl Documentation {
             schemas: Vec::new(),
             problems: Vec::new(),
             pointers: &[],
+            is_conditional: false,
         }
     }
 
@@ -282,6 +284,28 @@ impl Documentation {
         self.response(status, response)
     }
 
+    /// Its response has an entity tag, and is 304 to a client that has it.
+    #[must_use]
+    pub fn conditional(mut self) -> Self {
+        self.is_conditional = true;
+        let parameter = ParameterBuilder::new()
+            .name("If-None-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "The `ETag` of an earlier response, or several (RFC 9110, section 13.1.2): the response is \
+                 304 if it would be the same.",
+            ))
+            .schema(Some(
+                // Any text: an invalid value is not an error.
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .examples([EXAMPLE_TAG]),
+            ));
+        let unchanged = ResponseBuilder::new().description("The client has the current response.");
+        self.parameter(parameter).response(304, unchanged)
+    }
+
     /// Any other response. Headers defined under `components` are referenced by their names.
     #[must_use]
     pub fn response(mut self, status: u16, response: ResponseBuilder) -> Self {
@@ -306,6 +330,9 @@ impl Documentation {
 }
 
 const JSON: &str = "application/json";
+
+/// The entity tag in examples.
+const EXAMPLE_TAG: &str = "\"2b59e1cd0f2fbd1eb0c8e9be4e0b3c86\"";
 
 fn example(
     (name, summary, value): (&'static str, &'static str, Value),
@@ -358,11 +385,15 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             responses,
             schemas,
             problems: mut own,
+            is_conditional,
             ..
         } = documentation();
         for (status, mut response) in responses {
             if spec.is_keyed {
                 response = response.header("Idempotent-Replayed", Header::default());
+            }
+            if is_conditional {
+                response = response.header("ETag", Header::default());
             }
             described = described.response(status.to_string(), response);
         }
@@ -589,6 +620,13 @@ fn headers() -> BTreeMap<String, RefOr<Header>> {
             "The location of the user: `/users/{id}`.",
             text().pattern(Some("^/users/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")),
             json!("/users/01a1fcd0-39d9-7edf-9953-1bfef046d2c7"),
+        ),
+        header(
+            "ETag",
+            true,
+            "A strong tag of the response, for `If-None-Match`. Each instance sends the same one.",
+            text().pattern(Some("^\"[0-9a-f]{32}\"$")),
+            json!(EXAMPLE_TAG),
         ),
         header(
             "Idempotent-Replayed",

@@ -4,20 +4,20 @@
 //! client revalidates its copy by the `ETag`, and gets 304 if it is current.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
 use actix_web::http::header::{
     AcceptEncoding, CacheControl, CacheDirective, ContentEncoding, ETag, Encoding, EntityTag,
-    Header, IfNoneMatch, VARY,
+    Header, VARY,
 };
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
+
+use super::conditional::{is_known, tag};
 
 /// Marks a response whose body is shared by all requests: it costs no memory of its own.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +69,7 @@ impl StaticContent {
             Some(_) => EntityTag::new_strong(format!("{tag}-gzip")),
             None => EntityTag::new_strong(tag.clone()),
         };
-        let is_known = IfNoneMatch::parse(request).is_ok_and(|known| match known {
-            IfNoneMatch::Any => true,
-            IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
-        });
+        let is_known = is_known(request, &tag);
         let mut response = if is_known {
             HttpResponse::NotModified()
         } else {
@@ -114,14 +111,6 @@ impl StaticContent {
         };
         self.prepared.get_or_init(prepare).await
     }
-}
-
-fn tag(bytes: &Bytes) -> String {
-    let digest = Sha256::digest(bytes);
-    digest[..16].iter().fold(String::new(), |mut tag, byte| {
-        let _ = write!(tag, "{byte:02x}");
-        tag
-    })
 }
 
 fn accepts_gzip(request: &HttpRequest) -> bool {

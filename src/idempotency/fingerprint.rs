@@ -202,10 +202,12 @@ fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let secret = Zeroizing::new(hex(&[randomness.bytes(), randomness.bytes()].concat()));
+    let secret = Zeroizing::new(hex::encode(
+        &[randomness.bytes(), randomness.bytes()].concat(),
+    ));
     // The name is unpredictable, so that no file can be planted there in advance.
     let mut made = path.as_os_str().to_owned();
-    made.push(format!(".{}", hex(&randomness.bytes())));
+    made.push(format!(".{}", hex::encode(&randomness.bytes())));
     let made = Path::new(&made);
     let linked = write_private(made, secret.as_bytes()).and_then(|()| {
         // The link fails if another process was first; its secret is used then.
@@ -233,13 +235,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-        text
-    })
 }
 
 #[cfg(test)]

@@ -85,7 +85,16 @@ impl Client {
         impl fmt::Display for Cut {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.0 {
-                    IpAddr::V4(ip) => write!(f, "{}", Ipv4Net::new_assert(ip, 24).trunc()),
+                    IpAddr::V4(ip) => {
+                        // Without the formatters of addresses: this is part of every log line.
+                        let [a, b, c, _] = ip.octets();
+                        let mut number = itoa::Buffer::new();
+                        for octet in [a, b, c] {
+                            f.write_str(number.format(octet))?;
+                            f.write_str(".")?;
+                        }
+                        f.write_str("0/24")
+                    }
                     IpAddr::V6(ip) => write!(f, "{}", Ipv6Net::new_assert(ip, 48).trunc()),
                 }
             }

@@ -73,8 +73,27 @@ impl RequestTrace {
     /// The position as a `traceparent` (W3C Trace Context, section 3.2).
     #[must_use]
     pub fn as_header(&self) -> String {
-        let flags = u8::from(self.is_sampled);
-        format!("00-{}-{}-{flags:02x}", self.trace_id, self.span_id)
+        let mut header = String::with_capacity(HEADER);
+        header.push_str("00-");
+        push_hex(&mut header, self.trace_id.to_bytes());
+        header.push('-');
+        push_hex(&mut header, self.span_id.to_bytes());
+        header.push_str(if self.is_sampled { "-01" } else { "-00" });
+        header
+    }
+}
+
+/// The length of a `traceparent`.
+const HEADER: usize = 55;
+
+/// Appends bytes in hexadecimal: faster than by the formatter of an id, and in every log line.
+pub fn push_hex<const N: usize>(text: &mut String, bytes: [u8; N]) {
+    let mut digits = [0; 32];
+    if let Some(digits) = digits.get_mut(..2 * N)
+        && hex::encode_to_slice(bytes, digits).is_ok()
+        && let Ok(digits) = std::str::from_utf8(digits)
+    {
+        text.push_str(digits);
     }
 }
 

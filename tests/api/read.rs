@@ -268,3 +268,61 @@ async fn reads_do_not_wait_for_hashing(#[values(Sqlite, Postgres)] backend: Back
     }
     assert!(reads > 5, "{reads} reads while four passwords were hashed");
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_client_that_has_the_current_user_gets_304(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start(backend).await;
+    let id = sign_up(&service, "ada@example.org").await["id"].clone();
+    let path = format!("/users/{}", id.as_str().expect("an id"));
+    let first = service.get(&path).await;
+    let tag = first.headers()["etag"].to_str().expect("text").to_owned();
+    assert_eq!(first.headers()["cache-control"], "private, no-cache");
+    // Strong, as it identifies the bytes.
+    assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+    let bytes = first.bytes().await.expect("a body");
+
+    let ask = |known: String| {
+        let request = service.client.get(service.url(&path));
+        async {
+            let request = request.header("if-none-match", known);
+            request.send().await.expect("a response")
+        }
+    };
+    let known = [
+        tag.clone(),
+        format!("W/{tag}"),
+        format!("\"other\", {tag}"),
+        "*".to_owned(),
+    ];
+    for known in known {
+        let response = ask(known.clone()).await;
+        assert_eq!(response.status(), 304, "{known}");
+        assert_eq!(response.headers()["etag"], tag.as_str());
+        assert_eq!(response.headers()["cache-control"], "private, no-cache");
+        assert!(response.headers().contains_key("x-request-id"));
+        assert_eq!(response.bytes().await.expect("no body"), "");
+    }
+    for unknown in ["\"other\"", "other", "\"", "", &tag[1..], "W/", "\u{e9}"] {
+        let response = ask(unknown.to_owned()).await;
+        assert_eq!(response.status(), 200, "{unknown}");
+        assert_eq!(response.headers()["etag"], tag.as_str());
+        assert_eq!(response.bytes().await.expect("a body"), bytes);
+    }
+
+    // Another representation has another tag.
+    let rename = "UPDATE users_read SET display_name = 'Countess of Lovelace'";
+    service.database.execute(rename).await.expect("renamed");
+    let changed = ask(tag.clone()).await;
+    assert_eq!(changed.status(), 200);
+    assert_ne!(changed.headers()["etag"], tag.as_str());
+
+    // Not found is not a representation of a user, whatever the client has.
+    let path = "/users/0190a6e2-7d3c-7a4b-8c5d-6e7f80910213";
+    let missing = service.client.get(service.url(path));
+    let missing = missing.header("if-none-match", "*").send().await;
+    let missing = missing.expect("a response");
+    assert!(!missing.headers().contains_key("etag"));
+    assert_eq!(missing.headers()["cache-control"], "no-store");
+    problem(missing, 404, "user-not-found").await;
+}

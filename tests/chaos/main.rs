@@ -5,6 +5,9 @@
 //! fifth share a key. Signups with an unknown outcome are retried with the same key. Then the faults
 //! stop, and the responses to the clients are checked against the tables.
 //!
+//! Then rows are read while they change, and no read may miss a write that was acknowledged before it
+//! (see `reads`).
+//!
 //! A run prints its seed. `CHAOS_SEED` sets another one, and `CHAOS_SECONDS` the length of each of the
 //! two runs on the unmodified service. Three more, of [`PLANT_SECONDS`] each, are on a service with a
 //! planted bug, which must be found. `make chaos` runs for some minutes.
@@ -14,6 +17,7 @@ mod clients;
 mod faults;
 mod instances;
 mod proxy;
+mod reads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +36,12 @@ const LONG_RUN: u64 = 60;
 
 /// The length of a run with a planted bug, in seconds.
 const PLANT_SECONDS: u64 = 10;
+
+/// The default length of a run of reads while rows change, in seconds; a minute at most.
+const READ_SECONDS: u64 = 8;
+
+/// The same with a planted bug.
+const PLANT_READ_SECONDS: u64 = 3;
 
 /// Concurrent clients.
 const CLIENTS: u64 = 8;
@@ -173,4 +183,53 @@ async fn a_planted_bug_is_found(
     let broken: Vec<&str> = outcome.violations.iter().map(|text| &text[..1]).collect();
     let expected = |promise: &&str| promises.contains(promise);
     assert!(broken.iter().any(expected), "{:?}", outcome.violations);
+}
+
+#[rstest]
+#[case::on_sqlite(Place::sqlite())]
+#[case::on_postgres(Place::postgres())]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_sees_the_writes_before_it(#[case] place: Place) {
+    let seconds = number("CHAOS_SECONDS", READ_SECONDS).min(LONG_RUN);
+    let seed = number("CHAOS_SEED", SEED);
+    let (name, has_network) = (place.to_string(), place.has_network());
+    println!("{name}: reads for {seconds} s, CHAOS_SEED={seed}");
+    let history = reads::run(place, seconds, seed, "").await;
+    let stale = reads::stale(&history);
+    let (reads, writes) = (history.reads.len(), history.writes.len());
+    println!(
+        "reads {reads}, failed {}, cancelled {}, writes {writes}, faults {}, stale {}",
+        history.failed,
+        history.cancelled,
+        history.faults,
+        stale.len()
+    );
+    assert!(stale.is_empty(), "{}", stale.join("\n"));
+    assert!(
+        reads > 1_000 && writes > 1_000,
+        "{reads} reads, {writes} writes"
+    );
+    assert!(history.cancelled > 50);
+    assert!(
+        !has_network || history.faults >= seconds,
+        "{} faults",
+        history.faults
+    );
+    // Only a fault of the network fails a read.
+    assert!(
+        has_network || history.failed == 0,
+        "{} failed",
+        history.failed
+    );
+}
+
+#[rstest]
+#[case::on_sqlite(Place::sqlite())]
+#[case::on_postgres(Place::postgres())]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_joins_a_statement_under_way_is_found(#[case] place: fn() -> Place) {
+    let history = reads::run(place, PLANT_READ_SECONDS, SEED, "join").await;
+    let (stale, reads) = (reads::stale(&history).len(), history.reads.len());
+    println!("planted bug join: {stale} of {reads} reads are stale");
+    assert!(stale > 0, "the planted bug was not found");
 }

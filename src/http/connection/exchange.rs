@@ -275,8 +275,8 @@ fn sent<B: MessageBody>(
     headers.reserve(head.headers().len() + 1);
     for (name, value) in head.headers() {
         // A value valid in one version is valid in the other: both follow RFC 9110, section 5.
-        if let (Ok(name), Ok(value)) = (
-            header::HeaderName::from_bytes(name.as_str().as_bytes()),
+        if let (Some(name), Ok(value)) = (
+            name_of(name.as_str()),
             header::HeaderValue::from_bytes(value.as_bytes()),
         ) {
             headers.append(name, value);
@@ -289,6 +289,25 @@ fn sent<B: MessageBody>(
         );
     }
     converted
+}
+
+/// The headers of most responses: a name that is not parsed again.
+const USUAL: [header::HeaderName; 10] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::ETAG,
+    header::HeaderName::from_static("x-request-id"),
+    header::HeaderName::from_static("x-correlation-id"),
+    header::HeaderName::from_static("traceresponse"),
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::VARY,
+    header::DATE,
+    header::LOCATION,
+];
+
+fn name_of(name: &str) -> Option<header::HeaderName> {
+    let known = USUAL.iter().find(|known| known.as_str() == name).cloned();
+    known.or_else(|| header::HeaderName::from_bytes(name.as_bytes()).ok())
 }
 
 /// The body of a request, for actix-web.

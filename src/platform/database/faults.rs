@@ -1,10 +1,11 @@
-//! Planted bugs in transactions, of any slice. See [`platform::faults`](crate::platform::faults)
+//! Planted bugs in transactions, of any slice, and in reads. See [`platform::faults`](crate::platform::faults)
 //! for how a fault is chosen.
 //!
 //! - `drop TABLE`: statements that write the table are not run, but reported as run.
 //! - `defer TABLE`: they are run after COMMIT.
 //! - `split TABLE`: the transaction is committed after them, and another one continues.
 //! - `early-commit`: COMMIT is acknowledged before it happens.
+//! - `join`: a read gets its row from a statement that is under way.
 
 #[cfg(feature = "faults")]
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::platform::faults;
 /// The delay of a commit that was acknowledged early.
 #[cfg(feature = "faults")]
 pub const LATE: Duration = Duration::from_millis(200);
+
+/// How long a statement that reads join seems to take: some reads must arrive meanwhile.
+#[cfg(feature = "faults")]
+pub const UNDER_WAY: Duration = Duration::from_millis(3);
 
 /// The bugs planted in one transaction.
 #[cfg(feature = "faults")]
@@ -52,6 +57,12 @@ pub fn splits(of: &Statement) -> bool {
 #[cfg(feature = "faults")]
 pub fn commits_late() -> bool {
     faults::planted("early-commit").is_some()
+}
+
+/// Whether reads join a statement that is under way.
+#[cfg(feature = "faults")]
+pub fn joins() -> bool {
+    faults::planted("join").is_some()
 }
 
 /// The crash point after a statement.

@@ -59,6 +59,15 @@ impl<R: Waiting> Gatherer<R> {
         self.next()
     }
 
+    /// A planted bug: the reads that wait and join a statement under way.
+    #[cfg(feature = "faults")]
+    pub fn joining(&mut self, joins: impl Fn(&R) -> bool) -> Vec<R> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (joining, waiting) = waiting.into_iter().partition(|read| joins(read));
+        self.waiting = waiting;
+        Vec::from_iter::<VecDeque<R>>(joining)
+    }
+
     /// The reads that have waited for longest and whose callers still wait.
     fn next(&mut self) -> Option<Vec<R>> {
         if self.under_way >= MAX_UNDER_WAY {
@@ -136,7 +145,9 @@ mod tests {
         fn allows(&self, event: Event) -> bool {
             match event {
                 Event::Arrives => true,
-                Event::Leaves(number) => self.reads.get(number).is_some_and(|read| !read.left.get()),
+                Event::Leaves(number) => {
+                    self.reads.get(number).is_some_and(|read| !read.left.get())
+                }
                 Event::Ended => self.under_way > 0,
             }
         }
@@ -177,7 +188,9 @@ mod tests {
         /// The reads that wait and whose callers have not left.
         fn present(&self) -> Vec<usize> {
             let waiting = self.waiting.iter().copied();
-            waiting.filter(|number| !self.reads[*number].left.get()).collect()
+            waiting
+                .filter(|number| !self.reads[*number].left.get())
+                .collect()
         }
 
         /// A statement begins now, so each of its reads has arrived before.

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{
-    AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator,
-};
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
@@ -76,7 +74,9 @@ pub enum Progress<'a> {
 /// and checksums are those that `sqlx::migrate!` would make; the macro would compile both drivers
 /// twice.
 fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
-    let migrations = files.iter().filter_map(|(name, text)| migration(name, text));
+    let migrations = files
+        .iter()
+        .filter_map(|(name, text)| migration(name, text));
     Migrator::with_migrations(migrations.collect())
 }
 
@@ -87,7 +87,10 @@ fn migration(name: &str, text: &'static str) -> Option<Migration> {
     let (description, direction) = if let Some(description) = rest.strip_suffix(".up.sql") {
         (description, MigrationType::ReversibleUp)
     } else {
-        (rest.strip_suffix(".down.sql")?, MigrationType::ReversibleDown)
+        (
+            rest.strip_suffix(".down.sql")?,
+            MigrationType::ReversibleDown,
+        )
     };
     Some(Migration::new(
         version.parse().ok()?,
@@ -456,7 +459,11 @@ mod tests {
                 let name = path.file_name().and_then(|name| name.to_str());
                 let text = std::fs::read_to_string(&path).expect("a text");
                 let wanted = migration(name.expect("a name"), text.leak()).expect("a migration");
-                let found = find(source(backend), wanted.version, wanted.migration_type.is_up_migration());
+                let found = find(
+                    source(backend),
+                    wanted.version,
+                    wanted.migration_type.is_up_migration(),
+                );
                 let found = found.expect("it is embedded");
                 assert_eq!(found.checksum, wanted.checksum, "{}", path.display());
                 assert_eq!(found.description, wanted.description);

@@ -20,6 +20,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::Histogram;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{Backend, DatabaseUrl, Settings};
@@ -136,6 +137,8 @@ pub struct Database {
     time_limit: Duration,
     /// Tells the databases of a process apart.
     identity: Arc<()>,
+    /// The number of reads that share each statement.
+    reads_together: Histogram,
 }
 
 /// The connections to the database.
@@ -238,6 +241,7 @@ impl Database {
             tasks,
             time_limit: settings.http.request_timeout,
             identity: Arc::new(()),
+            reads_together: metrics.reads_together(),
         })
     }
 

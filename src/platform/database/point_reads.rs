@@ -21,6 +21,8 @@ use tokio::sync::oneshot;
 use tracing::Span;
 use tracing::instrument::Instrument;
 
+#[cfg(feature = "faults")]
+use super::faults;
 use super::gatherer::{Gatherer, IsFull, Waiting};
 use super::statement::{Column, FromRow, Parameters, Row, Rows, Statement};
 use super::{Database, Pools};
@@ -173,7 +175,11 @@ impl<K: PointKey> Parameters for Keys<K> {
     fn for_sqlite(self) -> Result<SqliteArguments, BoxDynError> {
         let mut arguments = SqliteArguments::default();
         let count = self.0.len();
-        let size = if count == 1 { 1 } else { SIZES[size_for(count)] };
+        let size = if count == 1 {
+            1
+        } else {
+            SIZES[size_for(count)]
+        };
         let Some(last) = self.0.last().cloned() else {
             return Ok(arguments);
         };
@@ -286,7 +292,13 @@ impl Database {
             return response.await;
         }
         // Its statement has no span of its own in this trace.
-        statement(self.system(), query.one.operation(), query.one.table(), response).await
+        statement(
+            self.system(),
+            query.one.operation(),
+            query.one.table(),
+            response,
+        )
+        .await
     }
 
     /// Runs the statement for these keys.
@@ -295,6 +307,7 @@ impl Database {
         query: &'static PointRead<K, T>,
         keys: Vec<K>,
     ) -> Result<Vec<Found<K, T>>, sqlx::Error> {
+        self.reads_together.observe(keys.len() as f64);
         let of = query.for_keys(keys.len(), self.system());
         if let [key] = keys.as_slice() {
             let key = key.clone();
@@ -363,6 +376,13 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
             let rows = rows
                 .map_err(StoreError::unavailable)
                 .and_then(|rows| Ok(rows?));
+            #[cfg(feature = "faults")]
+            if faults::joins() {
+                tokio::time::sleep(faults::UNDER_WAY).await;
+                let asked: Vec<K> = together.iter().map(|read| read.key.clone()).collect();
+                let joins = |read: &Read<K, T>| asked.contains(&read.key);
+                together.extend(lock(&self.gathering).joining(joins));
+            }
             respond(together, rows);
             if self.has_ended {
                 return;
@@ -522,7 +542,10 @@ mod tests {
             read(&test, "k0"),
             join_all(["k1", "k2", "k3"].map(|key| read(&test, key)))
         );
-        assert!(matches!(first, Err(StoreError::Unavailable(_))), "{first:?}");
+        assert!(
+            matches!(first, Err(StoreError::Unavailable(_))),
+            "{first:?}"
+        );
         for (row, name) in others.into_iter().zip(["name 1", "name 2", "name 3"]) {
             assert_eq!(row.expect("a row"), named(name));
         }
@@ -597,7 +620,8 @@ mod tests {
         let held = test.hold_advisory_lock(7).await;
         let after_a_change = async {
             statements_wait(&test, 1).await;
-            test.sql("UPDATE rows SET name = 'new' WHERE key = 'k0'").await;
+            test.sql("UPDATE rows SET name = 'new' WHERE key = 'k0'")
+                .await;
             let release = async {
                 // A statement that is slow is not waited for.
                 statements_wait(&test, 2).await;

@@ -5,10 +5,14 @@ use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, 
 use super::registrar::{Registrar, SECONDS};
 use super::{Metrics, integer};
 
+/// The buckets of reads per statement.
+const READS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
 pub(super) struct Dependencies {
     connections: IntGaugeVec,
     connections_max: IntGaugeVec,
     wait: HistogramVec,
+    reads_together: Histogram,
     retries: IntCounterVec,
     redis_connections: IntGaugeVec,
     redis_connections_max: IntGauge,
@@ -88,6 +92,11 @@ impl Dependencies {
                 "Time to get a connection to the database.",
                 &["pool"],
             )?,
+            reads_together: registrar.histogram(
+                "database_reads_per_statement",
+                "Reads of one row by its key that shared a statement, as they waited at the same time.",
+                &READS,
+            )?,
             retries: registrar.counters(
                 "database_transaction_retries_total",
                 "Retries on PostgreSQL: transactions for deadlock or serialization; for stale_plan, after a change of the schema, queries too.",
@@ -144,6 +153,12 @@ impl Metrics {
     #[must_use]
     pub fn pool_waits(&self, pool: DatabasePool) -> Histogram {
         self.0.dependencies.wait.with_label_values(&[pool.label()])
+    }
+
+    /// The histogram of reads per statement.
+    #[must_use]
+    pub fn reads_together(&self) -> Histogram {
+        self.0.dependencies.reads_together.clone()
     }
 
     /// Records the number of connections of a pool.

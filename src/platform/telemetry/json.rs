@@ -43,12 +43,11 @@ where
         let mut line = String::with_capacity(USUAL_LINE);
         let metadata = event.metadata();
         let timestamp = SystemClock.now();
-        write!(
-            line,
-            r#"{{"timestamp":"{}","level":"{}""#,
-            timestamp.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-            metadata.level()
-        )?;
+        line.push_str(r#"{"timestamp":""#);
+        line.push_str(&timestamp.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+        line.push_str(r#"","level":""#);
+        line.push_str(metadata.level().as_str());
+        line.push('"');
         let mut fields = JsonFields {
             line: &mut line,
             result: Ok(()),
@@ -72,8 +71,12 @@ where
                     let span = current.has_active_span().then(|| current.span());
                     span.map_or(context.trace.span_id, |span| span.span_context().span_id())
                 });
-                let trace_id = context.trace.trace_id;
-                write!(line, r#","trace_id":"{trace_id}","span_id":"{span_id}""#)
+                line.push_str(r#","trace_id":""#);
+                context::push_hex(&mut line, context.trace.trace_id.to_bytes());
+                line.push_str(r#"","span_id":""#);
+                context::push_hex(&mut line, span_id.to_bytes());
+                line.push('"');
+                Ok(())
             }
             None => Ok(()),
         })?;
@@ -140,7 +143,8 @@ impl Visit for JsonFields<'_> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, format_args!("{value}"));
+        self.name(field);
+        self.line.push_str(itoa::Buffer::new().format(value));
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::store;
 use crate::access::Access;
 use crate::domain::UserId;
+use crate::http::conditional;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
@@ -30,13 +31,14 @@ async fn get_user(database: Database, call: Call) -> Result<HttpResponse, Proble
     // An invalid id belongs to no user: no query is needed.
     let id: UserId = call.path("id").parse().map_err(|_| USER_NOT_FOUND)?;
     match store::by_id(&database, id).await? {
-        Some(user) => Ok(HttpResponse::Ok().json(UserResponse::from(&user))),
+        Some(user) => Ok(conditional::json(&call.request, &UserResponse::from(&user))),
         None => Err(USER_NOT_FOUND.into()),
     }
 }
 
 fn documentation() -> Documentation {
     by_id(Documentation::new("get_user", "users", "One user."))
+        .conditional()
         .json::<UserResponse>(200, "The user.", json!(UserResponse::example()))
         .problems(&[USER_NOT_FOUND, ProblemType::UNAVAILABLE])
 }

@@ -1,0 +1,52 @@
+//! Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1.2).
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::http::header::{
+    CACHE_CONTROL, ETAG, EntityTag, Header, HeaderValue, IF_NONE_MATCH, IfNoneMatch,
+    TryIntoHeaderValue,
+};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// For the client that asked only, which asks each time whether its copy is current.
+const PRIVATE: &str = "private, no-cache";
+
+/// The text of a strong tag for these bytes: the same on every instance.
+#[must_use]
+pub fn tag(bytes: &[u8]) -> String {
+    hex::encode(&Sha256::digest(bytes)[..16])
+}
+
+/// Whether the client has the representation with this tag.
+#[must_use]
+pub fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
+    // Most requests are not conditional.
+    request.headers().contains_key(IF_NONE_MATCH)
+        && IfNoneMatch::parse(request).is_ok_and(|known| match known {
+            IfNoneMatch::Any => true,
+            IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(tag)),
+        })
+}
+
+/// A JSON response with its tag, or 304 if the client has it. The client may keep it, but not use
+/// it unasked.
+pub fn json(request: &HttpRequest, value: &impl Serialize) -> HttpResponse {
+    let (head, body) = HttpResponse::Ok().json(value).into_parts();
+    let body = match body.try_into_bytes() {
+        Ok(body) => body,
+        Err(body) => return head.set_body(body),
+    };
+    let tag = EntityTag::new_strong(tag(&body));
+    let mut response = if is_known(request, &tag) {
+        HttpResponse::NotModified().finish()
+    } else {
+        head.set_body(BoxBody::new(body))
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+    if let Ok(tag) = tag.try_into_value() {
+        headers.insert(ETAG, tag);
+    }
+    response
+}

@@ -1,0 +1,342 @@
+//! Reads while rows change, under faults: a read that begins after the response to a write sees it.
+//!
+//! Writers count a number up in the rows of a few users, so that many reads ask for the same row at
+//! the same time. Readers keep the number they saw, and when they asked. Afterwards the history is
+//! checked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::Connection;
+use throwaway_servers::postgres::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::faults::Chance;
+use crate::instances::{Instances, Place};
+use crate::proxy::Mode;
+
+/// The users, of whom each has one writer.
+const USERS: usize = 3;
+
+/// Concurrent readers: several for each user and serving thread.
+const READERS: u64 = 32;
+
+/// One read in this many is cancelled by its client.
+const CANCELLED: usize = 10;
+
+const RESET: &str = "DELETE FROM users_read";
+
+const INSERT_SQLITE: &str = "INSERT INTO users_read \
+     (id, name, email, email_canonical, display_name, created_at) VALUES ($1, $2, $2, $2, '0', 0)";
+const INSERT_POSTGRES: &str = "INSERT INTO users_read \
+     (id, name, email, email_canonical, display_name, created_at) VALUES ($1, $2, $2, $2, '0', now())";
+
+const COUNT: &str = "UPDATE users_read SET display_name = $1 WHERE id = $2";
+
+/// A write, acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct Write {
+    pub user: usize,
+    pub number: u64,
+    pub acknowledged: Instant,
+}
+
+/// A read, with the number that it saw; `None` if there was no such user.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    pub user: usize,
+    pub begun: Instant,
+    pub seen: Option<u64>,
+}
+
+/// What happened.
+#[derive(Default)]
+pub struct History {
+    /// In the order of their numbers, for each user.
+    pub writes: Vec<Write>,
+    pub reads: Vec<Read>,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub faults: u64,
+}
+
+/// The reads that did not see a write that had been acknowledged before they began.
+pub fn stale(history: &History) -> Vec<String> {
+    let mut acknowledged: Vec<Vec<Write>> = vec![Vec::new(); USERS];
+    for write in &history.writes {
+        acknowledged[write.user].push(*write);
+    }
+    let is_stale = |read: &&Read| {
+        let writes = &acknowledged[read.user];
+        let before = writes.partition_point(|write| write.acknowledged <= read.begun);
+        let wanted = before.checked_sub(1).map_or(0, |last| writes[last].number);
+        read.seen.is_none_or(|seen| seen < wanted)
+    };
+    let stale = history.reads.iter().filter(is_stale);
+    stale.map(|read| format!("{read:?}")).collect()
+}
+
+fn id(user: usize) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x7000_8000_0000_0000_0000 + user as u128)
+}
+
+/// A connection of a writer, around the faults.
+enum Writer {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+impl Writer {
+    async fn connect(place: &Place) -> Self {
+        match place {
+            Place::Sqlite(_) => {
+                let connection = sqlx::SqliteConnection::connect(&place.url()).await;
+                Self::Sqlite(connection.expect("opens"))
+            }
+            Place::Postgres { .. } => {
+                let connection = sqlx::PgConnection::connect(&place.url()).await;
+                Self::Postgres(connection.expect("connects"))
+            }
+        }
+    }
+
+    /// Makes the users, with the number 0.
+    async fn make_users(&mut self) {
+        match self {
+            Self::Sqlite(connection) => {
+                sqlx::query(RESET)
+                    .execute(&mut *connection)
+                    .await
+                    .expect("empties");
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(RESET)
+                    .execute(&mut *connection)
+                    .await
+                    .expect("empties");
+            }
+        }
+        for user in 0..USERS {
+            let name = format!("ada{user}@example.org");
+            match self {
+                Self::Sqlite(connection) => {
+                    let insert = sqlx::query(INSERT_SQLITE).bind(id(user)).bind(name);
+                    insert.execute(&mut *connection).await.expect("inserts");
+                }
+                Self::Postgres(connection) => {
+                    let insert = sqlx::query(INSERT_POSTGRES).bind(id(user)).bind(name);
+                    insert.execute(&mut *connection).await.expect("inserts");
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, user: usize, number: u64) {
+        let text = number.to_string();
+        let rows = match self {
+            Self::Sqlite(connection) => {
+                let count = sqlx::query(COUNT).bind(text).bind(id(user));
+                let done = count.execute(&mut *connection).await.expect("writes");
+                done.rows_affected()
+            }
+            Self::Postgres(connection) => {
+                let count = sqlx::query(COUNT).bind(text).bind(id(user));
+                let done = count.execute(&mut *connection).await.expect("writes");
+                done.rows_affected()
+            }
+        };
+        assert_eq!(rows, 1);
+    }
+}
+
+/// Writes and reads for some time, on one instance.
+pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> History {
+    let place = Arc::new(place);
+    let instances = Arc::new(Instances::start(Arc::clone(&place), 1, seed, plant).await);
+    Writer::connect(&place).await.make_users().await;
+    let running = Arc::new(AtomicBool::new(true));
+
+    let writers: Vec<_> = (0..USERS)
+        .map(|user| {
+            let (place, running) = (Arc::clone(&place), Arc::clone(&running));
+            tokio::spawn(async move { write(&place, user, &running).await })
+        })
+        .collect();
+    let cancelled = Arc::new(AtomicU64::new(0));
+    let failed = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..READERS)
+        .map(|reader| {
+            let (instances, running) = (Arc::clone(&instances), Arc::clone(&running));
+            let (cancelled, failed) = (Arc::clone(&cancelled), Arc::clone(&failed));
+            let chance = Chance::new(seed ^ (1_000 + reader));
+            tokio::spawn(read(instances, running, chance, cancelled, failed))
+        })
+        .collect();
+
+    let faults = disturb(&place, seed, Duration::from_secs(seconds)).await;
+    running.store(false, Ordering::Relaxed);
+    let mut history = History {
+        faults,
+        ..History::default()
+    };
+    for writer in writers {
+        history
+            .writes
+            .extend(writer.await.expect("a writer never panics"));
+    }
+    for reader in readers {
+        history
+            .reads
+            .extend(reader.await.expect("a reader never panics"));
+    }
+    history.failed = failed.load(Ordering::Relaxed);
+    history.cancelled = cancelled.load(Ordering::Relaxed);
+    history
+}
+
+async fn write(place: &Place, user: usize, running: &AtomicBool) -> Vec<Write> {
+    let mut writer = Writer::connect(place).await;
+    let mut writes = Vec::new();
+    let mut number = 0;
+    while running.load(Ordering::Relaxed) {
+        number += 1;
+        writer.write(user, number).await;
+        writes.push(Write {
+            user,
+            number,
+            acknowledged: Instant::now(),
+        });
+        // Readers need the processors, too.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    writes
+}
+
+async fn read(
+    instances: Arc<Instances>,
+    running: Arc<AtomicBool>,
+    mut chance: Chance,
+    cancelled: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+) -> Vec<Read> {
+    let mut reads = Vec::new();
+    let mut connection = None;
+    while running.load(Ordering::Relaxed) {
+        let user = chance.below(USERS);
+        let begun = Instant::now();
+        if chance.below(CANCELLED) == 0 {
+            let asked = ask(&instances, &mut connection, user);
+            let answered = tokio::time::timeout(chance.millis(0, 4), asked).await;
+            connection = None;
+            cancelled.fetch_add(u64::from(answered.is_err()), Ordering::Relaxed);
+            continue;
+        }
+        let asked = ask(&instances, &mut connection, user);
+        match tokio::time::timeout(Duration::from_secs(5), asked).await {
+            Ok(Some(seen)) => reads.push(Read { user, begun, seen }),
+            _ => {
+                connection = None;
+                failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    reads
+}
+
+/// The number of a user, by one request; `None` if it failed. A client of a few lines: more reads
+/// meet at the service than with a library for HTTP on the same processors.
+async fn ask(
+    instances: &Instances,
+    connection: &mut Option<TcpStream>,
+    user: usize,
+) -> Option<Option<u64>> {
+    let stream = match connection {
+        Some(stream) => stream,
+        None => connection.insert(TcpStream::connect(instances.address(0)?).await.ok()?),
+    };
+    let request = format!(
+        "GET /users/{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        id(user)
+    );
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut response = Vec::new();
+    // A user is one JSON object without another in it.
+    while !response.ends_with(b"}") {
+        if stream.read_buf(&mut response).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let response = String::from_utf8(response).ok()?;
+    if response.starts_with("HTTP/1.1 404") {
+        return Some(None);
+    }
+    let (_, name) = response.split_once(r#""display_name":""#)?;
+    let (number, _) = name.split_once('"')?;
+    Some(Some(number.parse().ok()?))
+}
+
+/// Ends the service's sessions, resets and delays its connections; SQLite has none. Returns how
+/// often.
+async fn disturb(place: &Place, seed: u64, time: Duration) -> u64 {
+    let mut chance = Chance::new(seed);
+    let begun = Instant::now();
+    let mut faults = 0;
+    while begun.elapsed() < time {
+        tokio::time::sleep(chance.millis(100, 500)).await;
+        let Place::Postgres { server, proxy, .. } = place else {
+            continue;
+        };
+        faults += 1;
+        match chance.below(4) {
+            0 | 1 => end_sessions(server),
+            2 => proxy.reset(),
+            _ => {
+                proxy.set(Mode::Delay(chance.millis(1, 30)));
+                tokio::time::sleep(chance.millis(50, 300)).await;
+                proxy.set(Mode::Pass);
+            }
+        }
+    }
+    faults
+}
+
+fn end_sessions(server: &Server) {
+    server.sql(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE application_name = 'signup-service'",
+    );
+}
+
+#[test]
+fn a_read_that_misses_a_write_is_found() {
+    let begun = Instant::now();
+    let at = |millis| begun + Duration::from_millis(millis);
+    let write = |number, millis| Write {
+        user: 1,
+        number,
+        acknowledged: at(millis),
+    };
+    let read = |seen, millis| Read {
+        user: 1,
+        begun: at(millis),
+        seen,
+    };
+    let history = |reads: Vec<Read>| History {
+        writes: vec![write(1, 10), write(2, 20)],
+        reads,
+        ..History::default()
+    };
+    let fresh = vec![
+        read(Some(0), 5),
+        read(Some(2), 5),
+        read(Some(1), 15),
+        read(Some(2), 25),
+    ];
+    assert!(stale(&history(fresh)).is_empty());
+    for missed in [read(Some(0), 15), read(Some(1), 25), read(None, 15)] {
+        assert_eq!(stale(&history(vec![missed])).len(), 1, "{missed:?}");
+    }
+}
