@@ -1,28 +1,38 @@
 //! Lists the migrations, so that `src/platform/database/migrate.rs` embeds them.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not a setting: cargo names its folder by a variable"
+)]
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=migrations");
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
     for backend in ["postgres", "sqlite"] {
-        let mut files: Vec<PathBuf> = fs::read_dir(root.join("migrations").join(backend))?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<io::Result<_>>()?;
-        files.sort();
-        let mut list = String::from("&[\n");
-        for path in files
-            .iter()
-            .filter(|path| path.extension().is_some_and(|end| end == "sql"))
-        {
-            let name = path.file_name().unwrap_or_default();
-            writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
-        }
-        list.push_str("]\n");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let list = list(&folder.join(backend))?;
         fs::write(out.join(backend).with_extension("rs"), list)?;
     }
     Ok(())
+}
+
+/// A Rust expression: the names and texts of a folder's files, in order.
+fn list(folder: &Path) -> io::Result<String> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    paths.sort();
+    let mut list = String::from("&[\n");
+    for path in &paths {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (Some(name), Some(path)) = (name, path.to_str()) else {
+            return Err(io::Error::other("a name of a migration is not Unicode"));
+        };
+        writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
+    }
+    list.push_str("]\n");
+    Ok(list)
 }

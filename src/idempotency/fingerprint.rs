@@ -203,11 +203,11 @@ fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
         return Ok(());
     }
     let secret = Zeroizing::new(hex::encode(
-        &[randomness.bytes(), randomness.bytes()].concat(),
+        [randomness.bytes(), randomness.bytes()].concat(),
     ));
     // The name is unpredictable, so that no file can be planted there in advance.
     let mut made = path.as_os_str().to_owned();
-    made.push(format!(".{}", hex::encode(&randomness.bytes())));
+    made.push(format!(".{}", hex::encode(randomness.bytes())));
     let made = Path::new(&made);
     let linked = write_private(made, secret.as_bytes()).and_then(|()| {
         // The link fails if another process was first; its secret is used then.

@@ -227,7 +227,7 @@ async fn every_read_sees_the_writes_before_it(#[case] place: Place) {
 #[case::on_sqlite(Place::sqlite())]
 #[case::on_postgres(Place::postgres())]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_joins_a_statement_under_way_is_found(#[case] place: fn() -> Place) {
+async fn a_read_that_joins_a_statement_under_way_is_found(#[case] place: Place) {
     let history = reads::run(place, PLANT_READ_SECONDS, SEED, "join").await;
     let (stale, reads) = (reads::stale(&history).len(), history.reads.len());
     println!("planted bug join: {stale} of {reads} reads are stale");

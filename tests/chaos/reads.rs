@@ -161,7 +161,7 @@ pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> 
     let writers: Vec<_> = (0..USERS)
         .map(|user| {
             let (place, running) = (Arc::clone(&place), Arc::clone(&running));
-            tokio::spawn(async move { write(&place, user, &running).await })
+            tokio::spawn(async move { write_on(&place, user, &running).await })
         })
         .collect();
     let cancelled = Arc::new(AtomicU64::new(0));
@@ -196,13 +196,13 @@ pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> 
     history
 }
 
-async fn write(place: &Place, user: usize, running: &AtomicBool) -> Vec<Write> {
-    let mut writer = Writer::connect(place).await;
+async fn write_on(place: &Place, user: usize, running: &AtomicBool) -> Vec<Write> {
+    let mut connection = Writer::connect(place).await;
     let mut writes = Vec::new();
     let mut number = 0;
     while running.load(Ordering::Relaxed) {
         number += 1;
-        writer.write(user, number).await;
+        connection.write(user, number).await;
         writes.push(Write {
             user,
             number,
@@ -228,18 +228,18 @@ async fn read(
         let begun = Instant::now();
         if chance.below(CANCELLED) == 0 {
             let asked = ask(&instances, &mut connection, user);
-            let answered = tokio::time::timeout(chance.millis(0, 4), asked).await;
+            let in_time = tokio::time::timeout(chance.millis(0, 4), asked).await;
             connection = None;
-            cancelled.fetch_add(u64::from(answered.is_err()), Ordering::Relaxed);
+            cancelled.fetch_add(u64::from(in_time.is_err()), Ordering::Relaxed);
             continue;
         }
         let asked = ask(&instances, &mut connection, user);
-        match tokio::time::timeout(Duration::from_secs(5), asked).await {
-            Ok(Some(seen)) => reads.push(Read { user, begun, seen }),
-            _ => {
-                connection = None;
-                failed.fetch_add(1, Ordering::Relaxed);
-            }
+        let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
+        if let Ok(Some(seen)) = asked {
+            reads.push(Read { user, begun, seen });
+        } else {
+            connection = None;
+            failed.fetch_add(1, Ordering::Relaxed);
         }
     }
     reads

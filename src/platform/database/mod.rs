@@ -135,7 +135,7 @@ pub struct Database {
     tasks: Tasks,
     /// The time limit of a request: also of its work for which no caller waits any more.
     time_limit: Duration,
-    /// Tells the databases of a process apart.
+    /// Distinguishes the databases of a process.
     identity: Arc<()>,
     /// The number of reads that share each statement.
     reads_together: Histogram,

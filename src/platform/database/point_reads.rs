@@ -307,7 +307,8 @@ impl Database {
         query: &'static PointRead<K, T>,
         keys: Vec<K>,
     ) -> Result<Vec<Found<K, T>>, sqlx::Error> {
-        self.reads_together.observe(keys.len() as f64);
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        self.reads_together.observe(f64::from(count));
         let of = query.for_keys(keys.len(), self.system());
         if let [key] = keys.as_slice() {
             let key = key.clone();
@@ -366,12 +367,12 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
             // The next ones are part of no single trace.
             span = Span::none();
             let mut rows = pin!(tokio::time::timeout(database.time_limit, rows));
-            let rows = match tokio::time::timeout(OVERDUE, rows.as_mut()).await {
-                Ok(rows) => rows,
-                Err(_) => {
-                    self.let_others_begin();
-                    rows.await
-                }
+            let in_time = tokio::time::timeout(OVERDUE, rows.as_mut()).await;
+            let rows = if let Ok(rows) = in_time {
+                rows
+            } else {
+                self.let_others_begin();
+                rows.await
             };
             let rows = rows
                 .map_err(StoreError::unavailable)
@@ -387,13 +388,11 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
             if self.has_ended {
                 return;
             }
-            match lock(&self.gathering).ended() {
-                Some(next) => together = next,
-                None => {
-                    self.has_ended = true;
-                    return;
-                }
-            }
+            let Some(next) = lock(&self.gathering).ended() else {
+                self.has_ended = true;
+                return;
+            };
+            together = next;
         }
     }
 
@@ -489,8 +488,8 @@ mod tests {
         test.database.fetch_by_key(&NAME, key.to_owned()).await
     }
 
-    fn named(name: &str) -> Option<Named> {
-        Some(Named(name.to_owned()))
+    fn named(name: &str) -> Named {
+        Named(name.to_owned())
     }
 
     #[rstest]
@@ -505,7 +504,10 @@ mod tests {
             let reads = join_all(keys.iter().map(|key| read(&test, key)));
             let (rows, missing) = tokio::join!(reads, read(&test, "k"));
             for (n, row) in rows.into_iter().enumerate() {
-                assert_eq!(row.expect("a row"), named(&format!("name {}", n % 100)));
+                assert_eq!(
+                    row.expect("a row"),
+                    Some(named(&format!("name {}", n % 100)))
+                );
             }
             assert_eq!(missing.expect("a response"), None);
         }
@@ -523,7 +525,7 @@ mod tests {
         let rows = join_all(keys.iter().map(|key| read(&test, key))).await;
         for (n, row) in rows.into_iter().enumerate() {
             match row {
-                Ok(row) => assert_eq!(row, named(&format!("name {n}"))),
+                Ok(row) => assert_eq!(row, Some(named(&format!("name {n}")))),
                 Err(error) => assert!(n == 7 && matches!(error, StoreError::Broken(_)), "{n}"),
             }
         }
@@ -547,7 +549,7 @@ mod tests {
             "{first:?}"
         );
         for (row, name) in others.into_iter().zip(["name 1", "name 2", "name 3"]) {
-            assert_eq!(row.expect("a row"), named(name));
+            assert_eq!(row.expect("a row"), Some(named(name)));
         }
     }
 
@@ -563,7 +565,10 @@ mod tests {
             assert!(matches!(row, Err(StoreError::Broken(_))), "{row:?}");
         }
         test.sql("ALTER TABLE elsewhere RENAME TO names").await;
-        assert_eq!(read(&test, "k0").await.expect("a row"), named("name 0"));
+        assert_eq!(
+            read(&test, "k0").await.expect("a row"),
+            Some(named("name 0"))
+        );
     }
 
     #[rstest]
@@ -588,7 +593,10 @@ mod tests {
         for key in ["k0", "k1"] {
             assert!(read(&test, key).now_or_never().is_none(), "it waits");
         }
-        assert_eq!(read(&test, "k2").await.expect("a row"), named("name 2"));
+        assert_eq!(
+            read(&test, "k2").await.expect("a row"),
+            Some(named("name 2"))
+        );
     }
 
     /// Reading `k0` takes as long as a lock is held; its row is as of the begin of the statement.
@@ -631,8 +639,12 @@ mod tests {
             row
         };
         let (old, new) = tokio::join!(read(&test, "k0"), after_a_change);
-        assert_eq!(old.expect("a row"), named("name 0"), "it began before");
-        assert_eq!(new.expect("a row"), named("new"));
+        assert_eq!(
+            old.expect("a row"),
+            Some(named("name 0")),
+            "it began before"
+        );
+        assert_eq!(new.expect("a row"), Some(named("new")));
     }
 
     #[tokio::test]
@@ -647,6 +659,6 @@ mod tests {
             held.release().await;
         };
         let (slow, ()) = tokio::join!(read(&test, "k0"), others);
-        assert_eq!(slow.expect("a row"), named("name 0"));
+        assert_eq!(slow.expect("a row"), Some(named("name 0")));
     }
 }
