@@ -19,6 +19,7 @@ WORKDIR /build
 # The dependencies, as a layer of their own: it is rebuilt only when a manifest or Cargo.lock changes. The sources
 # of the workspace are empty here. What was built from them is removed at the end, as Cargo would otherwise take
 # it for up to date: it compares modification times, and a checkout may be older than this layer.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY crates/bcrypt-lanes/Cargo.toml crates/bcrypt-lanes/
 COPY crates/load-generator/Cargo.toml crates/load-generator/

@@ -1,4 +1,4 @@
-//! The load generator: `wrk`, with a script that reads one user after another.
+//! The load generator: `wrk`, with a script that reads users at random.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,15 +7,16 @@ use serde_json::Value;
 
 use super::Failure;
 
-/// Connections that the load generator keeps open.
-pub const CONNECTIONS: u32 = 32;
+/// The numbers of connections that the load generator keeps open, in turn.
+pub const CONNECTIONS: [u32; 2] = [32, 128];
 
 /// Users are numbered from 1; `bare::id` makes the same ids.
 const SCRIPT: &str = r#"
-local last, next_user = USERS, 0
+local users = USERS
+math.randomseed(20261126)
 request = function()
-  next_user = next_user % last + 1
-  return wrk.format("GET", string.format("/users/00000000-0000-7000-8000-%012x", next_user))
+  local user = math.random(users)
+  return wrk.format("GET", string.format("/users/00000000-0000-7000-8000-%012x", user))
 end
 done = function(summary, latency, requests)
   local errors = summary.errors
@@ -54,10 +55,15 @@ pub fn write_script(folder: &Path, users: u128) -> Result<PathBuf, Failure> {
 }
 
 /// Runs one round of load.
-pub fn round(address: &str, script: &Path, seconds: u32) -> Result<Round, Failure> {
+pub fn round(
+    address: &str,
+    script: &Path,
+    connections: u32,
+    seconds: u32,
+) -> Result<Round, Failure> {
     let output = Command::new("wrk")
         .arg("-t1")
-        .arg(format!("-c{CONNECTIONS}"))
+        .arg(format!("-c{connections}"))
         .arg(format!("-d{seconds}s"))
         .arg("-s")
         .arg(script)

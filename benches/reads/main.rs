@@ -17,13 +17,15 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 
 use common::{Failure, Server, machine, migrate, write_json};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ROUNDS: usize = 5;
-const SECONDS: u32 = 4;
-const USERS: u128 = 1_000;
-/// The share of the bare handler's reads a second that the service must reach.
-const WANTED_RATIO: f64 = 0.85;
+const SECONDS: u32 = 3;
+const USERS: u128 = 10_000;
+/// How many times the bare handler's reads a second the service must reach.
+const WANTED_TO_BARE: [(&str, f64); 2] = [("sqlite", 1.5), ("postgres", 2.2)];
+/// The share of the constant handler's reads a second that the service must reach.
+const WANTED_TO_CONSTANT: f64 = 0.55;
 /// The share of its own reads a second that the service must keep when it is observed.
 const WANTED_OBSERVED: f64 = 0.90;
 
@@ -31,8 +33,6 @@ const WANTED_OBSERVED: f64 = 0.90;
 const OBSERVED: &str = "observed";
 /// The service without traces, which logs only that it has started.
 const UNOBSERVED: &str = "unobserved";
-
-const DATABASES: [&str; 2] = ["sqlite", "postgres"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,12 +53,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// A server under load, with the results of its rounds.
+/// A server under load, with the results of its rounds: for each number of connections.
 struct Candidate {
     name: &'static str,
     database: &'static str,
     server: Server,
-    rounds: Vec<load::Round>,
+    rounds: [Vec<load::Round>; load::CONNECTIONS.len()],
 }
 
 fn run() -> Result<bool, Failure> {
@@ -72,7 +72,7 @@ fn run() -> Result<bool, Failure> {
         bench(&["serve-constant"])?,
     )];
     let collector = bench(&["serve-collector"])?;
-    for database in DATABASES {
+    for (database, _) in WANTED_TO_BARE {
         let url = match database {
             "sqlite" => format!("sqlite://{}", folder.path().join("bench.db").display()),
             _ => postgres.url(),
@@ -102,17 +102,17 @@ fn run() -> Result<bool, Failure> {
         }
     }
     for round in 1..=ROUNDS {
-        for candidate in &mut candidates {
-            eprintln!(
-                "round {round} of {ROUNDS}: {} on {}, {SECONDS} s",
-                candidate.name, candidate.database
-            );
-            let round = load::round(&candidate.server.address, &script, SECONDS)?;
-            candidate.rounds.push(round);
+        for (place, connections) in load::CONNECTIONS.into_iter().enumerate() {
+            eprintln!("round {round} of {ROUNDS}, {connections} connections");
+            for candidate in &mut candidates {
+                let address = &candidate.server.address;
+                let round = load::round(address, &script, connections, SECONDS)?;
+                candidate.rounds[place].push(round);
+            }
         }
     }
     for candidate in candidates.iter().filter(|one| one.name == OBSERVED) {
-        let rounds = candidate.rounds.iter();
+        let rounds = candidate.rounds.iter().flatten();
         let reads: f64 = rounds.map(|round| round.per_second).sum::<f64>() * f64::from(SECONDS);
         observed::check_spans_left(&candidate.server.address, reads)?;
     }
@@ -120,47 +120,22 @@ fn run() -> Result<bool, Failure> {
 }
 
 fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
-    println!(
-        "\nGET /users/{{id}}, {} connections, median of {ROUNDS} rounds of {SECONDS} s",
-        load::CONNECTIONS
-    );
-    println!(
-        "{:<10} {:<9} {:>11} {:>8} {:>8}",
-        "handler", "database", "requests/s", "p50 ms", "p99 ms"
-    );
     let mut rows = Vec::new();
-    for candidate in candidates {
-        let figures = [
-            candidate.median(|round| round.per_second),
-            candidate.median(|round| round.p50_ms),
-            candidate.median(|round| round.p99_ms),
-        ];
-        println!(
-            "{:<10} {:<9} {:>11.0} {:>8.2} {:>8.2}",
-            candidate.name, candidate.database, figures[0], figures[1], figures[2]
-        );
-        rows.push(json!({
-            "handler": candidate.name,
-            "database": candidate.database,
-            "requests_per_second": figures[0].round(),
-            "p50_ms": figures[1],
-            "p99_ms": figures[2],
-        }));
+    let mut comparisons = Vec::new();
+    let mut reached = true;
+    for (place, connections) in load::CONNECTIONS.into_iter().enumerate() {
+        rows.extend(table(candidates, place, connections));
+        for wanted in WANTED_TO_BARE {
+            let compared = compare(candidates, place, wanted);
+            reached &= compared["reached"] == true;
+            comparisons.push(compared);
+        }
     }
     let metrics = observed::metrics_of_a_request();
-    println!("metrics of a request: {:.2} microseconds", metrics * 1e6);
+    println!("\nmetrics of a request: {:.2} microseconds", metrics * 1e6);
     let mut left = serde_json::Map::new();
-    let mut ratios = serde_json::Map::new();
-    let mut reached = true;
-    for database in DATABASES {
-        let per_second = |name| {
-            candidates
-                .iter()
-                .find(|candidate| candidate.name == name && candidate.database == database)
-                .map_or(f64::NAN, |candidate| {
-                    candidate.median(|round| round.per_second)
-                })
-        };
+    for (database, _) in WANTED_TO_BARE {
+        let per_second = |name| find(candidates, name, database).per_second(0);
         let observed = observed::share_left(per_second(OBSERVED), per_second(UNOBSERVED), metrics);
         reached &= observed >= WANTED_OBSERVED;
         println!(
@@ -169,33 +144,18 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             observed * 100.0,
             WANTED_OBSERVED * 100.0
         );
-        left.insert(
-            database.to_owned(),
-            json!((observed * 1000.0).round() / 1000.0),
-        );
-        let ratio = per_second("service") / per_second("bare");
-        reached &= ratio >= WANTED_RATIO;
-        println!(
-            "service / bare on {database}: {:.1} % (wanted: {:.0} %)",
-            ratio * 100.0,
-            WANTED_RATIO * 100.0
-        );
-        ratios.insert(
-            database.to_owned(),
-            json!((ratio * 1000.0).round() / 1000.0),
-        );
+        left.insert(database.to_owned(), json!(thousandths(observed)));
     }
     write_json(
         "reads",
         &json!({
             "what": "GET /users/{id}",
             "machine": machine(),
-            "connections": load::CONNECTIONS,
+            "users": USERS,
             "rounds": ROUNDS,
             "seconds_a_round": SECONDS,
             "rows": rows,
-            "service_to_bare": ratios,
-            "wanted_ratio": WANTED_RATIO,
+            "service": comparisons,
             "metrics_of_a_request_seconds": metrics,
             "observed_to_unobserved": left,
             "wanted_observed": WANTED_OBSERVED,
@@ -204,18 +164,88 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
     Ok(reached)
 }
 
+/// Prints the figures of each candidate with a number of connections.
+fn table(candidates: &[Candidate], place: usize, connections: u32) -> Vec<Value> {
+    println!(
+        "\nGET /users/{{id}}, {USERS} users at random, {connections} connections, median of \
+         {ROUNDS} rounds of {SECONDS} s"
+    );
+    println!(
+        "{:<10} {:<9} {:>11} {:>8} {:>8}",
+        "handler", "database", "requests/s", "p50 ms", "p99 ms"
+    );
+    let row = |candidate: &Candidate| {
+        let per_second = candidate.per_second(place);
+        let [p50, p99] = [
+            candidate.median(place, |round| round.p50_ms),
+            candidate.median(place, |round| round.p99_ms),
+        ];
+        let (name, database) = (candidate.name, candidate.database);
+        println!("{name:<10} {database:<9} {per_second:>11.0} {p50:>8.2} {p99:>8.2}");
+        json!({
+            "handler": name,
+            "database": database,
+            "connections": connections,
+            "requests_per_second": per_second.round(),
+            "p50_ms": p50,
+            "p99_ms": p99,
+        })
+    };
+    candidates.iter().map(row).collect()
+}
+
+/// Compares the service with the bare handler and the constant one.
+fn compare(candidates: &[Candidate], place: usize, (database, wanted): (&str, f64)) -> Value {
+    let [service, bare] = ["service", "bare"].map(|name| find(candidates, name, database));
+    let constant = find(candidates, "constant", "none");
+    let to_bare = service.per_second(place) / bare.per_second(place);
+    let to_constant = service.per_second(place) / constant.per_second(place);
+    let [p99, bare_p99] = [service, bare].map(|one| one.median(place, |round| round.p99_ms));
+    let reached = to_bare >= wanted && to_constant >= WANTED_TO_CONSTANT && p99 <= bare_p99;
+    println!(
+        "service on {database}: {to_bare:.2} times bare (wanted: {wanted}), {:.0} % of constant \
+         (wanted: {:.0} %), p99 {p99:.2} ms (bare: {bare_p99:.2} ms)",
+        to_constant * 100.0,
+        WANTED_TO_CONSTANT * 100.0
+    );
+    json!({
+        "database": database,
+        "connections": load::CONNECTIONS[place],
+        "to_bare": thousandths(to_bare),
+        "wanted_to_bare": wanted,
+        "to_constant": thousandths(to_constant),
+        "wanted_to_constant": WANTED_TO_CONSTANT,
+        "p99_ms": p99,
+        "bare_p99_ms": bare_p99,
+        "reached": reached,
+    })
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn find<'a>(candidates: &'a [Candidate], name: &str, database: &str) -> &'a Candidate {
+    let is_it = |one: &&Candidate| one.name == name && one.database == database;
+    candidates.iter().find(is_it).expect("each was started")
+}
+
 impl Candidate {
     fn new(name: &'static str, database: &'static str, server: Server) -> Self {
         Self {
             name,
             database,
             server,
-            rounds: Vec::new(),
+            rounds: Default::default(),
         }
     }
 
-    fn median(&self, figure: impl Fn(&load::Round) -> f64) -> f64 {
-        let mut figures: Vec<f64> = self.rounds.iter().map(figure).collect();
+    fn per_second(&self, place: usize) -> f64 {
+        self.median(place, |round| round.per_second)
+    }
+
+    fn median(&self, place: usize, figure: impl Fn(&load::Round) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.rounds[place].iter().map(figure).collect();
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     }

@@ -8,6 +8,8 @@
 mod dependencies;
 mod hashing;
 mod http;
+#[cfg(target_os = "linux")]
+mod process;
 mod registrar;
 mod telemetry;
 

@@ -8,6 +8,9 @@ use prometheus::{
     Registry, Result,
 };
 
+#[cfg(target_os = "linux")]
+use super::process::Process;
+
 /// Upper bounds, in seconds: 1 ms to 10 s, fine enough for p50, p95 and p99 of operations that take
 /// a millisecond or a second.
 pub const SECONDS: [f64; 16] = [
@@ -140,7 +143,9 @@ impl Registrar<'_> {
     /// When a name is already registered.
     #[cfg(target_os = "linux")]
     pub(super) fn register_process(&self) -> Result<()> {
-        let process = prometheus::process_collector::ProcessCollector::for_self();
+        let Some(process) = Process::new()? else {
+            return Ok(());
+        };
         self.0
             .described()
             .extend(process.desc().into_iter().map(|desc| {

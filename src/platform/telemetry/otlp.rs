@@ -7,6 +7,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
@@ -15,13 +22,17 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use prost::Message;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use prost::bytes::Bytes;
 use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use crate::config::{TraceProtocol, TraceSettings as Settings};
+
+/// The longest response of a collector that is read, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
 
 /// An exporter to one collector. Its errors contain no secret and no text of the collector.
 pub struct Exporter {
@@ -30,16 +41,25 @@ pub struct Exporter {
 }
 
 enum Transport {
-    Grpc {
-        client: TraceServiceClient<Channel>,
-        headers: MetadataMap,
-    },
-    Http {
-        client: reqwest::blocking::Client,
-        url: reqwest::Url,
-        headers: HeaderMap,
-        gzip: bool,
-    },
+    Grpc(Box<Grpc>),
+    Http(Box<Http>),
+}
+
+/// What a call to the collector needs.
+struct Grpc {
+    client: TraceServiceClient<Channel>,
+    headers: MetadataMap,
+}
+
+/// What a request to the collector needs.
+struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// The client's runtime: spans are exported from a thread of the SDK, outside any.
+    runtime: Handle,
+    timeout: Duration,
+    url: Uri,
+    headers: HeaderMap,
+    gzip: bool,
 }
 
 impl fmt::Debug for Exporter {
@@ -49,25 +69,21 @@ impl fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    /// Creates the exporter; the collector need not be available yet. For gRPC, call it within a
-    /// tokio runtime.
+    /// Creates the exporter, within a tokio runtime; the collector need not be available yet.
     ///
     /// # Errors
     /// One line without a secret.
     pub fn new(settings: &Settings, endpoint: &str) -> Result<Self, String> {
         let headers = headers(settings)?;
         let transport = match settings.protocol {
-            TraceProtocol::Grpc => Transport::Grpc {
+            TraceProtocol::Grpc => Transport::Grpc(Box::new(Grpc {
                 client: grpc(settings, endpoint)?,
                 headers: MetadataMap::from_headers(headers),
-            },
-            TraceProtocol::HttpProtobuf => Transport::Http {
-                client: http(settings.timeout)?,
-                url: reqwest::Url::parse(endpoint)
-                    .map_err(|_| "the endpoint is not a URL".to_owned())?,
-                headers,
-                gzip: settings.gzip,
-            },
+            })),
+            TraceProtocol::HttpProtobuf => {
+                let http = Http::new(settings, endpoint, headers)?;
+                Transport::Http(Box::new(http))
+            }
         };
         Ok(Self {
             transport,
@@ -109,21 +125,50 @@ fn grpc(settings: &Settings, endpoint: &str) -> Result<TraceServiceClient<Channe
     })
 }
 
-/// A blocking client: spans are exported from a thread of the SDK, outside any runtime.
-fn http(timeout: Duration) -> Result<reqwest::blocking::Client, String> {
-    let build = move || {
-        reqwest::blocking::Client::builder()
-            .timeout(timeout)
-            // Spans and the collector's key are for the configured host only.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-    };
-    // It must not be created within a runtime either.
-    std::thread::spawn(build)
-        .join()
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| "the system has no trusted certificates".to_owned())
+impl Http {
+    /// Its client follows no redirect: spans and the collector's key are for the configured host
+    /// only.
+    fn new(settings: &Settings, endpoint: &str, headers: HeaderMap) -> Result<Self, String> {
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|_| "the system has no trusted certificates".to_owned())?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let url = endpoint.parse();
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            runtime: Handle::current(),
+            timeout: settings.timeout,
+            url: url.map_err(|_| "the endpoint is not a URI".to_owned())?,
+            headers,
+            gzip: settings.gzip,
+        })
+    }
+
+    async fn export(&self, request: &ExportTraceServiceRequest) -> OTelSdkResult {
+        let mut body = request.encode_to_vec();
+        let mut call = hyper::Request::new(Full::default());
+        *call.method_mut() = Method::POST;
+        *call.uri_mut() = self.url.clone();
+        *call.headers_mut() = self.headers.clone();
+        let headers = call.headers_mut();
+        let protobuf = HeaderValue::from_static("application/x-protobuf");
+        headers.insert(CONTENT_TYPE, protobuf);
+        if self.gzip {
+            body = compressed(&body).map_err(|_| failed("no memory".to_owned()))?;
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        *call.body_mut() = Full::from(body);
+        let (client, timeout) = (self.client.clone(), self.timeout);
+        let sent = async move { tokio::time::timeout(timeout, send(client, call)).await };
+        match self.runtime.spawn(sent).await {
+            Ok(Ok(Ok(status))) if status.is_success() => Ok(()),
+            Ok(Ok(Ok(status))) => Err(failed(format!("HTTP status {}", status.as_u16()))),
+            Ok(Err(_)) => Err(failed("no response in time".to_owned())),
+            Ok(Ok(Err(_))) | Err(_) => Err(failed("no connection".to_owned())),
+        }
+    }
 }
 
 impl SpanExporter for Exporter {
@@ -132,45 +177,35 @@ impl SpanExporter for Exporter {
             resource_spans: group_spans_by_resource_and_scope(batch, &self.resource),
         };
         match &self.transport {
-            Transport::Grpc { client, headers } => {
+            Transport::Grpc(grpc) => {
                 let mut call = tonic::Request::new(request);
-                *call.metadata_mut() = headers.clone();
-                let response = client.clone().export(call).await;
+                *call.metadata_mut() = grpc.headers.clone();
+                let response = grpc.client.clone().export(call).await;
                 response
                     .map(drop)
                     .map_err(|status| failed(format!("gRPC status {:?}", status.code())))
             }
-            Transport::Http {
-                client,
-                url,
-                headers,
-                gzip,
-            } => {
-                let mut body = request.encode_to_vec();
-                let mut call = client
-                    .post(url.clone())
-                    .header(CONTENT_TYPE, "application/x-protobuf")
-                    .headers(headers.clone());
-                if *gzip {
-                    body = compressed(&body).map_err(|_| failed("no memory".to_owned()))?;
-                    call = call.header(CONTENT_ENCODING, "gzip");
-                }
-                match call.body(body).send() {
-                    Ok(response) if response.status().is_success() => Ok(()),
-                    Ok(response) => Err(failed(format!(
-                        "HTTP status {}",
-                        response.status().as_u16()
-                    ))),
-                    Err(error) if error.is_timeout() => Err(failed("no response in time".into())),
-                    Err(_) => Err(failed("no connection".to_owned())),
-                }
-            }
+            Transport::Http(http) => http.export(&request).await,
         }
     }
 
     fn set_resource(&mut self, resource: &Resource) {
         self.resource = resource.into();
     }
+}
+
+/// Sends a request, and reads its response so that the connection can be used again.
+async fn send(
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    call: hyper::Request<Full<Bytes>>,
+) -> Result<StatusCode, hyper_util::client::legacy::Error> {
+    let response = client.request(call).await?;
+    let status = response.status();
+    // Its status says enough; a longer one costs the connection.
+    let _ = Limited::new(response.into_body(), MAX_RESPONSE)
+        .collect()
+        .await;
+    Ok(status)
 }
 
 fn failed(reason: String) -> OTelSdkError {
