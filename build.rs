@@ -31,8 +31,22 @@ fn list(folder: &Path) -> io::Result<String> {
         let (Some(name), Some(path)) = (name, path.to_str()) else {
             return Err(io::Error::other("a name of a migration is not Unicode"));
         };
+        if !is_migration(name) {
+            return Err(io::Error::other(format!(
+                "{name} is not NNNN_name.up.sql or NNNN_name.down.sql"
+            )));
+        }
         writeln!(list, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     list.push_str("]\n");
     Ok(list)
+}
+
+fn is_migration(name: &str) -> bool {
+    let parts = name.split_once('_');
+    parts.is_some_and(|(number, rest)| {
+        number.len() == 4
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && (rest.ends_with(".up.sql") || rest.ends_with(".down.sql"))
+    })
 }

@@ -32,7 +32,11 @@ pub fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
 /// A JSON response with its tag, or 304 if the client has it. The client may keep it, but not use
 /// it unasked.
 pub fn json(request: &HttpRequest, value: &impl Serialize) -> HttpResponse {
-    let (head, body) = HttpResponse::Ok().json(value).into_parts();
+    let response = HttpResponse::Ok().json(value);
+    if !response.status().is_success() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
     let body = match body.try_into_bytes() {
         Ok(body) => body,
         Err(body) => return head.set_body(body),

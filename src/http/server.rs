@@ -239,6 +239,7 @@ fn cross_origin(allowed: &CrossOrigin) -> Cors {
         .allowed_headers([
             "content-type",
             "idempotency-key",
+            "if-none-match",
             "x-request-id",
             "x-correlation-id",
             "traceparent",

@@ -88,6 +88,7 @@ const HEADER: usize = 55;
 
 /// Appends bytes in hexadecimal: faster than by the formatter of an id, and in every log line.
 pub fn push_hex<const N: usize>(text: &mut String, bytes: [u8; N]) {
+    const { assert!(N <= 16, "the longest id") };
     let mut digits = [0; 32];
     if let Some(digits) = digits.get_mut(..2 * N)
         && hex::encode_to_slice(bytes, digits).is_ok()

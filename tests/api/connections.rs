@@ -397,7 +397,7 @@ async fn only_allowed_origins_get_cors_headers() {
             .header("Access-Control-Request-Method", "POST")
             .header(
                 "Access-Control-Request-Headers",
-                "content-type,idempotency-key",
+                "content-type,idempotency-key,if-none-match",
             );
         let preflight = preflight.send().await.expect("a response");
         let body = signup_body("ada@example.org");

@@ -60,6 +60,8 @@ pub struct History {
     pub failed: u64,
     pub cancelled: u64,
     pub faults: u64,
+    /// The reads that the database got, and the statements for them.
+    pub asked: (f64, f64),
 }
 
 /// The reads that did not see a write that had been acknowledged before they began.
@@ -80,6 +82,10 @@ pub fn stale(history: &History) -> Vec<String> {
 
 fn id(user: usize) -> uuid::Uuid {
     uuid::Uuid::from_u128(0x7000_8000_0000_0000_0000 + user as u128)
+}
+
+fn address(user: usize) -> String {
+    format!("ada{user}@example.org")
 }
 
 /// A connection of a writer, around the faults.
@@ -119,7 +125,7 @@ impl Writer {
             }
         }
         for user in 0..USERS {
-            let name = format!("ada{user}@example.org");
+            let name = address(user);
             match self {
                 Self::Sqlite(connection) => {
                     let insert = sqlx::query(INSERT_SQLITE).bind(id(user)).bind(name);
@@ -179,6 +185,7 @@ pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> 
     running.store(false, Ordering::Relaxed);
     let mut history = History {
         faults,
+        asked: shared(&instances).await,
         ..History::default()
     };
     for writer in writers {
@@ -224,16 +231,16 @@ async fn read(
     let mut reads = Vec::new();
     let mut connection = None;
     while running.load(Ordering::Relaxed) {
-        let user = chance.below(USERS);
+        let (user, by_address) = (chance.below(USERS), chance.below(2) == 0);
         let begun = Instant::now();
         if chance.below(CANCELLED) == 0 {
-            let asked = ask(&instances, &mut connection, user);
+            let asked = ask(&instances, &mut connection, user, by_address);
             let in_time = tokio::time::timeout(chance.millis(0, 4), asked).await;
             connection = None;
             cancelled.fetch_add(u64::from(in_time.is_err()), Ordering::Relaxed);
             continue;
         }
-        let asked = ask(&instances, &mut connection, user);
+        let asked = ask(&instances, &mut connection, user, by_address);
         let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
         if let Ok(Some(seen)) = asked {
             reads.push(Read { user, begun, seen });
@@ -251,33 +258,66 @@ async fn ask(
     instances: &Instances,
     connection: &mut Option<TcpStream>,
     user: usize,
+    by_address: bool,
 ) -> Option<Option<u64>> {
     let stream = match connection {
         Some(stream) => stream,
         None => connection.insert(TcpStream::connect(instances.address(0)?).await.ok()?),
     };
-    let request = format!(
-        "GET /users/{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        id(user)
-    );
+    let path = if by_address {
+        format!("/users?email={}", address(user))
+    } else {
+        format!("/users/{}", id(user))
+    };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
-    let mut response = Vec::new();
-    // A user is one JSON object without another in it.
-    while !response.ends_with(b"}") {
-        if stream.read_buf(&mut response).await.ok()? == 0 {
-            return None;
+    let response = receive(stream).await?;
+    match response.split_once(r#""display_name":""#) {
+        Some((_, name)) => Some(Some(name.split_once('"')?.0.parse().ok()?)),
+        // Not found, or an empty list.
+        None if response.starts_with("HTTP/1.1 404") || response.starts_with("HTTP/1.1 200") => {
+            Some(None)
         }
+        None => None,
     }
-    let response = String::from_utf8(response).ok()?;
-    if response.starts_with("HTTP/1.1 404") {
-        return Some(None);
-    }
-    let (_, name) = response.split_once(r#""display_name":""#)?;
-    let (number, _) = name.split_once('"')?;
-    Some(Some(number.parse().ok()?))
 }
 
-/// Ends the service's sessions, resets and delays its connections; SQLite has none. Returns how
+/// One whole response.
+async fn receive(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let (_, length) = head.split_once("content-length: ")?;
+        let length: usize = length.lines().next()?.parse().ok()?;
+        if body.len() >= length {
+            return Some(text.into_owned());
+        }
+    }
+}
+
+/// The number of reads that shared statements, and of these statements, of an instance.
+async fn shared(instances: &Instances) -> (f64, f64) {
+    let address = instances.address(0).expect("it runs");
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await;
+    let metrics = metrics.expect("a response").text().await.expect("a body");
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse().ok())
+            .expect(name)
+    };
+    (
+        value("database_reads_per_statement_sum"),
+        value("database_reads_per_statement_count"),
+    )
+}
+
+/// Ends the service's sessions, resets, holds up and delays its connections; SQLite has none. Returns how
 /// often.
 async fn disturb(place: &Place, seed: u64, time: Duration) -> u64 {
     let mut chance = Chance::new(seed);
@@ -289,9 +329,14 @@ async fn disturb(place: &Place, seed: u64, time: Duration) -> u64 {
             continue;
         };
         faults += 1;
-        match chance.below(4) {
+        match chance.below(5) {
             0 | 1 => end_sessions(server),
             2 => proxy.reset(),
+            3 => {
+                proxy.set(Mode::Hole);
+                tokio::time::sleep(chance.millis(50, 300)).await;
+                proxy.set(Mode::Pass);
+            }
             _ => {
                 proxy.set(Mode::Delay(chance.millis(1, 30)));
                 tokio::time::sleep(chance.millis(50, 300)).await;

@@ -65,7 +65,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--time", action="store_true", help="measure the time of 8 hashes, too; on a quiet machine")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    # In the repository, so that its toolchain is used.
+    (ROOT / "target").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
         return check(Path(folder), arguments.time)
 
 

@@ -292,7 +292,7 @@ fn sent<B: MessageBody>(
 }
 
 /// The headers of most responses: a name that is not parsed again.
-const USUAL: [header::HeaderName; 10] = [
+static USUAL: [header::HeaderName; 10] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::ETAG,

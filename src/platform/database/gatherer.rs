@@ -16,10 +16,16 @@ pub(super) trait Waiting {
     fn has_left(&self) -> bool;
 }
 
+/// Statements that may take too long at the same time. Then reads wait for them after all.
+pub(super) const MAX_OVERDUE: usize = 8;
+
 /// The reads by one key that wait, and the number of statements under way.
 pub(super) struct Gatherer<R> {
     waiting: VecDeque<R>,
+    /// Statements that reads wait for.
     under_way: usize,
+    /// Statements that take too long: reads do not wait for them any more.
+    overdue: usize,
     max_together: usize,
     max_waiting: usize,
 }
@@ -34,13 +40,15 @@ impl<R: Waiting> Gatherer<R> {
         Self {
             waiting: VecDeque::new(),
             under_way: 0,
+            overdue: 0,
             max_together,
             max_waiting,
         }
     }
 
     /// Adds a read. Returns the reads of a statement that begins now, if one does; the caller
-    /// reports its end by [`Self::ended`].
+    /// reports its end by [`Self::ended`], and before that [`Self::is_overdue`] if it takes too
+    /// long.
     pub fn arrived(&mut self, read: R) -> Result<Option<Vec<R>>, IsFull> {
         if self.waiting.len() >= self.max_waiting {
             self.waiting.retain(|read| !read.has_left());
@@ -52,11 +60,26 @@ impl<R: Waiting> Gatherer<R> {
         Ok(self.next())
     }
 
-    /// A statement ended, or is not waited for any more. Returns the reads of the next one, as
-    /// [`Self::arrived`] does.
-    pub fn ended(&mut self) -> Option<Vec<R>> {
-        self.under_way -= 1;
+    /// A statement ended. Returns the reads of the next one, as [`Self::arrived`] does.
+    pub fn ended(&mut self, was_overdue: bool) -> Option<Vec<R>> {
+        let count = if was_overdue {
+            &mut self.overdue
+        } else {
+            &mut self.under_way
+        };
+        *count = count.saturating_sub(1);
         self.next()
+    }
+
+    /// A statement takes too long. Returns whether reads do not wait for it any more, and the reads
+    /// of the next one, as [`Self::arrived`] does.
+    pub fn is_overdue(&mut self) -> (bool, Option<Vec<R>>) {
+        if self.overdue == MAX_OVERDUE {
+            return (false, None);
+        }
+        self.overdue += 1;
+        self.under_way = self.under_way.saturating_sub(1);
+        (true, self.next())
     }
 
     /// A planted bug: the reads that wait and join a statement under way.
@@ -102,12 +125,14 @@ mod tests {
     const WAITING: usize = 3;
 
     /// What happens to a gatherer. A deadline that passes is a caller that leaves; a statement that
-    /// fails, is cancelled, or is not waited for any more, is one that ended.
+    /// fails, panics or is cancelled is one that ended.
     #[derive(Debug, Clone, Copy)]
     enum Event {
         Arrives,
         Leaves(usize),
         Ended,
+        IsOverdue,
+        OverdueEnded,
     }
 
     #[derive(Clone)]
@@ -129,6 +154,7 @@ mod tests {
         /// The reads that were neither refused nor asked for, in order; also those that left.
         waiting: Vec<usize>,
         under_way: usize,
+        overdue: usize,
     }
 
     impl Model {
@@ -138,6 +164,7 @@ mod tests {
                 reads: Vec::new(),
                 waiting: Vec::new(),
                 under_way: 0,
+                overdue: 0,
             }
         }
 
@@ -148,7 +175,8 @@ mod tests {
                 Event::Leaves(number) => {
                     self.reads.get(number).is_some_and(|read| !read.left.get())
                 }
-                Event::Ended => self.under_way > 0,
+                Event::Ended | Event::IsOverdue => self.under_way > 0,
+                Event::OverdueEnded => self.overdue > 0,
             }
         }
 
@@ -176,7 +204,21 @@ mod tests {
                 }
                 Event::Ended => {
                     self.under_way -= 1;
-                    let begun = self.gatherer.ended();
+                    let begun = self.gatherer.ended(false);
+                    self.begun(begun);
+                }
+                Event::OverdueEnded => {
+                    self.overdue -= 1;
+                    let begun = self.gatherer.ended(true);
+                    self.begun(begun);
+                }
+                Event::IsOverdue => {
+                    let (is_left, begun) = self.gatherer.is_overdue();
+                    assert_eq!(is_left, self.overdue < MAX_OVERDUE);
+                    if is_left {
+                        self.under_way -= 1;
+                        self.overdue += 1;
+                    }
                     self.begun(begun);
                 }
             }
@@ -219,7 +261,13 @@ mod tests {
             return;
         }
         let leaving = (0..model.reads.len()).map(Event::Leaves);
-        for event in [Event::Arrives, Event::Ended].into_iter().chain(leaving) {
+        let others = [
+            Event::Arrives,
+            Event::Ended,
+            Event::IsOverdue,
+            Event::OverdueEnded,
+        ];
+        for event in others.into_iter().chain(leaving) {
             if model.allows(event) {
                 events.push(event);
                 continue_with(events, length, orders);
@@ -233,7 +281,7 @@ mod tests {
     #[test]
     fn every_order_of_arrivals_departures_and_ends_serves_every_read() {
         let mut orders = 0;
-        continue_with(&mut Vec::new(), 10, &mut orders);
+        continue_with(&mut Vec::new(), 9, &mut orders);
         assert!(orders > 50_000, "{orders}");
     }
 
@@ -242,6 +290,8 @@ mod tests {
             5 => Just(Event::Arrives),
             2 => (0_usize..64).prop_map(Event::Leaves),
             2 => Just(Event::Ended),
+            1 => Just(Event::IsOverdue),
+            1 => Just(Event::OverdueEnded),
         ]
     }
 
@@ -255,6 +305,9 @@ mod tests {
                 }
             }
             // In the end every statement ends, and no read waits any more.
+            while model.overdue > 0 {
+                model.apply(Event::OverdueEnded);
+            }
             while model.under_way > 0 {
                 model.apply(Event::Ended);
             }

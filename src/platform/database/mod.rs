@@ -83,6 +83,11 @@ pub const LIMITS: &[Limit] = &[
         effect: "the next statement begins beside it",
     },
     Limit {
+        what: "Statements of one query that take longer, on a thread",
+        bound: Bound::Count(gatherer::MAX_OVERDUE),
+        effect: "reads wait for the next one after all",
+    },
+    Limit {
         what: "Reads by one key that wait on a thread",
         bound: Bound::Count(point_reads::MAX_WAITING),
         effect: "503 `unavailable`",
@@ -126,8 +131,7 @@ pub const LIMITS: &[Limit] = &[
 
 /// The database selected by `DATABASE_URL`.
 ///
-/// A slice's store reads by [`Database::fetch_by_key`], [`Database::fetch_optional`] and
-/// [`Database::fetch_page`], and writes a
+/// A slice's store reads by [`Database::fetch_by_key`] and [`Database::fetch_page`], and writes a
 /// [`UnitOfWork`] by [`Database::write`].
 #[derive(Clone)]
 pub struct Database {

@@ -8,18 +8,6 @@ use crate::domain::StoreError;
 use crate::platform::tasks::why_ended;
 
 impl Database {
-    /// Reads one row, if there is one; on the replica if there is one.
-    ///
-    /// # Errors
-    /// When the database is unavailable, or reports an error.
-    pub async fn fetch_optional<T: FromRow>(
-        &self,
-        of: &'static Statement,
-        parameters: impl Parameters,
-    ) -> Result<Option<T>, StoreError> {
-        Ok(self.fetch(of, parameters, Rows::Few).await?.pop())
-    }
-
     /// Reads a page of rows; on the replica if there is one.
     ///
     /// # Errors

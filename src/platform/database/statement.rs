@@ -96,7 +96,11 @@ impl Statement {
             same += 1;
         }
         let is_select = matches!(self.operation.as_bytes(), b"SELECT");
-        is_select && !self.table.is_empty() && !key.is_empty() && same == end.len()
+        is_select
+            && !key.is_empty()
+            && same == end.len()
+            && occurrences(self.text, b"$") == 1
+            && occurrences(self.text, b" FROM ") == 1
     }
 
     /// The text.
@@ -172,6 +176,23 @@ const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
         at += 1;
     }
     ""
+}
+
+/// How often this occurs.
+const fn occurrences(text: &str, wanted: &[u8]) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut count) = (0, 0);
+    while at + wanted.len() <= bytes.len() {
+        let mut same = 0;
+        while same < wanted.len() && bytes[at + same] == wanted[same] {
+            same += 1;
+        }
+        if same == wanted.len() {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
 }
 
 /// The highest `$n`.
@@ -387,6 +408,20 @@ mod tests {
         let statement = Statement::new(text);
         assert_eq!(statement.operation(), operation);
         assert_eq!(statement.table(), table);
+    }
+
+    #[rstest]
+    #[case("SELECT name FROM users WHERE id = $1", true)]
+    #[case("SELECT name FROM users WHERE id = $1 AND name = $1", false)]
+    #[case("SELECT name FROM users WHERE name = $2 AND id = $1", false)]
+    #[case("SELECT name FROM users WHERE id = $2", false)]
+    #[case("SELECT name FROM users WHERE id = $1 LIMIT 1", false)]
+    #[case("SELECT EXTRACT(year FROM made) FROM users WHERE id = $1", false)]
+    #[case("SELECT name FROM users", false)]
+    #[case("DELETE FROM users WHERE id = $1", false)]
+    #[case("SELECT $1", false)]
+    fn only_a_select_by_one_key_can_have_many(#[case] text: &'static str, #[case] can: bool) {
+        assert_eq!(Statement::new(text).is_by_key(), can);
     }
 
     #[test]

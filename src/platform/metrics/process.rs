@@ -1,6 +1,5 @@
 //! Metrics of the process, by the names that Prometheus' own libraries use for them.
 
-use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
@@ -76,10 +75,12 @@ impl Process {
         self.resident.set(number(process.memory()));
         self.virtual_memory.set(number(process.virtual_memory()));
         self.start.set(number(process.start_time()));
+        // Its tasks are its threads without the main one.
+        let threads = process.tasks().map(|tasks| tasks.len() + 1);
         for (gauge, count) in [
             (&self.open_files, process.open_files()),
             (&self.max_files, process.open_files_limit()),
-            (&self.threads, process.tasks().map(HashSet::len)),
+            (&self.threads, threads),
         ] {
             if let Some(count) = count {
                 gauge.set(number(u64::try_from(count).unwrap_or(u64::MAX)));
@@ -106,5 +107,48 @@ impl Collector for Process {
         self.read();
         let collectors = self.collectors().into_iter();
         collectors.flat_map(Collector::collect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field of `/proc/self/status`.
+    fn status(name: &str) -> f64 {
+        let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        value.and_then(|value| value.parse().ok()).expect(name)
+    }
+
+    #[test]
+    fn values_are_those_of_the_system() {
+        let process = Process::new().expect("names that differ").expect("Linux");
+        let read = || {
+            process.collect();
+            process.threads.get()
+        };
+        // Other tests may start threads meanwhile.
+        let is_same = (0..100).any(|_| {
+            let before = status("Threads");
+            read().total_cmp(&before).is_eq()
+        });
+        assert!(is_same, "{} threads", process.threads.get());
+        let resident = status("VmRSS") * 1024.0;
+        let ratio = process.resident.get() / resident;
+        assert!((0.5..2.0).contains(&ratio), "{ratio}");
+        let files = std::fs::read_dir("/proc/self/fd").expect("files").count();
+        let files = number(u64::try_from(files).expect("few"));
+        assert!((process.open_files.get() - files).abs() < 50.0);
+        assert!(process.max_files.get() >= process.open_files.get());
+        let before = process.cpu.get();
+        let begun = crate::platform::clock::monotonic();
+        while crate::platform::clock::since(begun).as_millis() < 50 {}
+        process.collect();
+        assert!(process.cpu.get() > before && process.cpu.get() < before + 60.0);
+        let now = crate::platform::clock::Clock::now(&crate::platform::clock::SystemClock);
+        let now = number(u64::try_from(now.timestamp()).expect("after 1970"));
+        assert!((now - process.start.get()).abs() < 3600.0);
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -23,6 +24,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use prost::Message;
 use prost::bytes::Bytes;
+use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 use tonic::codec::CompressionEncoding;
@@ -33,6 +35,9 @@ use crate::config::{TraceProtocol, TraceSettings as Settings};
 
 /// The longest response of a collector that is read, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
+
+/// How long it is read.
+const MAX_READ: Duration = Duration::from_secs(1);
 
 /// An exporter to one collector. Its errors contain no secret and no text of the collector.
 pub struct Exporter {
@@ -129,12 +134,17 @@ impl Http {
     /// Its client follows no redirect: spans and the collector's key are for the configured host
     /// only.
     fn new(settings: &Settings, endpoint: &str, headers: HeaderMap) -> Result<Self, String> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|_| "the system has no trusted certificates".to_owned())?
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector = HttpsConnectorBuilder::new();
+        let connector = if endpoint.starts_with("https://") {
+            connector
+                .with_native_roots()
+                .map_err(|_| "the system has no trusted certificates".to_owned())?
+        } else {
+            // No certificate is needed, and there may be none.
+            let none = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+            connector.with_tls_config(none.with_no_client_auth())
+        };
+        let connector = connector.https_or_http().enable_http1().build();
         let url = endpoint.parse();
         Ok(Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
@@ -161,7 +171,10 @@ impl Http {
         }
         *call.body_mut() = Full::from(body);
         let (client, timeout) = (self.client.clone(), self.timeout);
-        let sent = async move { tokio::time::timeout(timeout, send(client, call)).await };
+        let sent = async move {
+            let response = tokio::time::timeout(timeout, client.request(call)).await;
+            response.map(|response| response.map(status_of))
+        };
         match self.runtime.spawn(sent).await {
             Ok(Ok(Ok(status))) if status.is_success() => Ok(()),
             Ok(Ok(Ok(status))) => Err(failed(format!("HTTP status {}", status.as_u16()))),
@@ -194,18 +207,13 @@ impl SpanExporter for Exporter {
     }
 }
 
-/// Sends a request, and reads its response so that the connection can be used again.
-async fn send(
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    call: hyper::Request<Full<Bytes>>,
-) -> Result<StatusCode, hyper_util::client::legacy::Error> {
-    let response = client.request(call).await?;
+/// The status of a response. Its body is read in the background, for the connection to be used
+/// again, but says nothing more.
+fn status_of(response: hyper::Response<Incoming>) -> StatusCode {
     let status = response.status();
-    // Its status says enough; a longer one costs the connection.
-    let _ = Limited::new(response.into_body(), MAX_RESPONSE)
-        .collect()
-        .await;
-    Ok(status)
+    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect();
+    tokio::spawn(tokio::time::timeout(MAX_READ, body));
+    status
 }
 
 fn failed(reason: String) -> OTelSdkError {
