@@ -713,4 +713,36 @@ mod tests {
         let (slow, ()) = tokio::join!(read(&test, "k0"), others);
         assert_eq!(slow.expect("a row"), Some(named("name 0")));
     }
+
+    #[test]
+    fn reads_of_a_runtime_that_ends_are_not_waited_for() {
+        let runtime = || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().expect("a runtime")
+        };
+        let first = runtime();
+        // One is under way, and the others wait for it.
+        let (test, reads) = first.block_on(async {
+            let test = names(Sqlite).await;
+            let mut reads = ["k0", "k1", "k2"].map(|key| {
+                let database = test.database.clone();
+                Box::pin(async move { database.fetch_by_key(&NAME, key.to_owned()).await })
+            });
+            for read in &mut reads {
+                assert!(read.as_mut().now_or_never().is_none(), "it waits");
+            }
+            (test, reads)
+        });
+        drop(first);
+        for read in reads {
+            let row = read.now_or_never().expect("it waits no more");
+            assert!(matches!(row, Err(StoreError::Broken(_))), "{row:?}");
+        }
+        let row = runtime().block_on(async {
+            let limit = Duration::from_secs(20);
+            tokio::time::timeout(limit, read(&test, "k3")).await
+        });
+        let row = row.expect("it waits for nothing").expect("a row");
+        assert_eq!(row, Some(named("name 3")));
+    }
 }
