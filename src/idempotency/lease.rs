@@ -84,15 +84,19 @@ impl LeaseStore {
     /// Polls a key that another instance runs, until it is not running any more, or until the end.
     pub async fn wait(&self, claim: &Claim, end: Instant, deadline: Instant) -> Seen {
         let mut pause = POLL;
-        while clock::monotonic() + pause < end {
-            tokio::time::sleep(pause).await;
+        loop {
+            // The last look is at the end, and not before it.
+            let left = end.saturating_duration_since(clock::monotonic());
+            if left.is_zero() {
+                return Seen::Running;
+            }
+            tokio::time::sleep(pause.min(left)).await;
             pause = MAX_POLL.min(pause * 2);
             let seen = self.look(claim, deadline).await;
             if !matches!(seen, Seen::Running) {
                 return seen;
             }
         }
-        Seen::Running
     }
 
     async fn lease(self, identity: Identity, life: Duration) -> Seen {
