@@ -199,11 +199,13 @@ async fn every_read_sees_the_writes_before_it(#[case] place: Place) {
     let stale = reads::stale(&history);
     let (reads, writes) = (history.reads.len(), history.writes.len());
     println!(
-        "reads {reads}, failed {}, cancelled {}, writes {writes}, faults {}, stale {}",
+        "reads {reads}, failed {}, cancelled {}, writes {writes}, faults {}, stale {}; {:.1} reads a \
+         statement",
         history.failed,
         history.cancelled,
         history.faults,
-        stale.len()
+        stale.len(),
+        history.asked.0 / history.asked.1
     );
     assert!(stale.is_empty(), "{}", stale.join("\n"));
     assert!(
