@@ -26,8 +26,6 @@ const READERS: u64 = 32;
 /// One read in this many is cancelled by its client.
 const CANCELLED: usize = 10;
 
-const RESET: &str = "DELETE FROM users_read";
-
 const INSERT_SQLITE: &str = "INSERT INTO users_read \
      (id, name, email, email_canonical, display_name, created_at) VALUES ($1, $2, $2, $2, '0', 0)";
 const INSERT_POSTGRES: &str = "INSERT INTO users_read \
@@ -110,20 +108,6 @@ impl Writer {
 
     /// Makes the users, with the number 0.
     async fn make_users(&mut self) {
-        match self {
-            Self::Sqlite(connection) => {
-                sqlx::query(RESET)
-                    .execute(&mut *connection)
-                    .await
-                    .expect("empties");
-            }
-            Self::Postgres(connection) => {
-                sqlx::query(RESET)
-                    .execute(&mut *connection)
-                    .await
-                    .expect("empties");
-            }
-        }
         for user in 0..USERS {
             let name = address(user);
             match self {

@@ -96,7 +96,8 @@ impl<R: Waiting> Gatherer<R> {
         if self.under_way >= MAX_UNDER_WAY {
             return None;
         }
-        let mut together = Vec::new();
+        let most = self.max_together.min(self.waiting.len());
+        let mut together = Vec::with_capacity(most);
         while together.len() < self.max_together
             && let Some(read) = self.waiting.pop_front()
         {

@@ -482,11 +482,9 @@ mod tests {
                 .filter(|migration| migration.migration_type.is_up_migration());
             let mut lines = String::new();
             for up in ups {
-                write!(lines, "{} {} ", up.version, up.description).expect("a string");
-                for byte in &up.checksum[..8] {
-                    write!(lines, "{byte:02x}").expect("a string");
-                }
-                lines.push('\n');
+                let checksum = hex::encode(&up.checksum[..8]);
+                let (version, description) = (up.version, &up.description);
+                writeln!(lines, "{version} {description} {checksum}").expect("a string");
             }
             lines
         });

@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::Span;
 use tracing::instrument::Instrument;
+use uuid::Uuid;
 
 #[cfg(feature = "faults")]
 use super::faults;
@@ -61,18 +62,8 @@ pub trait PointKey:
 {
 }
 
-impl<K> PointKey for K where
-    K: Column
-        + PgHasArrayType
-        + Clone
-        + PartialEq
-        + Send
-        + Sync
-        + for<'q> Encode<'q, Postgres>
-        + for<'q> Encode<'q, Sqlite>
-        + 'static
-{
-}
+impl PointKey for Uuid {}
+impl PointKey for String {}
 
 /// A query of one row by a unique key `K`.
 pub struct PointRead<K, T> {
@@ -370,9 +361,9 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
     }
 
     async fn run(mut self, mut together: Vec<Read<K, T>>, mut span: Span) {
+        let database = self.database.clone();
         loop {
             let keys = together.iter().map(|read| read.key.clone()).collect();
-            let database = self.database.clone();
             let rows = database.fetch_many(self.query, keys).instrument(span);
             // The next ones are part of no single trace.
             span = Span::none();

@@ -85,20 +85,14 @@ impl Statement {
 
     /// Whether it reads by a key: `SELECT … FROM … WHERE key = $1`.
     pub(super) const fn is_by_key(&self) -> bool {
-        let end = b" = $1";
         let bytes = self.text.as_bytes();
         let key = word_after(self.text, b"WHERE");
-        let mut same = 0;
-        while same < end.len()
-            && bytes.len() > end.len()
-            && bytes[bytes.len() - end.len() + same] == end[same]
-        {
-            same += 1;
-        }
+        let end = b" = $1";
+        let ends_so = bytes.len() > end.len() && is_at(bytes, bytes.len() - end.len(), end);
         let is_select = matches!(self.operation.as_bytes(), b"SELECT");
         is_select
             && !key.is_empty()
-            && same == end.len()
+            && ends_so
             && occurrences(self.text, b"$") == 1
             && occurrences(self.text, b" FROM ") == 1
     }
@@ -166,16 +160,22 @@ const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at + keyword.len() < bytes.len() {
-        let mut same = 0;
-        while same < keyword.len() && bytes[at + same] == keyword[same] {
-            same += 1;
-        }
-        if same == keyword.len() && bytes[at + same] == b' ' {
-            return word(text, at + same + 1);
+        let end = at + keyword.len();
+        if is_at(bytes, at, keyword) && bytes[end] == b' ' {
+            return word(text, end + 1);
         }
         at += 1;
     }
     ""
+}
+
+/// Whether these bytes are at this place, which has room for them.
+const fn is_at(bytes: &[u8], at: usize, wanted: &[u8]) -> bool {
+    let mut same = 0;
+    while same < wanted.len() && bytes[at + same] == wanted[same] {
+        same += 1;
+    }
+    same == wanted.len()
 }
 
 /// How often this occurs.
@@ -183,11 +183,7 @@ const fn occurrences(text: &str, wanted: &[u8]) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut count) = (0, 0);
     while at + wanted.len() <= bytes.len() {
-        let mut same = 0;
-        while same < wanted.len() && bytes[at + same] == wanted[same] {
-            same += 1;
-        }
-        if same == wanted.len() {
+        if is_at(bytes, at, wanted) {
             count += 1;
         }
         at += 1;
