@@ -66,8 +66,8 @@ impl StaticContent {
         let compressed = compressed.as_ref().filter(|_| accepts_gzip(request));
         // One tag per representation: a strong tag identifies bytes (RFC 9110, section 8.8.3).
         let tag = match compressed {
-            Some(_) => EntityTag::new_strong(format!("{tag}-gzip")),
-            None => EntityTag::new_strong(tag.clone()),
+            Some(_) => format!("{tag}-gzip"),
+            None => tag.clone(),
         };
         let is_known = is_known(request, &tag);
         let mut response = if is_known {
@@ -77,7 +77,7 @@ impl StaticContent {
         };
         let seconds = u32::try_from(self.max_age.as_secs()).unwrap_or(u32::MAX);
         response
-            .insert_header(ETag(tag))
+            .insert_header(ETag(EntityTag::new_strong(tag)))
             .insert_header((VARY, "accept-encoding"))
             .insert_header(CacheControl(vec![
                 CacheDirective::Public,

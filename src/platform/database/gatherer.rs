@@ -1,7 +1,7 @@
 //! Decides which reads share a statement.
 //!
-//! Reads that arrive while a statement is under way wait, and go out together in the next one. So a
-//! read is never part of a statement that began before it arrived: it sees every commit that was
+//! Reads that arrive before a statement begins are part of it; those that arrive while it is under
+//! way wait, and go out together in the next one. So a read is never part of a statement that began before it arrived: it sees every commit that was
 //! acknowledged before it was sent.
 
 use std::collections::VecDeque;
@@ -46,9 +46,9 @@ impl<R: Waiting> Gatherer<R> {
         }
     }
 
-    /// Adds a read. Returns the reads of a statement that begins now, if one does; the caller
-    /// reports its end by [`Self::ended`], and before that [`Self::is_overdue`] if it takes too
-    /// long.
+    /// Adds a read. Returns the reads of a statement that is to begin, if one is; the caller reports
+    /// its begin by [`Self::begins`] and its end by [`Self::ended`], and before that
+    /// [`Self::is_overdue`] if it takes too long.
     pub fn arrived(&mut self, read: R) -> Result<Option<Vec<R>>, IsFull> {
         if self.waiting.len() >= self.max_waiting {
             self.waiting.retain(|read| !read.has_left());
@@ -82,6 +82,13 @@ impl<R: Waiting> Gatherer<R> {
         (true, self.next())
     }
 
+    /// The statement for these reads begins now: those that arrived meanwhile join it, and those
+    /// whose callers left are not part of it.
+    pub fn begins(&mut self, together: &mut Vec<R>) {
+        together.retain(|read| !read.has_left());
+        self.join(together);
+    }
+
     /// A planted bug: the reads that wait and join a statement under way.
     #[cfg(feature = "faults")]
     pub fn joining(&mut self, joins: impl Fn(&R) -> bool) -> Vec<R> {
@@ -96,8 +103,16 @@ impl<R: Waiting> Gatherer<R> {
         if self.under_way >= MAX_UNDER_WAY {
             return None;
         }
-        let most = self.max_together.min(self.waiting.len());
-        let mut together = Vec::with_capacity(most);
+        let mut together = Vec::new();
+        self.join(&mut together);
+        if together.is_empty() {
+            return None;
+        }
+        self.under_way += 1;
+        Some(together)
+    }
+
+    fn join(&mut self, together: &mut Vec<R>) {
         while together.len() < self.max_together
             && let Some(read) = self.waiting.pop_front()
         {
@@ -105,11 +120,6 @@ impl<R: Waiting> Gatherer<R> {
                 together.push(read);
             }
         }
-        if together.is_empty() {
-            return None;
-        }
-        self.under_way += 1;
-        Some(together)
     }
 }
 
@@ -131,6 +141,7 @@ mod tests {
     enum Event {
         Arrives,
         Leaves(usize),
+        Begins,
         Ended,
         IsOverdue,
         OverdueEnded,
@@ -154,6 +165,8 @@ mod tests {
         reads: Vec<Read>,
         /// The reads that were neither refused nor asked for, in order; also those that left.
         waiting: Vec<usize>,
+        /// The reads of a statement that is to begin.
+        ready: Option<Vec<Read>>,
         under_way: usize,
         overdue: usize,
     }
@@ -164,6 +177,7 @@ mod tests {
                 gatherer: Gatherer::new(TOGETHER, WAITING),
                 reads: Vec::new(),
                 waiting: Vec::new(),
+                ready: None,
                 under_way: 0,
                 overdue: 0,
             }
@@ -176,7 +190,10 @@ mod tests {
                 Event::Leaves(number) => {
                     self.reads.get(number).is_some_and(|read| !read.left.get())
                 }
-                Event::Ended | Event::IsOverdue => self.under_way > 0,
+                Event::Begins => self.ready.is_some(),
+                // It also ends without a begin, when its task is cancelled.
+                Event::Ended => self.under_way > 0,
+                Event::IsOverdue => self.under_way > 0 && self.ready.is_none(),
                 Event::OverdueEnded => self.overdue > 0,
             }
         }
@@ -203,7 +220,18 @@ mod tests {
                         }
                     }
                 }
+                Event::Begins => {
+                    let mut together = self.ready.take().expect("reads");
+                    let mut all = numbers(&together);
+                    all.retain(|number| !self.reads[*number].left.get());
+                    all.extend(self.present());
+                    all.truncate(TOGETHER);
+                    self.gatherer.begins(&mut together);
+                    assert_eq!(numbers(&together), all, "in order, each once");
+                    self.waiting.retain(|number| !all.contains(number));
+                }
                 Event::Ended => {
+                    self.ready = None;
                     self.under_way -= 1;
                     let begun = self.gatherer.ended(false);
                     self.begun(begun);
@@ -236,19 +264,24 @@ mod tests {
                 .collect()
         }
 
-        /// A statement begins now, so each of its reads has arrived before.
+        /// A statement is to begin, with the reads that waited for longest.
         fn begun(&mut self, begun: Option<Vec<Read>>) {
             let Some(together) = begun else {
                 return;
             };
+            assert!(self.ready.is_none(), "one begins at a time");
             let mut first = self.present();
             first.truncate(TOGETHER);
-            let numbers: Vec<usize> = together.iter().map(|read| read.number).collect();
-            assert_eq!(numbers, first, "those that waited for longest, each once");
-            assert!(!numbers.is_empty());
-            self.waiting.retain(|number| !numbers.contains(number));
+            assert_eq!(numbers(&together), first, "in order, each once");
+            assert!(!first.is_empty());
+            self.waiting.retain(|number| !first.contains(number));
+            self.ready = Some(together);
             self.under_way += 1;
         }
+    }
+
+    fn numbers(together: &[Read]) -> Vec<usize> {
+        together.iter().map(|read| read.number).collect()
     }
 
     /// Every order of events, up to a length.
@@ -264,6 +297,7 @@ mod tests {
         let leaving = (0..model.reads.len()).map(Event::Leaves);
         let others = [
             Event::Arrives,
+            Event::Begins,
             Event::Ended,
             Event::IsOverdue,
             Event::OverdueEnded,
@@ -290,6 +324,7 @@ mod tests {
         prop_oneof![
             5 => Just(Event::Arrives),
             2 => (0_usize..64).prop_map(Event::Leaves),
+            3 => Just(Event::Begins),
             2 => Just(Event::Ended),
             1 => Just(Event::IsOverdue),
             1 => Just(Event::OverdueEnded),

@@ -363,25 +363,33 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
     async fn run(mut self, mut together: Vec<Read<K, T>>, mut span: Span) {
         let database = self.database.clone();
         loop {
-            let keys = together.iter().map(|read| read.key.clone()).collect();
-            let rows = database.fetch_many(self.query, keys).instrument(span);
+            lock(&self.gathering).begins(&mut together);
+            if !together.is_empty() {
+                self.read(&database, together, span).await;
+            }
             // The next ones are part of no single trace.
             span = Span::none();
-            let rows = tokio::time::timeout(database.time_limit, rows);
-            let rows = self.watch(rows, &mut together).await;
-            if let Some(rows) = rows {
-                let rows = rows
-                    .map_err(StoreError::unavailable)
-                    .and_then(|rows| Ok(rows?));
-                #[cfg(feature = "faults")]
-                self.join_under_way(&mut together).await;
-                respond(together, rows);
-            }
             match self.end() {
                 Some(next) => together = next,
                 None => return,
             }
         }
+    }
+
+    /// Runs the statement for these reads, and hands out its rows.
+    async fn read(&mut self, database: &Database, mut together: Vec<Read<K, T>>, span: Span) {
+        let keys = together.iter().map(|read| read.key.clone()).collect();
+        let rows = database.fetch_many(self.query, keys).instrument(span);
+        let rows = tokio::time::timeout(database.time_limit, rows);
+        let Some(rows) = self.watch(rows, &mut together).await else {
+            return;
+        };
+        let rows = rows
+            .map_err(StoreError::unavailable)
+            .and_then(|rows| Ok(rows?));
+        #[cfg(feature = "faults")]
+        self.join_under_way(&mut together).await;
+        respond(together, rows);
     }
 
     /// The result of a statement; `None` if all of its callers have left. If it takes too long, the
@@ -555,6 +563,24 @@ mod tests {
 
     #[rstest]
     #[tokio::test]
+    async fn reads_that_arrive_together_share_one_statement(
+        #[values(Sqlite, Postgres)] backend: Backend,
+    ) {
+        let test = names(backend).await;
+        let counted = || {
+            let together = &test.database.reads_together;
+            (together.get_sample_count(), together.get_sample_sum())
+        };
+        let before = counted();
+        let keys: Vec<String> = (0..20).map(|n| format!("k{n}")).collect();
+        join_all(keys.iter().map(|key| read(&test, key))).await;
+        let (statements, reads) = counted();
+        assert_eq!(statements - before.0, 1);
+        assert!((reads - before.1 - 20.0).abs() < f64::EPSILON, "{reads}");
+    }
+
+    #[rstest]
+    #[tokio::test]
     async fn a_row_that_cannot_be_read_fails_only_its_own_reads(
         #[values(Sqlite, Postgres)] backend: Backend,
     ) {
@@ -580,8 +606,11 @@ mod tests {
         test.sql("UPDATE names SET name = 'panic' WHERE key = 'k0'")
             .await;
         // The first goes alone; the others wait for it.
+        let mut first = Box::pin(read(&test, "k0"));
+        assert!(first.as_mut().now_or_never().is_none(), "it waits");
+        tokio::task::yield_now().await;
         let (first, others) = tokio::join!(
-            read(&test, "k0"),
+            first,
             join_all(["k1", "k2", "k3"].map(|key| read(&test, key)))
         );
         assert!(matches!(first, Err(StoreError::Broken(_))), "{first:?}");
