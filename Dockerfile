@@ -29,17 +29,17 @@ RUN mkdir src crates/bcrypt-lanes/benches \
  && for crate in crates/*; do mkdir "$crate/src" && touch "$crate/src/lib.rs" || exit 1; done \
  && echo 'fn main() {}' > src/main.rs \
  && echo 'fn main() {}' > build.rs \
- && cargo build --release --locked --bin signup-service \
- && cargo clean --release --locked --package signup-service --package bcrypt-lanes
+ && cargo build --profile production --locked --bin signup-service \
+ && cargo clean --profile production --locked --package signup-service --package bcrypt-lanes
 
 COPY build.rs LICENSE-APACHE ./
 COPY scripts/notices.py scripts/
 COPY migrations migrations
 COPY crates crates
 COPY src src
-RUN cargo build --release --locked --bin signup-service \
+RUN cargo build --profile production --locked --bin signup-service \
  && mkdir --parents /out/data \
- && cp target/release/signup-service /out/ \
+ && cp target/production/signup-service /out/ \
  && python3 scripts/notices.py /out/notices
 
 FROM ${RUN_IMAGE}

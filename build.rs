@@ -1,8 +1,18 @@
-//! Lists the migrations, so that `src/platform/database/migrate.rs` embeds them.
+//! Lists the migrations, so that `src/platform/database/migrate.rs` embeds them, and unpacks the
+//! files of Swagger UI for `src/slices/operations/docs/assets.rs`.
 
+use std::borrow::Cow;
+use std::env;
 use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+use zip::ZipArchive;
+
+/// The files of Swagger UI that the page uses. The rest of it is not served.
+const OF_SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 #[expect(
     clippy::disallowed_methods,
@@ -15,6 +25,23 @@ fn main() -> io::Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
         let list = list(&folder.join(backend))?;
         fs::write(out.join(backend).with_extension("rs"), list)?;
+    }
+    unpack_swagger_ui(&out)
+}
+
+fn unpack_swagger_ui(out: &Path) -> io::Result<()> {
+    let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
+    for name in OF_SWAGGER_UI {
+        let end = format!("/dist/{name}");
+        let path = (archive.file_names())
+            .filter_map(Result::ok)
+            .find(|path| path.ends_with(&end))
+            .map(Cow::into_owned)
+            .ok_or_else(|| io::Error::other(format!("Swagger UI lacks {name}")))?;
+        io::copy(
+            &mut archive.by_name(&path)?,
+            &mut File::create(out.join(name))?,
+        )?;
     }
     Ok(())
 }

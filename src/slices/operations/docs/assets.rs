@@ -1,9 +1,6 @@
 //! The files of the page `/docs`: this service's own, and those of Swagger UI that the page uses.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use utoipa_swagger_ui::Config;
 
 use crate::http::static_content::StaticContent;
 
@@ -16,24 +13,31 @@ pub const PAGE: &str = include_str!("page/docs.html");
 /// The style sheet of every page.
 pub const STYLE: &str = include_str!("page/style.css");
 
-/// The service's own files, by name and media type.
-const OWN: [(&str, &str, &str); 4] = [
-    ("style.css", "text/css; charset=utf-8", STYLE),
-    (
-        "docs.css",
-        "text/css; charset=utf-8",
-        include_str!("page/docs.css"),
-    ),
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Every file of the page, by name and media type.
+const FILES: [(&str, &str, &str); 6] = [
+    ("style.css", CSS, STYLE),
+    ("docs.css", CSS, include_str!("page/docs.css")),
     (
         "swagger-initializer.js",
-        "text/javascript; charset=utf-8",
+        SCRIPT,
         include_str!("page/swagger-initializer.js"),
     ),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+    // `build.rs` unpacks these two.
+    (
+        "swagger-ui.css",
+        CSS,
+        include_str!(concat!(env!("OUT_DIR"), "/swagger-ui.css")),
+    ),
+    (
+        "swagger-ui-bundle.js",
+        SCRIPT,
+        include_str!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")),
+    ),
 ];
-
-/// The files of Swagger UI that the page uses. The rest of it is not served.
-const OF_SWAGGER_UI: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 /// A file of the page.
 pub struct Asset {
@@ -44,25 +48,12 @@ pub struct Asset {
 }
 
 /// Every file of the page.
-///
-/// # Panics
-/// Never: the build has the files, and a test reads them.
 pub fn all() -> Vec<Asset> {
-    let own = OWN.map(|(name, content_type, text)| Asset {
+    let asset = |(name, content_type, text): (&'static str, &'static str, &'static str)| Asset {
         name,
         content: StaticContent::new(text.as_bytes(), content_type, MAX_AGE),
-    });
-    let of_swagger_ui = OF_SWAGGER_UI.map(|name| {
-        let file = utoipa_swagger_ui::serve(name, Arc::new(Config::default()))
-            .ok()
-            .flatten()
-            .expect("Swagger UI has the file");
-        Asset {
-            name,
-            content: StaticContent::new(file.bytes, file.content_type, MAX_AGE),
-        }
-    });
-    own.into_iter().chain(of_swagger_ui).collect()
+    };
+    FILES.map(asset).into()
 }
 
 #[cfg(test)]
