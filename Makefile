@@ -132,8 +132,8 @@ load: ## Load the service and check each response; SHAPE=steady, spike or soak i
 
 bench-peers: $(PEERS_VENV)/installed ## Compare signups with Django, fastapi-users and PocketBase; PEERS_OPTIONS goes to the script
 	@scripts/install.sh postgres
-	cargo build --release --locked
-	cargo build --release --locked --package load-generator
+	cargo build --profile production --locked
+	cargo build --profile production --locked --package load-generator
 	$(PEERS_VENV)/bin/python benches/peers/peers.py $(PEERS_OPTIONS)
 
 $(PEERS_VENV)/installed: benches/peers/requirements.txt

@@ -39,7 +39,7 @@ from machine import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "production"
 RESULT = ROOT / "target" / "bench" / "peers.json"
 # Cores that other programs may use before the figures count as disturbed.
 QUIET = 0.1

@@ -27,7 +27,7 @@ pub fn tag(bytes: &[u8]) -> String {
 /// Whether the client has the representation with this tag.
 #[must_use]
 pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
-    // Most requests are not conditional.
+    // Most requests are not conditional. Tags are compared weakly (RFC 9110, section 13.1.2).
     request.headers().contains_key(IF_NONE_MATCH)
         && IfNoneMatch::parse(request).is_ok_and(|known| match known {
             IfNoneMatch::Any => true,

@@ -1,8 +1,8 @@
 //! Decides which reads share a statement.
 //!
 //! Reads that arrive before a statement begins are part of it; those that arrive while it is under
-//! way wait, and go out together in the next one. So a read is never part of a statement that began before it arrived: it sees every commit that was
-//! acknowledged before it was sent.
+//! way wait, and go out together in the next one. So a read is never part of a statement that began
+//! before it arrived: it sees every commit that was acknowledged before it was sent.
 
 use std::collections::VecDeque;
 
@@ -46,9 +46,9 @@ impl<R: Waiting> Gatherer<R> {
         }
     }
 
-    /// Adds a read. Returns the reads of a statement that is to begin, if one is; the caller reports
-    /// its begin by [`Self::begins`] and its end by [`Self::ended`], and before that
-    /// [`Self::is_overdue`] if it takes too long.
+    /// Adds a read. Returns the reads of a statement that is to begin, if one is. The caller reports
+    /// when it begins, by [`Self::begins`], when it ended, by [`Self::ended`], and between them, by
+    /// [`Self::is_overdue`], that it takes too long.
     pub fn arrived(&mut self, read: R) -> Result<Option<Vec<R>>, IsFull> {
         if self.waiting.len() >= self.max_waiting {
             self.waiting.retain(|read| !read.has_left());
@@ -169,6 +169,10 @@ mod tests {
         ready: Option<Vec<Read>>,
         under_way: usize,
         overdue: usize,
+        /// The reads that were part of a statement, with those that left before.
+        served: Vec<usize>,
+        /// The reads of statements that were cancelled before they began.
+        cancelled: Vec<usize>,
     }
 
     impl Model {
@@ -180,6 +184,8 @@ mod tests {
                 ready: None,
                 under_way: 0,
                 overdue: 0,
+                served: Vec::new(),
+                cancelled: Vec::new(),
             }
         }
 
@@ -191,7 +197,7 @@ mod tests {
                     self.reads.get(number).is_some_and(|read| !read.left.get())
                 }
                 Event::Begins => self.ready.is_some(),
-                // It also ends without a begin, when its task is cancelled.
+                // It also ends without having begun, when its task is cancelled.
                 Event::Ended => self.under_way > 0,
                 Event::IsOverdue => self.under_way > 0 && self.ready.is_none(),
                 Event::OverdueEnded => self.overdue > 0,
@@ -216,7 +222,7 @@ mod tests {
                         Ok(begun) => {
                             assert!(present.len() < WAITING, "too many wait");
                             self.waiting.push(read.number);
-                            self.begun(begun);
+                            self.is_ready(begun);
                         }
                     }
                 }
@@ -229,17 +235,19 @@ mod tests {
                     self.gatherer.begins(&mut together);
                     assert_eq!(numbers(&together), all, "in order, each once");
                     self.waiting.retain(|number| !all.contains(number));
+                    self.served.extend(all);
                 }
                 Event::Ended => {
-                    self.ready = None;
+                    self.cancelled
+                        .extend(numbers(&self.ready.take().unwrap_or_default()));
                     self.under_way -= 1;
                     let begun = self.gatherer.ended(false);
-                    self.begun(begun);
+                    self.is_ready(begun);
                 }
                 Event::OverdueEnded => {
                     self.overdue -= 1;
                     let begun = self.gatherer.ended(true);
-                    self.begun(begun);
+                    self.is_ready(begun);
                 }
                 Event::IsOverdue => {
                     let (is_left, begun) = self.gatherer.is_overdue();
@@ -248,7 +256,7 @@ mod tests {
                         self.under_way -= 1;
                         self.overdue += 1;
                     }
-                    self.begun(begun);
+                    self.is_ready(begun);
                 }
             }
             assert!(self.under_way <= MAX_UNDER_WAY);
@@ -265,7 +273,7 @@ mod tests {
         }
 
         /// A statement is to begin, with the reads that waited for longest.
-        fn begun(&mut self, begun: Option<Vec<Read>>) {
+        fn is_ready(&mut self, begun: Option<Vec<Read>>) {
             let Some(together) = begun else {
                 return;
             };
@@ -320,13 +328,31 @@ mod tests {
         assert!(orders > 50_000, "{orders}");
     }
 
+    /// Reads wait again when too many statements are slow.
+    #[test]
+    fn only_so_many_statements_are_not_waited_for() {
+        let mut model = Model::new();
+        for slow in 0..=MAX_OVERDUE {
+            for event in [Event::Arrives, Event::Begins, Event::IsOverdue] {
+                assert!(model.allows(event), "{event:?} of {slow}");
+                model.apply(event);
+            }
+        }
+        assert_eq!((model.overdue, model.under_way), (MAX_OVERDUE, 1));
+        model.apply(Event::Arrives);
+        assert_eq!(model.present().len(), 1, "it waits");
+        model.apply(Event::OverdueEnded);
+        model.apply(Event::IsOverdue);
+        assert!(model.present().is_empty());
+    }
+
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             5 => Just(Event::Arrives),
             2 => (0_usize..64).prop_map(Event::Leaves),
-            3 => Just(Event::Begins),
+            5 => Just(Event::Begins),
             2 => Just(Event::Ended),
-            1 => Just(Event::IsOverdue),
+            4 => Just(Event::IsOverdue),
             1 => Just(Event::OverdueEnded),
         ]
     }
@@ -345,9 +371,18 @@ mod tests {
                 model.apply(Event::OverdueEnded);
             }
             while model.under_way > 0 {
+                if model.ready.is_some() {
+                    model.apply(Event::Begins);
+                }
                 model.apply(Event::Ended);
             }
             prop_assert!(model.present().is_empty());
+            for read in &model.reads {
+                let times = [&model.served, &model.cancelled]
+                    .map(|reads| reads.iter().filter(|number| **number == read.number).count());
+                prop_assert!(times.iter().sum::<usize>() <= 1, "{} twice", read.number);
+                prop_assert!(read.left.get() || times != [0, 0], "{} is stranded", read.number);
+            }
         }
     }
 }

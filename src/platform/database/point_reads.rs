@@ -1,8 +1,8 @@
 //! Reads of one row by a unique key, many of them by one statement.
 //!
 //! Most of a read of one row is the round trip of its statement. So the reads of a thread that
-//! arrive while a statement is under way wait, and the next statement asks for all of them.
-//! Nothing is cached. `gatherer.rs` decides which reads share a statement; here the statements run.
+//! arrive while a statement is under way wait, and the next statement asks for all of them, and for
+//! those that arrive until its task runs. Nothing is cached. `gatherer.rs` decides which reads share a statement; here the statements run.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -363,6 +363,10 @@ impl<K: PointKey, T: FromRow + Clone + 'static> Turn<K, T> {
     async fn run(mut self, mut together: Vec<Read<K, T>>, mut span: Span) {
         let database = self.database.clone();
         loop {
+            if together.first().is_none_or(Waiting::has_left) {
+                // Its trace has ended, and is not that of the others.
+                span = Span::none();
+            }
             lock(&self.gathering).begins(&mut together);
             if !together.is_empty() {
                 self.read(&database, together, span).await;
@@ -643,22 +647,30 @@ mod tests {
         #[values(Sqlite, Postgres)] backend: Backend,
     ) {
         let test = names(backend).await;
-        for leaving in 0..4 {
+        // Together, or the first under way and the others waiting for it.
+        for (leaving, first_alone) in (0..4).flat_map(|n| [(n, false), (n, true)]) {
             let mut reads: Vec<_> = ["k0", "k1", "k2", "k3"]
                 .map(|key| Box::pin(read(&test, key)))
                 .into();
             for read in &mut reads {
                 assert!(read.as_mut().now_or_never().is_none(), "it waits");
+                if first_alone {
+                    tokio::task::yield_now().await;
+                }
             }
             drop(reads.remove(leaving));
             for row in join_all(reads).await {
                 assert!(row.expect("a row").is_some());
             }
         }
-        // All leave: the next one is served.
+        // All leave before the statement begins, which is not run; the next one is served.
+        let statements = || test.database.reads_together.get_sample_count();
+        let before = statements();
         for key in ["k0", "k1"] {
             assert!(read(&test, key).now_or_never().is_none(), "it waits");
         }
+        tokio::task::yield_now().await;
+        assert_eq!(statements(), before);
         assert_eq!(
             read(&test, "k2").await.expect("a row"),
             Some(named("name 2"))
@@ -750,6 +762,7 @@ mod tests {
             });
             for read in &mut reads {
                 assert!(read.as_mut().now_or_never().is_none(), "it waits");
+                tokio::task::yield_now().await;
             }
             (test, reads)
         });
