@@ -30,8 +30,8 @@ LIMIT_BYTES = 14 * 1024
 # bcrypt: two expansions of 521 blocks an iteration, 16 rounds a block.
 ROUNDS = 2 * 521 * 16
 
-ONCE = "expand(states, keys[step % 2]);"
-TWICE = "_ = keys; if step % 2 == 0 { expand(states, passwords) } else { expand(states, salts) }"
+ONCE = "for keys in [passwords, salts] {\n            expand(states, keys);\n        }"
+TWICE = "expand(states, passwords); expand(states, salts);"
 
 LTO = ["off", "false", "thin", "fat"]
 UNITS = [1, 4, 16]

@@ -61,9 +61,10 @@ pub(crate) fn iterate<const N: usize>(
 ) {
     // One call, as it is inlined: the code of two does not fit where a processor keeps decoded
     // instructions, and is up to a fifth slower by where it comes to lie.
-    let keys = [passwords, salts];
-    for step in 0..2 * iterations as usize {
-        expand(states, keys[step % 2]);
+    for _ in 0..iterations {
+        for keys in [passwords, salts] {
+            expand(states, keys);
+        }
     }
 }
 
