@@ -1,7 +1,7 @@
 //! The HTTP transport.
 //!
 //! A slice's [`operation`]s become the [`resource`]s of a [`server`]. `hyper` reads and writes
-//! HTTP/1.1, one request of a connection at a time; `actix-web` routes requests to resources;
+//! HTTP/1.1, one request of a connection at a time; [`router`] finds the resource of a path;
 //! [`connection`] bridges their types, and bounds the memory that all clients together can use (ADR
 //! 14). Every request passes through [`middleware`]. Responses are JSON, [`static_content`] or a
 //! [`problem`]; [`openapi`] describes all of them.
@@ -15,6 +15,7 @@ pub mod operation;
 pub mod problem;
 pub mod rate_limit;
 pub mod resource;
+pub mod router;
 pub mod server;
 pub mod static_content;
 

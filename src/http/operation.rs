@@ -52,10 +52,14 @@ impl Method {
     }
 }
 
+/// The variables of a path: their names and values, in the order of the path.
+pub(super) type PathParameters = Vec<(&'static str, String)>;
+
 /// A request to an operation.
 pub struct Call {
     /// The request, without its body.
     pub request: HttpRequest,
+    pub(super) parameters: PathParameters,
     /// Its ids, client and deadline.
     pub context: Arc<RequestContext>,
     /// Its key, if the operation is keyed and the client sent one.
@@ -68,10 +72,13 @@ pub struct Call {
 }
 
 impl Call {
-    /// A path parameter, with percent-encoded letters and digits decoded.
+    /// A path parameter, with percent-encoded letters and digits decoded; empty if the path has no
+    /// such variable.
     #[must_use]
     pub fn path(&self, name: &str) -> &str {
-        self.request.match_info().query(name)
+        let mut parameters = self.parameters.iter();
+        let found = parameters.find(|(known, _)| *known == name);
+        found.map_or("", |(_, value)| value)
     }
 
     /// Looks up the outcome of this request's key. `fields` are its values, in a fixed order: two
@@ -83,7 +90,7 @@ impl Call {
         &mut self,
         fields: &[Option<&[u8]>],
     ) -> Result<Begun<O>, Problem> {
-        let in_path = self.request.match_info().iter();
+        let in_path = self.parameters.iter();
         let fields: Vec<Option<&[u8]>> = in_path
             .map(|(_, value)| Some(value.as_bytes()))
             .chain(fields.iter().copied())

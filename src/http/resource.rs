@@ -5,13 +5,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use actix_web::http::Method as Verb;
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
 use super::json::BodyLimits;
 use super::middleware::idempotency;
-use super::operation::{Call, Method, Observe, Operation, Respond};
+use super::operation::{Call, Method, Observe, Operation, PathParameters, Respond};
 use super::problem::Problem;
 use super::rate_limit::RateLimit;
 use crate::access::Access;
@@ -23,6 +23,8 @@ use crate::platform::metrics::ABANDONED;
 /// The operations of one path.
 pub struct Resource {
     path: &'static str,
+    /// The names of its path's variables, in their order.
+    variables: Vec<&'static str>,
     /// The value of `Allow`.
     allow: String,
     operations: Vec<Bound>,
@@ -46,9 +48,9 @@ struct KeyRules {
     is_required: bool,
 }
 
-/// The resources of these operations, one per path, in the order in which they are to be matched.
+/// The resources of these operations, one per path.
 #[must_use]
-pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Resource>> {
+pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Resource> {
     let mut by_path: Vec<(&'static str, Vec<Bound>)> = Vec::new();
     for operation in operations {
         let bound = Bound::new(operation, dependencies);
@@ -58,14 +60,14 @@ pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Arc<Re
             None => by_path.push((path, vec![bound])),
         }
     }
-    by_path.sort_by_key(|(path, _)| specificity(path));
     let resources = by_path.into_iter().map(|(path, mut operations)| {
         operations.sort_by_key(|bound| bound.method);
-        Arc::new(Resource {
+        Resource {
             path,
+            variables: variables(path).collect(),
             allow: allow(operations.iter().map(|bound| bound.method)),
             operations,
-        })
+        }
     });
     resources.collect()
 }
@@ -86,12 +88,10 @@ fn allow(methods: impl IntoIterator<Item = Method>) -> String {
     names.copied().collect::<Vec<_>>().join(", ")
 }
 
-/// Sorts paths so that a literal segment comes before a variable in its place: `/users/me` also
-/// matches `/users/{id}`.
-fn specificity(path: &str) -> Vec<bool> {
+/// The names of the variables of a path.
+fn variables(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/')
-        .map(|segment| segment.contains('{'))
-        .collect()
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
 /// The methods of some operations, for CORS.
@@ -107,13 +107,26 @@ pub fn methods(operations: &[Operation]) -> Vec<&'static str> {
 }
 
 impl Resource {
-    /// Registers it with one of the server's threads.
-    pub fn register(self: &Arc<Self>, config: &mut ServiceConfig) {
-        let resource = Arc::clone(self);
-        config.service(
-            web::resource(self.path)
-                .to(move |request, payload| serve(Arc::clone(&resource), request, payload)),
-        );
+    /// A resource without operations.
+    #[cfg(test)]
+    pub fn bare(path: &'static str) -> Self {
+        Self {
+            path,
+            variables: variables(path).collect(),
+            allow: String::new(),
+            operations: Vec::new(),
+        }
+    }
+
+    /// Its path, with variables in braces.
+    pub const fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// The names of its variables with these values, which are in the order of the path.
+    pub fn parameters<'a>(&self, values: impl Iterator<Item = &'a str>) -> PathParameters {
+        let values = values.map(str::to_owned);
+        self.variables.iter().copied().zip(values).collect()
     }
 
     fn find(&self, verb: &Verb) -> Option<&Bound> {
@@ -149,6 +162,7 @@ impl Bound {
     async fn handle(
         &self,
         request: HttpRequest,
+        parameters: PathParameters,
         payload: Payload,
         context: Option<Arc<RequestContext>>,
     ) -> Result<HttpResponse, Problem> {
@@ -166,6 +180,7 @@ impl Bound {
         }
         (self.respond)(Call {
             request,
+            parameters,
             context,
             key,
             scope: Arc::clone(&self.scope),
@@ -180,7 +195,12 @@ impl Bound {
 /// Responds to a request for a resource: 405 if it has no such operation, 500 if the handler
 /// panics, and 503 if it has not ended by the deadline: the outcome is then unknown. Work that must
 /// not be interrupted continues in its own task.
-async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn serve(
+    resource: &Resource,
+    parameters: PathParameters,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
     let context = context::current();
     if let Some(context) = &context {
         let _ = context.route.set(resource.path);
@@ -194,7 +214,8 @@ async fn serve(resource: Arc<Resource>, request: HttpRequest, payload: Payload) 
     };
     let deadline = context.as_ref().map(|context| context.deadline);
     // The request's state is dropped with its future; shared state protects itself.
-    let handler = AssertUnwindSafe(operation.handle(request, payload, context)).catch_unwind();
+    let handler =
+        AssertUnwindSafe(operation.handle(request, parameters, payload, context)).catch_unwind();
     let outcome = match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), handler).await,
         None => Ok(handler.await),
@@ -224,25 +245,5 @@ impl Drop for Observed<'_> {
         if let Some(observe) = self.observe {
             observe(self.status);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_literal_path_is_matched_before_a_variable_that_fits_it() {
-        let mut paths = [
-            "/users/{id}",
-            "/users/{id}/sessions",
-            "/users",
-            "/users/me",
-            "/{any}",
-        ];
-        paths.sort_by_key(|path| specificity(path));
-        let place = |wanted| paths.iter().position(|path| *path == wanted);
-        assert!(place("/users/me") < place("/users/{id}"), "{paths:?}");
-        assert!(place("/users") < place("/{any}"), "{paths:?}");
     }
 }

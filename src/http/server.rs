@@ -11,7 +11,8 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::web::{self, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing_actix_web::TracingLogger;
@@ -24,7 +25,8 @@ use crate::http::middleware::request_context::{self, RequestIds};
 use crate::http::middleware::trace::RequestSpan;
 use crate::http::middleware::{access_log, edge, hosts};
 use crate::http::problem::Problem;
-use crate::http::resource::{self, Resource};
+use crate::http::resource;
+use crate::http::router::Router;
 use crate::lifecycle::Lifecycle;
 use crate::platform::metrics::Metrics;
 use crate::platform::telemetry::Sampling;
@@ -175,9 +177,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// The parts of each thread's application.
 #[derive(Clone)]
 struct Parts {
-    resources: Arc<[Arc<Resource>]>,
-    /// Responds to paths that match no resource.
-    fallback: fn(&HttpRequest) -> HttpResponse,
+    router: Arc<Router>,
     ids: RequestIds,
     sampling: Sampling,
     proxies: TrustedProxies,
@@ -207,8 +207,10 @@ impl Parts {
         let fallback = slices.iter().find_map(|slice| slice.fallback);
         let origins = &http.cors_allowed_origins;
         Self {
-            resources: resource::bind(&operations, dependencies).into(),
-            fallback: fallback.unwrap_or(not_found),
+            router: Arc::new(Router::new(
+                resource::bind(&operations, dependencies),
+                fallback.unwrap_or(not_found),
+            )),
             ids,
             sampling: Sampling::new(&dependencies.settings.traces),
             proxies: TrustedProxies::new(&http.trusted_proxies, http.trusted_proxy_hops),
@@ -274,8 +276,7 @@ fn app(
     >,
 > {
     let Parts {
-        resources,
-        fallback,
+        router,
         ids,
         sampling,
         proxies,
@@ -288,14 +289,12 @@ fn app(
     let cors = allowed.as_deref().map_or_else(Cors::default, cross_origin);
     let cors = Condition::new(allowed.is_some(), cors);
     App::new()
-        .default_service(web::to(move |request: HttpRequest| async move {
-            fallback(&request)
+        // For the span of a request, which begins before the request is served.
+        .app_data(Arc::clone(&router))
+        .default_service(web::to(move |request: HttpRequest, payload: Payload| {
+            let router = Arc::clone(&router);
+            async move { router.serve(request, payload).await }
         }))
-        .configure(move |config| {
-            for resource in resources.iter() {
-                resource.register(config);
-            }
-        })
         .wrap(cors)
         .wrap(from_fn(move |request, next| {
             edge::edge(hosts.clone(), request, next)

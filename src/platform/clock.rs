@@ -8,7 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use rand::Rng;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     fn now(&self) -> DateTime<Utc> {
         let now = Utc::now();
-        now.duration_trunc(TimeDelta::microseconds(1))
+        now.with_nanosecond(now.nanosecond() / 1000 * 1000)
             .unwrap_or(now)
     }
 
@@ -106,9 +106,64 @@ pub fn uuid_v7(at: DateTime<Utc>, randomness: &dyn Randomness) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
+/// Appends a time as RFC 3339 with six digits of microseconds, in UTC: faster than by chrono's
+/// formatter, for every log line and response.
+pub fn push_timestamp(text: &mut String, time: &DateTime<Utc>) {
+    let time_utc = time.naive_utc();
+    let Ok(year @ 0..=9999) = u32::try_from(time_utc.year()) else {
+        text.push_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true));
+        return;
+    };
+    // A leap second is the 60th, with the nanoseconds over a billion.
+    let nanos = time_utc.nanosecond();
+    let micros = nanos % 1_000_000_000 / 1000;
+    let mut bytes = *b"0000-00-00T00:00:00.000000Z";
+    for (at, value) in [
+        (0, year / 100),
+        (2, year),
+        (5, time_utc.month()),
+        (8, time_utc.day()),
+        (11, time_utc.hour()),
+        (14, time_utc.minute()),
+        (17, time_utc.second() + nanos / 1_000_000_000),
+        (20, micros / 10_000),
+        (22, micros / 100),
+        (24, micros),
+    ] {
+        // Two digits each.
+        let digit = |value: u32| b"0123456789"[(value % 10) as usize];
+        bytes[at] = digit(value / 10);
+        bytes[at + 1] = digit(value);
+    }
+    text.push_str(std::str::from_utf8(&bytes).unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_timestamp_is_that_of_chrono(
+            seconds in -80_000_000_000_i64..300_000_000_000,
+            nanos in 0_u32..1_000_000_000,
+        ) {
+            let time = DateTime::from_timestamp(seconds, nanos).expect("in range");
+            let mut text = String::new();
+            push_timestamp(&mut text, &time);
+            prop_assert_eq!(text, time.to_rfc3339_opts(SecondsFormat::Micros, true));
+        }
+    }
+
+    #[test]
+    fn a_timestamp_of_a_leap_second_is_that_of_chrono() {
+        let leap = DateTime::from_timestamp(1_483_228_799, 1_500_000_000).expect("a leap second");
+        let mut text = String::new();
+        push_timestamp(&mut text, &leap);
+        assert_eq!(text, "2016-12-31T23:59:60.500000Z");
+    }
 
     #[test]
     fn ids_carry_their_moment_and_differ() {

@@ -1,5 +1,7 @@
 //! The root span of a request.
 
+use std::sync::Arc;
+
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -8,6 +10,7 @@ use tracing::field::Empty;
 use tracing_actix_web::RootSpanBuilder;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::http::router::Router;
 use crate::platform::context::{self, RequestContext};
 use crate::platform::metrics::known_method;
 use crate::platform::telemetry::spans::{TARGET, fail};
@@ -44,8 +47,9 @@ impl RootSpanBuilder for RequestSpan {
 fn begin(request: &ServiceRequest, context: &RequestContext) -> Span {
     // The conventions' value for any other method.
     let method = known_method(request.method().as_str()).unwrap_or("_OTHER");
-    let route = request.match_pattern();
-    let name = match &route {
+    let router = request.app_data::<Arc<Router>>();
+    let route = router.and_then(|router| router.pattern(request.match_info().unprocessed()));
+    let name = match route {
         Some(route) => format!("{method} {route}"),
         None => method.to_owned(),
     };

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::platform::clock::{Clock, SystemClock};
+use crate::platform::clock::{Clock, SystemClock, push_timestamp};
 use crate::platform::context;
 
 /// The initial capacity of a line, in bytes: enough for a line of a request.
@@ -44,7 +44,7 @@ where
         let metadata = event.metadata();
         let timestamp = SystemClock.now();
         line.push_str(r#"{"timestamp":""#);
-        line.push_str(&timestamp.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+        push_timestamp(&mut line, &timestamp);
         line.push_str(r#"","level":""#);
         line.push_str(metadata.level().as_str());
         line.push('"');

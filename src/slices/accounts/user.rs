@@ -42,11 +42,15 @@ pub struct User {
 
 /// A time as in the response: the previous release must read the same bytes from a record.
 mod six_digits {
-    use chrono::{DateTime, SecondsFormat, Utc};
+    use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serializer};
 
+    use crate::platform::clock::push_timestamp;
+
     pub fn text(time: &DateTime<Utc>) -> String {
-        time.to_rfc3339_opts(SecondsFormat::Micros, true)
+        let mut text = String::with_capacity(27);
+        push_timestamp(&mut text, time);
+        text
     }
 
     pub fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
