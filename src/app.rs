@@ -23,6 +23,7 @@ use crate::platform::limits::{Bound, Limit};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
+use crate::platform::secret_file;
 use crate::slice::Slice;
 
 /// Below this cost a stolen hash is cheap to guess.
@@ -419,12 +420,8 @@ fn open_secrets(settings: &Settings, randomness: &dyn Randomness) -> Result<Secr
         (Some(secret), _) => Ok(Secrets::new(secret.clone(), previous)),
         (None, Backend::Postgres) => Err(SecretError::Missing),
         (None, Backend::Sqlite) => {
-            let file = database::sqlite_options(url)
-                .map(|options| options.get_filename().to_path_buf())
-                .unwrap_or_default();
-            let mut path = file.into_os_string();
-            path.push(".idempotency-secret");
-            Secrets::from_file(Path::new(&path), randomness, previous)
+            let path = secret_file::beside(url, ".idempotency-secret");
+            Secrets::from_file(&path, randomness, previous)
         }
     }
 }

@@ -1,27 +1,16 @@
 //! Fingerprints of keys and requests: keyed hashes under the server's secrets.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use super::key::IdempotencyKey;
-use crate::config::MIN_SECRET_BYTES;
 use crate::platform::clock::Randomness;
-
-/// The maximum read of a secret file, in bytes.
-const MAX_SECRET_FILE: usize = 4096;
-
-/// The mode bits of a file for its group, and for all other users.
-const GROUP: u32 = 0o070;
-const ALL_USERS: u32 = 0o007;
+use crate::platform::secret_file::{self, SecretFileError};
 
 /// The keyed hash of an idempotency key and its scope.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,13 +66,8 @@ pub enum SecretError {
     #[error("IDEMPOTENCY_SECRET must be set on PostgreSQL, the same for every instance")]
     Missing,
     /// The secret file of an embedded database cannot be used.
-    #[error("cannot use the secret in {path}: {reason}")]
-    File {
-        /// The path of the file.
-        path: String,
-        /// The reason.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] SecretFileError),
 }
 
 impl Secrets {
@@ -102,39 +86,8 @@ impl Secrets {
         randomness: &dyn Randomness,
         previous: Option<SecretString>,
     ) -> Result<Self, SecretError> {
-        let wrong = |reason: String| SecretError::File {
-            path: path.display().to_string(),
-            reason,
-        };
-        make_once(path, randomness).map_err(|error| wrong(error.to_string()))?;
-        let mut file = File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
-        if metadata.mode() & ALL_USERS != 0 {
-            return Err(wrong(format!(
-                "every user on this machine may use it; run `chmod 600 {}`, and consider that it \
-                 may have been read",
-                path.display()
-            )));
-        }
-        // A volume may be shared by a group on purpose, or be owned by another user.
-        if metadata.mode() & GROUP != 0 {
-            tracing::warn!("secret file accessible to its group");
-        }
-        let own = rustix::process::geteuid().as_raw();
-        if ![own, 0].contains(&metadata.uid()) {
-            tracing::warn!("secret file owned by another user");
-        }
-        // Wiped when it is dropped.
-        let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_FILE));
-        (&mut file)
-            .take(MAX_SECRET_FILE as u64)
-            .read_to_string(&mut text)
-            .map_err(|error| wrong(error.to_string()))?;
-        let text = text.trim();
-        if text.len() < MIN_SECRET_BYTES {
-            return Err(wrong(format!("it has fewer than {MIN_SECRET_BYTES} bytes")));
-        }
-        Ok(Self::new(SecretString::from(text), previous))
+        let current = secret_file::open_or_create(path, randomness)?;
+        Ok(Self::new(current, previous))
     }
 
     /// The claim of a request on a key, with this life.
@@ -195,46 +148,6 @@ pub(super) fn keyed_hash(secret: &[u8], purpose: &[u8], values: &[Option<&[u8]>]
         }
     }
     mac.finalize().into_bytes().into()
-}
-
-/// Creates the file with a new secret atomically, unless it exists.
-fn make_once(path: &Path, randomness: &dyn Randomness) -> std::io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let secret = Zeroizing::new(hex::encode(
-        [randomness.bytes(), randomness.bytes()].concat(),
-    ));
-    // The name is unpredictable, so that no file can be planted there in advance.
-    let mut made = path.as_os_str().to_owned();
-    made.push(format!(".{}", hex::encode(randomness.bytes())));
-    let made = Path::new(&made);
-    let linked = write_private(made, secret.as_bytes()).and_then(|()| {
-        // The link fails if another process was first; its secret is used then.
-        std::fs::hard_link(made, path)
-    });
-    let removed = std::fs::remove_file(made);
-    match linked {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        _ => removed?,
-    }
-    // Without this, a crash of the machine may undo the new name.
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
-}
-
-/// Creates a file for its owner only, and syncs it to disk. An existing file or a link is an error.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

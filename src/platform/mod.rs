@@ -13,5 +13,6 @@ pub mod limits;
 pub mod machine;
 pub mod metrics;
 pub mod redis;
+pub mod secret_file;
 pub mod tasks;
 pub mod telemetry;
