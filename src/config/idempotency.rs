@@ -6,10 +6,7 @@ use secrecy::SecretString;
 
 use super::reader::Sources;
 use super::setting::{Setting, fixed, secret, worded};
-use super::values::{boolean, number};
-
-/// The shortest secret, in bytes.
-pub const MIN_SECRET_BYTES: usize = 32;
+use super::values::{boolean, long_secret, number};
 
 /// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -62,11 +59,4 @@ pub(super) fn read(s: &mut Sources) -> IdempotencySettings {
             number(text, (1, 31_536_000)).map(Duration::from_secs)
         }),
     }
-}
-
-fn long_secret(text: &str) -> Result<SecretString, String> {
-    if text.len() < MIN_SECRET_BYTES {
-        return Err(format!("must have at least {MIN_SECRET_BYTES} bytes"));
-    }
-    Ok(SecretString::from(text))
 }

@@ -5,6 +5,7 @@
 //! a check to [`contradictions`]. A test keeps `docs/reference/settings.md` up to date, and another tries
 //! invalid values and pairs of every row.
 
+mod auth;
 mod database;
 mod hashing;
 mod http;
@@ -22,18 +23,20 @@ mod walk;
 
 use std::path::Path;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
+pub use auth::{AuthSettings, MAX_ACCESS_TOKEN_TTL, TokenAlgorithm};
 pub use database::DatabaseSettings;
 pub use hashing::HashingSettings;
 pub use http::HttpSettings;
-pub use idempotency::{IdempotencySettings, MIN_SECRET_BYTES};
+pub use idempotency::IdempotencySettings;
 pub use log::{LogFormat, LogSettings};
 pub use rate_limit::Rate;
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use setting::{Setting, default_of, reference};
 pub use traces::{TraceProtocol, TraceSampler, TraceSettings};
 pub use urls::{Backend, DatabaseUrl, RedisUrl, is_in_clear};
+pub use values::MIN_SECRET_BYTES;
 
 /// All settings, validated.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub struct Settings {
     pub hashing: HashingSettings,
     /// Idempotency keys.
     pub idempotency: IdempotencySettings,
+    /// Sessions and tokens.
+    pub auth: AuthSettings,
     /// The limit of signups per client; `None` for no limit.
     pub signup_rate: Option<Rate>,
     /// Logs.
@@ -82,10 +87,11 @@ impl Settings {
         let redis = redis::read(s);
         let hashing = hashing::read(s);
         let idempotency = idempotency::read(s);
+        let auth = auth::read(s);
         let signup_rate = rate_limit::read(s, http.is_on_loopback());
         let log = log::read(s, stdout_is_terminal);
         let traces = traces::read(s);
-        contradictions(s, &http, &idempotency);
+        contradictions(s, &http, &idempotency, &auth);
         let warnings = sources.finish()?;
         Ok(Self {
             http,
@@ -93,6 +99,7 @@ impl Settings {
             redis,
             hashing,
             idempotency,
+            auth,
             signup_rate,
             log,
             traces,
@@ -102,14 +109,26 @@ impl Settings {
 }
 
 /// Rejects settings that are valid separately, but not together.
-fn contradictions(s: &mut Sources, http: &HttpSettings, idempotency: &IdempotencySettings) {
-    let secrets = (&idempotency.secret, &idempotency.secret_previous);
-    if let (Some(secret), Some(previous)) = secrets
-        && secret.expose_secret() == previous.expose_secret()
-    {
+fn contradictions(
+    s: &mut Sources,
+    http: &HttpSettings,
+    idempotency: &IdempotencySettings,
+    auth: &AuthSettings,
+) {
+    let is_same = |secret: &Option<SecretString>, previous: &Option<SecretString>| {
+        let both = secret.as_ref().zip(previous.as_ref());
+        both.is_some_and(|(one, other)| one.expose_secret() == other.expose_secret())
+    };
+    if is_same(&idempotency.secret, &idempotency.secret_previous) {
         s.mistake(
             "idempotency.secret_previous",
             "is the same as IDEMPOTENCY_SECRET; omit it, or set it to the previous secret",
+        );
+    }
+    if is_same(&auth.secret, &auth.secret_previous) {
+        s.mistake(
+            "auth.secret_previous",
+            "is the same as AUTH_SECRET; omit it, or set it to the previous secret",
         );
     }
     let same_place = http.operations.is_some_and(|own| {
@@ -266,6 +285,36 @@ mod tests {
         }
         let five = of(&[("RATE_LIMIT_SIGNUP", "5/1m")]).map(|rate| rate.requests);
         assert_eq!(five, Some(5));
+    }
+
+    #[test]
+    fn lives_of_tokens_are_bounded() {
+        let defaults = settings(&[], "").expect("valid").auth;
+        assert_eq!(defaults.access_token_ttl, Duration::from_mins(30));
+        assert_eq!(defaults.refresh_ttl, Duration::from_hours(7 * 24));
+        assert_eq!(defaults.session_max_age, Duration::from_hours(30 * 24));
+        assert_eq!(defaults.refresh_grace, Duration::from_secs(30));
+        assert_eq!(defaults.token_algorithm, TokenAlgorithm::Es256);
+        for (name, most) in [
+            ("ACCESS_TOKEN_TTL_SECONDS", 3_600),
+            ("REFRESH_GRACE_SECONDS", 300),
+        ] {
+            let with = |value: u32| settings(&[(name, &value.to_string())], "");
+            assert!(with(most).is_ok() && with(most + 1).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_signing_key_may_come_from_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key.pem");
+        let pem = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----";
+        std::fs::write(&file, format!("{pem}\n")).expect("written");
+        let path = file.to_str().expect("UTF-8");
+        let settings = settings(&[("TOKEN_KEY_FILE", path)], "").expect("valid");
+        let key = settings.auth.token_key.as_ref().expect("set");
+        assert_eq!(key.expose_secret(), pem);
+        assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{database, hashing, http, idempotency, log, rate_limit, redis, traces};
+use super::{auth, database, hashing, http, idempotency, log, rate_limit, redis, traces};
 
 /// A setting, for the reader and the reference page.
 #[derive(Debug)]
@@ -96,6 +96,7 @@ const GROUPS: &[&[Setting]] = &[
     redis::SETTINGS,
     hashing::SETTINGS,
     idempotency::SETTINGS,
+    auth::SETTINGS,
     rate_limit::SETTINGS,
     log::SETTINGS,
     traces::SETTINGS,
@@ -132,7 +133,7 @@ pub fn reference() -> String {
         "# Settings\n\
          \n\
          Every setting has a default, so the service starts without any; only PostgreSQL requires \
-         `IDEMPOTENCY_SECRET`. In order of precedence, lowest first: the defaults, \
+         `IDEMPOTENCY_SECRET` and `AUTH_SECRET`. In order of precedence, lowest first: the defaults, \
          a TOML file (`--config FILE` or `SIGNUP_CONFIG`), the environment, then `--host` \
          and `--port`. An empty variable counts as not set. An invalid value prevents the start, with all \
          mistakes listed at once.\n\

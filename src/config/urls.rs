@@ -32,6 +32,9 @@ const POSTGRES_PARAMETERS: &[&str] = &[
     "user",
 ];
 
+/// The longest public URL, in bytes. It is part of every access token.
+const MAX_PUBLIC_URL: usize = 255;
+
 const SSL_MODES: &[&str] = &[
     "allow",
     "disable",
@@ -156,17 +159,48 @@ pub fn is_in_clear(url: &str) -> bool {
     if !["redis", "http"].contains(&url.scheme()) {
         return false;
     }
-    // The library parses hosts for http only; for other schemes they stay as written.
-    let is_here = match url.host() {
+    url.host().is_some() && !is_on_this_machine(&url)
+}
+
+/// Whether the host of a URL is a loopback address.
+fn is_on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        // The library parses hosts for http only; for other schemes they stay as written.
         Some(Host::Domain(name)) => {
             let address: Option<IpAddr> = name.parse().ok();
             name == "localhost" || address.is_some_and(|address| address.is_loopback())
         }
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => true,
-    };
-    !is_here
+        None => false,
+    }
+}
+
+/// Validates the URL of the service as clients see it. Returns it without a trailing slash, in the form to
+/// which other programs compare the issuer of a token, byte by byte.
+///
+/// # Errors
+/// What is wrong, without the URL: it may contain a password.
+pub(super) fn public_url(text: &str) -> Result<String, String> {
+    super::values::one_line(text)?;
+    let url = Url::parse(text).map_err(|_| "must be a URL: https://signup.example".to_owned())?;
+    if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
+        return Err("must be a URL: https://signup.example".to_owned());
+    }
+    if url.scheme() == "http" && !is_on_this_machine(&url) {
+        return Err("must begin with https://, as its host is not a loopback address".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not have a user or a password".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not have a query (?) or a fragment (#)".to_owned());
+    }
+    let text = url.as_str().trim_end_matches('/');
+    if text.len() > MAX_PUBLIC_URL {
+        return Err(format!("must have at most {MAX_PUBLIC_URL} bytes"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Validates the URL of a PostgreSQL, and returns whether it has an `application_name`.
@@ -372,6 +406,42 @@ mod tests {
             "http://[::1]:4318",
         ] {
             assert!(!is_in_clear(url), "{url}");
+        }
+    }
+    #[test]
+    fn the_public_url_is_https_beyond_loopback() {
+        for (text, taken) in [
+            ("https://signup.example", "https://signup.example"),
+            ("https://Signup.Example/", "https://signup.example"),
+            (
+                "https://example.org:8443/auth/",
+                "https://example.org:8443/auth",
+            ),
+            ("https://example.org:443", "https://example.org"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+            ("http://[::1]", "http://[::1]"),
+        ] {
+            assert_eq!(public_url(text).as_deref(), Ok(taken));
+        }
+        let long = format!("https://example.org/{}", "a".repeat(MAX_PUBLIC_URL));
+        for text in [
+            "",
+            "signup.example",
+            "http://signup.example",
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "https://",
+            "https://u:hunter2@signup.example",
+            "https://hunter2@signup.example",
+            "https://signup.example/?hunter2",
+            "https://signup.example/#hunter2",
+            "https://signup.exam\nple",
+            "ftp://localhost",
+            &long,
+        ] {
+            let rule = public_url(text).expect_err(text);
+            assert!(!rule.contains("hunter2"), "{rule}");
         }
     }
 }

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
+/// The shortest secret, in bytes.
+pub const MIN_SECRET_BYTES: usize = 32;
+
 /// Refuses control characters: URL parsers drop some of them.
 pub fn one_line(url: &str) -> Result<(), String> {
     if url.contains(char::is_control) {
@@ -36,4 +41,17 @@ pub fn boolean(text: &str) -> Result<bool, String> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err("must be true or false".to_owned()),
     }
+}
+
+/// A secret of enough bytes to be unguessable.
+pub fn long_secret(text: &str) -> Result<SecretString, String> {
+    if text.len() < MIN_SECRET_BYTES {
+        return Err(format!("must have at least {MIN_SECRET_BYTES} bytes"));
+    }
+    Ok(SecretString::from(text))
+}
+
+/// Seconds within these bounds.
+pub fn seconds(text: &str, bounds: (u64, u64)) -> Result<Duration, String> {
+    number(text, bounds).map(Duration::from_secs)
 }

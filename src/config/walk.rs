@@ -63,6 +63,9 @@ const CANDIDATES: &[&str] = &[
     "always_off",
     "parentbased_traceidratio",
     "a=hunter2canary,b=%20",
+    "ES256",
+    "RS256",
+    "-----BEGIN PRIVATE KEY-----\nhunter2canary\n-----END PRIVATE KEY-----",
     SECRET,
     OTHER_SECRET,
 ];
@@ -70,6 +73,7 @@ const CANDIDATES: &[&str] = &[
 /// Rows that must not be set together, whatever their values.
 const CONTRADICTIONS: &[(&str, &str)] = &[
     ("IDEMPOTENCY_SECRET", "IDEMPOTENCY_SECRET_PREVIOUS"),
+    ("AUTH_SECRET", "AUTH_SECRET_PREVIOUS"),
     ("DATABASE_URL", "DATABASE_READ_URL"),
     ("PORT", "OPERATIONS_PORT"),
 ];
@@ -85,9 +89,10 @@ fn outcome(env: &[(&str, &str)], file: &str, names: &[&str]) -> Result<Settings,
     let shown = match &outcome {
         Ok(settings) => {
             let mut settings = settings.clone();
-            // Any word is a valid filter, or a host.
+            // Any word is a valid filter, a host, or an audience.
             settings.log.filter.clear();
             settings.http.hosts.clear();
+            settings.auth.token_audience = None;
             format!("{settings:?}")
         }
         Err(mistakes) => mistakes.clone(),
