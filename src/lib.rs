@@ -66,6 +66,7 @@
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
+//! | [`tokens`] | access, refresh and device tokens, service keys, signing keys; without HTTP |
 //! | [`hashing`] | password hashing: queue, threads, lanes, format |
 //! | [`lifecycle`] | from a signal to the end of the process |
 //! | [`platform`] | the ground floor: database, Redis, telemetry, metrics, clock, tasks |
@@ -106,3 +107,4 @@ pub mod domain;
 pub mod hashing;
 pub mod idempotency;
 pub mod platform;
+pub mod tokens;

@@ -87,6 +87,20 @@ const RULES: &[Rule] = &[
         because: "idempotency is independent of the protocol",
     },
     Rule {
+        files: |path| path.starts_with("src/tokens/"),
+        modules: &[
+            "app",
+            "cli",
+            "hashing",
+            "http",
+            "idempotency",
+            "slice",
+            "slices",
+        ],
+        crates: HTTP,
+        because: "tokens are independent of the protocol that carries them",
+    },
+    Rule {
         files: |path| path.starts_with("src/http/"),
         modules: &["app", "cli", "slices"],
         crates: STORAGE,

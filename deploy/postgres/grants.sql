@@ -1,6 +1,6 @@
 -- Creates the service's database user with the privileges that its statements need: it can read no password hash,
--- and can change only idempotency records. Run this as the owner of the database, after `signup-service migrate`,
--- and after every update. It is safe to repeat, and then resets the password.
+-- and can change only idempotency records and signing keys. Run this as the owner of the database, after
+-- `signup-service migrate`, and after every update. It is safe to repeat, and then resets the password.
 --
 --   SIGNUP_PASSWORD=… psql --set=ON_ERROR_STOP=1 --file=deploy/postgres/grants.sql
 --
@@ -17,7 +17,7 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 
 -- Privileges granted by older versions.
-REVOKE ALL ON users, users_read, user_events, idempotency_records, _sqlx_migrations FROM signup;
+REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, _sqlx_migrations FROM signup;
 
 -- The only column needed to check whether an address is taken.
 GRANT SELECT (email_canonical),
@@ -43,6 +43,12 @@ GRANT SELECT (status, location, content_type, body),
     INSERT (status, location, content_type, body),
     UPDATE (status, location, content_type, body)
     ON idempotency_records TO signup;
+
+GRANT SELECT (kid, alg, private_sealed, created_at, active_from, retired_at, remove_at),
+    INSERT (kid, alg, public_jwk, private_sealed, created_at, active_from),
+    UPDATE (private_sealed, active_from, retired_at, remove_at),
+    DELETE
+    ON signing_keys TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;
 

@@ -499,6 +499,7 @@ mod tests {
         4 idempotency records c83f0e242722023e\n\
         5 idempotency outcomes 6606d27ebd56f805\n\
         6 outcomes of old records 9a26853833ec441d\n\
+        7 signing keys 2bf8d690300da7e1\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -507,5 +508,6 @@ mod tests {
         4 idempotency records 31b7aa628b4f9618\n\
         5 idempotency outcomes 36e331cac3cdf0f9\n\
         6 outcomes of old records 6cf951b02f2e6875\n\
+        7 signing keys 02aebce947e79997\n\
     ";
 }

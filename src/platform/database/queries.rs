@@ -48,7 +48,20 @@ impl Database {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Option<T>, StoreError> {
-        let rows = match &self.pools {
+        let mut rows: Vec<T> = self.fetch_all_latest(of, parameters).await?;
+        Ok(rows.pop())
+    }
+
+    /// Reads a few rows in the same way.
+    ///
+    /// # Errors
+    /// When the database is unavailable, or reports an error.
+    pub async fn fetch_all_latest<T: FromRow + 'static>(
+        &self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Vec<T>, StoreError> {
+        match &self.pools {
             Pools::Postgres { write, .. } => {
                 let arguments = of.for_postgres(parameters)?;
                 let pool = write.clone();
@@ -61,9 +74,7 @@ impl Database {
                 self.in_a_task(async move { Ok(pool.fetch_all(of, arguments, Rows::Few).await?) })
                     .await
             }
-        };
-        let mut rows: Vec<T> = rows?;
-        Ok(rows.pop())
+        }
     }
 
     /// Runs a single writing statement. Returns the rows of its `RETURNING` clause. It is for work
