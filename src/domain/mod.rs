@@ -14,7 +14,7 @@ mod user;
 
 pub use email::Email;
 pub use name::Name;
-pub use password::{Candidate, Password, PasswordHash};
+pub use password::{Candidate, Password, PasswordHash, PresentedPassword};
 pub use rule::{BrokenRule, CODES};
 pub use store_error::StoreError;
 pub use user::UserId;

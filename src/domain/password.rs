@@ -1,4 +1,4 @@
-//! Passwords: the rules for new ones, and their hashes.
+//! Passwords: the rules for new ones, those presented at a login, and their hashes.
 
 use std::fmt;
 
@@ -11,6 +11,11 @@ use super::{BrokenRule, common};
 pub const MIN_CHARS: usize = 8;
 /// The longest password, in bytes of UTF-8. All of them count.
 pub const MAX_BYTES: usize = 1024;
+
+const TOO_LONG: BrokenRule =
+    BrokenRule::new("too_long", "Must have at most 1024 bytes of UTF-8.");
+const NUL_CHARACTER: BrokenRule =
+    BrokenRule::new("nul_character", "Must not contain the NUL character.");
 
 /// Words that an attacker would also try first: the name of the service.
 const SERVICE: [&str; 3] = ["signup-service", "signup", "service"];
@@ -46,10 +51,7 @@ impl Candidate {
     pub fn parse(secret: SecretString, about_the_user: &[&str]) -> Result<Self, BrokenRule> {
         let text = secret.expose_secret();
         if text.len() > MAX_BYTES {
-            return Err(BrokenRule::new(
-                "too_long",
-                "Must have at most 1024 bytes of UTF-8.",
-            ));
+            return Err(TOO_LONG);
         }
         if text.chars().count() < MIN_CHARS {
             return Err(BrokenRule::new(
@@ -58,10 +60,7 @@ impl Candidate {
             ));
         }
         if text.contains('\0') {
-            return Err(BrokenRule::new(
-                "nul_character",
-                "Must not contain the NUL character.",
-            ));
+            return Err(NUL_CHARACTER);
         }
         let parts = parts(about_the_user);
         let reversed: Zeroizing<String> = Zeroizing::new(text.chars().rev().collect());
@@ -128,6 +127,46 @@ impl Password {
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
         self.0.expose_secret().as_bytes()
+    }
+}
+
+/// A password that a client presents to prove who it is. It is wiped from memory when dropped and
+/// never printed.
+///
+/// The rules for new passwords do not apply: what is stored may be older than they are, or imported.
+/// So a refusal says nothing about the account.
+pub struct PresentedPassword(SecretString);
+
+impl PresentedPassword {
+    /// Refuses only what is no account's password. The rest is used as sent: it is not trimmed, cut
+    /// or normalised.
+    ///
+    /// # Errors
+    /// When it is empty, has more than [`MAX_BYTES`], or contains NUL.
+    pub fn parse(secret: SecretString) -> Result<Self, BrokenRule> {
+        let text = secret.expose_secret();
+        if text.is_empty() {
+            return Err(BrokenRule::new("required", "Must not be empty."));
+        }
+        if text.len() > MAX_BYTES {
+            return Err(TOO_LONG);
+        }
+        if text.contains('\0') {
+            return Err(NUL_CHARACTER);
+        }
+        Ok(Self(secret))
+    }
+
+    /// The bytes to verify. Do not keep them.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
+impl fmt::Debug for PresentedPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PresentedPassword(..)")
     }
 }
 
@@ -429,5 +468,29 @@ mod tests {
         assert_eq!(format!("{password:?}"), "Password(..)");
         let hash = PasswordHash::new("$2b$secret".to_owned());
         assert_eq!(format!("{hash:?}"), "PasswordHash(..)");
+    }
+
+    #[test]
+    fn what_can_never_be_a_password_is_refused_at_a_login() {
+        let code = |text: &str| {
+            let parsed = PresentedPassword::parse(SecretString::from(text));
+            parsed.err().map(|rule| rule.code)
+        };
+        assert_eq!(code(""), Some("required"));
+        assert_eq!(code(&"x".repeat(1025)), Some("too_long"));
+        assert_eq!(code(&"ž".repeat(513)), Some("too_long"));
+        for text in ["\0", "kX9#vQ2z\0abc"] {
+            assert_eq!(code(text), Some("nul_character"));
+        }
+    }
+
+    #[test]
+    fn no_rule_for_new_passwords_applies_at_a_login() {
+        let longest = "x".repeat(1024);
+        for text in ["x", " ", "12345678", "password", "zzzzzzzzzzzz", &longest] {
+            let password = PresentedPassword::parse(SecretString::from(text)).expect("accepted");
+            assert_eq!(password.expose_bytes(), text.as_bytes(), "as sent");
+            assert_eq!(format!("{password:?}"), "PresentedPassword(..)");
+        }
     }
 }
