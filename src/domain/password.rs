@@ -12,8 +12,7 @@ pub const MIN_CHARS: usize = 8;
 /// The longest password, in bytes of UTF-8. All of them count.
 pub const MAX_BYTES: usize = 1024;
 
-const TOO_LONG: BrokenRule =
-    BrokenRule::new("too_long", "Must have at most 1024 bytes of UTF-8.");
+const TOO_LONG: BrokenRule = BrokenRule::new("too_long", "Must have at most 1024 bytes of UTF-8.");
 const NUL_CHARACTER: BrokenRule =
     BrokenRule::new("nul_character", "Must not contain the NUL character.");
 
