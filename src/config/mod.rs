@@ -27,7 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use auth::{AuthSettings, MAX_ACCESS_TOKEN_TTL, TokenAlgorithm};
 pub use database::DatabaseSettings;
-pub use hashing::HashingSettings;
+pub use hashing::{HashShares, HashingSettings};
 pub use http::HttpSettings;
 pub use idempotency::IdempotencySettings;
 pub use log::{LogFormat, LogSettings};

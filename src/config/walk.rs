@@ -45,6 +45,8 @@ const CANDIDATES: &[&str] = &[
     "https://example.org",
     "20/1m",
     "1/86400h",
+    "3:2:2:1",
+    "1:100:1:100",
     "info",
     "trace,sqlx=off",
     "pretty",

@@ -67,34 +67,51 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
     }
 
     /// Whether one more job of the network would be accepted.
+    #[cfg(test)]
     pub fn place(&self, network: K) -> Place<K> {
+        self.place_within(network, self.places)
+    }
+
+    /// Whether one more job of the network would be accepted if this many jobs may wait now: others
+    /// than these may use the places too.
+    pub fn place_within(&self, network: K, room: usize) -> Place<K> {
         let own = self.waiting_of(network);
         if own < self.waiting && own >= part(self.places) {
             return Place::ShareUsed;
         }
-        if self.waiting < self.places {
+        if self.waiting < room {
             return Place::Free;
         }
-        let largest = self.turns.iter().map(|other| self.waiting_of(*other)).max();
-        let largest = largest.unwrap_or(0);
-        // Of several, the one whose turn is last.
-        let has_most = |other: &&K| self.waiting_of(**other) == largest;
-        match self.turns.iter().rev().find(has_most) {
-            Some(other) if largest > own + 1 => Place::Instead(*other),
+        match self.largest() {
+            Some((other, most)) if most > own + 1 => Place::Instead(other),
             _ => Place::Full,
         }
+    }
+
+    /// The network with most waiting jobs, and their number. Of several, the one whose turn is
+    /// last.
+    pub fn largest(&self) -> Option<(K, usize)> {
+        let counts = self.turns.iter().map(|it| (*it, self.waiting_of(*it)));
+        counts.max_by_key(|(_, count)| *count)
     }
 
     /// Adds a job, and returns the job that it replaced, if any, with its network.
     ///
     /// # Errors
     /// Why the job was rejected. It is dropped.
+    #[cfg(test)]
     pub fn push(&mut self, network: K, job: T) -> Result<Option<(K, T)>, Place<K>> {
         let displaced = match self.place(network) {
             Place::Free => None,
-            Place::Instead(other) => self.pop_newest(other).map(|job| (other, job)),
+            Place::Instead(_) => self.pop_of_largest(),
             refused => return Err(refused),
         };
+        self.append(network, job);
+        Ok(displaced)
+    }
+
+    /// Adds a job, for which there must be a place.
+    pub fn append(&mut self, network: K, job: T) {
         let share = self.networks.entry(network).or_insert_with(|| Share {
             waiting: VecDeque::new(),
             lanes: 0,
@@ -104,7 +121,12 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         }
         share.waiting.push_back(job);
         self.waiting += 1;
-        Ok(displaced)
+    }
+
+    /// Drops the newest job of the network with most, and returns it with its network.
+    pub fn pop_of_largest(&mut self) -> Option<(K, T)> {
+        let (network, _) = self.largest()?;
+        self.pop_newest(network).map(|job| (network, job))
     }
 
     /// Assigns a lane to the next job: the oldest of the network whose turn it is, among the
@@ -133,14 +155,27 @@ impl<K: Copy + Ord, T> FairQueue<K, T> {
         self.forget_if_idle(network);
     }
 
+    /// The number of jobs that would get a lane before a new one of the network.
+    #[cfg(test)]
+    pub fn ahead(&self, network: K) -> usize {
+        self.jobs_ahead(network).count()
+    }
+
     /// Jobs that would get a lane before a new one of the network. In the turns until then, every
     /// other network has as many turns as this one.
-    pub fn ahead(&self, network: K) -> usize {
+    pub fn jobs_ahead(&self, network: K) -> impl Iterator<Item = &T> {
         let own = self.waiting_of(network);
-        let others = self.turns.iter().filter(|other| **other != network);
-        own + others
-            .map(|other| self.waiting_of(*other).min(own + 1))
-            .sum::<usize>()
+        self.turns.iter().flat_map(move |other| {
+            let turns = if *other == network { own } else { own + 1 };
+            let share = self.share(*other).into_iter();
+            share.flat_map(move |share| share.waiting.iter().take(turns))
+        })
+    }
+
+    /// All waiting jobs.
+    pub fn jobs(&self) -> impl Iterator<Item = &T> {
+        let shares = self.networks.values();
+        shares.flat_map(|share| share.waiting.iter())
     }
 
     /// Drops the jobs that `keep` rejects. Each network keeps its turn.

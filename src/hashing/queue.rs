@@ -1,8 +1,9 @@
 //! The queue of passwords for the hashing threads, and the hashes that these have in progress.
 //!
 //! Callers submit [`Job`]s; a thread takes its share of them and reports when each has ended.
-//! Admission is decided here: by fair shares ([`FairQueue`]), and by an estimate of whether a hash
-//! would end in time.
+//! Admission is decided here: by fair shares ([`ClassQueue`]), and by an estimate of whether a hash
+//! would end in time. Durations are kept for a hash at the configured cost, and scaled for those of
+//! stored hashes with another one: each step of the cost doubles the work.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +12,12 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::fair_queue::{FairQueue, Place};
-use super::{HashError, bcrypt_sha256};
+use super::HashError;
+use super::bcrypt_sha256::{self, StoredHash};
+use super::class::{Class, NETWORK_PLACES};
+use super::class_queue::{Admission, ClassQueue, Hold};
 use crate::config::HashingSettings as Settings;
-use crate::domain::{Candidate, Password, PasswordHash};
+use crate::domain::{Candidate, Password, PasswordHash, PresentedPassword};
 use crate::platform::client::Network;
 use crate::platform::clock::{self, Randomness};
 use crate::platform::limits::{Bound, Limit};
@@ -49,6 +52,11 @@ pub(super) const PROBE_AFTER: Duration = Duration::from_secs(5);
 /// How long a password waits before any thread with a free lane takes it.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// A password corrects an estimate that refuses everything if its hash is at most this many times
+/// the work of a new one. The hash of a far higher cost would hold a lane for hours, although no
+/// caller waits for it.
+const PROBE_WORK: u64 = 16;
+
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[
     Limit {
@@ -60,6 +68,16 @@ pub const LIMITS: &[Limit] = &[
         what: "Share of a client network while others wait",
         bound: Bound::Words("a quarter of lanes and places"),
         effect: "503 `overloaded`",
+    },
+    Limit {
+        what: "Share of a class of work while others wait",
+        bound: Bound::Setting("HASH_SHARES"),
+        effect: "503 `overloaded`",
+    },
+    Limit {
+        what: "Logins of a client network that wait for a lane; as many from known devices",
+        bound: Bound::Count(NETWORK_PLACES),
+        effect: "429 `rate-limited`",
     },
     Limit {
         what: "Hash of a password",
@@ -82,11 +100,13 @@ pub struct HashQueue {
 type Client = Option<Network>;
 
 pub(super) struct State {
-    pub(super) queue: FairQueue<Client, Job>,
+    pub(super) queue: ClassQueue<Client, Job>,
     /// Lanes in use, for each thread.
     pub(super) in_use: Vec<usize>,
     closed: bool,
-    /// The duration of one hash: a moving average.
+    /// The work of a hash at the configured cost.
+    unit: u64,
+    /// The duration of one hash at the configured cost: a moving average.
     pub(super) one_hash: Duration,
     /// The same if all lanes of its thread are in use, which makes each hash take longer.
     pub(super) full_hash: Duration,
@@ -99,6 +119,8 @@ enum Refusal {
     Stopped,
     /// With the time after which there should be room again.
     Overloaded(HashRefused, Duration),
+    /// The same.
+    NetworkBusy(Duration),
 }
 
 impl From<Refusal> for HashError {
@@ -106,22 +128,35 @@ impl From<Refusal> for HashError {
         match refusal {
             Refusal::Stopped => Self::Stopped,
             Refusal::Overloaded(_, retry_after) => Self::Overloaded { retry_after },
+            Refusal::NetworkBusy(retry_after) => Self::NetworkBusy { retry_after },
         }
     }
 }
 
-/// A password to be hashed.
+/// Where to send an outcome.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, HashError>>;
+
+/// What to do with a password.
+pub(super) enum Task {
+    /// Estimate whether it is guessable and, if not, hash it.
+    Hash(Candidate, Reply<PasswordHash>),
+    /// Verify it.
+    Verify(PresentedPassword, StoredHash, Reply<bool>),
+}
+
+/// A password to be hashed or verified.
 pub(super) struct Job {
-    pub(super) password: Candidate,
+    pub(super) task: Task,
     pub(super) order: Order,
+    /// Iterations of its hash.
+    work: u64,
     /// Ends when a lane takes the password.
     wait: Span,
     submitted: Instant,
 }
 
-/// The request for a hash: where to send it, and by when.
+/// The request of a caller, whatever it is for.
 pub(super) struct Order {
-    pub(super) reply: oneshot::Sender<Result<PasswordHash, HashError>>,
     /// The span of the request.
     pub(super) span: Span,
     pub(super) deadline: Instant,
@@ -130,36 +165,55 @@ pub(super) struct Order {
     is_probe: bool,
 }
 
+impl Task {
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Hash(_, reply) => reply.is_closed(),
+            Self::Verify(.., reply) => reply.is_closed(),
+        }
+    }
+
+    /// Reports that it was not done, if a caller still waits.
+    fn fail(self, error: HashError) {
+        match self {
+            Self::Hash(_, reply) => drop(reply.send(Err(error))),
+            Self::Verify(.., reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
 impl Job {
     /// Reports that it will not be hashed now.
     fn refuse(self, retry_after: Duration) {
         spans::fail(&self.wait, "refused");
-        self.order
-            .complete(Err(HashError::Overloaded { retry_after }));
+        self.task.fail(HashError::Overloaded { retry_after });
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.order.is_wanted(self.task.has_left())
     }
 }
 
 impl Order {
-    /// Reports the outcome, if a caller still waits.
-    pub(super) fn complete(self, hash: Result<PasswordHash, HashError>) {
-        let _ = self.reply.send(hash);
-    }
-
-    /// Whether the hash is still wanted.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.is_probe || (!self.reply.is_closed() && clock::monotonic() < self.deadline)
+    /// Whether the hash is still wanted, if its caller has or has not left.
+    pub(super) fn is_wanted(&self, has_left: bool) -> bool {
+        self.is_probe || (!has_left && clock::monotonic() < self.deadline)
     }
 }
 
-/// A lane in use. When dropped, it is free for others, and no longer part of its network's share.
+/// A lane in use. When dropped, it is free for others, and no longer part of the shares of its class
+/// and network.
 pub(super) struct Held<'a> {
     shared: &'a HashQueue,
-    client: Client,
+    hold: Hold<Client>,
+    /// Iterations that were not done, as no caller waited for them any more.
+    pub(super) undone: u64,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.shared.lock().queue.release(self.client);
+        let mut state = self.shared.lock();
+        state.queue.release(self.hold, self.undone);
     }
 }
 
@@ -176,9 +230,10 @@ impl HashQueue {
             settings,
             engine,
             state: Mutex::new(State {
-                queue: FairQueue::new(settings.queue, lanes),
+                queue: ClassQueue::new(settings.queue, lanes, settings.shares),
                 in_use: vec![0; settings.threads],
                 closed: false,
+                unit: work(settings.cost),
                 one_hash: estimate(settings.cost, 1),
                 full_hash: estimate(settings.cost, engine.lanes()),
                 measured: clock::monotonic(),
@@ -202,26 +257,54 @@ impl HashQueue {
     pub async fn hash(
         &self,
         password: Candidate,
+        class: Class,
         client: Client,
         deadline: Instant,
     ) -> Result<PasswordHash, HashError> {
+        let task = |reply| Task::Hash(password, reply);
+        self.ask(task, self.settings.cost, class, client, deadline)
+            .await
+    }
+
+    /// Waits for the verdict on a password, up to its deadline.
+    pub async fn verify(
+        &self,
+        password: PresentedPassword,
+        stored: StoredHash,
+        class: Class,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<bool, HashError> {
+        let cost = stored.cost();
+        let task = |reply| Task::Verify(password, stored, reply);
+        self.ask(task, cost, class, client, deadline).await
+    }
+
+    async fn ask<T>(
+        &self,
+        task: impl FnOnce(Reply<T>) -> Task,
+        cost: u32,
+        class: Class,
+        client: Client,
+        deadline: Instant,
+    ) -> Result<T, HashError> {
         let (reply, outcome) = oneshot::channel();
         let span = Span::current();
         let job = Job {
-            password,
+            task: task(reply),
             wait: spans::child(&span, "hash wait"),
             order: Order {
-                reply,
                 span,
                 deadline,
                 is_probe: false,
             },
+            work: work(cost),
             submitted: clock::monotonic(),
         };
-        self.submit(client, job)?;
+        self.submit(class, client, job)?;
         // No longer than the deadline: nothing is hashed for a caller that has stopped waiting.
-        if let Ok(Ok(hashed)) = tokio::time::timeout_at(deadline.into(), outcome).await {
-            return hashed;
+        if let Ok(Ok(outcome)) = tokio::time::timeout_at(deadline.into(), outcome).await {
+            return outcome;
         }
         let state = self.lock();
         if state.closed {
@@ -229,14 +312,15 @@ impl HashQueue {
         }
         self.metrics.hash_refused(HashRefused::Deadline);
         Err(HashError::Overloaded {
-            retry_after: state.wait_for_a_lane(self.slots(), client),
+            retry_after: state.wait_for_a_lane(self.slots(), class, client, work(cost)),
         })
     }
 
     /// Whether a new password would be accepted.
-    pub fn admits(&self, client: Client, deadline: Instant) -> Result<(), HashError> {
+    pub fn admits(&self, class: Class, client: Client, deadline: Instant) -> Result<(), HashError> {
         let mut state = self.lock();
-        let refusal = self.refusal(&mut state, client, deadline);
+        let unit = state.unit;
+        let refusal = self.refusal(&mut state, class, client, unit, deadline);
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
@@ -255,24 +339,27 @@ impl HashQueue {
         self.settings.threads * self.engine.lanes()
     }
 
-    fn submit(&self, client: Client, mut job: Job) -> Result<(), HashError> {
+    fn submit(&self, class: Class, client: Client, mut job: Job) -> Result<(), HashError> {
         let mut state = self.lock();
-        if let Some(refusal) = self.refusal(&mut state, client, job.order.deadline) {
+        let (work, deadline) = (job.work, job.order.deadline);
+        if let Some(refusal) = self.refusal(&mut state, class, client, work, deadline) {
             drop(state);
-            if let Refusal::Overloaded(reason, _) = refusal {
-                self.metrics.hash_refused(reason);
+            match refusal {
+                Refusal::Stopped => {}
+                Refusal::Overloaded(reason, _) => self.metrics.hash_refused(reason),
+                Refusal::NetworkBusy(_) => self.metrics.hash_refused(HashRefused::Share),
             }
             return Err(refusal.into());
         }
-        if !state.is_in_time(self.slots(), client, job.order.deadline) {
+        if !state.is_in_time(self.slots(), class, client, work, deadline) {
             // The only one for a while.
             state.measured = clock::monotonic();
             job.order.is_probe = true;
         }
-        let displaced = state.queue.push(client, job);
+        let displaced = state.queue.push(class, client, work, job);
         self.metrics.hashes_waiting(state.queue.len());
-        if let Ok(Some((loser, job))) = displaced {
-            let retry_after = state.wait_for_a_lane(self.slots(), loser);
+        if let Ok(Some((class, client, job))) = displaced {
+            let retry_after = state.wait_for_a_lane(self.slots(), class, client, job.work);
             drop(state);
             self.metrics.hash_refused(HashRefused::Share);
             job.refuse(retry_after);
@@ -284,44 +371,57 @@ impl HashQueue {
     }
 
     /// Why a new password would not be accepted.
-    fn refusal(&self, state: &mut State, client: Client, deadline: Instant) -> Option<Refusal> {
+    fn refusal(
+        &self,
+        state: &mut State,
+        class: Class,
+        client: Client,
+        work: u64,
+        deadline: Instant,
+    ) -> Option<Refusal> {
         if state.closed {
             return Some(Refusal::Stopped);
         }
         // Disconnected clients must not keep out others.
         self.drop_unwanted(state);
-        let reason = match state.queue.place(client) {
-            Place::ShareUsed => HashRefused::Share,
-            Place::Full => HashRefused::QueueFull,
-            Place::Free | Place::Instead(_) => {
-                if state.is_in_time(self.slots(), client, deadline) || state.wants_a_probe() {
+        let reason = match state.queue.place(class, client) {
+            Admission::NetworkFull => None,
+            Admission::ShareUsed => Some(HashRefused::Share),
+            Admission::Full => Some(HashRefused::QueueFull),
+            Admission::Free | Admission::Instead(..) => {
+                if state.is_in_time(self.slots(), class, client, work, deadline)
+                    || state.wants_a_probe(work)
+                {
                     return None;
                 }
-                HashRefused::Deadline
+                Some(HashRefused::Deadline)
             }
         };
         let retry_after = if state.is_idle() {
             // Nothing is admitted before the next probe.
             PROBE_AFTER.saturating_sub(clock::since(state.measured))
         } else {
-            state.wait_for_a_lane(self.slots(), client)
+            state.wait_for_a_lane(self.slots(), class, client, work)
         };
-        Some(Refusal::Overloaded(reason, retry_after))
+        Some(reason.map_or(Refusal::NetworkBusy(retry_after), |reason| {
+            Refusal::Overloaded(reason, retry_after)
+        }))
     }
 
     /// Drops the jobs that no caller waits for any more, and those that would not end in time:
     /// hashing them would take the place of others that still can.
     fn drop_unwanted(&self, state: &mut State) {
         let mut abandoned = 0;
-        let ends = clock::monotonic() + state.one_hash;
+        let (one_hash, unit) = (state.one_hash, state.unit);
+        let now = clock::monotonic();
         state.queue.retain(|job| {
-            if !job.order.is_wanted() {
+            if !job.is_wanted() {
                 abandoned += 1;
                 spans::fail(&job.wait, ABANDONED);
                 return false;
             }
             // A job dropped without a reply makes `hash` return an error.
-            job.order.is_probe || ends <= job.order.deadline
+            job.order.is_probe || now + scaled(one_hash, job.work, unit) <= job.order.deadline
         });
         self.metrics.hashes_abandoned(abandoned);
     }
@@ -339,14 +439,16 @@ impl HashQueue {
             }
             while state.in_use[thread] < lanes
                 && state.may_take(thread)
-                && let Some((client, mut job)) = state.queue.take()
+                && let Some((hold, mut job)) = state.queue.take()
             {
                 job.wait = Span::none();
-                self.metrics.hash_waited(clock::since(job.submitted));
+                let waited = clock::since(job.submitted);
+                self.metrics.hash_waited(hold.class.label(), waited);
                 state.in_use[thread] += 1;
                 let held = Held {
                     shared: self,
-                    client,
+                    hold,
+                    undone: 0,
                 };
                 jobs.push((job, held));
             }
@@ -366,13 +468,14 @@ impl HashQueue {
     }
 
     /// Records that a hash of a thread has ended; and its duration, if it succeeded.
-    pub(super) fn ended(&self, thread: usize, took: Option<Duration>) {
+    pub(super) fn ended(&self, thread: usize, held: &Held<'_>, took: Option<Duration>) {
         let mut state = self.lock();
         let was_full = state.in_use[thread] == self.engine.lanes();
         state.in_use[thread] -= 1;
         if let Some(took) = took {
             self.metrics.hash_took(took);
-            state.measure(took, was_full);
+            let as_configured = scaled(took, state.unit, held.hold.work);
+            state.measure(as_configured, was_full);
         }
     }
 }
@@ -386,7 +489,7 @@ impl State {
         self.in_use.iter().all(|other| mine <= *other) || self.queue.oldest().any(has_waited)
     }
 
-    /// Adds the duration of a hash to the averages.
+    /// Adds the duration of a hash at the configured cost to the averages.
     pub(super) fn measure(&mut self, took: Duration, was_full: bool) {
         follow(&mut self.one_hash, took);
         if was_full {
@@ -399,36 +502,68 @@ impl State {
     /// for a while and then abandoned took the place of another that would have been in time. It is
     /// larger for the wait, during which the machine may slow down: where its cores were shared,
     /// eight lanes were seen to take half as long again from one moment to the next.
-    fn is_in_time(&self, slots: usize, client: Client, deadline: Instant) -> bool {
-        let wait = self.wait_for_a_lane(slots, client);
+    fn is_in_time(
+        &self,
+        slots: usize,
+        class: Class,
+        client: Client,
+        work: u64,
+        deadline: Instant,
+    ) -> bool {
+        let wait = self.wait_for_a_lane(slots, class, client, work);
         let hash = if wait.is_zero() {
             self.one_hash
         } else {
             self.full_hash
         };
+        let hash = scaled(hash, work, self.unit);
         clock::monotonic() + wait * 3 / 2 + hash * 5 / 4 <= deadline
     }
 
     /// Whether one password is to be hashed against the estimate: if the estimate refuses
     /// everything, nothing else would ever correct it.
-    fn wants_a_probe(&self) -> bool {
-        self.is_idle() && clock::since(self.measured) >= PROBE_AFTER
+    fn wants_a_probe(&self, work: u64) -> bool {
+        let is_cheap = work <= PROBE_WORK * self.unit;
+        is_cheap && self.is_idle() && clock::since(self.measured) >= PROBE_AFTER
     }
 
     fn is_idle(&self) -> bool {
         self.in_use.iter().all(|lanes| *lanes == 0) && self.queue.is_empty()
     }
 
-    /// How long a new password of this client would wait for a lane.
-    pub(super) fn wait_for_a_lane(&self, slots: usize, client: Client) -> Duration {
-        let ahead = self.queue.ahead(client) + self.in_use.iter().sum::<usize>();
+    /// How long a new password of this class, client and work would wait for a lane.
+    pub(super) fn wait_for_a_lane(
+        &self,
+        slots: usize,
+        class: Class,
+        client: Client,
+        work: u64,
+    ) -> Duration {
+        let waiting = self.queue.ahead(class, client, work);
+        let ahead = waiting.jobs + self.in_use.iter().sum::<usize>();
         if ahead < slots {
             return Duration::ZERO;
         }
         // Lanes do not end together: each ends once in the time of a hash.
         let ends = u32::try_from(ahead - slots + 1).unwrap_or(u32::MAX);
-        self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX)
+        let wait = self.full_hash * ends / u32::try_from(slots).unwrap_or(u32::MAX);
+        let mean = (waiting + self.queue.held()).mean();
+        scaled(wait, mean.unwrap_or(self.unit), self.unit)
     }
+}
+
+/// The work of a hash, in iterations.
+const fn work(cost: u32) -> u64 {
+    1 << cost
+}
+
+/// A duration for another amount of work.
+fn scaled(duration: Duration, work: u64, of: u64) -> Duration {
+    if work == of {
+        return duration;
+    }
+    let nanos = duration.as_nanos() * u128::from(work) / u128::from(of);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 /// Updates an average. A thread that was stopped in the middle of a hash must not be mistaken for a

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Result};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Result};
 
 use super::registrar::{Registrar, SECONDS};
 use super::{Metrics, integer};
@@ -13,10 +13,14 @@ pub(super) struct Hashing {
     lanes: IntGauge,
     batch: Histogram,
     wait: Histogram,
+    class_wait: HistogramVec,
     duration: Histogram,
     refused: IntCounterVec,
     abandoned: IntCounter,
 }
+
+/// The classes of work, by the labels of `hashing::Class`.
+const CLASSES: [&str; 4] = ["known", "login", "signup", "account"];
 
 /// Why a password was not hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,11 @@ impl Hashing {
                 "Time a password waited for its lane.",
                 &SECONDS,
             )?,
+            class_wait: registrar.histograms(
+                "hash_class_wait_seconds",
+                "Time a password waited for its lane, by class: known (logins from known devices), login, signup, account (changes of an account).",
+                &["class"],
+            )?,
             duration: registrar.histogram(
                 "password_hash_duration_seconds",
                 "Time from the first slice of a password hash to its last.",
@@ -88,6 +97,9 @@ impl Hashing {
     pub(super) fn begin(&self) {
         for reason in HashRefused::ALL {
             self.refused.with_label_values(&[reason.label()]);
+        }
+        for class in CLASSES {
+            self.class_wait.with_label_values(&[class]);
         }
     }
 }
@@ -114,9 +126,13 @@ impl Metrics {
         self.0.hashing.batch.observe(lanes as f64);
     }
 
-    /// Records how long a password waited for its lane.
-    pub fn hash_waited(&self, time: Duration) {
-        self.0.hashing.wait.observe(time.as_secs_f64());
+    /// Records how long a password of a class waited for its lane. The class is one of those that
+    /// have series from the start.
+    pub fn hash_waited(&self, class: &str, time: Duration) {
+        let seconds = time.as_secs_f64();
+        self.0.hashing.wait.observe(seconds);
+        let class_wait = &self.0.hashing.class_wait;
+        class_wait.with_label_values(&[class]).observe(seconds);
     }
 
     /// Records how long a hash took, from its first slice to its last.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::store::{NewAccount, Outcome, SignupStore};
 use crate::domain::{Candidate, Email, Name, UserId};
-use crate::hashing::{HashError, PasswordHasher};
+use crate::hashing::{Class, HashError, PasswordHasher};
 use crate::idempotency::{self, Execution, Recorded};
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
@@ -61,7 +61,8 @@ impl SignUpHandler {
     /// # Errors
     /// The reason for which it would be refused.
     pub fn admits(&self, client: Option<Network>, deadline: Instant) -> Result<(), SignUpError> {
-        Ok(self.hasher.admits(client, self.hash_deadline(deadline))?)
+        let deadline = self.hash_deadline(deadline);
+        Ok(self.hasher.admits(Class::Signup, client, deadline)?)
     }
 
     fn hash_deadline(&self, deadline: Instant) -> Instant {
@@ -82,9 +83,12 @@ impl SignUpHandler {
     ) -> Result<Recorded<Outcome>, SignUpError> {
         // If the client disconnects and this is dropped here, nothing has been written yet.
         let hash_deadline = self.hash_deadline(command.deadline);
-        let hashing = self
-            .hasher
-            .hash(command.password, command.client, hash_deadline);
+        let hashing = self.hasher.hash(
+            command.password,
+            Class::Signup,
+            command.client,
+            hash_deadline,
+        );
         let password_hash = hashing.await?;
 
         let now = self.clock.now();

@@ -269,7 +269,10 @@ impl From<SignUpError> for Problem {
             SignUpError::Hash(HashError::Guessable(rule)) => {
                 Self::validation(vec![broken(PASSWORD, rule)])
             }
-            SignUpError::Hash(HashError::Overloaded { retry_after }) => Self::new(
+            // Only logins have places by network; to a signup, both are a full queue.
+            SignUpError::Hash(
+                HashError::Overloaded { retry_after } | HashError::NetworkBusy { retry_after },
+            ) => Self::new(
                 ProblemType::OVERLOADED,
                 "Too many signups are waiting. Nothing was done.",
             )
