@@ -1118,6 +1118,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_panic_beside_a_verification_leaves_it_alone() {
+        struct Broken;
+        impl Randomness for Broken {
+            fn bytes(&self) -> [u8; 16] {
+                panic!("no randomness")
+            }
+        }
+        let settings = Settings {
+            lanes: 2,
+            ..ONE_LANE
+        };
+        let pool = start(settings, Arc::new(Broken));
+        let verifying = verifying(&pool, stored(12), Class::Login, None);
+        lanes_in_use(&pool, 1).await;
+        let failed = pool.hash(password(), Class::Signup, None, far()).await;
+        assert_eq!(failed, Err(HashError::Failed));
+        assert_eq!(verifying.await, Ok(true));
+        lanes_in_use(&pool, 0).await;
+    }
+
+    #[tokio::test]
     async fn waits_are_measured_by_class() {
         let metrics = Metrics::new().expect("names that differ");
         let pool = Pool::start(ONE_LANE, Arc::new(Gate::default()), metrics.clone());
