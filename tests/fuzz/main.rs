@@ -101,6 +101,7 @@ impl Run<'_> {
 #[case::query("query")]
 #[case::cursor("cursor")]
 #[case::key("key")]
+#[case::token("token")]
 #[case::trace("trace")]
 #[case::forwarded("forwarded")]
 #[case::host("host")]

@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signup_service::config::{Settings, Sources};
 use signup_service::domain::{Candidate, Email, Name};
 use signup_service::http::json::parse_object;
@@ -15,6 +17,9 @@ use signup_service::idempotency::IdempotencyKey;
 use signup_service::platform::telemetry::Sampling;
 use signup_service::slices::accounts::list_users::{Parameters, cursor};
 use signup_service::slices::accounts::signup::SignUpRequest;
+use signup_service::tokens::access_token::{MAX_TOKEN, Unverified};
+use signup_service::tokens::refresh::RefreshToken;
+use signup_service::tokens::service_key;
 
 /// The largest body, and the largest head, in bytes.
 const BODY: usize = 16 * 1024;
@@ -407,6 +412,57 @@ pub fn targets() -> Vec<Target> {
                     worst.push(format!("\"k\"{}", filled(unit, HEAD - 3)).into_bytes());
                 }
                 worst.push(format!("\"{}\"", "\\\"".repeat(511)).into_bytes());
+                worst
+            },
+            longest: HEAD,
+        },
+        Target {
+            name: "token",
+            parse: |bytes| {
+                let text = text(bytes);
+                if let Ok(token) = Unverified::parse(&text) {
+                    ("access", token.kid().len())
+                } else if RefreshToken::parse(&text).is_some() {
+                    ("refresh", 0)
+                } else if service_key::Presented::parse(&text).is_some() {
+                    ("service key", 0)
+                } else {
+                    ("refused", 0)
+                }
+            },
+            check: |bytes| {
+                let text = text(bytes);
+                if let Ok(token) = Unverified::parse(&text) {
+                    // Only such an id is looked up.
+                    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+                    assert!(token.kid().len() == 43 && token.kid().bytes().all(is_plain));
+                    assert!(text.len() <= MAX_TOKEN);
+                }
+            },
+            words: &[
+                "srt_",
+                "ssk_0h2k4n6q8s_00z0R12GKAHXwQ4KLnSREmn0LsM4X7ML0jtgwuhj1Xr_4JTpLC",
+                ".",
+                "_",
+                "-",
+                "=",
+                "eyJ",
+                "fQ",
+                "W10",
+            ],
+            worst: || {
+                let mut worst = many(HEAD, &["a", ".", "a.", "srt_", "_", "é"]);
+                for unit in ["[", "{\"a\":", "\"a\":1,", "\\u0061", " ", "1"] {
+                    for (before, after) in [("", ""), ("{", "}"), ("{\"alg\":\"", "\"}")] {
+                        let header = [before, &filled(unit, 3_000), after].concat();
+                        let header = URL_SAFE_NO_PAD.encode(header);
+                        worst.push(format!("{header}.e30.AA").into_bytes());
+                    }
+                }
+                let kid = "k".repeat(43);
+                let header = format!("{{\"alg\":\"ES256\",\"kid\":\"{kid}\",\"typ\":\"at+jwt\"}}");
+                let header = URL_SAFE_NO_PAD.encode(header);
+                worst.push(format!("{header}.{}.AA", "a".repeat(3_900)).into_bytes());
                 worst
             },
             longest: HEAD,
