@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use crate::access::authenticator::Authenticator;
+use crate::access::feed::Feed;
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
+use crate::domain::Permissions;
 use crate::hashing::Pool;
+use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
 use crate::idempotency::{Idempotency, KeyMetrics, LeaseStore, SecretError, Secrets};
@@ -25,6 +29,10 @@ use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::platform::secret_file;
 use crate::slice::Slice;
+use crate::tokens::Tokens;
+use crate::tokens::access_token::{AccessTokens, Parties};
+use crate::tokens::secrets::{self, TokenSecrets};
+use crate::tokens::signing_keys::Keyring;
 
 /// Below this cost a stolen hash is cheap to guess.
 const LOW_COST: u32 = 10;
@@ -115,6 +123,9 @@ impl Service {
             // Checked before the database is contacted, so that this error is reported first.
             return Err(StartError(SecretError::Missing.to_string()));
         }
+        if settings.auth.secret.is_none() && settings.database.url.backend == Backend::Postgres {
+            return Err(StartError(secrets::SecretError::Missing.to_string()));
+        }
         warn_of_risks(&settings);
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
@@ -145,12 +156,23 @@ impl Service {
                 request_timeout: settings.http.request_timeout,
             }),
         });
+        let tokens = open_tokens(&settings, &database, &clock, randomness.as_ref()).await?;
+        let feed = Arc::new(Feed::new(database.clone(), Arc::clone(&clock)));
+        let authenticator = Arc::new(Authenticator {
+            tokens: Arc::clone(&tokens),
+            feed: Arc::clone(&feed),
+            clock: Arc::clone(&clock),
+            lifecycle: lifecycle.clone(),
+        });
         let dependencies = Dependencies {
             database,
             readable,
             redis,
             hasher: Arc::new(hasher),
             idempotency,
+            tokens,
+            feed,
+            authenticator,
             clock,
             randomness,
             lifecycle,
@@ -162,6 +184,9 @@ impl Service {
         let operations = listen_for_operations(&dependencies, slices).await?;
         let main = listen(&dependencies, slices, operations.is_some()).await?;
         Arc::clone(&dependencies.idempotency).purge_in_the_background();
+        Arc::clone(&dependencies.tokens.keyring)
+            .maintain_in_the_background(&dependencies.lifecycle);
+        Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -238,6 +263,10 @@ async fn listen(
         max_connections: http.max_connections,
         budget: memory_budget(dependencies.machine.memory_limit()),
         slices: slices.iter().filter(served).copied().collect(),
+        guard: Arc::new(Guard {
+            authenticator: Arc::clone(&dependencies.authenticator),
+            opened: Permissions::NONE,
+        }),
     };
     start(dependencies, listener, "PORT").await
 }
@@ -260,6 +289,10 @@ async fn listen_for_operations(
             .filter(|slice| slice.for_operators)
             .copied()
             .collect(),
+        guard: Arc::new(Guard {
+            authenticator: Arc::clone(&dependencies.authenticator),
+            opened: Permissions::NONE,
+        }),
     };
     start(dependencies, listener, "OPERATIONS_PORT")
         .await
@@ -331,6 +364,15 @@ fn warn_of_risks(settings: &Settings) {
         tracing::warn!(
             "traces go to another host by http://: client data can be read in transit; use \
              https://"
+        );
+    }
+    // Only an address of this machine may be without TLS.
+    let is_own = settings.auth.public_url.starts_with("http://");
+    if is_own && !settings.http.is_on_loopback() {
+        tracing::warn!(
+            public_url = settings.auth.public_url,
+            "PUBLIC_URL names this machine, and HOST is not a loopback address: other services cannot \
+             fetch the keys of access tokens from their issuer"
         );
     }
     if settings.idempotency.ttl < settings.http.request_timeout {
@@ -410,6 +452,38 @@ async fn open_redis(
         }
     });
     Ok(Some(redis))
+}
+
+/// The keys of tokens.
+async fn open_tokens(
+    settings: &Settings,
+    database: &Database,
+    clock: &Arc<dyn Clock>,
+    randomness: &dyn Randomness,
+) -> Result<Arc<Tokens>, StartError> {
+    let auth = &settings.auth;
+    let secrets = TokenSecrets::open_or_create(auth, &settings.database.url, randomness)
+        .map_err(|error| StartError(error.to_string()))?;
+    let secrets = Arc::new(secrets);
+    let (database, shared) = (database.clone(), Arc::clone(&secrets));
+    let keyring = Keyring::open(database, shared, auth, Arc::clone(clock))
+        .await
+        .map_err(|error| StartError(error.to_string()))?;
+    let keyring = Arc::new(keyring);
+    let issuer = auth.public_url.clone();
+    let parties = Parties {
+        audience: auth
+            .token_audience
+            .clone()
+            .unwrap_or_else(|| issuer.clone()),
+        issuer,
+    };
+    let access = AccessTokens::new(Arc::clone(&keyring), parties, Arc::clone(clock));
+    Ok(Arc::new(Tokens {
+        secrets,
+        keyring,
+        access,
+    }))
 }
 
 /// The secrets from the settings, or the secret file beside an embedded database.

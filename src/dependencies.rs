@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::access::authenticator::Authenticator;
+use crate::access::feed::Feed;
 use crate::config::Settings;
 use crate::hashing::PasswordHasher;
 use crate::idempotency::Idempotency;
@@ -12,6 +14,7 @@ use crate::platform::database::{Database, Statement};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
+use crate::tokens::Tokens;
 
 /// Everything that a slice may use.
 pub struct Dependencies {
@@ -27,6 +30,12 @@ pub struct Dependencies {
     pub hasher: Arc<dyn PasswordHasher>,
     /// Runs commands once per idempotency key.
     pub idempotency: Arc<Idempotency>,
+    /// What tokens are made and checked with.
+    pub tokens: Arc<Tokens>,
+    /// What was revoked, and what roles and service keys permit.
+    pub feed: Arc<Feed>,
+    /// Finds out who calls.
+    pub authenticator: Arc<Authenticator>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Random bytes for salts and ids.

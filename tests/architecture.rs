@@ -107,7 +107,7 @@ const RULES: &[Rule] = &[
         because: "the HTTP layer is passed the operations that it serves",
     },
     Rule {
-        files: |path| ["src/access.rs", "src/dependencies.rs"].contains(&path),
+        files: |path| path.starts_with("src/access/") || path == "src/dependencies.rs",
         modules: &["app", "cli", "http", "slice", "slices"],
         crates: HTTP,
         because: "shared dependencies do not depend on HTTP or slices",

@@ -219,6 +219,7 @@ class Service(Contestant):
             "DATABASE_URL": f"postgres://{place.url}",
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": os.urandom(32).hex(),
+            "AUTH_SECRET": os.urandom(32).hex(),
         }
 
     def accounts(self, place: Place) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
--- Creates the service's database user with the privileges that its statements need: it can read no password hash,
+-- Creates the service's database user with the privileges that its statements need: it can change no name, address or
 -- and can change only idempotency records and signing keys. Run this as the owner of the database, after
 -- `signup-service migrate`, and after every update. It is safe to repeat, and then resets the password.
 --
@@ -17,15 +17,17 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC;
 GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 
 -- Privileges granted by older versions.
-REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, _sqlx_migrations FROM signup;
+REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, sessions, login_throttle,
+    revocations, roles, role_permissions, user_roles, service_keys, auth_log, _sqlx_migrations FROM signup;
 
--- The only column needed to check whether an address is taken.
-GRANT SELECT (email_canonical),
-    INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at)
+GRANT SELECT (id, email_canonical, password_hash, status, email_verified_at, token_epoch, version),
+    INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
+    UPDATE (status, email_verified_at, token_epoch, version, updated_at)
     ON users TO signup;
 
-GRANT SELECT (id, name, email, email_canonical, display_name, created_at),
-    INSERT (id, name, email, email_canonical, display_name, created_at)
+GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),
+    INSERT (id, name, email, email_canonical, display_name, created_at),
+    UPDATE (email_verified, status, updated_at, version)
     ON users_read TO signup;
 
 GRANT INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
@@ -49,6 +51,16 @@ GRANT SELECT (kid, alg, private_sealed, created_at, active_from, retired_at, rem
     UPDATE (private_sealed, active_from, retired_at, remove_at),
     DELETE
     ON signing_keys TO signup;
+
+GRANT SELECT, INSERT, DELETE,
+    UPDATE (generation, rotated_at, rotation_key, last_used_at, idle_until, network, auth_time, ended_at, end_reason)
+    ON sessions TO signup;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON login_throttle TO signup;
+
+GRANT SELECT, INSERT, DELETE ON revocations, roles, role_permissions, user_roles, auth_log TO signup;
+
+GRANT SELECT, INSERT, UPDATE (secret_hash, next_hash, expires_at, last_used_on, revoked_at) ON service_keys TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;
 

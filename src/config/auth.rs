@@ -38,10 +38,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The previous secret, during a rotation. First configure both on every instance, then swap them. Keep it until \
          every refresh token and service key from before has been replaced.",
     )),
-    text(worded(
+    text(fixed(
         "PUBLIC_URL",
         "auth.public_url",
-        "the address that the service listens on",
+        "http://localhost:8000",
         "The URL of the service as clients see it, such as `https://signup.example`: the issuer of access tokens, and the \
          beginning of links in mails. `https`, unless its host is a loopback address.",
     )),
@@ -128,7 +128,7 @@ pub struct AuthSettings {
     /// The previous secret, during a rotation.
     pub secret_previous: Option<SecretString>,
     /// The URL of the service as clients see it, without a trailing slash.
-    pub public_url: Option<String>,
+    pub public_url: String,
     /// The audience of access tokens, if it is not the public URL.
     pub token_audience: Option<String>,
     /// The algorithm of new signing keys.
@@ -149,7 +149,7 @@ pub(super) fn read(s: &mut Sources) -> AuthSettings {
     AuthSettings {
         secret: s.take_optional("auth.secret", long_secret),
         secret_previous: s.take_optional("auth.secret_previous", long_secret),
-        public_url: s.take_optional("auth.public_url", public_url),
+        public_url: s.take("auth.public_url", public_url),
         token_audience: s.take_optional("auth.token_audience", audience),
         token_algorithm: s.take("auth.token_algorithm", |text| {
             TokenAlgorithm::from_name(text).ok_or_else(|| "must be ES256 or RS256".to_owned())

@@ -55,6 +55,10 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// The limit of signups per client; `None` for no limit.
     pub signup_rate: Option<Rate>,
+    /// The limit of requests with a password per client; `None` for no limit.
+    pub login_rate: Option<Rate>,
+    /// The limit of refreshes per client; `None` for no limit.
+    pub refresh_rate: Option<Rate>,
     /// Logs.
     pub log: LogSettings,
     /// Traces.
@@ -88,7 +92,7 @@ impl Settings {
         let hashing = hashing::read(s);
         let idempotency = idempotency::read(s);
         let auth = auth::read(s);
-        let signup_rate = rate_limit::read(s, http.is_on_loopback());
+        let rates = rate_limit::read(s, http.is_on_loopback());
         let log = log::read(s, stdout_is_terminal);
         let traces = traces::read(s);
         contradictions(s, &http, &idempotency, &auth);
@@ -100,7 +104,9 @@ impl Settings {
             hashing,
             idempotency,
             auth,
-            signup_rate,
+            signup_rate: rates.signup,
+            login_rate: rates.login,
+            refresh_rate: rates.refresh,
             log,
             traces,
             warnings,

@@ -3,18 +3,34 @@
 use std::time::Duration;
 
 use super::reader::Sources;
-use super::setting::{Setting, text, worded};
+use super::setting::{Setting, fixed, text, worded};
 use super::values::number;
 
 /// The rows of this group.
-pub(super) const SETTINGS: &[Setting] = &[text(worded(
-    "RATE_LIMIT_SIGNUP",
-    "rate_limit.signup",
-    "`20/1m`; `off` if `HOST` is a loopback address",
-    "The maximum number of signups per client address, such as `20/1m`, in a sliding window; `off` for no limit. \
+pub(super) const SETTINGS: &[Setting] = &[
+    text(worded(
+        "RATE_LIMIT_SIGNUP",
+        "rate_limit.signup",
+        "`20/1m`; `off` if `HOST` is a loopback address",
+        "The maximum number of signups per client address, such as `20/1m`, in a sliding window; `off` for no limit. \
          Each instance counts separately. An IPv6 network of 64 bits is one client, and the networks around it have \
          their own limits. Behind a proxy, set `TRUSTED_PROXIES` too: otherwise all clients count as one.",
-))];
+    )),
+    text(fixed(
+        "RATE_LIMIT_LOGIN",
+        "rate_limit.login",
+        "30/1m",
+        "The maximum number of logins, and of other requests with a password, per client address; in the form of \
+         `RATE_LIMIT_SIGNUP`. Failed logins of an account are limited beside it.",
+    )),
+    text(fixed(
+        "RATE_LIMIT_REFRESH",
+        "rate_limit.refresh",
+        "60/1m",
+        "The maximum number of refreshes per client address; in the form of `RATE_LIMIT_SIGNUP`. Each session is limited to \
+         10 a minute beside it.",
+    )),
+];
 
 /// A number of requests per time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +47,23 @@ pub(super) const DEFAULT_RATE: Rate = Rate {
     window: Duration::from_mins(1),
 };
 
-/// The limit of signups per client; on loopback there is none by default.
-pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Option<Rate> {
+/// The limits per client; `None` for no limit.
+pub(super) struct Rates {
+    /// Of signups; on loopback there is none by default.
+    pub signup: Option<Rate>,
+    /// Of requests with a password.
+    pub login: Option<Rate>,
+    /// Of refreshes.
+    pub refresh: Option<Rate>,
+}
+
+pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Rates {
     let default_rate = (!is_on_loopback).then_some(DEFAULT_RATE);
-    s.take_or("rate_limit.signup", default_rate, rate)
+    Rates {
+        signup: s.take_or("rate_limit.signup", default_rate, rate),
+        login: s.take("rate_limit.login", rate),
+        refresh: s.take("rate_limit.refresh", rate),
+    }
 }
 
 /// `20/1m`: a number, and a time in seconds, minutes or hours; or `off`.

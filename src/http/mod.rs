@@ -6,6 +6,7 @@
 //! 14). Every request passes through [`middleware`]. Responses are JSON, [`static_content`] or a
 //! [`problem`]; [`openapi`] describes all of them.
 
+pub mod authorization;
 pub mod conditional;
 pub mod connection;
 pub mod json;
@@ -18,6 +19,7 @@ pub mod resource;
 pub mod router;
 pub mod server;
 pub mod static_content;
+pub mod validation;
 
 use crate::platform::limits::Limit;
 

@@ -18,13 +18,14 @@ use utoipa::openapi::path::{
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{Discriminator, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{OpenApi, ToSchema};
 
 use super::middleware::idempotency;
-use super::operation::Method;
+use super::operation::{KeyUse, Method};
 use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
-use super::{operation, resource};
+use super::{authorization, operation, resource};
 use crate::access::Access;
 
 #[derive(OpenApi)]
@@ -72,6 +73,14 @@ const CORRELATION_ID: &str = "X-Correlation-ID";
 const TRACE: &str = "traceparent";
 const TRACE_RESPONSE: &str = "traceresponse";
 
+/// The schemes of credentials.
+const ACCESS_TOKEN: &str = "access_token";
+const SERVICE_KEY: &str = "service_key";
+
+fn bearer(scheme: &str) -> SecurityRequirement {
+    SecurityRequirement::new(scheme, [""; 0])
+}
+
 /// The headers of every response.
 const OF_EVERY_RESPONSE: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_RESPONSE];
 
@@ -80,6 +89,24 @@ fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
     let mut document = Base::openapi();
     let components = document.components.get_or_insert_default();
     components.headers = headers();
+    let scheme = |description: &str| {
+        let http = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(description));
+        SecurityScheme::Http(http.build())
+    };
+    components.security_schemes = [
+        (
+            ACCESS_TOKEN.to_owned(),
+            scheme("The access token of a user, from `POST /auth/login` or `/auth/refresh`.")
+                .into(),
+        ),
+        (
+            SERVICE_KEY.to_owned(),
+            scheme("The key of a machine, which an administrator creates.").into(),
+        ),
+    ]
+    .into();
     components.parameters = [
         parameter(
             REQUEST_ID,
@@ -366,6 +393,7 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
         .flat_map(|documentation| documentation().problems)
         .chain(ProblemType::COMMON)
         .chain(idempotency::PROBLEMS)
+        .chain(authorization::PROBLEMS)
         .collect();
     ProblemType::arrange(&mut kinds);
     kinds
@@ -389,7 +417,7 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             ..
         } = documentation();
         for (status, mut response) in responses {
-            if spec.is_keyed {
+            if spec.key != KeyUse::None {
                 response = response.header("Idempotent-Replayed", Header::default());
             }
             if is_conditional {
@@ -397,9 +425,16 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
             }
             described = described.response(status.to_string(), response);
         }
-        if spec.is_keyed {
-            described = described.parameter(key());
-            own.extend(idempotency::PROBLEMS);
+        match spec.key {
+            KeyUse::None => {}
+            KeyUse::Recorded => {
+                described = described.parameter(key(RECORDED_KEY));
+                own.extend(idempotency::PROBLEMS);
+            }
+            KeyUse::Own => {
+                described = described.parameter(key(OWN_KEY));
+                own.extend(idempotency::PROBLEMS_OF_OWN_KEYS);
+            }
         }
         if spec.body_limit.is_some() {
             own.extend(OF_A_BODY);
@@ -407,6 +442,7 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
         if spec.rate_limit.is_some() {
             own.push(ProblemType::RATE_LIMITED);
         }
+        own.extend(authorization::problems(spec.access, spec.foreign));
         let described = problems(&own)
             .into_iter()
             .fold(described, |described, (status, response)| {
@@ -415,6 +451,10 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
         let described = match spec.access {
             // An empty list: no credentials, even if the document has a default.
             Access::Public(_) => described.securities(Some([])),
+            Access::User | Access::Fresh(_) => described.security(bearer(ACCESS_TOKEN)),
+            Access::Own(_) | Access::Needs(_) => described
+                .security(bearer(ACCESS_TOKEN))
+                .security(bearer(SERVICE_KEY)),
         };
         let methods = match spec.method {
             Method::Get => HttpMethod::Get,
@@ -438,8 +478,20 @@ pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
     document
 }
 
+const RECORDED_KEY: &str = "Identifies this request: a new key, such as a random UUID, for each operation, and the same key \
+     for each retry of it. The first response is kept for 24 hours by default, and replayed to a \
+     request with the same values; with other values the key is refused. The key is 1 to 255 visible \
+     ASCII characters without comma and quotes; or a string in double quotes as in RFC 9651, whose \
+     parameters are ignored. Optional, unless the service is configured to require it. Must not be \
+     repeated.";
+
+const OWN_KEY: &str = "Identifies this request: a new key, such as a random UUID, for each one, and the same key for each \
+     retry of it, which then gets the same tokens; see the description. In the form of 1 to 255 visible \
+     ASCII characters without comma and quotes, or a string in double quotes as in RFC 9651. Must not be \
+     repeated.";
+
 /// The `Idempotency-Key` header.
-fn key() -> ParameterBuilder {
+fn key(description: &str) -> ParameterBuilder {
     // Swagger UI would fill in an example beside the schema, and every user would send the same
     // key.
     let schema = ObjectBuilder::new()
@@ -452,14 +504,7 @@ fn key() -> ParameterBuilder {
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
-            "Identifies this request: a new key, such as a random UUID, for each operation, and the same key \
-             for each retry of it. The first response is kept for 24 hours by default, and replayed to a \
-             request with the same values; with other values the key is refused. The key is 1 to 255 visible \
-             ASCII characters without comma and quotes; or a string in double quotes as in RFC 9651, whose \
-             parameters are ignored. Optional, unless the service is configured to require it. Must not be \
-             repeated.",
-        ))
+        .description(Some(description))
         .schema(Some(schema))
 }
 
@@ -634,6 +679,13 @@ fn headers() -> BTreeMap<String, RefOr<Header>> {
             "`true` if the response is a replay, to the same request with the same key.",
             text().enum_values(Some(["true"])),
             json!("true"),
+        ),
+        header(
+            "WWW-Authenticate",
+            true,
+            "The challenge (RFC 6750): without `error` if the request had no credential.",
+            text(),
+            json!("Bearer error=\"invalid_token\""),
         ),
         header(
             "Retry-After",

@@ -15,8 +15,8 @@ use tracing::Span;
 
 use super::json::{BodyLimits, read_json};
 use super::openapi::Documentation;
-use super::problem::{FieldError, Problem};
-use crate::access::Access;
+use super::problem::{FieldError, Problem, ProblemType};
+use crate::access::{Access, Caller, UserCaller};
 use crate::config::{Rate, Settings};
 use crate::dependencies::Dependencies;
 use crate::idempotency::{Begun, Idempotency, IdempotencyKey, Outcome};
@@ -55,11 +55,24 @@ impl Method {
 /// The variables of a path: their names and values, in the order of the path.
 pub(super) type PathParameters = Vec<(&'static str, String)>;
 
+/// What an operation does with an `Idempotency-Key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// It takes none.
+    None,
+    /// The outcome is recorded under it.
+    Recorded,
+    /// The handler uses it, as a refresh does: its session remembers the key.
+    Own,
+}
+
 /// A request to an operation.
 pub struct Call {
     /// The request, without its body.
     pub request: HttpRequest,
     pub(super) parameters: PathParameters,
+    /// Who calls; none if the operation is open to everybody.
+    pub caller: Option<Caller>,
     /// Its ids, client and deadline.
     pub context: Arc<RequestContext>,
     /// Its key, if the operation is keyed and the client sent one.
@@ -79,6 +92,20 @@ impl Call {
         let mut parameters = self.parameters.iter();
         let found = parameters.find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| value)
+    }
+
+    /// The user who calls an operation that only users may use.
+    ///
+    /// # Errors
+    /// 500 if the operation's access rule admits others.
+    pub fn user(&self) -> Result<&UserCaller, Problem> {
+        let user = self.caller.as_ref().and_then(Caller::user);
+        user.ok_or_else(Problem::internal)
+    }
+
+    /// The key of an operation that uses it itself.
+    pub fn take_key(&mut self) -> Option<IdempotencyKey> {
+        self.key.take()
     }
 
     /// Looks up the outcome of this request's key. `fields` are its values, in a fixed order: two
@@ -137,12 +164,13 @@ pub struct OperationSpec {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) access: Access,
-    pub(super) is_keyed: bool,
+    pub(super) key: KeyUse,
     /// In bytes; `None` if there is no body.
     pub(super) body_limit: Option<usize>,
     pub(super) rate_limit: Option<fn(&Settings) -> Option<Rate>>,
     pub(super) observe: Option<fn(&Dependencies) -> Observe>,
     pub(super) documentation: Option<fn() -> Documentation>,
+    pub(super) foreign: ProblemType,
 }
 
 impl Operation {
@@ -165,11 +193,12 @@ impl Operation {
             method,
             path,
             access,
-            is_keyed: false,
+            key: KeyUse::None,
             body_limit: None,
             rate_limit: None,
             observe: None,
             documentation: None,
+            foreign: ProblemType::NOT_FOUND,
         }
     }
 
@@ -194,7 +223,7 @@ impl Operation {
     /// Whether it takes an `Idempotency-Key`.
     #[must_use]
     pub const fn is_keyed(&self) -> bool {
-        self.spec.is_keyed
+        matches!(self.spec.key, KeyUse::Recorded)
     }
 
     /// The maximum of its body, in bytes; `None` if it takes no body.
@@ -211,10 +240,17 @@ impl Operation {
 }
 
 impl OperationSpec {
-    /// Accepts an `Idempotency-Key`.
+    /// Accepts an `Idempotency-Key`, whose outcome is recorded.
     #[must_use]
     pub const fn keyed(mut self) -> Self {
-        self.is_keyed = true;
+        self.key = KeyUse::Recorded;
+        self
+    }
+
+    /// Accepts an `Idempotency-Key` that the handler uses itself, see [`Call::take_key`].
+    #[must_use]
+    pub const fn own_key(mut self) -> Self {
+        self.key = KeyUse::Own;
         self
     }
 
@@ -236,6 +272,13 @@ impl OperationSpec {
     #[must_use]
     pub const fn observed(mut self, observe: fn(&Dependencies) -> Observe) -> Self {
         self.observe = Some(observe);
+        self
+    }
+
+    /// The response to a caller who may not see the resource: the same as when there is none.
+    #[must_use]
+    pub const fn hidden_as(mut self, kind: ProblemType) -> Self {
+        self.foreign = kind;
         self
     }
 

@@ -9,10 +9,11 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use futures_util::FutureExt;
 
+use super::authorization::Guard;
 use super::json::BodyLimits;
 use super::middleware::idempotency;
-use super::operation::{Call, Method, Observe, Operation, PathParameters, Respond};
-use super::problem::Problem;
+use super::operation::{Call, KeyUse, Method, Observe, Operation, PathParameters, Respond};
+use super::problem::{Problem, ProblemType};
 use super::rate_limit::RateLimit;
 use crate::access::Access;
 use crate::dependencies::Dependencies;
@@ -40,6 +41,8 @@ struct Bound {
     key: Option<KeyRules>,
     scope: Arc<str>,
     idempotency: Arc<Idempotency>,
+    guard: Arc<Guard>,
+    foreign: ProblemType,
     observe: Option<Observe>,
 }
 
@@ -50,10 +53,14 @@ struct KeyRules {
 
 /// The resources of these operations, one per path.
 #[must_use]
-pub fn bind(operations: &[Operation], dependencies: &Dependencies) -> Vec<Resource> {
+pub fn bind(
+    operations: &[Operation],
+    dependencies: &Dependencies,
+    guard: &Arc<Guard>,
+) -> Vec<Resource> {
     let mut by_path: Vec<(&'static str, Vec<Bound>)> = Vec::new();
     for operation in operations {
-        let bound = Bound::new(operation, dependencies);
+        let bound = Bound::new(operation, dependencies, guard);
         let path = operation.path();
         match by_path.iter_mut().find(|(known, _)| *known == path) {
             Some((_, operations)) => operations.push(bound),
@@ -137,7 +144,7 @@ impl Resource {
 }
 
 impl Bound {
-    fn new(operation: &Operation, dependencies: &Dependencies) -> Self {
+    fn new(operation: &Operation, dependencies: &Dependencies, guard: &Arc<Guard>) -> Self {
         let spec = &operation.spec;
         let settings = &dependencies.settings;
         let rate = spec.rate_limit.and_then(|rate| rate(settings));
@@ -150,11 +157,17 @@ impl Bound {
                 bytes: spec.body_limit.unwrap_or(0),
                 time: settings.http.read_timeout,
             },
-            key: spec.is_keyed.then_some(KeyRules {
-                is_required: settings.idempotency.required,
-            }),
+            key: match spec.key {
+                KeyUse::None => None,
+                KeyUse::Recorded => Some(KeyRules {
+                    is_required: settings.idempotency.required,
+                }),
+                KeyUse::Own => Some(KeyRules { is_required: false }),
+            },
             scope: format!("{} {}", spec.method.names()[0], spec.path).into(),
             idempotency: Arc::clone(&dependencies.idempotency),
+            guard: Arc::clone(guard),
+            foreign: spec.foreign,
             observe: spec.observe.map(|observe| observe(dependencies)),
         }
     }
@@ -167,9 +180,18 @@ impl Bound {
         context: Option<Arc<RequestContext>>,
     ) -> Result<HttpResponse, Problem> {
         let context = context.ok_or_else(Problem::internal)?;
-        match self.access {
-            Access::Public(_) => {}
-        }
+        let owner = match self.access {
+            Access::Own(own) => {
+                let mut parameters = parameters.iter();
+                let found = parameters.find(|(name, _)| *name == own.variable);
+                found.map(|(_, value)| value.as_str())
+            }
+            _ => None,
+        };
+        let admitted = self
+            .guard
+            .admit(self.access, request.headers(), owner, self.foreign);
+        let caller = admitted.await.map_err(Problem::closing)?;
         // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {
             Some(spec) => idempotency::read(&request, spec.is_required)?,
@@ -181,6 +203,7 @@ impl Bound {
         (self.respond)(Call {
             request,
             parameters,
+            caller,
             context,
             key,
             scope: Arc::clone(&self.scope),

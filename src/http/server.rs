@@ -20,6 +20,7 @@ use tracing_actix_web::TracingLogger;
 use super::connection::connections::Connections;
 use super::connection::{self, ConnectionSettings, Thread};
 use crate::dependencies::Dependencies;
+use crate::http::authorization::Guard;
 use crate::http::middleware::client::TrustedProxies;
 use crate::http::middleware::request_context::{self, RequestIds};
 use crate::http::middleware::trace::RequestSpan;
@@ -63,6 +64,8 @@ pub struct Listener {
     pub budget: usize,
     /// The slices to serve.
     pub slices: Vec<Slice>,
+    /// Decides who may use their operations.
+    pub guard: Arc<Guard>,
 }
 
 impl Listening {
@@ -208,7 +211,7 @@ impl Parts {
         let origins = &http.cors_allowed_origins;
         Self {
             router: Arc::new(Router::new(
-                resource::bind(&operations, dependencies),
+                resource::bind(&operations, dependencies, &listener.guard),
                 fallback.unwrap_or(not_found),
             )),
             ids,

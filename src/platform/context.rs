@@ -31,6 +31,14 @@ pub struct RequestContext {
     pub trace: RequestTrace,
 }
 
+impl RequestContext {
+    /// The network of the client, as in the log.
+    #[must_use]
+    pub fn network(&self) -> Option<String> {
+        self.client.map(|client| client.in_log().to_string())
+    }
+}
+
 /// The position of a request in a trace. Every request has one, even if no spans are exported, so
 /// that its log lines can be found by its caller's trace id.
 #[derive(Debug)]

@@ -21,6 +21,12 @@ pub mod secrets;
 pub mod service_key;
 pub mod signing_keys;
 
+use std::sync::Arc;
+
+use access_token::AccessTokens;
+use secrets::TokenSecrets;
+use signing_keys::Keyring;
+
 use crate::platform::limits::{Bound, Limit};
 
 /// The limits that are kept here.
@@ -41,3 +47,13 @@ pub const LIMITS: &[Limit] = &[
         effect: "tokens of unknown keys are invalid",
     },
 ];
+
+/// What tokens are made and checked with.
+pub struct Tokens {
+    /// The keys of macs.
+    pub secrets: Arc<TokenSecrets>,
+    /// The signing keys.
+    pub keyring: Arc<Keyring>,
+    /// Access tokens.
+    pub access: AccessTokens,
+}

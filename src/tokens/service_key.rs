@@ -16,7 +16,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::secrets::{Mac, Purpose, TokenSecrets};
 use crate::platform::clock::Randomness;
 
-const PREFIX: &str = "ssk_";
+/// What every key begins with.
+pub const PREFIX: &str = "ssk_";
 
 /// The digits of base62, in their order.
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -277,6 +277,7 @@ fn run(
         ("LOG_FORMAT", "json"),
         ("PLANT", plant),
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+        ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
     ]);
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));

@@ -633,6 +633,7 @@ fn sampling() -> Sampling {
     static SAMPLING: std::sync::LazyLock<Sampling> = std::sync::LazyLock::new(|| {
         let settings_of_sampling = [
             ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
+            ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.5"),

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::row;
-use crate::access::Access;
 use crate::http::operation::Operation;
 use crate::platform::limits::Bound;
 use crate::slices;
@@ -38,11 +37,10 @@ pub fn page(operations: &[Operation]) -> String {
         let (success, failure): (Vec<&str>, Vec<&str>) =
             statuses.into_iter().partition(|status| *status < "400");
         let success = success.join(", ");
-        let Access::Public(because) = operation.access();
         page += &row(&[
             &name,
             if statuses_known { &success } else { "page" },
-            &format!("public: {because}"),
+            &operation.access().to_string(),
             if operation.is_keyed() { "yes" } else { "" },
             &operation
                 .body_limit()

@@ -42,6 +42,10 @@ pub fn page(kinds: &[ProblemType]) -> String {
             Member::None => {}
             Member::Errors => more.push("the member `errors`".to_owned()),
             Member::Checks { .. } => more.push("the member `checks`".to_owned()),
+            Member::Reason(reasons) => {
+                more.push(format!("the member `reason`: `{}`", reasons.join("`, `")));
+            }
+            Member::MaxAge => more.push("the member `max_age`".to_owned()),
         }
         if !more.is_empty() {
             let _ = write!(page, "\nAlso has: {}.\n", more.join(", "));

@@ -70,7 +70,7 @@ const REQUEST_IN_PROGRESS: ProblemType = ProblemType::new(&About {
 });
 
 /// The key was used with another request.
-const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
+pub const IDEMPOTENCY_KEY_REUSED: ProblemType = ProblemType::new(&About {
     slug: "idempotency-key-reused",
     status: StatusCode::UNPROCESSABLE_ENTITY,
     title: "Idempotency-Key reused",
@@ -115,6 +115,17 @@ pub fn read(request: &HttpRequest, is_required: bool) -> Result<Option<Idempoten
     Ok(key)
 }
 
+/// The problems of an operation that has its own use of the key.
+pub const PROBLEMS_OF_OWN_KEYS: [ProblemType; 2] =
+    [IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED];
+
+/// Marks a response as a replay.
+pub fn mark_replayed(response: &mut HttpResponse) {
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    tracing::info!(status = response.status().as_u16(), "response replayed");
+}
+
 /// The response to the outcome of a keyed command: the same, fresh or replayed.
 pub fn respond<O>(
     recorded: &Recorded<O>,
@@ -123,9 +134,7 @@ pub fn respond<O>(
     let mut response = render(&recorded.outcome)
         .unwrap_or_else(|problem| problem.response_to(&recorded.request_id));
     if recorded.is_replay {
-        let headers = response.headers_mut();
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
-        tracing::info!(status = response.status().as_u16(), "response replayed");
+        mark_replayed(&mut response);
     }
     response
 }

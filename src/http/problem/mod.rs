@@ -70,6 +70,10 @@ pub enum Member {
         /// An example.
         example: fn() -> serde_json::Value,
     },
+    /// `reason`: one of these words.
+    Reason(&'static [&'static str]),
+    /// `max_age`: the longest time since the password was sent, in seconds.
+    MaxAge,
 }
 
 impl ProblemType {
@@ -173,6 +177,25 @@ impl ProblemType {
             Member::Checks { schema: report, .. } => schema
                 .property("checks", Ref::from_schema_name(report))
                 .required("checks"),
+            Member::Reason(reasons) => schema
+                .property(
+                    "reason",
+                    text()
+                        .description(Some("Why, in a word for programs. Others may be added."))
+                        .enum_values(Some(reasons.iter().copied())),
+                )
+                .required("reason"),
+            Member::MaxAge => schema
+                .property(
+                    "max_age",
+                    ObjectBuilder::new()
+                        .schema_type(Type::Integer)
+                        .minimum(Some(1))
+                        .description(Some(
+                            "The longest time since the password was sent, in seconds.",
+                        )),
+                )
+                .required("max_age"),
         }
         .build()
     }
@@ -202,6 +225,10 @@ impl ProblemType {
                 },
             ]),
             Member::Checks { example, .. } => problem.with_checks(example()),
+            Member::Reason(reasons) => {
+                problem.because(reasons.first().copied().unwrap_or_default())
+            }
+            Member::MaxAge => problem.max_age(Duration::from_mins(5)),
         }
     }
 }
@@ -224,6 +251,10 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     checks: Option<Box<serde_json::Value>>,
+    reason: Option<&'static str>,
+    max_age: Option<Duration>,
+    /// The value of `WWW-Authenticate`.
+    challenge: Option<Box<str>>,
     retry_after: Option<Duration>,
     allow: Option<Box<str>>,
     close: bool,
@@ -242,7 +273,14 @@ pub struct ProblemBody<'a> {
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<&'a serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u64>,
 }
+
+/// The challenge of a 401 that has no other one: RFC 6750, section 3, wants a parameter.
+const CHALLENGE: &str = "Bearer realm=\"signup-service\"";
 
 /// A request id, for examples.
 pub const EXAMPLE_ID: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
@@ -300,6 +338,9 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             checks: None,
+            reason: None,
+            max_age: None,
+            challenge: None,
             retry_after: None,
             allow: None,
             close: false,
@@ -361,6 +402,27 @@ impl Problem {
         self
     }
 
+    /// Adds the reason, a word of its kind.
+    #[must_use]
+    pub const fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Adds the longest time since the password was sent.
+    #[must_use]
+    pub const fn max_age(mut self, within: Duration) -> Self {
+        self.max_age = Some(within);
+        self
+    }
+
+    /// Sets `WWW-Authenticate` (RFC 9110, section 11.6.1). Every 401 has one.
+    #[must_use]
+    pub fn challenge(mut self, challenge: impl Into<Box<str>>) -> Self {
+        self.challenge = Some(challenge.into());
+        self
+    }
+
     /// Adds the report of `/ready`.
     #[must_use]
     pub fn with_checks(mut self, checks: serde_json::Value) -> Self {
@@ -387,6 +449,8 @@ impl Problem {
             request_id,
             errors: &self.errors,
             checks: self.checks.as_deref(),
+            reason: self.reason,
+            max_age: self.max_age.map(|within| within.as_secs()),
         }
     }
 
@@ -458,6 +522,11 @@ impl Problem {
         }
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, &**allow));
+        }
+        if let Some(challenge) = &self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, &**challenge));
+        } else if self.status_code() == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, CHALLENGE));
         }
         if self.close {
             response.force_close();

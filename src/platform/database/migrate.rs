@@ -499,7 +499,14 @@ mod tests {
         4 idempotency records c83f0e242722023e\n\
         5 idempotency outcomes 6606d27ebd56f805\n\
         6 outcomes of old records 9a26853833ec441d\n\
-        7 signing keys 2bf8d690300da7e1\n\
+        7 account state 92b351e664b652a4\n\
+        8 sessions 100e24f5abe16fbc\n\
+        9 signing keys 2bf8d690300da7e1\n\
+        10 login throttle 6ca04f49b73168b2\n\
+        11 revocations aa919083c47bceaa\n\
+        12 roles 68ebb455bf10c060\n\
+        13 service keys 3c3319249affc75a\n\
+        14 auth log 7205d23aea2aef08\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -508,6 +515,13 @@ mod tests {
         4 idempotency records 31b7aa628b4f9618\n\
         5 idempotency outcomes 36e331cac3cdf0f9\n\
         6 outcomes of old records 6cf951b02f2e6875\n\
-        7 signing keys 02aebce947e79997\n\
+        7 account state 582d79c2e19c8c62\n\
+        8 sessions be81a28dd8c59d33\n\
+        9 signing keys 02aebce947e79997\n\
+        10 login throttle dace73c12d303ef7\n\
+        11 revocations a5ec68675414628d\n\
+        12 roles cea0150cf2ed65f4\n\
+        13 service keys c724af5f264003fb\n\
+        14 auth log 3ae61e7cadce737a\n\
     ";
 }

@@ -48,11 +48,10 @@ impl Database {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Option<T>, StoreError> {
-        let mut rows: Vec<T> = self.fetch_all_latest(of, parameters).await?;
-        Ok(rows.pop())
+        Ok(self.fetch_all_latest(of, parameters).await?.pop())
     }
 
-    /// Reads a few rows in the same way.
+    /// Reads rows on the write pool. The statement has a limit.
     ///
     /// # Errors
     /// When the database is unavailable, or reports an error.

@@ -76,6 +76,18 @@ impl TestDatabase {
         }
     }
 
+    /// Drops tables, with what depends on them.
+    pub async fn drop_tables(&self, names: &[&str]) {
+        // SQLite checks no reference to a table that is gone.
+        let cascade = match self.backend {
+            Backend::Sqlite => "",
+            Backend::Postgres => " CASCADE",
+        };
+        for name in names {
+            self.sql(&format!("DROP TABLE {name}{cascade}")).await;
+        }
+    }
+
     /// Runs statements directly, on a separate connection. Returns the last column of each row,
     /// which is text.
     pub async fn sql(&self, statements: &str) -> Vec<String> {

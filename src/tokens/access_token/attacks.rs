@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Claims, MAX_TOKEN, Parties, Refused, SignError, Unverified, sign};
 use crate::config::TokenAlgorithm;
-use crate::domain::UserId;
+use crate::domain::{SessionId, TokenEpoch, UserId};
 use crate::tokens::signing_keys::SigningKey;
 
 static KEY: LazyLock<SigningKey> =
@@ -43,11 +43,11 @@ fn claims() -> Claims {
         iat: now(),
         jti: Uuid::from_u128(2),
         client_id: "first-party".to_owned(),
-        sid: Uuid::from_u128(3),
+        sid: SessionId::new(Uuid::from_u128(3)),
         auth_time: now(),
         amr: vec!["pwd".to_owned()],
         roles: vec!["user".to_owned(), "support".to_owned()],
-        epoch: 7,
+        epoch: TokenEpoch::new(7),
     }
 }
 
@@ -559,11 +559,11 @@ proptest! {
     }
 
     #[test]
-    fn any_claims_are_read_back(epoch: u32, sub: u128, sid: u128, roles in prop::collection::vec("\\PC{0,20}", 0..5)) {
+    fn any_claims_are_read_back(epoch: i32, sub: u128, sid: u128, roles in prop::collection::vec("\\PC{0,20}", 0..5)) {
         let claims = Claims {
             sub: UserId::new(Uuid::from_u128(sub)),
-            sid: Uuid::from_u128(sid),
-            epoch,
+            sid: SessionId::new(Uuid::from_u128(sid)),
+            epoch: TokenEpoch::new(epoch),
             roles,
             ..claims()
         };

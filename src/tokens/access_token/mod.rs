@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::signing_keys::SigningKey;
 use crate::config::TokenAlgorithm;
-use crate::domain::UserId;
+use crate::domain::{SessionId, TokenEpoch, UserId};
 
 pub use remembered::{AccessTokens, MAX_REMEMBERED};
 pub use verification::{EXPIRY_LEEWAY, ISSUED_LEEWAY, Refused, Unverified};
@@ -50,7 +50,7 @@ pub struct Claims {
     /// The client that it was issued to.
     pub client_id: String,
     /// The session.
-    pub sid: Uuid,
+    pub sid: SessionId,
     /// When the user last proved who they are.
     #[serde(with = "ts_seconds")]
     pub auth_time: DateTime<Utc>,
@@ -59,7 +59,7 @@ pub struct Claims {
     /// The roles of the user.
     pub roles: Vec<String>,
     /// How often all tokens of the user had been made invalid when it was issued.
-    pub epoch: u32,
+    pub epoch: TokenEpoch,
 }
 
 /// All members of a token.

@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
     use crate::config::TokenAlgorithm;
-    use crate::domain::UserId;
+    use crate::domain::{SessionId, TokenEpoch, UserId};
     use crate::platform::clock::SettableClock;
     use crate::tokens::signing_keys::SigningKey;
 
@@ -158,11 +158,11 @@ mod tests {
             iat: now,
             jti: Uuid::from_u128(2),
             client_id: "c".to_owned(),
-            sid: Uuid::from_u128(3),
+            sid: SessionId::new(Uuid::from_u128(3)),
             auth_time: now,
             amr: Vec::new(),
             roles: Vec::new(),
-            epoch: 0,
+            epoch: TokenEpoch::new(0),
         }
     }
 

@@ -43,6 +43,7 @@ impl InProcess {
             ("DATABASE_URL", url.as_str()),
             ("DATABASE_MIGRATE", "true"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
+            ("AUTH_SECRET", super::SECRET),
             ("PORT", "0"),
         ];
         environment.extend(settings);

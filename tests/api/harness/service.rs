@@ -37,6 +37,8 @@ pub struct Output {
 fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
     command.env_clear().envs(counters()).args(arguments);
+    // On PostgreSQL the service does not start without it.
+    command.env("AUTH_SECRET", super::SECRET);
     command.envs(settings.iter().copied());
     command
 }

@@ -37,7 +37,10 @@ impl Page {
 }
 
 /// Reads every column of the projection, and no row.
-pub static IS_READABLE: Statement = users_read!("WHERE id IS NULL AND email_canonical IS NULL");
+pub static IS_READABLE: Statement = users_read!(
+    "WHERE id IS NULL AND email_canonical IS NULL AND email_verified IS NULL AND status IS NULL \
+     AND updated_at IS NULL AND version IS NULL"
+);
 
 static BY_EMAIL: PointRead<String, User> =
     PointRead::new(users_read!("WHERE email_canonical = $1"));

@@ -19,12 +19,13 @@ use super::metrics;
 use super::store::{Outcome, SignupStore};
 use crate::access::Access;
 use crate::dependencies::Dependencies;
-use crate::domain::{BrokenRule, Candidate, Email, Name};
+use crate::domain::{Candidate, Email, Name};
 use crate::hashing::HashError;
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
+use crate::http::validation::{broken, check, required};
 use crate::idempotency::Begun;
 use crate::platform::client::Client;
 use crate::platform::clock;
@@ -213,10 +214,9 @@ impl SignUpRequest {
             .flatten()
             .map(String::as_str)
             .collect();
-        let password = self
-            .password
-            .ok_or(MISSING)
-            .and_then(|secret| Candidate::parse(secret, &about_the_user));
+        let password = required(self.password, |secret| {
+            Candidate::parse(secret, &about_the_user)
+        });
         let password = check(&mut errors, PASSWORD, password);
         let display_name = match self.display_name.as_deref() {
             None => name.clone(),
@@ -235,33 +235,6 @@ impl SignUpRequest {
 }
 
 const PASSWORD: &str = "/password";
-
-const MISSING: BrokenRule = BrokenRule::new("required", "Is missing.");
-
-fn required<T>(
-    text: Option<&str>,
-    parse: impl FnOnce(&str) -> Result<T, BrokenRule>,
-) -> Result<T, BrokenRule> {
-    text.ok_or(MISSING).and_then(parse)
-}
-
-fn check<T>(
-    errors: &mut Vec<FieldError>,
-    pointer: &'static str,
-    result: Result<T, BrokenRule>,
-) -> Option<T> {
-    result
-        .map_err(|rule| errors.push(broken(pointer, rule)))
-        .ok()
-}
-
-fn broken(pointer: &'static str, rule: BrokenRule) -> FieldError {
-    FieldError {
-        pointer,
-        code: rule.code,
-        detail: rule.detail,
-    }
-}
 
 impl From<SignUpError> for Problem {
     fn from(error: SignUpError) -> Self {

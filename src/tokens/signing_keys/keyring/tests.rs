@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::config::{Settings, Sources};
-use crate::domain::UserId;
+use crate::domain::{SessionId, TokenEpoch, UserId};
 use crate::platform::clock::SettableClock;
 use crate::platform::database::testing::TestDatabase;
 use crate::tokens::access_token::{AccessTokens, Claims, Parties, Refused};
@@ -71,11 +71,11 @@ impl Instance {
             iat: now,
             jti: Uuid::from_u128(2),
             client_id: "c".to_owned(),
-            sid: Uuid::from_u128(3),
+            sid: SessionId::new(Uuid::from_u128(3)),
             auth_time: now,
             amr: Vec::new(),
             roles: Vec::new(),
-            epoch: 0,
+            epoch: TokenEpoch::new(0),
         };
         let token = self.tokens.sign(&claims).expect("signed");
         token.expose_secret().to_owned()

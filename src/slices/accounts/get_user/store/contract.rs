@@ -48,7 +48,7 @@ async fn an_unknown_id_finds_no_user(#[values(Sqlite, Postgres)] backend: Backen
 async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.project(&[user(1)]).await;
-    test.sql("DROP TABLE users; DROP TABLE user_events").await;
+    test.drop_tables(&["users", "user_events"]).await;
 
     let found = by_id(&test.database, user(1).id).await.expect("a response");
     assert!(found == Some(user(1)), "{found:?}");

@@ -168,7 +168,7 @@ async fn an_address_is_found_by_its_canonical_form(#[values(Sqlite, Postgres)] b
 async fn only_the_projection_is_read(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     test.project(&[user(1, 0), user(2, 0)]).await;
-    test.sql("DROP TABLE users; DROP TABLE user_events").await;
+    test.drop_tables(&["users", "user_events"]).await;
 
     let found = rest(&test.database, 1, None).await;
     assert!(found == [user(2, 0), user(1, 0)], "{found:?}");

@@ -1,0 +1,144 @@
+//! The tokens of a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::session::Session;
+use crate::dependencies::Dependencies;
+use crate::domain::Generation;
+use crate::http::problem::Problem;
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::tokens::Tokens;
+use crate::tokens::access_token::Claims;
+use crate::tokens::refresh;
+
+/// The client that the service's own operations issue tokens to.
+const CLIENT: &str = "first-party";
+
+/// Issues the tokens of sessions.
+pub struct Issuer {
+    tokens: Arc<Tokens>,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    access_token_ttl: Duration,
+}
+
+/// The tokens of a session, by the names of RFC 6749, section 5.1.
+#[derive(Serialize, ToSchema)]
+pub struct TokenResponse {
+    /// A JWT (RFC 9068) for the header `Authorization` of requests.
+    #[serde(serialize_with = "exposed")]
+    #[schema(value_type = String, example = json!(EXAMPLE_ACCESS))]
+    access_token: SecretString,
+    /// Always `Bearer` (RFC 6750).
+    #[schema(value_type = String, example = "Bearer")]
+    token_type: &'static str,
+    /// For how many seconds the access token is valid.
+    #[schema(minimum = 1, example = 1800)]
+    expires_in: u64,
+    /// The token for `POST /auth/refresh`. It is exchanged for a new one with each use.
+    #[serde(serialize_with = "exposed")]
+    #[schema(value_type = String, example = json!(EXAMPLE_REFRESH))]
+    refresh_token: SecretString,
+}
+
+/// The access token in examples: shortened, as its form is no contract.
+pub const EXAMPLE_ACCESS: &str =
+    "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiJ9.eyJ9.c2ln";
+
+/// The refresh token in examples.
+pub const EXAMPLE_REFRESH: &str =
+    "srt_AQGh_NA52X7fmVMb_vBG0scAAAAAm2oBcWbBzpFkzpCqtlPkQq0bD5sTl0dC1oWfyJZk3pN1rT8q";
+
+fn exposed<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(secret.expose_secret())
+}
+
+impl TokenResponse {
+    /// The example in the documentation.
+    #[must_use]
+    pub fn example() -> Value {
+        json!({
+            "access_token": EXAMPLE_ACCESS,
+            "token_type": "Bearer",
+            "expires_in": 1800,
+            "refresh_token": EXAMPLE_REFRESH,
+        })
+    }
+}
+
+impl Issuer {
+    /// Issues tokens as the settings say.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            tokens: Arc::clone(&dependencies.tokens),
+            clock: Arc::clone(&dependencies.clock),
+            randomness: Arc::clone(&dependencies.randomness),
+            access_token_ttl: dependencies.settings.auth.access_token_ttl,
+        }
+    }
+
+    /// The tokens of a session: a new access token, and the refresh token of this generation, which is
+    /// the same each time.
+    ///
+    /// # Errors
+    /// 500 if the access token cannot be signed.
+    pub fn issue(
+        &self,
+        session: &Session,
+        generation: Generation,
+    ) -> Result<TokenResponse, Problem> {
+        let (access_token, life) = self.access_token(session, session.auth_time)?;
+        let refresh_token = refresh::issue(
+            session.id.as_uuid(),
+            generation.get(),
+            &session.nonce,
+            &self.tokens.secrets,
+        );
+        Ok(TokenResponse {
+            access_token,
+            token_type: "Bearer",
+            expires_in: life,
+            refresh_token,
+        })
+    }
+
+    /// A new access token of a session, and for how many seconds it is valid: not beyond the session.
+    ///
+    /// # Errors
+    /// 500 if it cannot be signed.
+    pub fn access_token(
+        &self,
+        session: &Session,
+        auth_time: DateTime<Utc>,
+    ) -> Result<(SecretString, u64), Problem> {
+        let now = self.clock.now();
+        let life = TimeDelta::from_std(self.access_token_ttl).unwrap_or(TimeDelta::MAX);
+        let life = life.min(session.stored.expires_at - now);
+        let seconds = u64::try_from(life.num_seconds()).unwrap_or(0);
+        let claims = Claims {
+            sub: session.user,
+            exp: now + life,
+            iat: now,
+            jti: uuid_v7(now, self.randomness.as_ref()),
+            client_id: CLIENT.to_owned(),
+            sid: session.id,
+            auth_time,
+            amr: session.amr.split(' ').map(str::to_owned).collect(),
+            roles: session.roles.clone(),
+            epoch: session.epoch,
+        };
+        let token = self.tokens.access.sign(&claims).map_err(|error| {
+            tracing::error!(reason = %error, "access token not signed");
+            Problem::internal()
+        })?;
+        Ok((token, seconds.max(1)))
+    }
+}

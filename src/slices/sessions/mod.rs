@@ -1,0 +1,14 @@
+//! Sessions: logging in, refreshing, and ending them; and what others need to check their tokens.
+//!
+//! Only this area writes the tables `sessions`, `login_throttle` and `auth_log`. [`session`] is a
+//! session as it is stored, [`http`] makes the tokens of one.
+
+mod auth_log;
+mod end;
+pub mod http;
+mod problems;
+pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
+
+slices![refresh];
