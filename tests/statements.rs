@@ -335,7 +335,7 @@ fn planted_statement(backend: Backend, text: &str) -> Statement {
 #[tokio::test]
 async fn a_missing_privilege_is_detected() {
     let planted = [
-        "SELECT password_hash FROM users WHERE id = $1",
+        "SELECT name FROM users WHERE id = $1",
         "UPDATE users SET name = $2 WHERE id = $1",
         "DELETE FROM user_events",
     ];
