@@ -90,6 +90,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long after a refresh the same refresh token may be resent without an `Idempotency-Key`, by a client that \
          got no response; at most 300.",
     ),
+    fixed(
+        "EMAIL_VERIFICATION",
+        "auth.email_verification",
+        "off",
+        "Whether users may log in before their address is verified: `off`, or `required`.",
+    ),
 ];
 
 /// The algorithm of a signing key, by its name in RFC 7518, section 3.1.
@@ -143,6 +149,8 @@ pub struct AuthSettings {
     pub session_max_age: Duration,
     /// How long a used refresh token may be resent without a key.
     pub refresh_grace: Duration,
+    /// Whether only users with a verified address may log in.
+    pub requires_verification: bool,
 }
 
 pub(super) fn read(s: &mut Sources) -> AuthSettings {
@@ -166,6 +174,11 @@ pub(super) fn read(s: &mut Sources) -> AuthSettings {
         }),
         refresh_grace: s.take("auth.refresh_grace_seconds", |text| {
             seconds(text, (0, MAX_REFRESH_GRACE))
+        }),
+        requires_verification: s.take("auth.email_verification", |text| match text {
+            "off" => Ok(false),
+            "required" => Ok(true),
+            _ => Err("must be off or required".to_owned()),
         }),
     }
 }

@@ -121,6 +121,7 @@ mod tests {
             "Post /signup",
             "Get /users/{id}",
             "Get /users",
+            "Post /auth/login",
             "Post /auth/refresh",
             "Get /",
             "Get /openapi.json",

@@ -5,10 +5,12 @@
 
 mod auth_log;
 mod end;
+mod flight;
 pub mod http;
 mod problems;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 
-slices![refresh];
+slices![login, refresh];

@@ -65,6 +65,10 @@ impl InProcess {
         }
     }
 
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     pub async fn get(&self, path: &str) -> reqwest::Response {
         let url = format!("http://{}{path}", self.address);
         reqwest::get(url).await.expect("a response")
