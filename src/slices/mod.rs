@@ -119,8 +119,6 @@ mod tests {
             .collect();
         let expected = [
             "Post /signup",
-            "Get /users/{id}",
-            "Get /users",
             "Post /auth/login",
             "Post /auth/refresh",
             "Get /",
