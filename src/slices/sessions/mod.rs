@@ -13,4 +13,4 @@ pub mod session;
 pub(crate) mod testing;
 mod throttle;
 
-slices![login, refresh];
+slices![login, reauthenticate, refresh];
