@@ -49,6 +49,14 @@ pub async fn read_json<T: DeserializeOwned>(
     parse_object(&body)
 }
 
+/// Whether a request has a body (RFC 9112, section 6.3).
+#[must_use]
+pub fn has_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
 fn is_json(request: &HttpRequest) -> bool {
     let mut values = request.headers().get_all(header::CONTENT_TYPE);
     let (Some(value), None) = (values.next(), values.next()) else {

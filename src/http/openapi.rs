@@ -45,6 +45,7 @@ use crate::access::Access;
     tags(
         (name = "signup", description = "Creating accounts."),
         (name = "users", description = "Reading accounts. No login is required yet."),
+        (name = "sessions", description = "Sessions and their tokens."),
         (name = "operations", description = "For operators of the service."),
         (name = "documentation", description = "The documentation of the service."),
     )
@@ -252,7 +253,27 @@ impl Documentation {
     /// The JSON body, with its examples: name, summary and value.
     #[must_use]
     pub fn body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::True, &[JSON], description, examples)
+    }
+
+    /// The same, if it may be left out.
+    #[must_use]
+    pub fn optional_body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::False, &[JSON], description, examples)
+    }
+
+    fn body_of<T: ToSchema>(
         mut self,
+        required: Required,
+        media_types: &[&str],
         description: &str,
         examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
     ) -> Self {
@@ -262,10 +283,11 @@ impl Documentation {
             .build();
         let body = RequestBodyBuilder::new()
             .description(Some(description))
-            .required(Some(Required::True))
-            .content(JSON, content)
-            .build();
-        self.operation = self.operation.request_body(Some(body));
+            .required(Some(required));
+        let body = media_types.iter().fold(body, |body, media_type| {
+            body.content(*media_type, content.clone())
+        });
+        self.operation = self.operation.request_body(Some(body.build()));
         self
     }
 
@@ -331,6 +353,13 @@ impl Documentation {
             ));
         let unchanged = ResponseBuilder::new().description("The client has the current response.");
         self.parameter(parameter).response(304, unchanged)
+    }
+
+    /// A response without content.
+    #[must_use]
+    pub fn no_content(self, description: &str) -> Self {
+        let response = ResponseBuilder::new().description(description);
+        self.response(204, response)
     }
 
     /// Any other response. Headers defined under `components` are referenced by their names.

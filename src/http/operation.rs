@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use tracing::Span;
 
-use super::json::{BodyLimits, read_json};
+use super::json::{BodyLimits, has_body, read_json};
 use super::openapi::Documentation;
 use super::problem::{FieldError, Problem, ProblemType};
 use crate::access::{Access, Caller, UserCaller};
@@ -126,6 +126,18 @@ impl Call {
             .idempotency
             .begin(self.key.take(), &self.scope, &fields);
         Ok(begun.await?)
+    }
+
+    /// Reads the body as a JSON object, within the operation's limit, if the request has a body.
+    ///
+    /// # Errors
+    /// Those of [`read_json`].
+    pub async fn optional_body<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Problem> {
+        if !has_body(&self.request) {
+            return Ok(None);
+        }
+        let body = read_json(&self.request, &mut self.payload, self.limits);
+        body.await.map(Some)
     }
 
     /// Reads the body as a JSON object, within the operation's limit, and validates its fields with

@@ -122,6 +122,8 @@ mod tests {
             "Get /users/{id}",
             "Get /users",
             "Post /auth/refresh",
+            "Post /auth/logout",
+            "Get /.well-known/jwks.json",
             "Get /",
             "Get /openapi.json",
             "Get /docs",

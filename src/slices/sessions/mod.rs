@@ -11,4 +11,11 @@ pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
 
-slices![refresh];
+slices![
+    refresh,
+    logout,
+    list_sessions,
+    end_session,
+    end_other_sessions,
+    jwks,
+];

@@ -54,3 +54,16 @@ pub const REFRESH_TOKEN_SUPERSEDED: ProblemType = ProblemType::new(&About {
     headers: &[],
     member: Member::None,
 });
+
+/// The caller has no such session.
+pub const SESSION_NOT_FOUND: ProblemType = ProblemType::new(&About {
+    slug: "session-not-found",
+    status: StatusCode::NOT_FOUND,
+    title: "Session not found",
+    meaning: "The caller has no session with this id. Nothing was done.",
+    advice: "Use an id of `GET /users/me/sessions`. A session that ended some days ago \
+          is no longer known.",
+    detail: "You have no session with this id.",
+    headers: &[],
+    member: Member::None,
+});
