@@ -22,6 +22,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{OpenApi, ToSchema};
 
+use super::json::{FORM, JSON};
 use super::middleware::idempotency;
 use super::operation::{KeyUse, Method};
 use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
@@ -270,6 +271,16 @@ impl Documentation {
         self.body_of::<T>(Required::False, &[JSON], description, examples)
     }
 
+    /// The body as a form, or as JSON.
+    #[must_use]
+    pub fn form_body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::True, &[FORM, JSON], description, examples)
+    }
+
     fn body_of<T: ToSchema>(
         mut self,
         required: Required,
@@ -384,8 +395,6 @@ impl Documentation {
         Ref::from_schema_name(T::name()).into()
     }
 }
-
-const JSON: &str = "application/json";
 
 /// The entity tag in examples.
 const EXAMPLE_TAG: &str = "\"2b59e1cd0f2fbd1eb0c8e9be4e0b3c86\"";
