@@ -83,6 +83,18 @@ pub enum Denied {
     NotFresh(Duration),
 }
 
+impl Denied {
+    /// The word for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotPermitted => "not_permitted",
+            Self::Foreign => "foreign",
+            Self::NotFresh(_) => "not_fresh",
+        }
+    }
+}
+
 /// For the reference pages.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

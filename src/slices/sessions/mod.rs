@@ -18,4 +18,7 @@ slices![
     end_session,
     end_other_sessions,
     jwks,
+    introspect,
+    revocations,
+    housekeeping,
 ];
