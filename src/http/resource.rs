@@ -202,7 +202,7 @@ impl Bound {
             if let Some(reason) = refusal.reason {
                 self.metrics.access_denied(self.path, reason);
             }
-            refusal.problem.closing()
+            refusal.problem
         })?;
         // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {

@@ -119,8 +119,7 @@ mod tests {
             .collect();
         let expected = [
             "Post /signup",
-            "Get /users/{id}",
-            "Get /users",
+            "Post /auth/login",
             "Post /auth/refresh",
             "Post /auth/logout",
             "Get /.well-known/jwks.json",

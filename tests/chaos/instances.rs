@@ -278,6 +278,7 @@ fn run(
         ("PLANT", plant),
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
+        ("READS", "open"),
     ]);
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));

@@ -19,7 +19,8 @@ use crate::platform::database::{Database, End, Error, Micros, Statement, Transac
 /// Sessions of a user that are ended by one statement.
 const BATCH: i32 = 100;
 
-static END: Statement = Statement::new(
+/// Ends a session that has not ended: `$1` its id, `$2` when, `$3` why.
+pub static END: Statement = Statement::new(
     "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL \
      RETURNING user_id",
 );

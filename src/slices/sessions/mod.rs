@@ -5,13 +5,16 @@
 
 mod auth_log;
 mod end;
+mod flight;
 pub mod http;
 mod problems;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 
 slices![
+    login,
     refresh,
     logout,
     list_sessions,
