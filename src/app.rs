@@ -28,7 +28,7 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::platform::secret_file;
-use crate::slice::Slice;
+use crate::slice::{Job, Slice};
 use crate::tokens::Tokens;
 use crate::tokens::access_token::{AccessTokens, Parties};
 use crate::tokens::secrets::{self, TokenSecrets};
@@ -187,6 +187,9 @@ impl Service {
         Arc::clone(&dependencies.tokens.keyring)
             .maintain_in_the_background(&dependencies.lifecycle);
         Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
+        for job in slices.iter().filter_map(|slice| slice.job) {
+            repeat_in_the_background(job, &dependencies);
+        }
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -225,6 +228,24 @@ impl Service {
         shut_down(main, operations, &dependencies).await;
         Ok(())
     }
+}
+
+/// Repeats the work of a slice until the shutdown.
+fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
+    let repeat = (job.bind)(dependencies);
+    let stopping = dependencies.lifecycle.clone();
+    dependencies.lifecycle.spawn(async move {
+        let work = async {
+            loop {
+                tokio::time::sleep(job.every).await;
+                repeat().await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stopping.stopping() => {}
+        }
+    });
 }
 
 /// Reduces threads and connections to what the limit of open files allows.

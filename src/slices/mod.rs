@@ -121,6 +121,8 @@ mod tests {
             "Post /signup",
             "Post /auth/login",
             "Post /auth/refresh",
+            "Post /auth/logout",
+            "Get /.well-known/jwks.json",
             "Get /",
             "Get /openapi.json",
             "Get /docs",

@@ -1,4 +1,4 @@
-//! The tokens of a session.
+//! The tokens of a session, and what operations that end sessions have in common.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::end::Ending;
 use super::session::Session;
+use crate::access::feed::Feed;
 use crate::dependencies::Dependencies;
-use crate::domain::Generation;
+use crate::domain::{EndReason, Generation};
 use crate::hashing::HashError;
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::context::RequestContext;
+use crate::platform::database::Database;
 use crate::tokens::Tokens;
 use crate::tokens::access_token::Claims;
 use crate::tokens::refresh;
@@ -55,6 +59,54 @@ pub struct TokenResponse {
     #[schema(value_type = String, example = json!(EXAMPLE_REFRESH))]
     refresh_token: SecretString,
 }
+
+/// The dependencies of operations that end sessions of the caller.
+pub struct Ender {
+    /// The database.
+    pub database: Database,
+    /// What this instance knows of revocations.
+    pub feed: Arc<Feed>,
+    /// How long access tokens are valid.
+    pub token_life: Duration,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl Ender {
+    /// Ends sessions as the settings say.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            database: dependencies.database.clone(),
+            feed: Arc::clone(&dependencies.feed),
+            token_life: dependencies.settings.auth.access_token_ttl,
+            clock: Arc::clone(&dependencies.clock),
+            randomness: Arc::clone(&dependencies.randomness),
+        }
+    }
+
+    /// An ending now, by this request.
+    #[must_use]
+    pub fn ending(
+        &self,
+        reason: EndReason,
+        action: &'static str,
+        context: &RequestContext,
+    ) -> Ending {
+        Ending {
+            reason,
+            action,
+            network: context.network(),
+            correlation_id: context.correlation_id.clone(),
+            at: self.clock.now(),
+            token_life: self.token_life,
+            randomness: Arc::clone(&self.randomness),
+        }
+    }
+}
+
+/// The id of a session in examples.
+pub const EXAMPLE_SESSION: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
 
 /// The access token in examples: shortened, as its form is no contract.
 pub const EXAMPLE_ACCESS: &str =
