@@ -12,7 +12,7 @@ use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
-use crate::domain::Permissions;
+use crate::domain::{Permission, Permissions};
 use crate::hashing::Pool;
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
@@ -28,7 +28,7 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::platform::secret_file;
-use crate::slice::Slice;
+use crate::slice::{Job, Slice};
 use crate::tokens::Tokens;
 use crate::tokens::access_token::{AccessTokens, Parties};
 use crate::tokens::secrets::{self, TokenSecrets};
@@ -187,6 +187,9 @@ impl Service {
         Arc::clone(&dependencies.tokens.keyring)
             .maintain_in_the_background(&dependencies.lifecycle);
         Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
+        for job in slices.iter().filter_map(|slice| slice.job) {
+            repeat_in_the_background(job, &dependencies);
+        }
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -227,6 +230,24 @@ impl Service {
     }
 }
 
+/// Repeats the work of a slice until the shutdown.
+fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
+    let repeat = (job.bind)(dependencies);
+    let stopping = dependencies.lifecycle.clone();
+    dependencies.lifecycle.spawn(async move {
+        let work = async {
+            loop {
+                tokio::time::sleep(job.every).await;
+                repeat().await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stopping.stopping() => {}
+        }
+    });
+}
+
 /// Reduces threads and connections to what the limit of open files allows.
 fn fit_descriptors(settings: &mut Settings) {
     let Some(limit) = descriptors::raise() else {
@@ -265,7 +286,11 @@ async fn listen(
         slices: slices.iter().filter(served).copied().collect(),
         guard: Arc::new(Guard {
             authenticator: Arc::clone(&dependencies.authenticator),
-            opened: Permissions::NONE,
+            opened: if dependencies.settings.auth.open_reads {
+                Permissions::of(&[Permission::UsersRead])
+            } else {
+                Permissions::NONE
+            },
         }),
     };
     start(dependencies, listener, "PORT").await
@@ -364,6 +389,12 @@ fn warn_of_risks(settings: &Settings) {
         tracing::warn!(
             "traces go to another host by http://: client data can be read in transit; use \
              https://"
+        );
+    }
+    if settings.auth.open_reads && !settings.http.is_on_loopback() {
+        tracing::warn!(
+            "READS is open, and HOST is not a loopback address: whoever reaches the port can list \
+             all users"
         );
     }
     // Only an address of this machine may be without TLS.

@@ -119,10 +119,10 @@ mod tests {
             .collect();
         let expected = [
             "Post /signup",
-            "Get /users/{id}",
-            "Get /users",
             "Post /auth/login",
             "Post /auth/refresh",
+            "Post /auth/logout",
+            "Get /.well-known/jwks.json",
             "Get /",
             "Get /openapi.json",
             "Get /docs",

@@ -87,6 +87,7 @@ fn every_operation_has_its_name() {
         "GET /users list_users",
         "GET /users/{id} get_user",
         "POST /auth/login log_in",
+        "POST /auth/reauthenticate reauthenticate",
         "POST /auth/refresh refresh",
         "POST /signup sign_up",
     ];

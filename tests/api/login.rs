@@ -67,7 +67,7 @@ async fn an_unknown_address_and_a_wrong_password_are_told_alike(
         ("ada+x@example.org", "correct horse battery staple"),
     ] {
         let response = log_in(&service, &json!({ "email": email, "password": password })).await;
-        let names: Vec<String> = response.headers().keys().map(ToString::to_string).collect();
+        let names: BTreeSet<String> = response.headers().keys().map(ToString::to_string).collect();
         let challenge = response.headers()["www-authenticate"].clone();
         assert_eq!(challenge, "Bearer realm=\"signup-service\"");
         let mut body = problem(response, 401, "invalid-credentials").await;

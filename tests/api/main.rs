@@ -1,5 +1,6 @@
 //! Tests of the real binary over HTTP, on every backend.
 
+mod access;
 mod command_line;
 mod connections;
 mod context;

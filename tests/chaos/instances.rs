@@ -317,6 +317,7 @@ fn command(place: &Place, options: Options) -> Command {
         ("PLANT", options.plant),
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
+        ("READS", "open"),
     ]);
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));

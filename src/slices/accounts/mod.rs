@@ -10,4 +10,4 @@ mod problems;
 mod testing;
 pub mod user;
 
-slices![signup, get_user, list_users];
+slices![signup, get_user, list_users, me];

@@ -13,4 +13,16 @@ pub mod session;
 pub(crate) mod testing;
 mod throttle;
 
-slices![login, refresh];
+slices![
+    login,
+    reauthenticate,
+    refresh,
+    logout,
+    list_sessions,
+    end_session,
+    end_other_sessions,
+    jwks,
+    introspect,
+    revocations,
+    housekeeping,
+];

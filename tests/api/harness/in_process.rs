@@ -44,6 +44,7 @@ impl InProcess {
             ("DATABASE_MIGRATE", "true"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
             ("AUTH_SECRET", super::SECRET),
+            ("READS", "open"),
             ("PORT", "0"),
         ];
         environment.extend(settings);

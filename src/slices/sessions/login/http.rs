@@ -25,7 +25,7 @@ use crate::platform::client::Client;
 use crate::platform::errors::error_chain;
 use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
 use crate::slices::sessions::flight::Flights;
-use crate::slices::sessions::http::{Issuer, TokenResponse, exposed};
+use crate::slices::sessions::http::{Issuer, TokenResponse, exposed, hash_problem};
 use crate::slices::sessions::problems::{
     ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED, INVALID_CREDENTIALS, LOGIN_THROTTLED,
 };
@@ -277,21 +277,7 @@ impl From<LogInError> for Problem {
             LogInError::Unverified => EMAIL_NOT_VERIFIED.into(),
             LogInError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
             LogInError::KeyReused => IDEMPOTENCY_KEY_REUSED.into(),
-            LogInError::Hash(HashError::Overloaded { retry_after }) => Self::new(
-                ProblemType::OVERLOADED,
-                "Too many passwords are waiting. Nothing was done.",
-            )
-            .retry_after(retry_after),
-            LogInError::Hash(HashError::NetworkBusy { retry_after }) => Self::new(
-                ProblemType::RATE_LIMITED,
-                "Too many logins of this network are waiting. Nothing was done.",
-            )
-            .retry_after(retry_after),
-            LogInError::Hash(HashError::Guessable(_) | HashError::Failed) => {
-                tracing::error!("password verification failed");
-                Self::internal()
-            }
-            LogInError::Hash(HashError::Stopped) => Self::unavailable(),
+            LogInError::Hash(error) => hash_problem(&error),
             LogInError::Store(error) => error.into(),
         }
     }
