@@ -309,7 +309,7 @@ impl Client {
     /// Refreshes a session some times, and logs out or keeps it.
     async fn holds_a_session(&mut self, user: &User) -> Option<()> {
         let mut held = self.log_in(user).await?;
-        for _ in 0..1 + self.chance.below(7) {
+        for _ in 0..=self.chance.below(7) {
             if !self.world.is_running() {
                 break;
             }
