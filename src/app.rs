@@ -183,13 +183,7 @@ impl Service {
         };
         let operations = listen_for_operations(&dependencies, slices).await?;
         let main = listen(&dependencies, slices, operations.is_some()).await?;
-        Arc::clone(&dependencies.idempotency).purge_in_the_background();
-        Arc::clone(&dependencies.tokens.keyring)
-            .maintain_in_the_background(&dependencies.lifecycle);
-        Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
-        for job in slices.iter().filter_map(|slice| slice.job) {
-            repeat_in_the_background(job, &dependencies);
-        }
+        work_in_the_background(&dependencies, slices);
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -227,6 +221,17 @@ impl Service {
         }
         shut_down(main, operations, &dependencies).await;
         Ok(())
+    }
+}
+
+/// Begins what is done in the background until the shutdown.
+fn work_in_the_background(dependencies: &Dependencies, slices: &[Slice]) {
+    let lifecycle = &dependencies.lifecycle;
+    Arc::clone(&dependencies.idempotency).purge_in_the_background();
+    Arc::clone(&dependencies.tokens.keyring).maintain_in_the_background(lifecycle);
+    Arc::clone(&dependencies.feed).follow(lifecycle);
+    for job in slices.iter().filter_map(|slice| slice.job) {
+        repeat_in_the_background(job, dependencies);
     }
 }
 
