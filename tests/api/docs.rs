@@ -95,6 +95,7 @@ fn every_operation_has_its_name() {
         "POST /auth/introspect introspect",
         "POST /auth/login log_in",
         "POST /auth/logout log_out",
+        "POST /auth/reauthenticate reauthenticate",
         "POST /auth/refresh refresh",
         "POST /signup sign_up",
     ];
@@ -243,6 +244,8 @@ fn every_problem_is_a_response_of_an_operation() {
     }
     // An unknown path has no operation.
     of_operations.insert("not-found".to_owned());
+    // No operation needs a fresh password yet.
+    of_operations.insert("reauthentication-required".to_owned());
     let all = signup_service::slices::problems().into_iter();
     let all: BTreeSet<String> = all.map(|kind| kind.about().slug.to_owned()).collect();
     assert_eq!(of_operations, all);

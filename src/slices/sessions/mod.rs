@@ -15,6 +15,7 @@ mod throttle;
 
 slices![
     login,
+    reauthenticate,
     refresh,
     logout,
     list_sessions,
