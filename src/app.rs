@@ -13,7 +13,7 @@ use crate::access::feed::Feed;
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
-use crate::hashing::Pool;
+use crate::hashing::{Costs, Pool};
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -169,6 +169,7 @@ impl Service {
             readable,
             redis,
             hasher: Arc::new(hasher),
+            costs: Arc::new(Costs::new(settings.hashing.cost)),
             idempotency,
             tokens,
             feed,
@@ -183,13 +184,7 @@ impl Service {
         };
         let operations = listen_for_operations(&dependencies, slices).await?;
         let main = listen(&dependencies, slices, operations.is_some()).await?;
-        Arc::clone(&dependencies.idempotency).purge_in_the_background();
-        Arc::clone(&dependencies.tokens.keyring)
-            .maintain_in_the_background(&dependencies.lifecycle);
-        Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
-        for job in slices.iter().filter_map(|slice| slice.job) {
-            repeat_in_the_background(job, &dependencies);
-        }
+        work_in_the_background(&dependencies, slices);
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -230,6 +225,17 @@ impl Service {
     }
 }
 
+/// Begins what is done in the background until the shutdown.
+fn work_in_the_background(dependencies: &Dependencies, slices: &[Slice]) {
+    let lifecycle = &dependencies.lifecycle;
+    Arc::clone(&dependencies.idempotency).purge_in_the_background();
+    Arc::clone(&dependencies.tokens.keyring).maintain_in_the_background(lifecycle);
+    Arc::clone(&dependencies.feed).follow(lifecycle);
+    for job in slices.iter().filter_map(|slice| slice.job) {
+        repeat_in_the_background(job, dependencies);
+    }
+}
+
 /// Repeats the work of a slice until the shutdown.
 fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
     let repeat = (job.bind)(dependencies);
@@ -237,8 +243,8 @@ fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
     dependencies.lifecycle.spawn(async move {
         let work = async {
             loop {
-                tokio::time::sleep(job.every).await;
                 repeat().await;
+                tokio::time::sleep(job.every).await;
             }
         };
         tokio::select! {
