@@ -13,7 +13,7 @@ use crate::access::feed::Feed;
 use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
-use crate::hashing::Pool;
+use crate::hashing::{Costs, Pool};
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -169,6 +169,7 @@ impl Service {
             readable,
             redis,
             hasher: Arc::new(hasher),
+            costs: Arc::new(Costs::new(settings.hashing.cost)),
             idempotency,
             tokens,
             feed,
@@ -237,8 +238,8 @@ fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
     dependencies.lifecycle.spawn(async move {
         let work = async {
             loop {
-                tokio::time::sleep(job.every).await;
                 repeat().await;
+                tokio::time::sleep(job.every).await;
             }
         };
         tokio::select! {

@@ -37,7 +37,7 @@ pub struct Slice {
 /// to write is completed.
 #[derive(Clone, Copy)]
 pub struct Job {
-    /// The pause before each time.
+    /// The pause after each time.
     pub every: Duration,
     /// Called once, with the dependencies of the work.
     pub bind: fn(&Dependencies) -> Repeat,

@@ -22,9 +22,13 @@ pub fn bearer(server: &Server, url: &str) -> Result<String, Failure> {
         let user = json!({ "name": "Reader", "email": email, "password": password });
         post("/signup", user).await?;
         if url.starts_with("postgres") {
-            sqlx::query(GRANT).execute(&PgPool::connect(url).await?).await?;
+            sqlx::query(GRANT)
+                .execute(&PgPool::connect(url).await?)
+                .await?;
         } else {
-            sqlx::query(GRANT).execute(&SqlitePool::connect(url).await?).await?;
+            sqlx::query(GRANT)
+                .execute(&SqlitePool::connect(url).await?)
+                .await?;
         }
         let login = json!({ "email": email, "password": password });
         let session: Value = post("/auth/login", login).await?.json().await?;

@@ -435,6 +435,8 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
             let spec = &operation.spec;
             authorization::problems(spec.access, spec.foreign)
         }))
+        // For operations to come: clients are to know it before.
+        .chain([authorization::REAUTHENTICATION_REQUIRED])
         .collect();
     ProblemType::arrange(&mut kinds);
     kinds

@@ -23,6 +23,7 @@ macro_rules! slices {
 pub mod accounts;
 pub mod operations;
 pub mod sessions;
+pub mod user;
 
 /// Every slice.
 #[must_use]

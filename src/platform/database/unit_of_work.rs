@@ -79,6 +79,7 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<u64, Error> {
+        let of = faults::planted(of);
         let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {
@@ -127,6 +128,7 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Vec<T>, Error> {
+        let of = faults::planted(of);
         let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {

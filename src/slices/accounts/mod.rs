@@ -1,13 +1,11 @@
 //! Accounts: creating them, and reading them back.
 //!
-//! Only this area writes the tables `users`, `users_read` and `user_events`. [`user`] defines a
-//! user.
+//! Only this area writes the tables `users`, `users_read` and `user_events`. [`user`](super::user) defines a user.
 
 mod history;
 mod http;
 mod problems;
 #[cfg(test)]
 mod testing;
-pub mod user;
 
 slices![signup, get_user, list_users, me];

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::store::Position;
 use crate::domain::UserId;
 use crate::platform::opaque;
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 /// Changed with the format, so that an old cursor is refused and not misread.
 const VERSION: u8 = 1;

@@ -18,7 +18,7 @@ use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::{QueryParameters, invalid};
 use crate::platform::database::Database;
 use crate::platform::limits::{Bound, Limit};
-use crate::slices::accounts::user::{EmailAddress, UserResponse};
+use crate::slices::user::{EmailAddress, UserResponse};
 
 /// The default number of users on a page.
 const DEFAULT_LIMIT: u32 = 20;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{StoreError, UserId};
 use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement};
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 /// The caller's own account.
 #[derive(Debug, Clone, PartialEq, Eq)]

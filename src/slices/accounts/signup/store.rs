@@ -11,7 +11,7 @@ use crate::domain::{Email, Name, PasswordHash, UserId};
 use crate::idempotency::{self, Execution, Recorded};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::slices::accounts::history::{self, Circumstances, Event};
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 /// The values that commit together.
 #[derive(Clone)]

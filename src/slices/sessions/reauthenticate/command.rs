@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::store;
+use super::store::ReauthenticateStore;
 use crate::access::UserCaller;
 use crate::domain::{PresentedPassword, StoreError};
 use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
-use crate::platform::database::Database;
 use crate::slices::sessions::auth_log::Entry;
 use crate::slices::sessions::flight::{self, Flights};
 use crate::slices::sessions::session::Session;
-use crate::slices::sessions::throttle::{self, Subject};
+use crate::slices::sessions::throttle::Subject;
 use crate::tokens::device::{self, DeviceId};
 use crate::tokens::secrets::TokenSecrets;
 
@@ -56,7 +55,7 @@ pub enum ReauthenticateError {
 /// Handles [`Reauthenticate`].
 pub struct ReauthenticateHandler {
     /// The accounts and sessions.
-    pub database: Database,
+    pub store: ReauthenticateStore,
     /// The password hasher.
     pub hasher: Arc<dyn PasswordHasher>,
     /// The keys of subjects.
@@ -81,7 +80,7 @@ impl ReauthenticateHandler {
     /// See [`ReauthenticateError`].
     pub async fn handle(&self, command: Reauthenticate) -> Result<Session, ReauthenticateError> {
         let (user, session) = (command.caller.user, command.caller.session);
-        let account = store::account(&self.database, user).await?;
+        let account = self.store.account(user).await?;
         let account = account.ok_or(ReauthenticateError::Ended)?;
         // Each session is counted by itself: strangers cannot hold it up, nor can it guess for long.
         let device = DeviceId(*session.as_uuid().as_bytes());
@@ -91,7 +90,7 @@ impl ReauthenticateHandler {
         };
         let flight = self.flights.enter(subject.hash, flight::WAIT).await;
         let _flight = flight.ok_or(ReauthenticateError::Throttled(BUSY))?;
-        let failures = throttle::find(&self.database, &subject, self.clock.now()).await?;
+        let failures = self.store.failures(&subject, self.clock.now()).await?;
         if let Some(wait) = failures.wait(self.clock.now()) {
             return Err(ReauthenticateError::Throttled(
                 wait.to_std().unwrap_or(BUSY),
@@ -112,7 +111,7 @@ impl ReauthenticateHandler {
         let is_right = verifying.await?;
         let now = self.clock.now();
         if !is_right {
-            throttle::failed(&self.database, &subject, failures, now).await?;
+            self.store.failed(&subject, failures, now).await?;
             return Err(ReauthenticateError::InvalidCredentials);
         }
         let entry = Entry {
@@ -127,7 +126,7 @@ impl ReauthenticateHandler {
             at: now,
         };
         let hash = account.password_hash;
-        let session = store::refreshed(&self.database, session, hash, subject, entry).await?;
+        let session = self.store.refreshed(session, hash, subject, entry).await?;
         session.ok_or(ReauthenticateError::Ended)
     }
 }

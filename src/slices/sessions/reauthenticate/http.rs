@@ -9,6 +9,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::command::{Reauthenticate, ReauthenticateError, ReauthenticateHandler};
+use super::store::ReauthenticateStore;
 use crate::access::Access;
 use crate::access::authenticator::Reason;
 use crate::dependencies::Dependencies;
@@ -50,7 +51,7 @@ impl State {
     fn new(dependencies: &Dependencies) -> Self {
         Self {
             handler: ReauthenticateHandler {
-                database: dependencies.database.clone(),
+                store: ReauthenticateStore::new(dependencies.database.clone()),
                 hasher: Arc::clone(&dependencies.hasher),
                 secrets: Arc::clone(&dependencies.tokens.secrets),
                 flights: Arc::new(Flights::default()),

@@ -1,6 +1,6 @@
 //! Tests of the contract of [`live`], on each database.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rstest::rstest;
 use uuid::Uuid;
 

@@ -30,7 +30,8 @@ async fn reauthenticate(test: &TestDatabase, hash: &str) -> Option<Session> {
         hash: [5; 32],
         is_known_device: true,
     };
-    let written = refreshed(&test.database, session, hash.to_owned(), subject, entry);
+    let store = ReauthenticateStore::new(test.database.clone());
+    let written = store.refreshed(session, hash.to_owned(), subject, entry);
     written.await.expect("written")
 }
 
@@ -39,7 +40,8 @@ async fn reauthenticate(test: &TestDatabase, hash: &str) -> Option<Session> {
 async fn a_live_session_becomes_fresh(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     new_session(&test, 1).await;
-    let found = account(&test.database, UserId::new(Uuid::from_u128(1))).await;
+    let store = ReauthenticateStore::new(test.database.clone());
+    let found = store.account(UserId::new(Uuid::from_u128(1))).await;
     let found = found.expect("read").expect("an account");
     assert_eq!(found.address, "ada1@example.org");
     let session = reauthenticate(&test, &found.password_hash).await;
