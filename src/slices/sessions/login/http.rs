@@ -109,7 +109,7 @@ pub struct LogInRequest {
     password: Option<SecretString>,
     /// The `device_token` of an earlier login on this device, if there was one. Any other text counts
     /// as none.
-    #[schema(value_type = Option<String>, max_length = 1024)]
+    #[schema(value_type = Option<String>)]
     device_token: Option<SecretString>,
     /// What the user calls the device or the client, for the list of sessions.
     #[schema(value_type = Option<PersonName>)]
