@@ -383,7 +383,11 @@ fn warn_of_risks(settings: &Settings) {
     }
 }
 
-async fn open_database(
+/// Opens the database, after the pending migrations if the settings say so.
+///
+/// # Errors
+/// One line that says what to fix: also where migrations are pending.
+pub async fn open_database(
     settings: &Settings,
     readable: &[&'static Statement],
     metrics: &Metrics,

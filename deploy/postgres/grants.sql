@@ -30,7 +30,8 @@ GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_
     UPDATE (email_verified, status, updated_at, version)
     ON users_read TO signup;
 
-GRANT INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
+GRANT SELECT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload),
+    INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
     ON user_events TO signup;
 
 GRANT SELECT (key_hash, fingerprint, outcome_version, outcome, request_id, mismatches, created_at,
@@ -57,6 +58,9 @@ GRANT SELECT, INSERT, DELETE,
     ON sessions TO signup;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON login_throttle TO signup;
+
+-- Rows of roles are locked by an UPDATE that changes nothing.
+GRANT UPDATE (created_at) ON roles TO signup;
 
 GRANT SELECT, INSERT, DELETE ON revocations, roles, role_permissions, user_roles, auth_log TO signup;
 
