@@ -78,6 +78,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ("AUTH_SECRET", "AUTH_SECRET_PREVIOUS"),
     ("DATABASE_URL", "DATABASE_READ_URL"),
     ("PORT", "OPERATIONS_PORT"),
+    ("PORT", "ADMIN_PORT"),
+    ("OPERATIONS_PORT", "ADMIN_PORT"),
 ];
 
 fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {
