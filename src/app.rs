@@ -12,7 +12,7 @@ use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
 use crate::config::{AdministrationSettings, Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
-use crate::domain::Permissions;
+use crate::domain::{Permission, Permissions};
 use crate::hashing::Pool;
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
@@ -302,7 +302,11 @@ async fn listen(
         cross_origins: http.cors_allowed_origins.clone(),
         guard: Arc::new(Guard {
             authenticator: Arc::clone(&dependencies.authenticator),
-            opened: Permissions::NONE,
+            opened: if dependencies.settings.auth.open_reads {
+                Permissions::of(&[Permission::UsersRead])
+            } else {
+                Permissions::NONE
+            },
         }),
     };
     Listening::start(dependencies, listener)
@@ -445,6 +449,12 @@ fn warn_of_risks(settings: &Settings) {
         tracing::warn!(
             "traces go to another host by http://: client data can be read in transit; use \
              https://"
+        );
+    }
+    if settings.auth.open_reads && !settings.http.is_on_loopback() {
+        tracing::warn!(
+            "READS is open, and HOST is not a loopback address: whoever reaches the port can list \
+             all users"
         );
     }
     // Only an address of this machine may be without TLS.

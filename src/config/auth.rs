@@ -90,6 +90,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long after a refresh the same refresh token may be resent without an `Idempotency-Key`, by a client that \
          got no response; at most 300.",
     ),
+    fixed(
+        "READS",
+        "auth.reads",
+        "protected",
+        "Who may read users: `protected` for users themselves and callers with the permission `users:read`; `open` for \
+         everybody, where something in front of the service asks who is there.",
+    ),
+    fixed(
+        "EMAIL_VERIFICATION",
+        "auth.email_verification",
+        "off",
+        "Whether users may log in before their address is verified: `off`, or `required`.",
+    ),
 ];
 
 /// The algorithm of a signing key, by its name in RFC 7518, section 3.1.
@@ -143,6 +156,10 @@ pub struct AuthSettings {
     pub session_max_age: Duration,
     /// How long a used refresh token may be resent without a key.
     pub refresh_grace: Duration,
+    /// Whether everybody may read users.
+    pub open_reads: bool,
+    /// Whether only users with a verified address may log in.
+    pub requires_verification: bool,
 }
 
 pub(super) fn read(s: &mut Sources) -> AuthSettings {
@@ -166,6 +183,16 @@ pub(super) fn read(s: &mut Sources) -> AuthSettings {
         }),
         refresh_grace: s.take("auth.refresh_grace_seconds", |text| {
             seconds(text, (0, MAX_REFRESH_GRACE))
+        }),
+        open_reads: s.take("auth.reads", |text| match text {
+            "protected" => Ok(false),
+            "open" => Ok(true),
+            _ => Err("must be protected or open".to_owned()),
+        }),
+        requires_verification: s.take("auth.email_verification", |text| match text {
+            "off" => Ok(false),
+            "required" => Ok(true),
+            _ => Err("must be off or required".to_owned()),
         }),
     }
 }

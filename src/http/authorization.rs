@@ -89,14 +89,6 @@ pub fn problems(access: Access, foreign: ProblemType) -> Vec<ProblemType> {
     [&credential, &own[..]].concat()
 }
 
-/// Every problem of this module.
-pub const PROBLEMS: [ProblemType; 4] = [
-    AUTHENTICATION_REQUIRED,
-    ACCESS_TOKEN_INVALID,
-    PERMISSION_DENIED,
-    REAUTHENTICATION_REQUIRED,
-];
-
 /// The guard of a listener's operations.
 pub struct Guard {
     /// Finds out who calls.

@@ -413,7 +413,10 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
         .flat_map(|documentation| documentation().problems)
         .chain(ProblemType::COMMON)
         .chain(idempotency::PROBLEMS)
-        .chain(authorization::PROBLEMS)
+        .chain(operations.iter().flat_map(|operation| {
+            let spec = &operation.spec;
+            authorization::problems(spec.access, spec.foreign)
+        }))
         .collect();
     ProblemType::arrange(&mut kinds);
     kinds

@@ -191,7 +191,7 @@ impl Bound {
         let admitted = self
             .guard
             .admit(self.access, request.headers(), owner, self.foreign);
-        let caller = admitted.await.map_err(Problem::closing)?;
+        let caller = admitted.await?;
         // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {
             Some(spec) => idempotency::read(&request, spec.is_required)?,

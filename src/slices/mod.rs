@@ -180,8 +180,7 @@ mod tests {
             .collect();
         let expected = [
             "Post /signup",
-            "Get /users/{id}",
-            "Get /users",
+            "Post /auth/login",
             "Post /auth/refresh",
             "Get /",
             "Get /openapi.json",

@@ -86,6 +86,8 @@ fn every_operation_has_its_name() {
         "GET /ready ready",
         "GET /users list_users",
         "GET /users/{id} get_user",
+        "POST /auth/login log_in",
+        "POST /auth/refresh refresh",
         "POST /signup sign_up",
     ];
     assert_eq!(found, expected.map(str::to_owned).into());

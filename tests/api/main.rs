@@ -1,5 +1,6 @@
 //! Tests of the real binary over HTTP, on every backend.
 
+mod access;
 mod command_line;
 mod connections;
 mod context;
@@ -11,11 +12,13 @@ mod idempotency;
 mod leaks;
 mod lifecycle;
 mod lifetimes;
+mod login;
 mod migrations;
 mod model;
 mod operations;
 mod read;
 mod redis;
+mod refresh;
 mod resources;
 mod settings;
 mod sharing;

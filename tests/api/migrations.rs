@@ -81,7 +81,7 @@ async fn schema(database: &Database, backend: Backend) -> Vec<String> {
             "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable \
              FROM information_schema.columns WHERE table_schema = 'public' \
              UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' \
-             UNION ALL SELECT tgname::text FROM pg_trigger \
+             UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal \
              UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace \
              ORDER BY 1"
         }

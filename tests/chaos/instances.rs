@@ -278,6 +278,8 @@ fn run(
         ("PLANT", plant),
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
+        ("READS", "open"),
+        ("ADMIN_PORT", "0"),
     ]);
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));

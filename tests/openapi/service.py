@@ -76,6 +76,8 @@ def service(backend: str, **more: str) -> Iterator[str]:
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
             "AUTH_SECRET": "a secret of thirty-two bytes or more",
+            "READS": "open",
+            "ADMIN_PORT": "0",
             "BCRYPT_COST": "4",
             "LOG_FORMAT": "json",
             # Only the line with its address, as the rest of the log is not read.

@@ -155,13 +155,18 @@ const fn word(text: &'static str, begin: usize) -> &'static str {
     text.split_at(end).0.split_at(begin).1
 }
 
-/// The name after the first occurrence of this keyword; empty if there is none.
+/// The name after the first occurrence of this keyword outside parentheses; empty if there is none.
 const fn word_after(text: &'static str, keyword: &[u8]) -> &'static str {
     let bytes = text.as_bytes();
-    let mut at = 0;
+    let (mut at, mut depth) = (0, 0);
     while at + keyword.len() < bytes.len() {
         let end = at + keyword.len();
-        if is_at(bytes, at, keyword) && bytes[end] == b' ' {
+        match bytes[at] {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && is_at(bytes, at, keyword) && bytes[end] == b' ' {
             return word(text, end + 1);
         }
         at += 1;
@@ -402,6 +407,7 @@ mod tests {
     #[case("SELECT id, name FROM users WHERE id = $1", "SELECT", "users")]
     #[case("SELECT 1", "SELECT", "")]
     #[case("SELECT x.FROMAGE FROM y", "SELECT", "y")]
+    #[case("SELECT (SELECT 1 FROM z) FROM y", "SELECT", "y")]
     fn a_statement_knows_its_operation_and_table(
         #[case] text: &'static str,
         #[case] operation: &str,

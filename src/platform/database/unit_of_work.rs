@@ -110,6 +110,19 @@ impl Transaction {
         Ok(())
     }
 
+    /// The statement for the database in use, where one text cannot be for both.
+    #[must_use]
+    pub const fn pick(
+        &self,
+        postgres: &'static Statement,
+        sqlite: &'static Statement,
+    ) -> &'static Statement {
+        match self.on {
+            On::Postgres(_) => postgres,
+            On::Sqlite(_) => sqlite,
+        }
+    }
+
     /// Runs a statement that returns at most one row, such as a SELECT, or an UPDATE with RETURNING.
     ///
     /// # Errors
@@ -119,28 +132,42 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Option<T>, Error> {
+        Ok(self.fetch_all(of, parameters).await?.into_iter().next())
+    }
+
+    /// Runs a statement that returns rows. It has a limit.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn fetch_all<T: FromRow>(
+        &mut self,
+        of: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<Vec<T>, Error> {
         let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let row = match (&mut self.on, arguments) {
+        let rows: Result<Vec<T>, Error> = match (&mut self.on, arguments) {
             (On::Postgres(on), Arguments::Postgres(arguments)) => {
                 let rows = of.fetch_on_postgres(on.connection(), arguments).await?;
-                rows.first().map(|row| T::from_row(Row::Postgres(row)))
+                let rows = rows.iter().map(|row| T::from_row(Row::Postgres(row)));
+                rows.collect()
             }
             (On::Sqlite(on), Arguments::Sqlite(arguments)) => {
                 let rows = of.fetch_on_sqlite(on.connection(), arguments).await?;
-                rows.first().map(|row| T::from_row(Row::Sqlite(row)))
+                let rows = rows.iter().map(|row| T::from_row(Row::Sqlite(row)));
+                rows.collect()
             }
             _ => return Err(of_another_database()),
         };
         #[cfg(feature = "faults")]
-        if row.is_some() && faults::splits(of) {
+        if rows.as_ref().is_ok_and(|rows| !rows.is_empty()) && faults::splits(of) {
             self.split().await?;
         }
         faults::ran(of);
-        row.transpose()
+        rows
     }
 
     /// Sets a savepoint.

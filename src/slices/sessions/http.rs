@@ -56,7 +56,11 @@ pub const EXAMPLE_ACCESS: &str =
 pub const EXAMPLE_REFRESH: &str =
     "srt_AQGh_NA52X7fmVMb_vBG0scAAAAAm2oBcWbBzpFkzpCqtlPkQq0bD5sTl0dC1oWfyJZk3pN1rT8q";
 
-fn exposed<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
+/// Serializes a secret for its owner.
+///
+/// # Errors
+/// The serializer's.
+pub fn exposed<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose_secret())
 }
 

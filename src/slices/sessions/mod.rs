@@ -4,12 +4,14 @@
 //! `sessions`. [`session`] is a session as it is stored, [`http`] makes the tokens of one.
 
 mod end;
+mod flight;
 pub mod http;
 mod problems;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 
 use crate::access::auth_log;
 
-slices![refresh];
+slices![login, refresh];

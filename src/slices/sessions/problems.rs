@@ -54,3 +54,57 @@ pub const REFRESH_TOKEN_SUPERSEDED: ProblemType = ProblemType::new(&About {
     headers: &[],
     member: Member::None,
 });
+
+/// The address has no account, or another password.
+pub const INVALID_CREDENTIALS: ProblemType = ProblemType::new(&About {
+    slug: "invalid-credentials",
+    status: StatusCode::UNAUTHORIZED,
+    title: "Invalid credentials",
+    meaning: "The address has no account, or another password; which of them is not \
+          said. The attempt is counted.",
+    advice: "Ask the user to check both. After ten failures in a row, further attempts \
+          have to wait.",
+    detail: "The address or the password is wrong.",
+    headers: &["WWW-Authenticate"],
+    member: Member::None,
+});
+
+/// The account is suspended.
+pub const ACCOUNT_SUSPENDED: ProblemType = ProblemType::new(&About {
+    slug: "account-suspended",
+    status: StatusCode::FORBIDDEN,
+    title: "Account suspended",
+    meaning: "The password is right, and an administrator has suspended the account.",
+    advice: "Tell the user to ask the operator of the service.",
+    detail: "The account is suspended.",
+    headers: &[],
+    member: Member::None,
+});
+
+/// The address has not been verified.
+pub const EMAIL_NOT_VERIFIED: ProblemType = ProblemType::new(&About {
+    slug: "email-not-verified",
+    status: StatusCode::FORBIDDEN,
+    title: "Email not verified",
+    meaning: "The password is right, and the address of the account has not been \
+          verified yet.",
+    advice: "Tell the user to follow the link in the mail that came after the signup.",
+    detail: "The address has not been verified.",
+    headers: &[],
+    member: Member::None,
+});
+
+/// There were too many failed logins.
+pub const LOGIN_THROTTLED: ProblemType = ProblemType::new(&About {
+    slug: "login-throttled",
+    status: StatusCode::TOO_MANY_REQUESTS,
+    title: "Login throttled",
+    meaning: "There were too many failed logins for this address, or another login of it \
+          is under way. It is the same for an address without an account. Nothing \
+          was done.",
+    advice: "Wait for the seconds in `Retry-After`. A client that sends the \
+          `device_token` of an earlier login is counted by itself.",
+    detail: "There were too many failed logins for this address.",
+    headers: &["Retry-After"],
+    member: Member::None,
+});

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::rotation::{KeyHash, Stored};
 use crate::domain::{EndReason, Generation, SessionId, StoreError, TokenEpoch, UserId};
-use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement};
+use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement, Transaction};
 use crate::tokens::refresh::Nonce;
 
 /// A session.
@@ -31,21 +31,23 @@ pub struct Session {
     pub roles: Vec<String>,
 }
 
-/// A query of sessions: `sessions!("s.id = $1")`. Defines the columns of a [`Session`] in one place.
+/// A query of sessions: `sessions!("JOIN users ON users.id = user_id WHERE sessions.id = $1")`. Defines
+/// the columns of a [`Session`] in one place.
 macro_rules! sessions {
-    ($condition:literal) => {
+    ($rest:literal) => {
         crate::platform::database::Statement::new(concat!(
-            "SELECT s.id, s.user_id, s.nonce, s.generation, s.rotated_at, s.rotation_key, \
-             s.idle_until, s.expires_at, s.end_reason, s.created_at, s.auth_time, s.amr, \
-             u.status, u.token_epoch, \
-             (SELECT string_agg(r.role, ' ') FROM user_roles r WHERE r.user_id = s.user_id) \
-             AS roles FROM sessions s JOIN users u ON u.id = s.user_id WHERE ",
-            $condition
+            "SELECT sessions.id, user_id, nonce, generation, rotated_at, rotation_key, idle_until, \
+             expires_at, end_reason, sessions.created_at, auth_time, amr, users.status, \
+             users.token_epoch, (SELECT string_agg(role, ' ') FROM user_roles \
+             WHERE user_roles.user_id = sessions.user_id) AS roles FROM sessions ",
+            $rest
         ))
     };
 }
 
-static BY_ID: Statement = sessions!("s.id = $1");
+pub(super) use sessions;
+
+static BY_ID: Statement = sessions!("JOIN users ON users.id = user_id WHERE sessions.id = $1");
 
 impl FromRow for Session {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
@@ -102,4 +104,15 @@ fn exact<const N: usize>(bytes: &[u8], column: &str) -> Result<[u8; N], Error> {
 /// When the store is unavailable, or reports an error.
 pub async fn by_id(database: &Database, id: Uuid) -> Result<Option<Session>, StoreError> {
     database.fetch_latest(&BY_ID, (id,)).await
+}
+
+/// The session with this id, as a transaction sees it.
+///
+/// # Errors
+/// The driver's.
+pub async fn within(
+    transaction: &mut Transaction,
+    id: SessionId,
+) -> Result<Option<Session>, Error> {
+    transaction.fetch_optional(&BY_ID, (id.as_uuid(),)).await
 }

@@ -44,6 +44,8 @@ impl InProcess {
             ("DATABASE_MIGRATE", "true"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
             ("AUTH_SECRET", super::SECRET),
+            ("READS", "open"),
+            ("ADMIN_PORT", "0"),
             ("PORT", "0"),
         ];
         environment.extend(settings);
@@ -63,6 +65,10 @@ impl InProcess {
             clock,
             database,
         }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {

@@ -131,6 +131,11 @@ pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
 }
 
 /// The body of a signup with this address.
+/// The credentials of that signup.
+pub fn login_body(email: &str) -> Value {
+    json!({ "email": email, "password": "correct horse battery staple" })
+}
+
 pub fn signup_body(email: &str) -> Value {
     json!({
         "name": "Ada Lovelace",

@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::raw::Connection;
-use super::{Backend, Database, counters, signup_body};
+use super::{Backend, Database, counters, login_body, signup_body};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,6 +39,10 @@ fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     command.env_clear().envs(counters()).args(arguments);
     // On PostgreSQL the service does not start without it.
     command.env("AUTH_SECRET", super::SECRET);
+    // Most tests are not about access: see `access`.
+    command.env("READS", "open");
+    // Many instances run at a time.
+    command.env("ADMIN_PORT", "0");
     command.envs(settings.iter().copied());
     command
 }
@@ -224,6 +228,31 @@ impl Service {
     /// Sends a signup with this address.
     pub async fn sign_up(&self, email: &str) -> Response {
         let request = self.signup(&signup_body(email));
+        request.send().await.expect("a response")
+    }
+
+    /// A `POST` of this body.
+    pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.post(self.url(path)).json(body)
+    }
+
+    /// Signs up with this address, and logs in.
+    pub async fn logged_in(&self, email: &str) -> Value {
+        assert_eq!(self.sign_up(email).await.status(), 201);
+        let response = self.post("/auth/login", &login_body(email)).send().await;
+        let response = response.expect("a response");
+        assert_eq!(response.status(), 200);
+        response.json().await.expect("JSON")
+    }
+
+    /// Refreshes with this token.
+    pub async fn refresh(&self, token: &Value, key: Option<&str>) -> Response {
+        let body = serde_json::json!({ "refresh_token": token });
+        let request = self.post("/auth/refresh", &body);
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
         request.send().await.expect("a response")
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::store;
 use crate::access::Access;
-use crate::domain::UserId;
+use crate::domain::{Permission, UserId};
 use crate::http::conditional;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
@@ -18,7 +18,8 @@ use crate::slices::accounts::user::UserResponse;
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/users/{id}", Access::Public("login is not supported yet"))
+        Operation::get("/users/{id}", Access::own("id", Permission::UsersRead))
+            .hidden_as(USER_NOT_FOUND)
             .documented(documentation)
             .handled_by(|dependencies| {
                 let database = dependencies.database.clone();

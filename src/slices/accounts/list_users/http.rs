@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::cursor;
 use super::store::{self, Position};
 use crate::access::Access;
-use crate::domain::Email;
+use crate::domain::{Email, Permission};
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
@@ -86,7 +86,7 @@ impl ToSchema for Users {}
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
-        Operation::get("/users", Access::Public("login is not supported yet"))
+        Operation::get("/users", Access::Needs(Permission::UsersRead))
             .documented(documentation)
             .handled_by(|dependencies| {
                 let database = dependencies.database.clone();

@@ -1,0 +1,33 @@
+//! `POST /auth/login`: begins a session.
+//!
+//! An attempt does the same work whether the address has an account or not: one look-up, one hash in
+//! a lane, one write. The session is made on condition that the verified hash is still the account's.
+
+mod command;
+mod costs;
+mod http;
+mod metrics;
+mod store;
+
+use super::{flight, throttle};
+use crate::platform::limits::{Bound, Limit};
+use crate::slice::Slice;
+
+/// The limits that are kept here, and for every operation with a password.
+const LIMITS: &[Limit] = &[
+    throttle::LIMITS[0],
+    throttle::LIMITS[1],
+    flight::LIMITS[0],
+    Limit {
+        what: "Live sessions of a user",
+        bound: Bound::Count(store::MAX_SESSIONS),
+        effect: "the oldest ends",
+    },
+];
+
+/// The slice.
+pub const SLICE: Slice = Slice {
+    limits: LIMITS,
+    metrics: metrics::register,
+    ..Slice::new(http::operations)
+};

@@ -1,0 +1,241 @@
+//! `POST /auth/refresh`: each line of the table of rotation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Response;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Backend, Backend::Postgres, Backend::Sqlite, Database, InProcess, Service, login_body, problem,
+    signup_body,
+};
+
+const UNLIMITED: &[(&str, &str)] = &[("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_REFRESH", "off")];
+
+/// A service with a clock that the test moves, on either database, and a session.
+struct Client {
+    service: InProcess,
+    http: reqwest::Client,
+}
+
+impl Client {
+    async fn start(backend: Backend) -> (Self, Value) {
+        let database = Arc::new(Database::new(backend));
+        let settings = [UNLIMITED, &[("BCRYPT_COST", "4")]].concat();
+        let service = InProcess::start_on(database, &settings).await;
+        let client = Self {
+            service,
+            http: reqwest::Client::new(),
+        };
+        let signed_up = client
+            .post("/signup", &signup_body("ada@example.org"), None)
+            .await;
+        assert_eq!(signed_up.status(), 201);
+        let token = client.log_in().await;
+        (client, token)
+    }
+
+    async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Response {
+        let request = self.http.post(self.service.url(path)).json(body);
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
+        request.send().await.expect("a response")
+    }
+
+    async fn log_in(&self) -> Value {
+        let response = self
+            .post("/auth/login", &login_body("ada@example.org"), None)
+            .await;
+        let session: Value = response.json().await.expect("JSON");
+        session["refresh_token"].clone()
+    }
+
+    async fn refresh(&self, token: &Value, key: Option<&str>) -> Response {
+        self.post("/auth/refresh", &json!({ "refresh_token": token }), key)
+            .await
+    }
+
+    fn wait(&self, seconds: u64) {
+        self.service.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+async fn token_of(response: Response) -> Value {
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let tokens: Value = response.json().await.expect("JSON");
+    assert!(tokens["access_token"].is_string() && tokens["expires_in"] == 1800);
+    tokens["refresh_token"].clone()
+}
+
+async fn ended(response: Response, reason: &str) {
+    let body = problem(response, 401, "session-ended").await;
+    assert_eq!(body["reason"], reason);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_token_is_exchanged_for_the_next_one(#[values(Sqlite, Postgres)] backend: Backend) {
+    let (client, first) = Client::start(backend).await;
+    let second = token_of(client.refresh(&first, None).await).await;
+    let third = token_of(client.refresh(&second, Some("k")).await).await;
+    assert_eq!(
+        BTreeSet::from([&first, &second, &third].map(ToString::to_string)).len(),
+        3
+    );
+}
+
+/// A lost response is repaired with the key for a day, and without it for 30 seconds.
+#[rstest]
+#[case::by_its_key(Some("k"), Some("k"), 86_300)]
+#[case::in_a_moment(None, None, 20)]
+#[case::with_another_key(Some("k"), Some("l"), 20)]
+#[tokio::test]
+async fn a_lost_response_is_repeated(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] key: Option<&str>,
+    #[case] again: Option<&str>,
+    #[case] after: u64,
+) {
+    let (client, first) = Client::start(backend).await;
+    let second = token_of(client.refresh(&first, key).await).await;
+    client.wait(after);
+    let response = client.refresh(&first, again).await;
+    assert_eq!(response.headers()["idempotent-replayed"], "true");
+    assert_eq!(token_of(response).await, second);
+    // Neither of them changed anything: the next one is made.
+    token_of(client.refresh(&second, Some("m")).await).await;
+}
+
+#[rstest]
+#[case::without_a_key(None, None, 31)]
+#[case::with_another_key(Some("k"), Some("l"), 31)]
+#[case::a_day_later(Some("k"), Some("k"), 86_401)]
+#[tokio::test]
+async fn reuse_ends_the_session_for_both_holders(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] key: Option<&str>,
+    #[case] again: Option<&str>,
+    #[case] after: u64,
+) {
+    let (client, first) = Client::start(backend).await;
+    let second = token_of(client.refresh(&first, key).await).await;
+    let other = client.log_in().await;
+    client.wait(after);
+    ended(client.refresh(&first, again).await, "reused").await;
+    ended(client.refresh(&second, None).await, "reused").await;
+    token_of(client.refresh(&other, None).await).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_old_token_is_superseded_for_a_moment_and_then_reused(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let (client, first) = Client::start(backend).await;
+    let second = token_of(client.refresh(&first, None).await).await;
+    let third = token_of(client.refresh(&second, None).await).await;
+    problem(
+        client.refresh(&first, None).await,
+        409,
+        "refresh-token-superseded",
+    )
+    .await;
+    let fourth = token_of(client.refresh(&third, None).await).await;
+    client.wait(31);
+    ended(client.refresh(&first, None).await, "reused").await;
+    ended(client.refresh(&fourth, None).await, "reused").await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_key_of_a_refresh_is_not_for_the_next_one(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let (client, first) = Client::start(backend).await;
+    let second = token_of(client.refresh(&first, Some("k")).await).await;
+    let response = client.refresh(&second, Some("k")).await;
+    problem(response, 422, "idempotency-key-reused").await;
+    token_of(client.refresh(&second, Some("l")).await).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle_or_too_old(#[values(Sqlite, Postgres)] backend: Backend) {
+    const DAY: u64 = 86_400;
+    let (client, mut token) = Client::start(backend).await;
+    let idle = client.log_in().await;
+    for _ in 0..4 {
+        client.wait(7 * DAY - 60);
+        token = token_of(client.refresh(&token, None).await).await;
+    }
+    ended(client.refresh(&idle, None).await, "idle").await;
+    client.wait(3 * DAY);
+    ended(client.refresh(&token, None).await, "expired").await;
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_a_session_is_invalid() {
+    let (client, token) = Client::start(Sqlite).await;
+    let text = token.as_str().expect("a text");
+    let changed = |place: usize| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+        json!(String::from_utf8(bytes).expect("ASCII"))
+    };
+    let others = [
+        json!(""),
+        json!("srt_"),
+        json!(text.to_owned() + "A"),
+        json!("x".repeat(2000)),
+    ];
+    for other in (0..text.len()).step_by(7).map(changed).chain(others) {
+        let response = client.refresh(&other, None).await;
+        let challenge = response.headers()["www-authenticate"].clone();
+        assert!(challenge.to_str().expect("ASCII").starts_with("Bearer"));
+        problem(response, 401, "refresh-token-invalid").await;
+    }
+    let missing = client.post("/auth/refresh", &json!({}), None).await;
+    problem(missing, 422, "validation-failed").await;
+    token_of(client.refresh(&token, None).await).await;
+}
+
+/// Many at once make one successor, over two instances.
+#[tokio::test]
+async fn refreshes_at_once_get_one_token() {
+    let database = Arc::new(Database::new(Postgres));
+    let first = Service::start_on(Arc::clone(&database), UNLIMITED).await;
+    let second = Service::start_on(Arc::clone(&database), UNLIMITED).await;
+    let session = first.logged_in("ada@example.org").await;
+    let token = &session["refresh_token"];
+    let all = (0..50).map(|number| {
+        let service = if number % 2 == 0 { &first } else { &second };
+        service.refresh(token, None)
+    });
+    let mut tokens = BTreeSet::new();
+    for response in join_all(all).await {
+        tokens.insert(token_of(response).await.to_string());
+    }
+    assert_eq!(tokens.len(), 1);
+    let rows = database
+        .rows("SELECT CAST(generation AS text) FROM sessions")
+        .await;
+    assert_eq!(rows, ["1"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn refreshes_of_a_client_are_limited(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &[("RATE_LIMIT_REFRESH", "1/1h")]).await;
+    let session = service.logged_in("ada@example.org").await;
+    let response = service.refresh(&session["refresh_token"], None).await;
+    assert_eq!(response.status(), 200);
+    let response = service.refresh(&session["refresh_token"], None).await;
+    problem(response, 429, "rate-limited").await;
+}
