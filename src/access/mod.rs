@@ -17,6 +17,8 @@ pub mod feed;
 pub mod history;
 pub mod roles;
 pub mod service_keys;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use crate::access::change::Change;
 use crate::config::Settings;
 use crate::platform::clock::SystemClock;
 use crate::platform::database::{End, Error, Transaction, UnitOfWork};
-use crate::tokens::signing_keys::Keyring;
 use crate::tokens::signing_keys::schedule::State;
+use crate::tokens::signing_keys::{Keyring, KeyringError};
 
 #[derive(Subcommand)]
 pub enum Action {
@@ -32,6 +32,8 @@ pub enum Action {
     /// Remove a key at once, because others may have it: its access tokens are invalid within 35 s
     Revoke {
         /// The id of the key
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Print JSON
         #[arg(long)]
@@ -69,6 +71,9 @@ async fn with(operator: &Operator, action: Action) -> Result<(), Failure> {
             json
         }
         Action::Revoke { kid, json } => {
+            if keyring.list().await?.iter().all(|key| key.kid != kid) {
+                return Err(KeyringError::Unknown.into());
+            }
             keyring.revoke(&kid).await?;
             record(operator, "signing_key.revoked", kid).await?;
             json

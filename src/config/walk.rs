@@ -65,6 +65,8 @@ const CANDIDATES: &[&str] = &[
     "always_off",
     "parentbased_traceidratio",
     "a=hunter2canary,b=%20",
+    "open",
+    "protected",
     "ES256",
     "RS256",
     "-----BEGIN PRIVATE KEY-----\nhunter2canary\n-----END PRIVATE KEY-----",
