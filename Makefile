@@ -111,7 +111,7 @@ format: ## Format every file
 docs: ## Regenerate the generated documents
 	cargo build --locked --quiet
 	@# Whole or not at all: a page that fails to print leaves the old one.
-	for page in limits.md metrics.md openapi.json operations.md problems.md settings.md; do \
+	for page in limits.md metrics.md openapi.json openapi-administration.json operations.md problems.md settings.md; do \
 	  $${CARGO_TARGET_DIR:-target}/debug/signup-service reference "$${page%.*}" > "docs/reference/$$page.new" && \
 	  mv "docs/reference/$$page.new" "docs/reference/$$page" || exit 1; done
 	scripts/prometheus-rule.sh > deploy/kubernetes/base/prometheusrule.yaml.new
