@@ -83,13 +83,23 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Injects faults for some time, of `longest` milliseconds each at most.
-pub async fn make(instances: &Instances, seed: u64, time: Duration, longest: usize) -> Faults {
+/// The lengths of faults and of the times between them, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Of a fault, at most.
+    pub longest: usize,
+    /// Between two of them, at least and at most.
+    pub between: (usize, usize),
+}
+
+/// Injects faults for some time.
+pub async fn make(instances: &Instances, seed: u64, time: Duration, pace: Pace) -> Faults {
+    let Pace { longest, between } = pace;
     let mut chance = Chance::new(seed);
     let mut faults = Faults::default();
     let begun = Instant::now();
     while begun.elapsed() < time {
-        tokio::time::sleep(chance.millis(200, 1_200)).await;
+        tokio::time::sleep(chance.millis(between.0, between.1)).await;
         let number = chance.below(instances.count());
         match chance.below(if instances.place.has_network() { 14 } else { 7 }) {
             0..5 => faults.kills += u64::from(instances.signal(number, "KILL")),

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use check::Tables;
+use faults::Pace;
 use instances::{Instances, Options, Place};
 use rstest::rstest;
 
@@ -53,8 +54,11 @@ const SESSION_SECONDS: u64 = 12;
 /// The same with a planted bug: a reuse is found when the grace has passed.
 const PLANT_SESSION_SECONDS: u64 = 7;
 
-/// The longest fault, in milliseconds.
-const LONGEST: usize = 2_000;
+/// The faults of a run of signups.
+const PACE: Pace = Pace {
+    longest: 2_000,
+    between: (200, 1_200),
+};
 
 /// Concurrent clients.
 const CLIENTS: u64 = 8;
@@ -103,7 +107,7 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
         })
         .collect();
     let begun = Instant::now();
-    let faults = faults::make(&instances, seed, Duration::from_secs(seconds), LONGEST).await;
+    let faults = faults::make(&instances, seed, Duration::from_secs(seconds), PACE).await;
     let lasted = begun.elapsed();
 
     instances.stop_crashing();
@@ -275,7 +279,7 @@ async fn every_owner_keeps_the_session_and_no_thief(#[case] place: Place, #[case
     assert!(at_least(outcome.counts.refreshes, 50), "{counts}");
     assert!(at_least(outcome.counts.lost, 20), "{counts}");
     assert!(at_least(outcome.counts.thefts, 5), "{counts}");
-    assert!(at_least(outcome.counts.slept, 5), "{counts}");
+    assert!(at_least(outcome.counts.slept, 1), "{counts}");
     assert!(at_least(outcome.counts.logouts, 5), "{counts}");
 }
 

@@ -70,7 +70,7 @@ ROWS = [
     (CI, "          COVERAGE: 1\n", "", "coverage_is_kept_in_ci"),
     ("tests/coverage/check.py", '/command\\.rs$", 95.0', '/command\\.rs$", 59.0', "coverage_is_kept_in_ci"),
     (NEXTEST, "binary(=fuzz)", "binary(=fuzzing)", "nextest_accepts_its_configuration"),
-    (NEXTEST, "binary(=chaos) | binary(=fuzz) | binary(=memory)", "binary(=memory) & test(no_such)", "nextest_accepts_its_configuration"),
+    (NEXTEST, "binary(=chaos) | binary(=fuzz) | binary(=memory) | binary(=timing)", "binary(=memory) & test(no_such)", "nextest_accepts_its_configuration"),
     (NEXTEST, "test-threads = 4", "test-thread = 4", "nextest_accepts_its_configuration"),
     (NEXTEST, "test-threads = 4\n", "", "nextest_bounds_every_test"),
     (NEXTEST, "retries = 0", "retries = 2", "nextest_bounds_every_test"),

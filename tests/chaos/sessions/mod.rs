@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::faults;
+use crate::faults::{self, Pace};
 use crate::instances::{Instances, Options, Place};
 use check::{Fate, Session};
 use clients::{Client, Counts, World};
@@ -22,8 +22,17 @@ use clients::{Client, Counts, World};
 /// fault and a time limit later, and one more fault. The grace is longer, as it is in production.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// The longest fault, in milliseconds.
-const LONGEST: usize = 1_000;
+/// The faults of two instances.
+const PACE: Pace = Pace {
+    longest: 1_000,
+    between: (200, 1_200),
+};
+
+/// The faults of one, without which nothing happens until it has started again.
+const PACE_OF_ONE: Pace = Pace {
+    between: (500, 2_500),
+    ..PACE
+};
 
 /// Sessions at once.
 const CLIENTS: u64 = 32;
@@ -94,7 +103,8 @@ pub async fn run(
         .collect();
     let begun = Instant::now();
     let time = Duration::from_secs(seconds);
-    let faults = faults::make(&instances, seed, time, LONGEST).await;
+    let frequency = if count == 1 { PACE_OF_ONE } else { PACE };
+    let faults = faults::make(&instances, seed, time, frequency).await;
     let lasted = begun.elapsed();
     instances.stop_crashing();
     instances.wait_until_ready(crate::READY_WITHIN).await;
