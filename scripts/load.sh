@@ -95,7 +95,7 @@ else
   # The rate limit is off, as all users of a run have one address. Port 0 takes a free one, which is logged. Inherited
   # settings of other servers are removed.
   env -u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL \
-    HOST=127.0.0.1 PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
+    HOST=127.0.0.1 PORT=0 ADMIN_PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
     RATE_LIMIT_SIGNUP=off LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
   service=$!
   url=

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
-use crate::config::{Backend, RedisUrl, Settings, is_in_clear};
+use crate::config::{AdministrationSettings, Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
 use crate::hashing::{Costs, Pool};
@@ -28,7 +28,7 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::platform::secret_file;
-use crate::slice::{Job, Slice};
+use crate::slice::{Audience, Job, Slice};
 use crate::tokens::Tokens;
 use crate::tokens::access_token::{AccessTokens, Parties};
 use crate::tokens::secrets::{self, TokenSecrets};
@@ -45,6 +45,12 @@ const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// Bytes that the connections of the operations listener may hold together.
 const OPERATIONS_BUDGET: usize = 4 * 1024 * 1024;
+
+/// Connections of the administration listener: it serves a few people and programs.
+const ADMINISTRATION_CONNECTIONS: usize = 64;
+
+/// Bytes that the connections of the administration listener may hold together.
+const ADMINISTRATION_BUDGET: usize = 4 * 1024 * 1024;
 
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[
@@ -68,6 +74,16 @@ pub const LIMITS: &[Limit] = &[
         bound: Bound::Bytes(OPERATIONS_BUDGET),
         effect: "the slowest connection closes",
     },
+    Limit {
+        what: "Connections of the administration listener",
+        bound: Bound::Count(ADMINISTRATION_CONNECTIONS),
+        effect: "further ones wait",
+    },
+    Limit {
+        what: "Memory of these connections",
+        bound: Bound::Bytes(ADMINISTRATION_BUDGET),
+        effect: "the slowest connection closes",
+    },
 ];
 
 /// Why the service did not start. The text is one line for the terminal.
@@ -85,9 +101,16 @@ impl From<database::ConnectError> for StartError {
 pub struct Service {
     /// The address it listens on.
     pub address: SocketAddr,
+    /// The address of the administration listener, if its port was free.
+    pub administration: Option<SocketAddr>,
+    listeners: Listeners,
+    dependencies: Dependencies,
+}
+
+struct Listeners {
     main: Listening,
     operations: Option<Listening>,
-    dependencies: Dependencies,
+    administration: Option<Listening>,
 }
 
 impl Service {
@@ -184,25 +207,27 @@ impl Service {
         };
         let operations = listen_for_operations(&dependencies, slices).await?;
         let main = listen(&dependencies, slices, operations.is_some()).await?;
-        Arc::clone(&dependencies.idempotency).purge_in_the_background();
-        Arc::clone(&dependencies.tokens.keyring)
-            .maintain_in_the_background(&dependencies.lifecycle);
-        Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
-        for job in slices.iter().filter_map(|slice| slice.job) {
-            repeat_in_the_background(job, &dependencies);
-        }
+        // Last: its default port gives way to the others.
+        let administration = listen_for_administration(&dependencies, slices).await?;
+        let administration_address = administration.as_ref().map(|own| own.address);
+        work_in_the_background(&dependencies, slices);
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
             operations = operations.as_ref().map(|own| tracing::field::display(own.address)),
+            administration = administration_address.map(tracing::field::display),
             docs = %format_args!("http://{}/docs", main.address),
             database = database::describe(&dependencies.settings.database.url),
             "ready: listening"
         );
         Ok(Self {
             address: main.address,
-            main,
-            operations,
+            administration: administration_address,
+            listeners: Listeners {
+                main,
+                operations,
+                administration,
+            },
             dependencies,
         })
     }
@@ -214,20 +239,30 @@ impl Service {
     /// When the server itself fails.
     pub async fn run(self) -> std::io::Result<()> {
         let Self {
-            mut main,
-            operations,
+            mut listeners,
             dependencies,
             ..
         } = self;
         tokio::select! {
             () = dependencies.lifecycle.stopping() => {}
-            error = main.failed() => {
+            error = listeners.main.failed() => {
                 tracing::error!(reason = %error, "server failed");
                 return Err(error);
             }
         }
-        shut_down(main, operations, &dependencies).await;
+        shut_down(listeners, &dependencies).await;
         Ok(())
+    }
+}
+
+/// Begins what is done in the background until the shutdown.
+fn work_in_the_background(dependencies: &Dependencies, slices: &[Slice]) {
+    let lifecycle = &dependencies.lifecycle;
+    Arc::clone(&dependencies.idempotency).purge_in_the_background();
+    Arc::clone(&dependencies.tokens.keyring).maintain_in_the_background(lifecycle);
+    Arc::clone(&dependencies.feed).follow(lifecycle);
+    for job in slices.iter().filter_map(|slice| slice.job) {
+        repeat_in_the_background(job, dependencies);
     }
 }
 
@@ -278,13 +313,20 @@ async fn listen(
 ) -> Result<Listening, StartError> {
     let http = &dependencies.settings.http;
     let address = SocketAddr::new(http.host, http.port);
-    let served = |slice: &&Slice| !(without_operations && slice.for_operators);
+    let served = |slice: &&Slice| match slice.audience {
+        Audience::Clients => true,
+        Audience::Operators => !without_operations,
+        Audience::Administrators => false,
+    };
+    let slices: Vec<Slice> = slices.iter().filter(served).copied().collect();
     let listener = Listener {
         address,
         workers: http.workers,
         max_connections: http.max_connections,
         budget: memory_budget(dependencies.machine.memory_limit()),
-        slices: slices.iter().filter(served).copied().collect(),
+        operations: slices.iter().flat_map(|slice| (slice.http)()).collect(),
+        fallback: slices.iter().find_map(|slice| slice.fallback),
+        cross_origins: http.cors_allowed_origins.clone(),
         guard: Arc::new(Guard {
             authenticator: Arc::clone(&dependencies.authenticator),
             opened: if dependencies.settings.auth.open_reads {
@@ -294,7 +336,9 @@ async fn listen(
             },
         }),
     };
-    start(dependencies, listener, "PORT").await
+    Listening::start(dependencies, listener)
+        .await
+        .map_err(|error| cannot_listen(address, &error, "PORT"))
 }
 
 /// Starts the listener for operators, if one is configured.
@@ -310,39 +354,69 @@ async fn listen_for_operations(
         workers: 1,
         max_connections: OPERATIONS_CONNECTIONS,
         budget: OPERATIONS_BUDGET,
-        slices: slices
+        operations: slices
             .iter()
-            .filter(|slice| slice.for_operators)
-            .copied()
+            .filter(|slice| slice.audience == Audience::Operators)
+            .flat_map(|slice| (slice.http)())
             .collect(),
+        fallback: None,
+        cross_origins: dependencies.settings.http.cors_allowed_origins.clone(),
         guard: Arc::new(Guard {
             authenticator: Arc::clone(&dependencies.authenticator),
             opened: Permissions::NONE,
         }),
     };
-    start(dependencies, listener, "OPERATIONS_PORT")
-        .await
-        .map(Some)
-}
-
-/// Starts a listener; `port` is the name of its port setting.
-async fn start(
-    dependencies: &Dependencies,
-    listener: Listener,
-    port: &str,
-) -> Result<Listening, StartError> {
-    let address = listener.address;
     Listening::start(dependencies, listener)
         .await
-        .map_err(|error| {
-            let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
-                let next = address.port().checked_add(1).unwrap_or(8000);
-                format!("; use another port, such as {port}={next}, or {port}=0 for a free one")
-            } else {
-                String::new()
-            };
-            StartError(format!("cannot listen on {address}: {error}{instead}"))
-        })
+        .map(Some)
+        .map_err(|error| cannot_listen(address, &error, "OPERATIONS_PORT"))
+}
+
+/// Starts the listener for administrators. Another program may have its default port: then the service
+/// does without it. No page of another origin may use it, and nothing on it is opened by a setting.
+async fn listen_for_administration(
+    dependencies: &Dependencies,
+    slices: &[Slice],
+) -> Result<Option<Listening>, StartError> {
+    let AdministrationSettings {
+        address,
+        is_port_set,
+    } = dependencies.settings.http.administration;
+    let listener = Listener {
+        address,
+        workers: 1,
+        max_connections: ADMINISTRATION_CONNECTIONS,
+        budget: ADMINISTRATION_BUDGET,
+        operations: slices.iter().flat_map(Slice::administration).collect(),
+        fallback: None,
+        cross_origins: Vec::new(),
+        guard: Arc::new(Guard {
+            authenticator: Arc::clone(&dependencies.authenticator),
+            opened: Permissions::NONE,
+        }),
+    };
+    match Listening::start(dependencies, listener).await {
+        Ok(listening) => Ok(Some(listening)),
+        Err(error) if !is_port_set && error.kind() == std::io::ErrorKind::AddrInUse => {
+            tracing::warn!(
+                %address,
+                "the default port of administration is taken, starting without administration: set ADMIN_PORT"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(cannot_listen(address, &error, "ADMIN_PORT")),
+    }
+}
+
+/// Why a listener did not start; `port` is the name of its port setting.
+fn cannot_listen(address: SocketAddr, error: &std::io::Error, port: &str) -> StartError {
+    let instead = if error.kind() == std::io::ErrorKind::AddrInUse {
+        let next = address.port().checked_add(1).unwrap_or(8000);
+        format!("; use another port, such as {port}={next}, or {port}=0 for a free one")
+    } else {
+        String::new()
+    };
+    StartError(format!("cannot listen on {address}: {error}{instead}"))
 }
 
 /// The memory that client connections may use, in bytes: a quarter of the limit, up to a maximum.
@@ -352,13 +426,25 @@ fn memory_budget(limit: Option<u64>) -> usize {
     usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
-async fn shut_down(main: Listening, operations: Option<Listening>, dependencies: &Dependencies) {
+async fn shut_down(listeners: Listeners, dependencies: &Dependencies) {
+    let Listeners {
+        main,
+        operations,
+        administration,
+    } = listeners;
     let http = &dependencies.settings.http;
     // The service is not ready any more; wait until the load balancer has noticed.
     tokio::time::sleep(http.shutdown_delay).await;
     dependencies.lifecycle.close_connections();
     let begun = clock::monotonic();
-    let stopped = main.stop(http.shutdown_grace).await;
+    let administration = async {
+        match administration {
+            Some(administration) => administration.stop(http.shutdown_grace).await,
+            None => true,
+        }
+    };
+    let (main, administration) = tokio::join!(main.stop(http.shutdown_grace), administration);
+    let stopped = main && administration;
     let rest = || http.shutdown_grace.saturating_sub(clock::since(begun));
     let drained = dependencies.lifecycle.drain(rest()).await;
     if !stopped || !drained {
@@ -415,7 +501,11 @@ fn warn_of_risks(settings: &Settings) {
     }
 }
 
-async fn open_database(
+/// Opens the database, after the pending migrations if the settings say so.
+///
+/// # Errors
+/// One line that says what to fix: also where migrations are pending.
+pub async fn open_database(
     settings: &Settings,
     readable: &[&'static Statement],
     metrics: &Metrics,

@@ -4,10 +4,14 @@
 //! rest, and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
 mod healthcheck;
+mod keys;
 mod migrate;
+mod operator;
 mod private;
 mod reference;
+mod service_keys;
 mod terminal;
+mod users;
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -75,6 +79,8 @@ Examples:
       The same on another port.
   DATABASE_URL=postgres://signup@localhost/signup signup-service migrate
       Bring a PostgreSQL database up to date, before serving from it.
+  signup-service users create --email ada@example.org --name Ada --role admin
+      Create the first administrator; asks for the password.
 
 Exit status: 0 success, 1 failure, 2 wrong usage or invalid settings.";
 
@@ -86,6 +92,21 @@ enum Command {
     Migrate {
         #[command(subcommand)]
         action: Option<MigrateAction>,
+    },
+    /// Create users, grant and revoke roles, suspend and activate users; no running service is needed
+    Users {
+        #[command(subcommand)]
+        action: users::Action,
+    },
+    /// List, rotate and revoke the keys that sign access tokens
+    Keys {
+        #[command(subcommand)]
+        action: keys::Action,
+    },
+    /// Create, list, rotate and revoke the keys of other services
+    ServiceKeys {
+        #[command(subcommand)]
+        action: service_keys::Action,
     },
     /// Check /health of the running service; exit 0 if it is healthy, else 1
     ///
@@ -131,6 +152,14 @@ impl Failure {
         Self {
             text: error.to_string(),
             code: 1,
+        }
+    }
+
+    /// Wrong usage that the parser of arguments did not find.
+    fn usage(error: &dyn std::fmt::Display) -> Self {
+        Self {
+            code: USAGE,
+            ..Self::new(error)
         }
     }
 }
@@ -212,6 +241,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
                 MigrateAction::Down { yes } => succeed(migrate::down(url, yes).await),
             }
         })?,
+        Some(Command::Users { action }) => succeed(block_on(users::run(settings, action))?),
+        Some(Command::Keys { action }) => succeed(block_on(keys::run(settings, action))?),
+        Some(Command::ServiceKeys { action }) => {
+            succeed(block_on(service_keys::run(settings, action))?)
+        }
         Some(Command::Healthcheck) => succeed(healthcheck::run(&settings.http)),
         Some(Command::Openapi | Command::Settings | Command::Reference { .. }) => {
             Ok(ExitCode::SUCCESS)

@@ -12,14 +12,26 @@ use crate::platform::database::Statement;
 use crate::platform::limits::Limit;
 use crate::platform::metrics::Metrics;
 
+/// Whom a slice is for, which decides about the listener that serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Clients: the main listener.
+    Clients,
+    /// Operators: the operations listener, or the main one if there is none.
+    Operators,
+    /// Administrators: the administration listener, and never another one.
+    Administrators,
+}
+
 /// A slice, as the application sees it.
 #[derive(Clone, Copy)]
 pub struct Slice {
     /// The HTTP operations of the slice.
     pub http: fn() -> Vec<Operation>,
-    /// Whether the slice is for operators: it is then served by the operations listener, if one is
-    /// configured.
-    pub for_operators: bool,
+    /// Whom it is for.
+    pub audience: Audience,
+    /// What a slice for others serves on the administration listener, beside what it serves on its own.
+    pub on_administration: fn() -> Vec<Operation>,
     /// Responds to paths that match no resource, in place of a bare 404. Only one slice has it.
     pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
     /// Reads every column that the queries of the slice use, and no row. At the start and in `/ready`
@@ -52,7 +64,8 @@ impl Slice {
     pub const fn new(http: fn() -> Vec<Operation>) -> Self {
         Self {
             http,
-            for_operators: false,
+            audience: Audience::Clients,
+            on_administration: Vec::new,
             fallback: None,
             readable: None,
             limits: &[],
@@ -65,8 +78,27 @@ impl Slice {
     #[must_use]
     pub const fn for_operators(http: fn() -> Vec<Operation>) -> Self {
         Self {
-            for_operators: true,
+            audience: Audience::Operators,
             ..Self::new(http)
+        }
+    }
+
+    /// A slice for administrators.
+    #[must_use]
+    pub const fn for_administrators(http: fn() -> Vec<Operation>) -> Self {
+        Self {
+            audience: Audience::Administrators,
+            ..Self::new(http)
+        }
+    }
+
+    /// Its operations on the administration listener.
+    #[must_use]
+    pub fn administration(&self) -> Vec<Operation> {
+        if self.audience == Audience::Administrators {
+            (self.http)()
+        } else {
+            (self.on_administration)()
         }
     }
 }

@@ -30,7 +30,8 @@ GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_
     UPDATE (email_verified, status, updated_at, version)
     ON users_read TO signup;
 
-GRANT INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
+GRANT SELECT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload),
+    INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
     ON user_events TO signup;
 
 GRANT SELECT (key_hash, fingerprint, outcome_version, outcome, request_id, mismatches, created_at,
@@ -70,6 +71,9 @@ GRANT SELECT (id, kind, subject, min_epoch, reason, created_at, forget_at),
     INSERT (id, kind, subject, min_epoch, reason, created_at, forget_at),
     DELETE
     ON revocations TO signup;
+
+-- Rows of roles are locked by an UPDATE that changes nothing.
+GRANT UPDATE (created_at) ON roles TO signup;
 
 GRANT SELECT (name, created_at), INSERT (name, created_at), DELETE ON roles TO signup;
 GRANT SELECT (role, permission), INSERT (role, permission), DELETE ON role_permissions TO signup;

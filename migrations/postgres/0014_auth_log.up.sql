@@ -1,5 +1,5 @@
--- Logins, refreshes and ended sessions, for 90 days. No address, password, token or key is here; the network is
--- that of a client, cut as in the log.
+-- Logins, refreshes, ended sessions and changes of keys and roles, for 90 days. No address, password, token or key
+-- is here; the network is that of a client, cut as in the log. subject is the id of a key, or the name of a role.
 CREATE TABLE auth_log (
     id             uuid        NOT NULL,
     user_id        uuid,
@@ -7,6 +7,7 @@ CREATE TABLE auth_log (
     actor          text        NOT NULL,
     action         text        NOT NULL,
     outcome        text        NOT NULL,
+    subject        text,
     network        text,
     correlation_id text        NOT NULL,
     at             timestamptz NOT NULL,

@@ -1,5 +1,5 @@
--- Logins, refreshes and ended sessions, for 90 days. No address, password, token or key is here; the network is
--- that of a client, cut as in the log.
+-- Logins, refreshes, ended sessions and changes of keys and roles, for 90 days. No address, password, token or key
+-- is here; the network is that of a client, cut as in the log. subject is the id of a key, or the name of a role.
 CREATE TABLE auth_log (
     id             BLOB    NOT NULL PRIMARY KEY,
     user_id        BLOB,
@@ -7,6 +7,7 @@ CREATE TABLE auth_log (
     actor          TEXT    NOT NULL,
     action         TEXT    NOT NULL,
     outcome        TEXT    NOT NULL,
+    subject        TEXT,
     network        TEXT,
     correlation_id TEXT    NOT NULL,
     at             INTEGER NOT NULL

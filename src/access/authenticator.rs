@@ -103,16 +103,19 @@ impl Authenticator {
         let invalid = || NotAuthenticated::Refused(Reason::Invalid);
         let presented = service_key::Presented::parse(credential).ok_or_else(invalid)?;
         let id = presented.id.as_str();
-        // One that was made a moment ago, on another instance, is looked up.
-        let key = match self.feed.service_key(id) {
-            Some(key) => key,
-            None => self.feed.look_up_key(id).await?.ok_or_else(invalid)?,
-        };
         let secrets = &self.tokens.secrets;
-        let mut hashes = key.hashes.iter();
-        if !hashes.any(|hash| presented.has_hash(hash, secrets)) {
-            return Err(invalid());
-        }
+        let is_genuine = |key: &ServiceKey| {
+            let mut hashes = key.hashes.iter();
+            hashes.any(|hash| presented.has_hash(hash, secrets))
+        };
+        // One that was made or rotated a moment ago, on another instance, is looked up.
+        let key = match self.feed.service_key(id) {
+            Some(key) if is_genuine(&key) => key,
+            _ => {
+                let found = self.feed.look_up_key(id).await?;
+                found.filter(is_genuine).ok_or_else(invalid)?
+            }
+        };
         self.record_use(id, &key);
         Ok(ServiceCaller {
             key: id.to_owned(),

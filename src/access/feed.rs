@@ -365,20 +365,37 @@ impl Feed {
                 break;
             }
         }
+        self.read_roles().await?;
+        self.read_keys(now).await?;
+        let mut known = self.known_mut();
+        known.read_until = Some(now);
+        known.read_at = Some(begun);
+        known.forget(now);
+        Ok(())
+    }
+
+    /// Reads roles and keys now, after they were changed by this instance. If that fails, the next read
+    /// makes up for it.
+    pub async fn reload(&self) {
+        let reload = async {
+            self.read_roles().await?;
+            self.read_keys(self.clock.now()).await
+        };
+        if let Err(error) = reload.await {
+            tracing::warn!(reason = error_chain(&error), "roles and keys not read");
+        }
+    }
+
+    async fn read_roles(&self) -> Result<(), StoreError> {
         let roles: Vec<(String, String)> =
             self.database.fetch_all_latest(&ROLES, (MAX_KEYS,)).await?;
-        self.read_keys(now).await?;
         let mut by_name: HashMap<String, Permissions> = HashMap::new();
         for (role, permission) in roles {
             let permission: Permissions = Permission::parse(&permission).into_iter().collect();
             let known = by_name.entry(role).or_default();
             *known = known.union(permission);
         }
-        let mut known = self.known_mut();
-        known.roles = by_name;
-        known.read_until = Some(now);
-        known.read_at = Some(begun);
-        known.forget(now);
+        self.known_mut().roles = by_name;
         Ok(())
     }
 

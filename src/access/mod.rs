@@ -3,10 +3,23 @@
 //! An operation declares its [`Access`]; without it, it does not compile. The transport finds out the
 //! [`Caller`] and asks [`Access::allows`] before the operation begins, so that a handler is only
 //! called for those that may.
+//!
+//! What changes access is here as well, as several areas and the command line do it in transactions of
+//! their own: [`account`] has the status and the sessions of users, [`roles`] what they are granted,
+//! [`service_keys`] the keys of machines. To add a change, write what it does in a transaction here,
+//! with its event in the [`history`].
 
+pub mod account;
+pub mod auth_log;
 pub mod authenticator;
+pub mod change;
 pub mod feed;
+pub mod history;
 pub mod live;
+pub mod roles;
+pub mod service_keys;
+#[cfg(test)]
+mod testing;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +27,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::{Permission, Permissions, SessionId, TokenEpoch, UserId};
+use change::Actor;
 
 /// Which callers may use an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +132,15 @@ impl Caller {
         match self {
             Self::User(user) => user.permissions,
             Self::Service(service) => service.permissions,
+        }
+    }
+
+    /// The caller, as the history names it.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self {
+            Self::User(user) => Actor::User(user.user),
+            Self::Service(service) => Actor::Service(service.key.clone()),
         }
     }
 

@@ -12,6 +12,9 @@ use super::values::{millis, number};
 /// The maximum of server threads; the HTTP server panics with more.
 const MAX_WORKERS: usize = 512;
 
+/// The default port of administration; a test compares it with its row.
+const ADMIN_PORT: u16 = 8001;
+
 /// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     text(fixed(
@@ -84,6 +87,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The port of a separate listener for `/health`, `/ready` and `/metrics`. The main listener \
          then does not serve them. `0` picks a free one.",
     ),
+    text(fixed(
+        "ADMIN_HOST",
+        "admin.host",
+        "127.0.0.1",
+        "The IP address of the listener for administration, whose operations no other listener serves.",
+    )),
+    fixed(
+        "ADMIN_PORT",
+        "admin.port",
+        "8001",
+        "The port of the listener for administration. `0` picks a free one, which the ready line in the log reports. If \
+         it is not set and another program has it, the service starts without administration, with a warning.",
+    ),
     text(worded(
         "TRUSTED_PROXIES",
         "http.trusted_proxies",
@@ -136,6 +152,8 @@ pub struct HttpSettings {
     pub cors_allowed_origins: Vec<String>,
     /// The listener for probes and metrics, if it is separate.
     pub operations: Option<SocketAddr>,
+    /// The listener for administration.
+    pub administration: AdministrationSettings,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// How many of them a request passes through at most.
@@ -144,6 +162,15 @@ pub struct HttpSettings {
     pub shutdown_grace: Duration,
     /// How long to continue to serve, not ready, before the listener closes.
     pub shutdown_delay: Duration,
+}
+
+/// The listener for administration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdministrationSettings {
+    /// Its address; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Whether its port was set: then the service does not start without it.
+    pub is_port_set: bool,
 }
 
 impl HttpSettings {
@@ -162,6 +189,7 @@ pub(super) fn read(s: &mut Sources) -> HttpSettings {
         hosts: s.take_or("http.hosts", Vec::new(), hosts),
         cors_allowed_origins: s.take_or("http.cors_allowed_origins", Vec::new(), origins),
         operations: operations(s, host),
+        administration: administration(s),
         port: s.take("http.port", port),
         workers: s.take_or("http.workers", cores.min(MAX_WORKERS), |text| {
             number(text, (1, MAX_WORKERS))
@@ -203,6 +231,15 @@ fn operations(s: &mut Sources, host: IpAddr) -> Option<SocketAddr> {
         s.mistake("operations.host", "has no effect without OPERATIONS_PORT");
     }
     Some(SocketAddr::new(own_host.unwrap_or(host), port?))
+}
+
+fn administration(s: &mut Sources) -> AdministrationSettings {
+    let host = s.take("admin.host", address);
+    let set = s.take_optional("admin.port", port);
+    AdministrationSettings {
+        address: SocketAddr::new(host, set.unwrap_or(ADMIN_PORT)),
+        is_port_set: set.is_some(),
+    }
 }
 
 /// Origins as browsers send them (RFC 6454, section 6.2), separated by commas.

@@ -21,6 +21,7 @@ mod values;
 #[cfg(test)]
 mod walk;
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -28,7 +29,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use auth::{AuthSettings, MAX_ACCESS_TOKEN_TTL, TokenAlgorithm};
 pub use database::DatabaseSettings;
 pub use hashing::{HashShares, HashingSettings};
-pub use http::HttpSettings;
+pub use http::{AdministrationSettings, HttpSettings};
 pub use idempotency::IdempotencySettings;
 pub use log::{LogFormat, LogSettings};
 pub use rate_limit::Rate;
@@ -114,6 +115,12 @@ impl Settings {
     }
 }
 
+/// Whether two listeners would have the same address and port.
+fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
+}
+
 /// Rejects settings that are valid separately, but not together.
 fn contradictions(
     s: &mut Sources,
@@ -137,15 +144,24 @@ fn contradictions(
             "is the same as AUTH_SECRET; omit it, or set it to the previous secret",
         );
     }
-    let same_place = http.operations.is_some_and(|own| {
-        let everywhere = own.ip().is_unspecified() || http.host.is_unspecified();
-        own.port() != 0 && own.port() == http.port && (everywhere || own.ip() == http.host)
-    });
-    if same_place {
+    let main = SocketAddr::new(http.host, http.port);
+    if http.operations.is_some_and(|own| is_same_place(own, main)) {
         s.mistake(
             "operations.port",
             "is the same as PORT; use another port, or omit it",
         );
+    }
+    // The default gives way to the others when the service starts.
+    let admin = http.administration;
+    let others = [("PORT", Some(main)), ("OPERATIONS_PORT", http.operations)];
+    for (name, other) in others {
+        let is_same = other.is_some_and(|other| is_same_place(admin.address, other));
+        if admin.is_port_set && is_same {
+            s.mistake(
+                "admin.port",
+                &format!("is the same as {name}; use another port, or 0 for a free one"),
+            );
+        }
     }
     if idempotency.ttl < http.request_timeout {
         s.warn(
@@ -177,6 +193,34 @@ mod tests {
         assert!(settings.database.migrate);
         assert_eq!(settings.hashing.cost, 12);
         assert_eq!(settings.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn administration_is_on_loopback_and_gives_way_by_default() {
+        let of = |env: &[(&str, &str)]| settings(env, "").map(|found| found.http.administration);
+        let defaults = of(&[]).expect("valid");
+        let port = defaults.address.port().to_string();
+        assert_eq!(default_of("ADMIN_PORT"), Some(format!("`{port}`")));
+        assert!(defaults.address.ip().is_loopback() && !defaults.is_port_set);
+        // Another listener has the default port, which the start deals with.
+        assert_eq!(of(&[("PORT", "8001")]).expect("valid"), defaults);
+        assert!(of(&[("ADMIN_PORT", "0")]).expect("valid").is_port_set);
+        for (name, other) in [("PORT", "PORT"), ("OPERATIONS_PORT", "OPERATIONS_PORT")] {
+            let same = [(name, "7000"), ("ADMIN_PORT", "7000")];
+            let text = of(&same).expect_err("one place").to_string();
+            assert!(
+                text.starts_with(&format!("ADMIN_PORT is the same as {other}")),
+                "{text}"
+            );
+            let elsewhere = [same[0], same[1], ("ADMIN_HOST", "::1")];
+            assert!(of(&elsewhere).is_ok());
+        }
+        let everywhere = [
+            ("HOST", "0.0.0.0"),
+            ("PORT", "7000"),
+            ("ADMIN_PORT", "7000"),
+        ];
+        assert!(of(&everywhere).is_err());
     }
 
     #[test]

@@ -65,6 +65,8 @@ const CANDIDATES: &[&str] = &[
     "always_off",
     "parentbased_traceidratio",
     "a=hunter2canary,b=%20",
+    "open",
+    "protected",
     "ES256",
     "RS256",
     "-----BEGIN PRIVATE KEY-----\nhunter2canary\n-----END PRIVATE KEY-----",
@@ -78,6 +80,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ("AUTH_SECRET", "AUTH_SECRET_PREVIOUS"),
     ("DATABASE_URL", "DATABASE_READ_URL"),
     ("PORT", "OPERATIONS_PORT"),
+    ("PORT", "ADMIN_PORT"),
+    ("OPERATIONS_PORT", "ADMIN_PORT"),
 ];
 
 fn settings(env: &[(&str, &str)], file: &str) -> Result<Settings, Mistakes> {

@@ -121,6 +121,18 @@ impl Permissions {
         Self(self.0 | others.0)
     }
 
+    /// Those that are not among the others.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// The permissions, in the order of [`Permission::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         let all = Permission::ALL.into_iter();
@@ -217,6 +229,11 @@ mod tests {
         assert!(both.includes(read) && !read.includes(both) && both.includes(Permissions::NONE));
         assert!(both.contains(Permission::KeysWrite) && !read.contains(Permission::KeysWrite));
         assert_eq!(read.union(Permissions::of(&[Permission::KeysWrite])), both);
+        assert_eq!(
+            both.without(read),
+            Permissions::of(&[Permission::KeysWrite])
+        );
+        assert!(read.without(both).is_empty() && !both.is_empty());
         assert_eq!(format!("{both:?}"), "{UsersRead, KeysWrite}");
         assert_eq!(Permissions::ALL.iter().count(), Permission::ALL.len());
         assert_eq!(Permissions::default(), Permissions::NONE);

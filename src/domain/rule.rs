@@ -16,6 +16,8 @@ pub const CODES: &[&str] = &[
     "bidirectional_control",
     "nothing_visible",
     "invisible_character",
+    "unknown_value",
+    "out_of_range",
 ];
 
 /// A rule that a value broke.

@@ -53,6 +53,27 @@ use crate::access::Access;
 )]
 struct Base;
 
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "signup-service administration",
+        description = "Administers users, their roles, and the keys of other services.\n\n\
+            It is served by a listener of its own, on `ADMIN_HOST` and `ADMIN_PORT`, and by no other. Each operation \
+            needs a permission: send the access token of a user with a role that grants it, or a service key that has \
+            it. Nobody can give what they do not have.\n\n\
+            Errors, ids and headers are as in the document of the service itself.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    servers((url = "./", description = "The administration listener of the service.")),
+    tags(
+        (name = "users", description = "The access of users."),
+        (name = "roles", description = "What users may do."),
+        (name = "keys", description = "Keys of other services."),
+        (name = "documentation", description = "This document."),
+    )
+)]
+struct AdministrationBase;
+
 /// The problems that a request with a body may cause.
 const OF_A_BODY: [ProblemType; 2] = [
     ProblemType::PAYLOAD_TOO_LARGE,
@@ -87,8 +108,7 @@ fn bearer(scheme: &str) -> SecurityRequirement {
 const OF_EVERY_RESPONSE: [&str; 3] = [REQUEST_ID, CORRELATION_ID, TRACE_RESPONSE];
 
 /// The document without paths.
-fn base(kinds: &[ProblemType]) -> openapi::OpenApi {
-    let mut document = Base::openapi();
+fn base(mut document: openapi::OpenApi, kinds: &[ProblemType]) -> openapi::OpenApi {
     let components = document.components.get_or_insert_default();
     components.headers = headers();
     let scheme = |description: &str| {
@@ -445,7 +465,17 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
 /// The document of these operations.
 #[must_use]
 pub fn document(operations: &[operation::Operation]) -> openapi::OpenApi {
-    let mut document = base(&all_problems(operations));
+    describe(operations, Base::openapi())
+}
+
+/// The document of these operations of the administration listener.
+#[must_use]
+pub fn document_of_administration(operations: &[operation::Operation]) -> openapi::OpenApi {
+    describe(operations, AdministrationBase::openapi())
+}
+
+fn describe(operations: &[operation::Operation], document: openapi::OpenApi) -> openapi::OpenApi {
+    let mut document = base(document, &all_problems(operations));
     for operation in operations {
         let spec = &operation.spec;
         let Some(documentation) = spec.documentation else {

@@ -25,13 +25,13 @@ use crate::http::middleware::client::TrustedProxies;
 use crate::http::middleware::request_context::{self, RequestIds};
 use crate::http::middleware::trace::RequestSpan;
 use crate::http::middleware::{access_log, edge, hosts};
+use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 use crate::http::resource;
 use crate::http::router::Router;
 use crate::lifecycle::Lifecycle;
 use crate::platform::metrics::Metrics;
 use crate::platform::telemetry::Sampling;
-use crate::slice::Slice;
 
 /// How long the threads may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -62,8 +62,12 @@ pub struct Listener {
     pub max_connections: usize,
     /// The bytes that the connections may hold together.
     pub budget: usize,
-    /// The slices to serve.
-    pub slices: Vec<Slice>,
+    /// The operations to serve.
+    pub operations: Vec<Operation>,
+    /// Responds to paths that match no resource; `None` for a bare 404.
+    pub fallback: Option<fn(&HttpRequest) -> HttpResponse>,
+    /// The origins whose pages may send requests from a browser.
+    pub cross_origins: Vec<String>,
     /// Decides who may use their operations.
     pub guard: Arc<Guard>,
 }
@@ -205,14 +209,12 @@ impl Parts {
         ids: RequestIds,
     ) -> Self {
         let http = &dependencies.settings.http;
-        let slices = &listener.slices;
-        let operations: Vec<_> = slices.iter().flat_map(|slice| (slice.http)()).collect();
-        let fallback = slices.iter().find_map(|slice| slice.fallback);
-        let origins = &http.cors_allowed_origins;
+        let operations = &listener.operations;
+        let origins = &listener.cross_origins;
         Self {
             router: Arc::new(Router::new(
-                resource::bind(&operations, dependencies, &listener.guard),
-                fallback.unwrap_or(not_found),
+                resource::bind(operations, dependencies, &listener.guard),
+                listener.fallback.unwrap_or(not_found),
             )),
             ids,
             sampling: Sampling::new(&dependencies.settings.traces),
@@ -224,7 +226,7 @@ impl Parts {
             cross_origin: (!origins.is_empty()).then(|| {
                 Arc::new(CrossOrigin {
                     origins: origins.clone(),
-                    methods: resource::methods(&operations),
+                    methods: resource::methods(operations),
                 })
             }),
         }

@@ -8,7 +8,7 @@ use utoipa::openapi::OpenApi;
 use crate::http;
 use crate::http::operation::Operation;
 use crate::http::problem::ProblemType;
-use crate::slice::Slice;
+use crate::slice::{Audience, Slice};
 
 /// Declares the slices of an area, each a module with a `SLICE`, and lists them.
 macro_rules! slices {
@@ -21,6 +21,7 @@ macro_rules! slices {
 }
 
 pub mod accounts;
+pub mod administration;
 pub mod operations;
 pub mod sessions;
 pub mod user;
@@ -28,34 +29,68 @@ pub mod user;
 /// Every slice.
 #[must_use]
 pub fn all() -> Vec<Slice> {
-    [accounts::SLICES, sessions::SLICES, operations::SLICES].concat()
+    [
+        accounts::SLICES,
+        sessions::SLICES,
+        administration::SLICES,
+        operations::SLICES,
+    ]
+    .concat()
 }
 
-/// Every operation of every slice.
+/// Every operation but those of administration.
 #[must_use]
 pub fn operations() -> Vec<Operation> {
-    all().iter().flat_map(|slice| (slice.http)()).collect()
+    let slices = all().into_iter();
+    slices
+        .filter(|slice| slice.audience != Audience::Administrators)
+        .flat_map(|slice| (slice.http)())
+        .collect()
 }
 
-/// Every kind of problem that a client can receive.
+/// Every operation of the administration listener.
+#[must_use]
+pub fn administration() -> Vec<Operation> {
+    all().iter().flat_map(Slice::administration).collect()
+}
+
+/// Every kind of problem that a client can receive, on any listener.
 #[must_use]
 pub fn problems() -> Vec<ProblemType> {
-    http::openapi::all_problems(&operations())
+    let all = [operations(), administration()].into_iter().flatten();
+    http::openapi::all_problems(&all.collect::<Vec<_>>())
 }
 
-/// The complete OpenAPI document.
+/// The complete OpenAPI document, without administration.
 #[must_use]
 pub fn openapi() -> OpenApi {
     http::openapi::document(&operations())
 }
 
+/// The OpenAPI document of administration.
+#[must_use]
+pub fn openapi_of_administration() -> OpenApi {
+    http::openapi::document_of_administration(&administration())
+}
+
 /// The complete OpenAPI document as text, the content of `docs/reference/openapi.json`.
+#[must_use]
+pub fn openapi_text() -> String {
+    text(&openapi())
+}
+
+/// The document of administration as text, the content of `docs/reference/openapi-administration.json`.
+#[must_use]
+pub fn administration_text() -> String {
+    text(&openapi_of_administration())
+}
+
+/// A document as text.
 ///
 /// # Panics
 /// Never: it consists of strings.
-#[must_use]
-pub fn openapi_text() -> String {
-    let text = openapi().to_pretty_json();
+fn text(document: &OpenApi) -> String {
+    let text = document.to_pretty_json();
     text.expect("the document is made of strings") + "\n"
 }
 
@@ -92,17 +127,43 @@ mod tests {
     /// The second of two would never be called.
     #[test]
     fn each_method_of_a_path_is_unique_and_variables_have_one_name() {
-        let mut seen = std::collections::HashSet::new();
-        let mut names = std::collections::HashMap::new();
-        for operation in operations() {
-            let path = operation.path();
-            assert!(
-                seen.insert((operation.method(), blank(path))),
-                "{path} twice"
-            );
-            let first = *names.entry(blank(path)).or_insert(path);
-            assert_eq!(first, path, "one path, two names of a variable");
+        for operations in [operations(), administration()] {
+            let mut seen = std::collections::HashSet::new();
+            let mut names = std::collections::HashMap::new();
+            for operation in operations {
+                let path = operation.path();
+                assert!(
+                    seen.insert((operation.method(), blank(path))),
+                    "{path} twice"
+                );
+                let first = *names.entry(blank(path)).or_insert(path);
+                assert_eq!(first, path, "one path, two names of a variable");
+            }
         }
+    }
+
+    /// Administration needs a permission, and is beside the paths of clients.
+    #[test]
+    fn only_the_description_of_administration_is_public() {
+        for operation in administration() {
+            let path = operation.path();
+            match operation.access() {
+                Access::Public(because) => {
+                    assert!(
+                        !because.is_empty() && !path.starts_with("/admin/"),
+                        "{path}"
+                    );
+                }
+                Access::Needs(_) => assert!(path.starts_with("/admin/"), "{path}"),
+                other => panic!("{path} is for {other}"),
+            }
+        }
+        let paths = operations();
+        assert!(
+            paths
+                .iter()
+                .all(|operation| !operation.path().starts_with("/admin"))
+        );
     }
 
     /// Access is decided here, too: an operation that becomes public must be added to the list.

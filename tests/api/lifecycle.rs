@@ -238,7 +238,7 @@ fn without_settings_it_creates_its_database_and_prints_examples() {
         .env_clear()
         .envs(counters())
         // A free port, as the default may be in use; and a log format as on a terminal.
-        .envs([("PORT", "0"), ("LOG_FORMAT", "pretty")])
+        .envs([("PORT", "0"), ("ADMIN_PORT", "0"), ("LOG_FORMAT", "pretty")])
         .current_dir(folder.path())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())

@@ -1,6 +1,8 @@
 //! Tests of the real binary over HTTP, on every backend.
 
 mod access;
+mod administration;
+mod cli_accounts;
 mod command_line;
 mod connections;
 mod context;

@@ -101,7 +101,9 @@ async fn gateway(service: &Service) -> Value {
         "INSERT INTO service_keys (id, name, secret_hash, permissions, created_by, created_at, expires_at) \
          VALUES ('{id}', 'gateway', {hash}, '[\"tokens:check\"]', 'test', {now}, {then})"
     );
-    service.database.execute(&insert).await.expect("inserted");
+    Box::pin(service.database.execute(&insert))
+        .await
+        .expect("inserted");
     json!(key.text.expose_secret())
 }
 
@@ -120,13 +122,15 @@ async fn a_logout_ends_the_session_and_no_other(
     let session = log_in(&service, "ada@example.org", "phone").await;
     let log_out = async || {
         let request = service.client.post(service.url("/auth/logout"));
-        let request = match by_access {
-            true => request.bearer_auth(text(&session["access_token"])),
-            false => request,
+        let request = if by_access {
+            request.bearer_auth(text(&session["access_token"]))
+        } else {
+            request
         };
-        let request = match by_refresh {
-            true => request.json(&json!({ "refresh_token": session["refresh_token"] })),
-            false => request,
+        let request = if by_refresh {
+            request.json(&json!({ "refresh_token": session["refresh_token"] }))
+        } else {
+            request
         };
         request.send().await.expect("a response")
     };
@@ -443,7 +447,7 @@ async fn a_gateway_introspects_tokens(#[values(Sqlite, Postgres)] backend: Backe
         assert_eq!(json(response).await, inactive);
     }
     let wrong = [
-        ("".to_owned(), 422, "validation-failed"),
+        (String::new(), 422, "validation-failed"),
         ("token=a&token=b".to_owned(), 400, "malformed-request"),
         ("token=a&secret=b".to_owned(), 400, "malformed-request"),
         (form(&"x".repeat(8_192)), 413, "payload-too-large"),

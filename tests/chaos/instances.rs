@@ -318,6 +318,7 @@ fn command(place: &Place, options: Options) -> Command {
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
         ("READS", "open"),
+        ("ADMIN_PORT", "0"),
     ]);
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));

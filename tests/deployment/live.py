@@ -219,6 +219,7 @@ class Stack:
             "PORT": str(port),
             "OPERATIONS_HOST": "127.0.0.1",
             "OPERATIONS_PORT": str(operations),
+            "ADMIN_PORT": "0",
             # The network of the proxy here.
             "TRUSTED_PROXIES": "127.0.0.0/8",
             "RATE_LIMIT_SIGNUP": f"{RATE}/1h",

@@ -635,6 +635,7 @@ fn sampling() -> Sampling {
             ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
             ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
             ("READS", "open"),
+            ("ADMIN_PORT", "0"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.5"),

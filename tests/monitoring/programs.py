@@ -99,6 +99,7 @@ def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
         "DATABASE_URL": f"sqlite://{folder}/signup.db",
         "BCRYPT_COST": "4",
         "LOG_FORMAT": "json",
+        "ADMIN_PORT": "0",
     }
     with _running([str(binary), "serve"], LOGS / "service.log", settings) as (process, line):
         yield line("message", "ready: listening")["address"], process

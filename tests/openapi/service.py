@@ -147,6 +147,7 @@ def service(backend: str, **more: str) -> Iterator[OwnService]:
             "RATE_LIMIT_LOGIN": "off",
             "RATE_LIMIT_REFRESH": "off",
             "ACCESS_TOKEN_TTL_SECONDS": "3600",
+            "ADMIN_PORT": "0",
             "BCRYPT_COST": "4",
             "LOG_FORMAT": "json",
             # Only the line with its address, as the rest of the log is not read.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::row;
 use crate::platform::limits::{Bound, Limit};
 use crate::platform::{database, redis, telemetry};
-use crate::{app, config, hashing, http, idempotency, slices, tokens};
+use crate::{access, app, config, hashing, http, idempotency, slices, tokens};
 
 /// The groups, each with the lists of the modules that keep its limits.
 fn groups() -> Vec<(&'static str, Vec<&'static [Limit]>)> {
@@ -14,7 +14,7 @@ fn groups() -> Vec<(&'static str, Vec<&'static [Limit]>)> {
         ("Requests", http::LIMITS.to_vec()),
         ("Hashing", vec![hashing::LIMITS]),
         ("Idempotency keys", vec![idempotency::LIMITS]),
-        ("Tokens", vec![tokens::LIMITS]),
+        ("Tokens", vec![tokens::LIMITS, access::feed::LIMITS]),
         ("Operations", of_slices),
         ("Database", vec![database::LIMITS]),
         ("Redis", vec![redis::LIMITS]),

@@ -21,6 +21,8 @@ pub enum Page {
     Metrics,
     /// The OpenAPI document, as JSON
     Openapi,
+    /// The OpenAPI document of administration, as JSON
+    OpenapiAdministration,
     /// Every operation: method, path, access, key, limits, problems
     Operations,
     /// Every kind of problem
@@ -39,7 +41,8 @@ impl Page {
             Self::Limits => limits::page(),
             Self::Metrics => metrics::page()?,
             Self::Openapi => slices::openapi_text(),
-            Self::Operations => operations::page(&slices::operations()),
+            Self::OpenapiAdministration => slices::administration_text(),
+            Self::Operations => operations::page(),
             Self::Problems => problems::page(&slices::problems()),
             Self::Settings => config::reference(),
         })
@@ -61,6 +64,7 @@ mod tests {
             Page::Limits => "limits.md",
             Page::Metrics => "metrics.md",
             Page::Openapi => "openapi.json",
+            Page::OpenapiAdministration => "openapi-administration.json",
             Page::Operations => "operations.md",
             Page::Problems => "problems.md",
             Page::Settings => "settings.md",

@@ -9,17 +9,32 @@ use crate::http::operation::Operation;
 use crate::platform::limits::Bound;
 use crate::slices;
 
-/// The page of these operations. Summaries, statuses and problems are those of the OpenAPI document.
-pub fn page(operations: &[Operation]) -> String {
-    let document: Value = serde_json::from_str(&slices::openapi_text()).unwrap_or_default();
+/// The page of all operations. Summaries, statuses and problems are those of the OpenAPI documents.
+pub fn page() -> String {
     let mut page = String::from(
         "# Operations\n\
          \n\
          Every operation of the service, by slice. Each `GET` serves `HEAD` as well; another method of a path \
          is 405 with `Allow`. [openapi.json](openapi.json) has parameters, bodies and examples, \
          [http-api.md](http-api.md) explains them. Pages and files for people are not part of the document.\n\
+         \n",
+    );
+    page += &part(&slices::operations(), &slices::openapi_text());
+    page += "\n# Administration\n\
          \n\
-         | operation | success | access | `Idempotency-Key` | body | rate limit |\n\
+         On the listener of `ADMIN_HOST` and `ADMIN_PORT`, and on no other. \
+         [openapi-administration.json](openapi-administration.json) has parameters, bodies and examples; the \
+         listener serves it as `/openapi.json`.\n\
+         \n";
+    page += &part(&slices::administration(), &slices::administration_text());
+    page
+}
+
+/// The table of some operations, which this document describes, and what it says about each.
+fn part(operations: &[Operation], document: &str) -> String {
+    let document: Value = serde_json::from_str(document).unwrap_or_default();
+    let mut page = String::from(
+        "| operation | success | access | `Idempotency-Key` | body | rate limit |\n\
          |---|---|---|---|---|---|\n",
     );
     let mut details = String::new();

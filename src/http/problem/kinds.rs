@@ -70,6 +70,20 @@ impl ProblemType {
         member: Member::None,
     });
 
+    /// There is no such user. Kinds that several areas use, but not every operation, are in no list here.
+    pub const USER_NOT_FOUND: Self = Self::new(&About {
+        slug: "user-not-found",
+        status: StatusCode::NOT_FOUND,
+        title: "User not found",
+        meaning: "No user has this id.",
+        advice: "Use the id returned by signup, a UUID in its hyphenated form. Right \
+              after a signup, a service that reads from a replica may not have the \
+              user yet: retry after a moment.",
+        detail: "No user has this id.",
+        headers: &[],
+        member: Member::None,
+    });
+
     /// The resource does not support the method.
     pub const METHOD_NOT_ALLOWED: Self = Self::new(&About {
         slug: "method-not-allowed",

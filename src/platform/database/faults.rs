@@ -110,12 +110,13 @@ pub fn ran(of: &Statement) {
     }
 }
 
-#[cfg(all(test, feature = "faults"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
+    #[cfg(feature = "faults")]
     #[test]
     fn the_guard_of_an_update_is_left_out() {
+        use super::without_guard;
+
         let update =
             |guard| format!("UPDATE t SET n = $1, n_at = $2 WHERE id = $3{guard} AND a = $5");
         let without = without_guard(&update(" AND n = $4"), "n");

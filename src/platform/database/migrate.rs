@@ -506,7 +506,7 @@ mod tests {
         11 revocations aa919083c47bceaa\n\
         12 roles 68ebb455bf10c060\n\
         13 service keys 3c3319249affc75a\n\
-        14 auth log 7205d23aea2aef08\n\
+        14 auth log b169390e05098f24\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -522,6 +522,6 @@ mod tests {
         11 revocations a5ec68675414628d\n\
         12 roles cea0150cf2ed65f4\n\
         13 service keys c724af5f264003fb\n\
-        14 auth log 3ae61e7cadce737a\n\
+        14 auth log 8d7d5897fb108ed2\n\
     ";
 }

@@ -19,7 +19,8 @@ pub(super) const MAX_TRIES: u32 = 3;
 ///
 /// To add one, implement it for a struct that holds the values to write, and pass it to
 /// [`Database::write`]. Lock rows in the order of the tables `idempotency_records`, `users`,
-/// `users_read`, `user_events`: transactions that do so cannot deadlock.
+/// `users_read`, `roles`, `user_roles`, `sessions`, `service_keys`, `revocations`, `user_events`,
+/// `auth_log`: transactions that do so cannot deadlock.
 pub trait UnitOfWork: Send + Sync + 'static {
     /// The outcome of the write.
     type Outcome: Send + 'static;
@@ -92,6 +93,22 @@ impl Transaction {
         }
         faults::ran(of);
         Ok(changed)
+    }
+
+    /// Locks rows by a statement that only reads, on PostgreSQL. A transaction on SQLite needs no such lock:
+    /// it is the only one that writes.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn lock(
+        &mut self,
+        on_postgres: &'static Statement,
+        parameters: impl Parameters,
+    ) -> Result<(), Error> {
+        if matches!(self.on, On::Postgres(_)) {
+            self.execute(on_postgres, parameters).await?;
+        }
+        Ok(())
     }
 
     /// The statement for the database in use, where one text cannot be for both.

@@ -1,9 +1,10 @@
 //! Accounts: creating them, and reading them back.
 //!
-//! Only this area writes the tables `users`, `users_read` and `user_events`. [`user`](super::user) defines a user.
+//! Only this area and [`access`](crate::access) write the tables `users` and `users_read`.
+//! [`user`](super::user) defines a user, [`new_account`] inserts one.
 
-mod history;
 mod http;
+pub mod new_account;
 mod problems;
 #[cfg(test)]
 mod testing;

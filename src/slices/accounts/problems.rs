@@ -5,18 +5,7 @@ use actix_web::http::StatusCode;
 use crate::http::problem::{About, Member, ProblemType};
 
 /// There is no such user.
-pub const USER_NOT_FOUND: ProblemType = ProblemType::new(&About {
-    slug: "user-not-found",
-    status: StatusCode::NOT_FOUND,
-    title: "User not found",
-    meaning: "No user has this id.",
-    advice: "Use the id returned by signup, a UUID in its hyphenated form. Right \
-          after a signup, a service that reads from a replica may not have the \
-          user yet: retry after a moment.",
-    detail: "No user has this id.",
-    headers: &[],
-    member: Member::None,
-});
+pub const USER_NOT_FOUND: ProblemType = ProblemType::USER_NOT_FOUND;
 
 /// The address has an account.
 pub const EMAIL_ALREADY_REGISTERED: ProblemType = ProblemType::new(&About {

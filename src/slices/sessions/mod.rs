@@ -1,9 +1,8 @@
 //! Sessions: logging in, refreshing, and ending them; and what others need to check their tokens.
 //!
-//! Only this area writes the tables `sessions`, `login_throttle` and `auth_log`. [`session`] is a
-//! session as it is stored, [`http`] makes the tokens of one.
+//! Only this area writes the table `login_throttle`, and only it and [`access`](crate::access) write
+//! `sessions`. [`session`] is a session as it is stored, [`http`] makes the tokens of one.
 
-mod auth_log;
 mod end;
 mod flight;
 pub mod http;
@@ -12,6 +11,8 @@ pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
 mod throttle;
+
+use crate::access::auth_log;
 
 slices![
     login,

@@ -115,6 +115,24 @@ impl Keyring {
         settings: &AuthSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyringError> {
+        let keyring = Self::unread(database, secrets, settings, clock)?;
+        if matches!(keyring.source, Source::Table(_)) {
+            keyring.load_or_make_first().await?;
+        }
+        Ok(keyring)
+    }
+
+    /// The keys, none of which was read yet; or the key of the settings. They can be listed, rotated and
+    /// revoked, also if none can be decrypted.
+    ///
+    /// # Errors
+    /// When the key of the settings cannot be used.
+    pub fn unread(
+        database: Database,
+        secrets: Arc<TokenSecrets>,
+        settings: &AuthSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KeyringError> {
         if let Some(pem) = &settings.token_key {
             let key = SigningKey::from_pem(pem).map_err(KeyringError::Setting)?;
             return Ok(Self::fixed(key, clock));
@@ -126,12 +144,10 @@ impl Keyring {
             loaded: RwLock::new(Arc::new([])),
             reading: Mutex::new(None),
         };
-        let keyring = Self {
+        Ok(Self {
             source: Source::Table(Box::new(table)),
             clock,
-        };
-        keyring.load_or_make_first().await?;
-        Ok(keyring)
+        })
     }
 
     /// A single key, which never changes.

@@ -45,6 +45,7 @@ impl InProcess {
             ("IDEMPOTENCY_SECRET", super::SECRET),
             ("AUTH_SECRET", super::SECRET),
             ("READS", "open"),
+            ("ADMIN_PORT", "0"),
             ("PORT", "0"),
         ];
         environment.extend(settings);

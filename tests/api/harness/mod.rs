@@ -7,7 +7,7 @@ mod service;
 
 pub use in_process::InProcess;
 pub use raw::Connection;
-pub use service::{Output, Service, run};
+pub use service::{Output, Service, run, run_with_input};
 pub use throwaway_servers::counters;
 
 use reqwest::Response;

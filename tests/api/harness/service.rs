@@ -1,6 +1,6 @@
 //! The service as a process.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -41,16 +41,30 @@ fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     command.env("AUTH_SECRET", super::SECRET);
     // Most tests are not about access: see `access`.
     command.env("READS", "open");
+    // Many instances run at a time.
+    command.env("ADMIN_PORT", "0");
     command.envs(settings.iter().copied());
     command
 }
 
 /// Runs a command of the binary to completion.
 pub fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    let output = command(arguments, settings)
-        .stdin(Stdio::null())
-        .output()
+    run_with_input(arguments, settings, "")
+}
+
+/// The same, with this text on its standard input.
+pub fn run_with_input(arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Output {
+    let mut process = command(arguments, settings)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the binary runs");
+    let mut stdin = process.stdin.take().expect("piped");
+    // A command that does not read it may have ended.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = process.wait_with_output().expect("it ends");
     Output {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -186,6 +200,16 @@ impl Service {
             tokio::time::sleep(POLL).await;
             assert!(begun.elapsed() < LIMIT, "timed out waiting for {prefix}");
         }
+    }
+
+    /// The address of the administration listener.
+    pub fn administration(&self) -> String {
+        let lines = self.log_lines();
+        let mut ready = lines
+            .iter()
+            .filter(|line| line["message"] == "ready: listening");
+        let address = ready.next().expect("it is ready")["administration"].as_str();
+        address.expect("it has the listener").to_owned()
     }
 
     /// Everything the service has logged, as JSON.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::GRACE;
@@ -38,8 +39,6 @@ pub struct World {
     pub history: Mutex<History>,
     /// Figures for the reader of a run.
     pub counts: Counts,
-    /// Whether the service has a logout.
-    pub has_logout: bool,
 }
 
 /// How often clients did what.
@@ -121,9 +120,25 @@ impl Held {
 /// A request.
 #[derive(Clone)]
 struct Request {
+    method: Method,
     path: &'static str,
     body: Value,
     key: Option<String>,
+    /// The access token.
+    access: Option<String>,
+}
+
+impl Request {
+    /// A `POST` with a key or without.
+    const fn post(path: &'static str, body: Value, key: Option<String>) -> Self {
+        Self {
+            method: Method::POST,
+            path,
+            body,
+            key,
+            access: None,
+        }
+    }
 }
 
 /// A response.
@@ -231,7 +246,9 @@ impl Client {
         let (key, password) = (self.secret("key"), self.secret("correct horse"));
         let email = format!("ada{}.{}@example.org", self.number, self.serial);
         let body = json!({ "name": "Ada Lovelace", "email": email, "password": password });
-        let reply = self.until_final("/signup", body, Some(key)).await?;
+        let reply = self
+            .until_final(Request::post("/signup", body, Some(key)))
+            .await?;
         if reply.status != 201 {
             self.world.broken(format!("g: a signup got {reply:?}"));
             return None;
@@ -248,11 +265,7 @@ impl Client {
     async fn log_in(&mut self, user: &User) -> Option<Held> {
         let key = self.secret("key");
         let body = json!({ "email": user.email, "password": user.password, "label": "a phone" });
-        let request = Request {
-            path: "/auth/login",
-            body,
-            key: Some(key.clone()),
-        };
+        let request = Request::post("/auth/login", body, Some(key.clone()));
         let mut calm_since = None;
         loop {
             let copies = 1 + usize::from(self.chance.below(4) == 0);
@@ -296,7 +309,7 @@ impl Client {
     /// Refreshes a session some times, and logs out or keeps it.
     async fn holds_a_session(&mut self, user: &User) -> Option<()> {
         let mut held = self.log_in(user).await?;
-        for _ in 0..1 + self.chance.below(7) {
+        for _ in 0..=self.chance.below(7) {
             if !self.world.is_running() {
                 break;
             }
@@ -317,9 +330,11 @@ impl Client {
                 Refreshed::Never => return None,
             }
         }
-        if self.world.has_logout && self.chance.below(2) == 0 {
+        if self.chance.below(2) == 0 {
             let body = json!({ "refresh_token": held.newest() });
-            let reply = self.until_final("/auth/logout", body, None).await?;
+            let reply = self
+                .until_final(Request::post("/auth/logout", body, None))
+                .await?;
             if reply.status != 204 {
                 self.world.broken(format!("g: a logout got {reply:?}"));
             }
@@ -353,6 +368,7 @@ impl Client {
         self.must_be_refused(&copy, "as it was exchanged").await?;
         self.must_be_refused(&held.newest(), "as another was reused")
             .await?;
+        self.must_not_command(&held.session.access).await?;
         held.session.fate = Fate::Reused;
         self.done(held);
         Some(())
@@ -367,7 +383,9 @@ impl Client {
     pub async fn must_be_refused(&mut self, token: &str, why: &str) -> Option<()> {
         let key = (self.chance.below(2) == 0).then(|| self.secret("key"));
         let body = json!({ "refresh_token": token });
-        let reply = self.until_final("/auth/refresh", body, key).await?;
+        let reply = self
+            .until_final(Request::post("/auth/refresh", body, key))
+            .await?;
         let slug = reply.text("type");
         if reply.status != 401 || slug != "/problems/session-ended" {
             let named = super::check::named(token);
@@ -378,13 +396,56 @@ impl Client {
         Some(())
     }
 
+    /// Ends the other sessions with the access token of one that has ended: a command knows it at once, on
+    /// every instance.
+    async fn must_not_command(&mut self, access: &str) -> Option<()> {
+        let request = Request {
+            method: Method::DELETE,
+            path: "/users/me/sessions",
+            body: Value::Null,
+            key: None,
+            access: Some(access.to_owned()),
+        };
+        let reply = self.until_final(request).await?;
+        if reply.status != 401 {
+            let what = "a command with the access token of an ended session";
+            self.world.broken(format!("c: {what} got {reply:?}"));
+        }
+        Some(())
+    }
+
+    /// Reads the account on each instance, with the access token of a session that has ended or not.
+    pub async fn must_read_if_live(&mut self, session: &Session) {
+        for number in 0..self.world.instances.count() {
+            let request = Request {
+                method: Method::GET,
+                path: "/users/me",
+                body: Value::Null,
+                key: None,
+                access: Some(session.access.clone()),
+            };
+            let reply = self.send(number, request, Loss::None).await;
+            let status = reply.map(|(reply, _)| reply.status);
+            let is_right = match session.fate {
+                Fate::Live => status == Some(200),
+                _ => status == Some(401),
+            };
+            if !is_right {
+                let letter = if session.fate == Fate::Live { 'a' } else { 'c' };
+                self.world.broken(format!(
+                    "{letter}: the access token of {} got {status:?} on instance {number}",
+                    session.id
+                ));
+            }
+        }
+    }
+
     /// Refreshes by the rule, and loses responses.
     async fn refresh(&mut self, held: &mut Held, manner: Manner) -> Refreshed {
         let presented = held.newest();
-        let request = |key| Request {
-            path: "/auth/refresh",
-            body: json!({ "refresh_token": presented }),
-            key,
+        let request = |key| {
+            let body = json!({ "refresh_token": presented });
+            Request::post("/auth/refresh", body, key)
         };
         let keys: Vec<Option<String>> = match manner {
             Manner::Keyed | Manner::Sleeps => vec![Some(self.secret("key"))],
@@ -472,7 +533,9 @@ impl Client {
     /// Presents a token that no client got.
     pub async fn must_be_unknown(&mut self, token: &str) {
         let body = json!({ "refresh_token": token });
-        let reply = self.until_final("/auth/refresh", body, None).await;
+        let reply = self
+            .until_final(Request::post("/auth/refresh", body, None))
+            .await;
         let slug = reply.map(|reply| reply.text("type"));
         if slug.as_deref() != Some("/problems/refresh-token-invalid") {
             self.world
@@ -481,13 +544,7 @@ impl Client {
     }
 
     /// Sends a request until it gets a final response; `None` if it never does.
-    async fn until_final(
-        &mut self,
-        path: &'static str,
-        body: Value,
-        key: Option<String>,
-    ) -> Option<Reply> {
-        let request = Request { path, body, key };
+    async fn until_final(&mut self, request: Request) -> Option<Reply> {
         let mut calm_since = None;
         loop {
             for (reply, is_seen) in self.send_all(vec![request.clone()]).await {
@@ -496,7 +553,7 @@ impl Client {
                     return Some(reply);
                 }
             }
-            self.pause(path, &mut calm_since).await?;
+            self.pause(request.path, &mut calm_since).await?;
         }
     }
 
@@ -563,12 +620,17 @@ async fn receive(
     address: std::net::SocketAddr,
     request: Request,
 ) -> Option<Reply> {
-    let sent = http.post(format!("http://{address}{}", request.path));
-    let sent = match &request.key {
-        Some(key) => sent.header("Idempotency-Key", key),
-        None => sent,
-    };
-    let response = sent.json(&request.body).send().await.ok()?;
+    let mut sent = http.request(request.method, format!("http://{address}{}", request.path));
+    if let Some(key) = &request.key {
+        sent = sent.header("Idempotency-Key", key);
+    }
+    if let Some(access) = &request.access {
+        sent = sent.bearer_auth(access);
+    }
+    if !request.body.is_null() {
+        sent = sent.json(&request.body);
+    }
+    let response = sent.send().await.ok()?;
     let status = response.status().as_u16();
     let is_repeated = response.headers().contains_key("idempotent-replayed");
     let body = response.bytes().await.ok()?;

@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::faults;
 use crate::instances::{Instances, Options, Place};
 use check::{Fate, Session};
@@ -28,7 +26,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 1_000;
 
 /// Sessions at once.
-const CLIENTS: u64 = 24;
+const CLIENTS: u64 = 32;
 
 /// The statements of a login, a refresh and their ends.
 const POINTS: &[&str] = &[
@@ -36,6 +34,7 @@ const POINTS: &[&str] = &[
     "INSERT sessions",
     "DELETE login_throttle",
     "INSERT auth_log",
+    "INSERT revocations",
     "UPDATE sessions",
     "UPDATE sessions",
     "COMMIT",
@@ -79,18 +78,16 @@ pub async fn run(
     let options = Options {
         plant,
         points: POINTS,
-        passes: 100,
+        passes: 30,
         settings,
         keeps_log: true,
     };
     let instances = Arc::new(Instances::start(Arc::clone(&place), count, seed, options).await);
-    let has_logout = has_logout(&instances).await;
     let world = Arc::new(World {
         instances: Arc::clone(&instances),
         running: AtomicBool::new(true),
         history: std::sync::Mutex::default(),
         counts: Counts::default(),
-        has_logout,
     });
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| tokio::spawn(Client::new(Arc::clone(&world), number, seed).work()))
@@ -171,15 +168,6 @@ fn summary(plant: &str, violations: &[String]) -> String {
     )
 }
 
-/// Whether the service has a logout.
-async fn has_logout(instances: &Instances) -> bool {
-    let address = instances.address(0).expect("it is ready");
-    let body = json!({ "refresh_token": "none" });
-    let request = reqwest::Client::new().post(format!("http://{address}/auth/logout"));
-    let response = request.json(&body).send().await;
-    response.is_ok_and(|response| response.status() != 404)
-}
-
 /// Looks for the secrets of clients in all that is at rest.
 async fn search(world: &World, place: &Place) {
     let log = world.instances.log.lock().expect("no panic").clone();
@@ -200,7 +188,7 @@ async fn search(world: &World, place: &Place) {
     );
 }
 
-/// Refreshes each session that its owner holds, and presents each token of one that has ended.
+/// Refreshes each session that its owner holds, reads with its access token, and presents each token of one that has ended.
 async fn try_everything(world: &Arc<World>, seed: u64) {
     let sessions = std::mem::take(&mut world.history.lock().expect("no panic").sessions);
     let parts = sessions.len().div_ceil(8).max(1);
@@ -212,8 +200,10 @@ async fn try_everything(world: &Arc<World>, seed: u64) {
                 for session in &mut part {
                     if session.fate == Fate::Live {
                         client.refresh_at_last(session).await;
+                        client.must_read_if_live(session).await;
                         continue;
                     }
+                    client.must_read_if_live(session).await;
                     for token in session.tokens.iter().rev().take(3) {
                         client.must_be_refused(token, "long after its end").await;
                     }

@@ -101,6 +101,7 @@ impl SignUpHandler {
             password_hash,
             created_at: now,
             correlation_id: command.correlation_id,
+            actor: None,
         };
 
         Ok(self.store.sign_up(account, execution).await?)

@@ -36,19 +36,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/", ACCESS)
             .documented(document_index)
             .handled_by(|_| |call| async move { Ok(index(&call.request)) }),
-        Operation::get("/openapi.json", ACCESS)
-            .documented(document_openapi)
-            .handled_by(|_| {
-                let document = Arc::new(StaticContent::new(
-                    crate::slices::openapi_text().into_bytes(),
-                    "application/json",
-                    assets::MAX_AGE,
-                ));
-                move |call| {
-                    let document = Arc::clone(&document);
-                    async move { Ok(document.respond(&call.request).await) }
-                }
-            }),
+        openapi(crate::slices::openapi_text),
         Operation::get("/docs", ACCESS)
             .handled_by(|_| |_| async { Ok(html(assets::PAGE.to_owned())) }),
         Operation::get("/docs/licence", ACCESS)
@@ -57,21 +45,55 @@ pub fn operations() -> Vec<Operation> {
             let assets: Arc<[Asset]> = assets::all().into();
             move |call| asset(Arc::clone(&assets), call)
         }),
-        Operation::get("/problems", ACCESS).handled_by(|_| {
-            let page = pages::problems(&crate::slices::problems());
-            move |_| {
-                let page = html(page.clone());
-                async { Ok(page) }
-            }
-        }),
-        Operation::get("/problems/{slug}", ACCESS).handled_by(|_| {
-            let kinds: Arc<[ProblemType]> = crate::slices::problems().into();
-            move |call| {
-                let page = problem(&kinds, &call);
-                async { Ok(page) }
-            }
-        }),
+        problem_list(),
+        problem_page(),
     ]
+}
+
+/// What describes administration, on its listener: its own document, and the pages that the `type` of a
+/// problem refers to.
+pub fn on_administration() -> Vec<Operation> {
+    vec![
+        openapi(crate::slices::administration_text),
+        problem_list(),
+        problem_page(),
+    ]
+}
+
+fn openapi(text: fn() -> String) -> Operation {
+    Operation::get("/openapi.json", ACCESS)
+        .documented(document_openapi)
+        .handled_by(move |_| {
+            let document = Arc::new(StaticContent::new(
+                text().into_bytes(),
+                "application/json",
+                assets::MAX_AGE,
+            ));
+            move |call| {
+                let document = Arc::clone(&document);
+                async move { Ok(document.respond(&call.request).await) }
+            }
+        })
+}
+
+fn problem_list() -> Operation {
+    Operation::get("/problems", ACCESS).handled_by(|_| {
+        let page = pages::problems(&crate::slices::problems());
+        move |_| {
+            let page = html(page.clone());
+            async { Ok(page) }
+        }
+    })
+}
+
+fn problem_page() -> Operation {
+    Operation::get("/problems/{slug}", ACCESS).handled_by(|_| {
+        let kinds: Arc<[ProblemType]> = crate::slices::problems().into();
+        move |call| {
+            let page = problem(&kinds, &call);
+            async { Ok(page) }
+        }
+    })
 }
 
 /// An overview of the service, with links.

@@ -11,5 +11,6 @@ use crate::slice::Slice;
 /// The slice.
 pub const SLICE: Slice = Slice {
     fallback: Some(http::not_found),
+    on_administration: http::on_administration,
     ..Slice::new(http::operations)
 };

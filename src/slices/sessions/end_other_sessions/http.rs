@@ -34,8 +34,8 @@ async fn end_other_sessions(ender: Arc<Ender>, call: Call) -> Result<HttpRespons
         ending: ender.ending(EndReason::Revoked, "end_other_sessions", &call.context),
     };
     match ender.database.write(work).await? {
-        Outcome::Ended(ended) => {
-            end::known_at_once(&ender.feed, &ended, ender.token_life);
+        Outcome::Ended(sessions) => {
+            end::known_at_once(&ender.feed, &sessions, ender.token_life);
             Ok(HttpResponse::NoContent().finish())
         }
         Outcome::CallerEnded => Err(authorization::invalid(Reason::Revoked)),

@@ -184,7 +184,7 @@ fn documentation() -> Documentation {
 }
 
 /// An example of a cursor.
-const CURSOR: &str = "AQAGUkCj9TgkAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAKJfvyyrqMA0";
+const CURSOR: &str = "AQAGYMMeginAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAATLH1VUE3i84";
 
 #[cfg(test)]
 mod tests {

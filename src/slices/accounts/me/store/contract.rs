@@ -37,7 +37,6 @@ async fn an_account_is_read_with_its_state_and_its_roles(
     let found = by_id(&test.database, user(1).id).await.expect("read");
     assert_eq!(found, Some(expected.clone()));
 
-    test.drop_tables(&["users"]).await;
     let (id, time, verified) = match backend {
         Sqlite => (format!("x'{:032x}'", 1), "1700000000123457".to_owned(), "1"),
         Postgres => (
@@ -46,6 +45,11 @@ async fn an_account_is_read_with_its_state_and_its_roles(
             "true",
         ),
     };
+    test.sql(&format!(
+        "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at) \
+         VALUES ({id}, 'Another', 'other@example.org', 'other@example.org', '!', {time}, {time})"
+    ))
+    .await;
     test.sql(&format!(
         "UPDATE users_read SET email_verified = {verified}, status = 'suspended', updated_at = {time} \
          WHERE id = {id}"

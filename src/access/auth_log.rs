@@ -1,8 +1,9 @@
-//! The log of logins and ended sessions: `auth_log`, kept for 90 days.
+//! The log of logins, ended sessions, and changes of keys and roles: `auth_log`, kept for 90 days.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::change::Change;
 use crate::domain::{SessionId, UserId};
 use crate::platform::database::{Error, Micros, Statement, Transaction};
 
@@ -31,8 +32,8 @@ pub struct Entry {
 
 static INSERT: Statement = Statement::new(
     "INSERT INTO auth_log \
-     (id, user_id, session_id, actor, action, outcome, network, correlation_id, at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+     (id, user_id, session_id, actor, action, outcome, subject, network, correlation_id, at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 );
 
 /// Appends an entry. It comes last in the lock order of a transaction.
@@ -47,9 +48,36 @@ pub async fn append(transaction: &mut Transaction, entry: &Entry) -> Result<(), 
         entry.actor,
         entry.action,
         entry.outcome,
+        None::<&str>,
         entry.network.as_deref(),
         entry.correlation_id.as_str(),
         Micros(entry.at),
+    );
+    transaction.execute(&INSERT, row).await.map(drop)
+}
+
+/// Appends an entry about a key or a role: `subject` is its id or name. It comes last in the lock
+/// order of a transaction.
+///
+/// # Errors
+/// The driver's.
+pub async fn append_change(
+    transaction: &mut Transaction,
+    change: &Change,
+    action: &'static str,
+    subject: &str,
+) -> Result<(), Error> {
+    let row = (
+        change.id(),
+        None::<Uuid>,
+        None::<Uuid>,
+        change.actor.to_string(),
+        action,
+        "done",
+        subject,
+        change.network.as_deref(),
+        change.correlation_id.as_str(),
+        Micros(change.at),
     );
     transaction.execute(&INSERT, row).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! The history of accounts: `user_events`, which only grows.
+//! The history of users: `user_events`, which only grows.
 //!
 //! A write that changes a user appends an event, in its own transaction.
 

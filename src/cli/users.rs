@@ -1,0 +1,429 @@
+//! `users`: accounts, from the command line. The history names `cli` as the actor.
+
+use std::io::{IsTerminal, Read};
+
+use chrono::TimeDelta;
+use clap::{Args, Subcommand};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::operator::{Operator, print};
+use super::{Failure, private};
+use crate::access::account::{Accounts, Status, StatusOutcome};
+use crate::access::change::Change;
+use crate::access::roles::{Grant, GrantOutcome, Roles};
+use crate::config::Settings;
+use crate::domain::{Email, Name, Password, Permissions, Role, UserId};
+use crate::hashing::bcrypt_sha256;
+use crate::platform::clock::{Randomness, SystemRandomness};
+use crate::platform::database::{End, Error, Statement, Transaction, UnitOfWork};
+use crate::slices::accounts::new_account::{self, NewAccount};
+
+/// The longest password that is read from standard input, in bytes. Longer ones than the rules allow are
+/// read, so that the rule is reported.
+const MAX_INPUT: u64 = 4096;
+
+static BY_EMAIL: Statement =
+    Statement::new("SELECT id, status FROM users WHERE email_canonical = $1");
+
+#[derive(Subcommand)]
+pub enum Action {
+    /// Create a user, with a verified address; asks for the password
+    ///
+    /// If the user exists, its password stays as it is, and only missing roles are granted: it is safe
+    /// to repeat.
+    Create(Create),
+    /// Grant a role to a user
+    Grant(Granted),
+    /// Take a role away from a user
+    Revoke(Granted),
+    /// Suspend a user: it cannot log in, and its sessions end
+    Suspend(Named),
+    /// Activate a suspended user
+    Activate(Named),
+}
+
+#[derive(Args)]
+pub struct Create {
+    /// The address of the user
+    #[arg(long, value_name = "ADDRESS")]
+    email: String,
+    /// The name of the user
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// A role to grant, such as admin; repeat it for more
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// Read the password from standard input, instead of asking for it on the terminal
+    #[arg(long)]
+    password_stdin: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Granted {
+    /// The address of the user
+    email: String,
+    /// The role: admin, support, or one of your own
+    role: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Named {
+    /// The address of the user
+    email: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn run(settings: Settings, action: Action) -> Result<(), Failure> {
+    match action {
+        Action::Create(create) => self::create(settings, create).await,
+        Action::Grant(granted) => change_grant(settings, granted, true).await,
+        Action::Revoke(granted) => change_grant(settings, granted, false).await,
+        Action::Suspend(named) => set_status(settings, named, Status::Suspended).await,
+        Action::Activate(named) => set_status(settings, named, Status::Active).await,
+    }
+}
+
+fn email(text: &str) -> Result<Email, Failure> {
+    Email::parse(text).map_err(|rule| Failure::usage(&format!("the address: {}", rule.detail)))
+}
+
+fn role(text: &str) -> Result<Role, Failure> {
+    let invalid = "the role: 1 to 64 lower-case letters, digits, - and _, the first one a letter";
+    Role::parse(text).ok_or_else(|| Failure::usage(&invalid))
+}
+
+/// The user with an address.
+async fn find(operator: &Operator, email: &Email) -> Result<Option<(UserId, String)>, Failure> {
+    let key = (email.canonical().to_owned(),);
+    let found: Option<(Uuid, String)> = operator.database.fetch_latest(&BY_EMAIL, key).await?;
+    Ok(found.map(|(id, status)| (UserId::new(id), status)))
+}
+
+async fn existing(operator: &Operator, email: &Email) -> Result<UserId, Failure> {
+    let found = find(operator, email).await?;
+    let found = found.ok_or_else(|| Failure::new(&"there is no user with this address"))?;
+    Ok(found.0)
+}
+
+/// Why a grant was refused; nothing if it was not.
+fn refused(outcome: GrantOutcome, role: &Role) -> Result<(), Failure> {
+    let reason = match outcome {
+        GrantOutcome::Changed(_) | GrantOutcome::Unchanged => return Ok(()),
+        GrantOutcome::NoSuchUser => "there is no user with this address".to_owned(),
+        GrantOutcome::NoSuchRole => format!(
+            "there is no role {role}: it is neither admin nor support, nor defined by `PUT /admin/roles/{role}`"
+        ),
+        GrantOutcome::Fixed => format!("every user has the role {role}"),
+        GrantOutcome::Lacking(_) => format!("the role {role} has unknown permissions"),
+        GrantOutcome::LastAdmin => last_admin(),
+    };
+    Err(Failure::new(&reason))
+}
+
+fn last_admin() -> String {
+    "the user is the last active administrator; grant another user the role admin first".to_owned()
+}
+
+async fn change_grant(settings: Settings, granted: Granted, is_given: bool) -> Result<(), Failure> {
+    let (email, role) = (email(&granted.email)?, role(&granted.role)?);
+    let operator = Operator::open(settings).await?;
+    let work = async {
+        let user = existing(&operator, &email).await?;
+        let roles = Roles::new(operator.database.clone(), None);
+        let grant = Grant {
+            user,
+            role: role.clone(),
+            limit: Permissions::ALL,
+            change: operator.change(),
+        };
+        let outcome = if is_given {
+            roles.grant(grant).await?
+        } else {
+            roles.revoke(grant).await?
+        };
+        refused(outcome, &role)?;
+        let changed = outcome != GrantOutcome::Unchanged;
+        let text = match (is_given, changed) {
+            (true, true) => format!("user {user} granted the role {role}"),
+            (true, false) => format!("user {user} has the role {role} already"),
+            (false, true) => format!("role {role} taken away from user {user}"),
+            (false, false) => format!("user {user} does not have the role {role}"),
+        };
+        let json = json!({ "id": user, "role": role, "granted": is_given, "changed": changed });
+        print(granted.json, &json, &text)
+    };
+    let outcome = work.await;
+    operator.close(outcome).await
+}
+
+async fn set_status(settings: Settings, named: Named, status: Status) -> Result<(), Failure> {
+    let email = email(&named.email)?;
+    let operator = Operator::open(settings).await?;
+    let work = async {
+        let user = existing(&operator, &email).await?;
+        let accounts = Accounts::new(operator.database.clone(), None);
+        let outcome = accounts.set_status(user, status, operator.change()).await?;
+        let changed = match outcome {
+            StatusOutcome::Changed(..) => true,
+            StatusOutcome::Unchanged(_) => false,
+            StatusOutcome::NoSuchUser => {
+                return Err(Failure::new(&"there is no user with this address"));
+            }
+            StatusOutcome::LastAdmin => return Err(Failure::new(&last_admin())),
+        };
+        let word = status.as_str();
+        let text = if changed {
+            format!("user {user} is {word} now")
+        } else {
+            format!("user {user} is {word} already")
+        };
+        let json = json!({ "id": user, "status": word, "changed": changed });
+        print(named.json, &json, &text)
+    };
+    let outcome = work.await;
+    operator.close(outcome).await
+}
+
+async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
+    private::protect_memory();
+    let email = email(&create.email)?;
+    let name = Name::parse(&create.name)
+        .map_err(|rule| Failure::usage(&format!("--name: {}", rule.detail)))?;
+    let roles: Vec<Role> = create
+        .roles
+        .iter()
+        .map(|text| role(text))
+        .collect::<Result<_, _>>()?;
+    let operator = Operator::open(settings).await?;
+    let work = async {
+        let found = find(&operator, &email).await?;
+        let outcome = match found {
+            Some((user, _)) => (user, false),
+            None => {
+                let password = password(create.password_stdin, &name, &email)?;
+                add(&operator, &name, &email, &password, &roles).await?
+            }
+        };
+        let (user, is_new) = outcome;
+        let mut granted = Vec::new();
+        if is_new {
+            granted.extend(&roles);
+        } else {
+            granted.extend(grant_missing(&operator, user, &roles).await?);
+        }
+        report(user, is_new, &granted, create.json)
+    };
+    let outcome = work.await;
+    operator.close(outcome).await
+}
+
+fn report(user: UserId, is_new: bool, granted: &[&Role], as_json: bool) -> Result<(), Failure> {
+    let json: Value = json!({ "id": user, "created": is_new, "granted": granted });
+    let names: Vec<&str> = granted.iter().map(|role| role.as_str()).collect();
+    let granted = match names.as_slice() {
+        [] => String::new(),
+        names => format!(", and granted: {}", names.join(", ")),
+    };
+    let text = if is_new {
+        format!("user {user} created{granted}")
+    } else if granted.is_empty() {
+        format!("user {user} exists already; nothing was changed")
+    } else {
+        format!("user {user} exists already{granted}")
+    };
+    print(as_json, &json, &text)
+}
+
+/// Grants the roles that a user lacks; returns them.
+async fn grant_missing<'a>(
+    operator: &Operator,
+    user: UserId,
+    roles: &'a [Role],
+) -> Result<Vec<&'a Role>, Failure> {
+    let mut granted = Vec::new();
+    for role in roles {
+        let grant = Grant {
+            user,
+            role: role.clone(),
+            limit: Permissions::ALL,
+            change: operator.change(),
+        };
+        let outcome = Roles::new(operator.database.clone(), None)
+            .grant(grant)
+            .await?;
+        refused(outcome, role)?;
+        if outcome != GrantOutcome::Unchanged {
+            granted.push(role);
+        }
+    }
+    Ok(granted)
+}
+
+/// The password: from standard input, or twice from the terminal. Never from an argument or a variable,
+/// which other programs can read.
+fn password(from_stdin: bool, name: &Name, email: &Email) -> Result<Password, Failure> {
+    let text = if from_stdin {
+        read_password(std::io::stdin().lock())?
+    } else {
+        ask()?
+    };
+    let about = [name.as_str(), email.as_typed(), email.canonical()];
+    Password::parse(text, &about)
+        .map_err(|rule| Failure::new(&format!("the password: {}", rule.detail)))
+}
+
+fn ask() -> Result<SecretString, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(
+            &"no terminal to ask for the password on; use --password-stdin",
+        ));
+    }
+    let prompt = |question| {
+        rpassword::prompt_password(question)
+            .map(SecretString::from)
+            .map_err(|error| Failure::new(&format!("cannot read the password: {error}")))
+    };
+    let first = prompt("Password: ")?;
+    let again = prompt("The same again: ")?;
+    if first.expose_secret() != again.expose_secret() {
+        return Err(Failure::new(&"the passwords differ; nothing was changed"));
+    }
+    Ok(first)
+}
+
+/// Reads a password to the end of the input, without a line break at its end.
+fn read_password(input: impl Read) -> Result<SecretString, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    input
+        .take(MAX_INPUT)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::new(&format!("cannot read the password: {error}")))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| Failure::new(&"the password on standard input is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    Ok(SecretString::from(text))
+}
+
+/// Creates the user with its roles, in one transaction. If the address was taken meanwhile, its user and
+/// `false`.
+async fn add(
+    operator: &Operator,
+    name: &Name,
+    email: &Email,
+    password: &Password,
+    roles: &[Role],
+) -> Result<(UserId, bool), Failure> {
+    let cost = operator.settings.hashing.cost;
+    let password_hash = bcrypt_sha256::hash(password, cost, SystemRandomness.bytes());
+    let change = operator.change();
+    let account = NewAccount {
+        id: UserId::new(change.id()),
+        event_id: change.id(),
+        name: name.clone(),
+        display_name: name.clone(),
+        email: email.clone(),
+        password_hash,
+        created_at: change.at,
+        correlation_id: change.correlation_id.clone(),
+        actor: Some(change.actor.clone()),
+    };
+    let user = account.id;
+    let work = AddUser {
+        account,
+        roles: roles.to_vec(),
+        change,
+    };
+    match operator.database.write(work).await? {
+        Added::Yes => Ok((user, true)),
+        Added::Refused(outcome, role) => {
+            refused(outcome, &role)?;
+            Err(Failure::new(&"the user was not created"))
+        }
+        Added::Taken => Ok((existing(operator, email).await?, false)),
+    }
+}
+
+struct AddUser {
+    account: NewAccount,
+    roles: Vec<Role>,
+    change: Change,
+}
+
+enum Added {
+    Yes,
+    /// The address has an account.
+    Taken,
+    /// A role cannot be granted.
+    Refused(GrantOutcome, Role),
+}
+
+impl UnitOfWork for AddUser {
+    type Outcome = Added;
+
+    const IS_PAID: bool = true;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Added>, Error> {
+        let Self {
+            account,
+            roles,
+            change,
+        } = self;
+        if !new_account::insert(transaction, account).await? {
+            return Ok(End::Rollback(Added::Taken));
+        }
+        new_account::verify(transaction, account.id, account.created_at).await?;
+        let mut change = change.clone();
+        for role in roles {
+            // The history is sorted by time.
+            change.at += TimeDelta::microseconds(1);
+            let grant = Grant {
+                user: account.id,
+                role: role.clone(),
+                limit: Permissions::ALL,
+                change: change.clone(),
+            };
+            let outcome = grant.add(transaction).await?;
+            if !matches!(outcome, GrantOutcome::Changed(_) | GrantOutcome::Unchanged) {
+                return Ok(End::Rollback(Added::Refused(outcome, role.clone())));
+            }
+        }
+        Ok(End::Commit(Added::Yes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_at_the_end_of_the_input_is_no_part_of_the_password() {
+        for (input, expected) in [
+            ("pass word", "pass word"),
+            ("pass word\n", "pass word"),
+            ("pass word\r\n", "pass word"),
+            ("pass word\n\n", "pass word\n"),
+            (" pass word ", " pass word "),
+            ("", ""),
+        ] {
+            let read = read_password(input.as_bytes()).ok().expect("UTF-8");
+            assert_eq!(read.expose_secret(), expected, "{input:?}");
+        }
+        assert!(read_password(&[0xff][..]).is_err());
+        let long = vec![b'a'; 10_000];
+        let read = read_password(&long[..]).ok().expect("UTF-8");
+        assert_eq!(read.expose_secret().len(), 4096);
+    }
+}

@@ -1,0 +1,214 @@
+//! What the operations of administration have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Query;
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
+
+use super::problems::ROLE_NOT_FOUND;
+use crate::access::change::Change;
+use crate::dependencies::Dependencies;
+use crate::domain::{BrokenRule, Permission, Permissions, Role, UserId};
+use crate::http::authorization::PERMISSION_DENIED;
+use crate::http::openapi::Documentation;
+use crate::http::operation::Call;
+use crate::http::problem::{Problem, ProblemType};
+use crate::platform::clock::{Clock, Randomness, push_timestamp};
+
+/// The maximum number of parameters in a query, known or not.
+const MAX_PARAMETERS: usize = 16;
+
+/// The id of the user in examples.
+pub const EXAMPLE_USER: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
+
+/// The id of the administrator in examples.
+pub const EXAMPLE_ADMIN: &str = "01a1fcd0-3ac6-71ca-aa05-2becdf0b43e1";
+
+/// The id of the service key in examples.
+pub const EXAMPLE_KEY_ID: &str = "0h2k4n6q8s";
+
+/// The key in examples. Its checksum is wrong, so that it is no finding of a scanner.
+pub const EXAMPLE_KEY: &str = "ssk_0h2k4n6q8s_00z0R12GKAHXwQ4KLnSREmn0LsM4X7ML0jtgwuhj1Xr_000000";
+
+/// A time in examples.
+pub const EXAMPLE_TIME: &str = "2026-11-21T06:34:27.161988Z";
+
+/// The circumstances of changes that this instance makes.
+pub struct Circumstances {
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    token_life: Duration,
+}
+
+impl Circumstances {
+    /// Of the instance with these dependencies.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            clock: Arc::clone(&dependencies.clock),
+            randomness: Arc::clone(&dependencies.randomness),
+            token_life: dependencies.settings.auth.access_token_ttl,
+        }
+    }
+
+    /// The circumstances of a change by this call, and what its caller may do.
+    ///
+    /// # Errors
+    /// 500 if the operation is open to everybody, which none of administration is.
+    pub fn of(&self, call: &Call) -> Result<(Change, Permissions), Problem> {
+        let caller = call.caller.as_ref().ok_or_else(Problem::internal)?;
+        let change = Change {
+            actor: caller.actor(),
+            at: self.clock.now(),
+            correlation_id: call.context.correlation_id.clone(),
+            network: call.context.network(),
+            token_life: self.token_life,
+            randomness: Arc::clone(&self.randomness),
+        };
+        Ok((change, caller.permissions()))
+    }
+}
+
+/// The user in the path.
+///
+/// # Errors
+/// 404 for an invalid id, which belongs to no user.
+pub fn user(call: &Call) -> Result<UserId, Problem> {
+    let id = call.path("id").parse();
+    id.map_err(|_| ProblemType::USER_NOT_FOUND.into())
+}
+
+/// The role in the path.
+///
+/// # Errors
+/// 404 for an invalid name, which no role can have.
+pub fn role(call: &Call) -> Result<Role, Problem> {
+    Role::parse(call.path("role")).ok_or_else(|| ROLE_NOT_FOUND.into())
+}
+
+/// 403 for a caller who would give what it does not have.
+#[must_use]
+pub fn lacking(permissions: Permissions) -> Problem {
+    let names: Vec<&str> = permissions.iter().map(Permission::as_str).collect();
+    let (list, scope) = (names.join(", "), names.join(" "));
+    let detail = format!("The caller cannot give what it lacks: {list}.");
+    Problem::new(PERMISSION_DENIED, detail).challenge(format!(
+        "Bearer error=\"insufficient_scope\", scope=\"{scope}\""
+    ))
+}
+
+/// The names of permissions, for a response.
+#[must_use]
+pub fn names(permissions: Permissions) -> Vec<&'static str> {
+    permissions.iter().map(Permission::as_str).collect()
+}
+
+/// The permissions with these names.
+///
+/// # Errors
+/// The rule that the list breaks.
+pub fn permissions(names: Vec<String>) -> Result<Permissions, BrokenRule> {
+    if names.is_empty() {
+        return Err(BrokenRule::new("required", "Must not be empty."));
+    }
+    let parsed: Option<Permissions> = names.iter().map(|name| Permission::parse(name)).collect();
+    parsed.ok_or(BrokenRule::new(
+        "unknown_value",
+        "Must be permissions of this service, such as users:read.",
+    ))
+}
+
+/// A time in a response: RFC 3339, in UTC, with six digits of microseconds.
+#[must_use]
+pub fn time(at: DateTime<Utc>) -> String {
+    let mut text = String::with_capacity(27);
+    push_timestamp(&mut text, &at);
+    text
+}
+
+/// The parameter `cursor` of a query, if it is there and valid.
+///
+/// # Errors
+/// 400 if it is repeated, or not what a page returned.
+pub fn cursor<T>(call: &Call, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+    let invalid = |detail: &'static str| Problem::new(ProblemType::INVALID_PARAMETER, detail);
+    let query = call.request.query_string();
+    // Before any parameter is decoded.
+    if query.split('&').nth(MAX_PARAMETERS).is_some() {
+        return Err(invalid("There are more than 16 parameters."));
+    }
+    let pairs = Query::<Vec<(String, String)>>::from_query(query)
+        .map_err(|_| invalid("The query string is invalid."))?
+        .into_inner();
+    let mut values = pairs.iter().filter(|(name, _)| name == "cursor");
+    let text = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some((_, text)), None) => text,
+        (Some(_), Some(_)) => return Err(invalid("A parameter is repeated.")),
+    };
+    let cursor = parse(text);
+    cursor
+        .map(Some)
+        .ok_or_else(|| invalid("cursor must be the next_cursor of a page."))
+}
+
+/// Describes the `id` of a user in a path.
+#[must_use]
+pub fn of_user(documentation: Documentation) -> Documentation {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())));
+    documentation.path_parameter("id", id, "The id of the user.", json!(EXAMPLE_USER))
+}
+
+/// Describes the `role` in a path.
+#[must_use]
+pub fn of_role(documentation: Documentation) -> Documentation {
+    let role = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[a-z][a-z0-9_-]{0,63}$"));
+    documentation.path_parameter("role", role, "The name of the role.", json!("auditor"))
+}
+
+/// Describes the `id` of a service key in a path.
+#[must_use]
+pub fn of_key(documentation: Documentation) -> Documentation {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[0-9a-hjkmnp-tv-z]{10}$"));
+    documentation.path_parameter("id", id, "The id of the key.", json!(EXAMPLE_KEY_ID))
+}
+
+/// Describes the parameter `cursor`.
+#[must_use]
+pub fn paged(documentation: Documentation) -> Documentation {
+    documentation.query_parameter(
+        "cursor",
+        ObjectBuilder::new().schema_type(Type::String),
+        "The `next_cursor` of the previous page, unchanged. If omitted, the page is the first.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::service_key::Presented;
+
+    #[test]
+    fn the_example_is_no_key() {
+        assert!(Presented::parse(EXAMPLE_KEY).is_none());
+    }
+
+    #[test]
+    fn every_permission_of_a_list_is_known() {
+        let of = |names: &[&str]| permissions(names.iter().map(|&name| name.to_owned()).collect());
+        let both = Permissions::of(&[Permission::UsersRead, Permission::KeysWrite]);
+        assert_eq!(of(&["keys:write", "users:read", "users:read"]), Ok(both));
+        assert_eq!(of(&[]).expect_err("empty").code, "required");
+        let unknown = of(&["users:read", "users:fly"]).expect_err("unknown");
+        assert_eq!(unknown.code, "unknown_value");
+    }
+}
