@@ -85,8 +85,8 @@ check-kernel: ## Count the instructions of bcrypt-lanes with each build profile,
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-chaos: servers ## Minutes of kills and crashes (2 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
-	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 2 runs of $$seconds s on the unmodified service, and 5 of 10 s in which" \
+chaos: servers ## Minutes of kills and crashes (4 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 4 runs of $$seconds s on the unmodified service, and 8 of 10 s in which" \
 	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of memory exhaustion attacks, and" \
 	  "$${FUZZ_SECONDS:-10} s of fuzzing for each parser; building and starting servers takes additional time"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \

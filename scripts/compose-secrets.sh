@@ -24,7 +24,7 @@ put() {
   mv -f "$1.new" "$1"
 }
 
-for name in postgres_owner_password postgres_password redis_password idempotency_secret grafana_password; do
+for name in postgres_owner_password postgres_password redis_password idempotency_secret auth_secret grafana_password; do
   [ -s "$name" ] && continue
   put "$name" "$(random)"
   echo "made $name"

@@ -13,7 +13,7 @@ use crate::access::feed::Feed;
 use crate::config::{AdministrationSettings, Backend, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
-use crate::hashing::Pool;
+use crate::hashing::{Costs, Pool};
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -28,7 +28,7 @@ use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
 use crate::platform::secret_file;
-use crate::slice::{Audience, Slice};
+use crate::slice::{Audience, Job, Slice};
 use crate::tokens::Tokens;
 use crate::tokens::access_token::{AccessTokens, Parties};
 use crate::tokens::secrets::{self, TokenSecrets};
@@ -192,6 +192,7 @@ impl Service {
             readable,
             redis,
             hasher: Arc::new(hasher),
+            costs: Arc::new(Costs::new(settings.hashing.cost)),
             idempotency,
             tokens,
             feed,
@@ -209,10 +210,7 @@ impl Service {
         // Last: its default port gives way to the others.
         let administration = listen_for_administration(&dependencies, slices).await?;
         let administration_address = administration.as_ref().map(|own| own.address);
-        Arc::clone(&dependencies.idempotency).purge_in_the_background();
-        Arc::clone(&dependencies.tokens.keyring)
-            .maintain_in_the_background(&dependencies.lifecycle);
-        Arc::clone(&dependencies.feed).follow(&dependencies.lifecycle);
+        work_in_the_background(&dependencies, slices);
         dependencies.metrics.readiness(true);
         tracing::info!(
             address = %main.address,
@@ -255,6 +253,35 @@ impl Service {
         shut_down(listeners, &dependencies).await;
         Ok(())
     }
+}
+
+/// Begins what is done in the background until the shutdown.
+fn work_in_the_background(dependencies: &Dependencies, slices: &[Slice]) {
+    let lifecycle = &dependencies.lifecycle;
+    Arc::clone(&dependencies.idempotency).purge_in_the_background();
+    Arc::clone(&dependencies.tokens.keyring).maintain_in_the_background(lifecycle);
+    Arc::clone(&dependencies.feed).follow(lifecycle);
+    for job in slices.iter().filter_map(|slice| slice.job) {
+        repeat_in_the_background(job, dependencies);
+    }
+}
+
+/// Repeats the work of a slice until the shutdown.
+fn repeat_in_the_background(job: Job, dependencies: &Dependencies) {
+    let repeat = (job.bind)(dependencies);
+    let stopping = dependencies.lifecycle.clone();
+    dependencies.lifecycle.spawn(async move {
+        let work = async {
+            loop {
+                repeat().await;
+                tokio::time::sleep(job.every).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stopping.stopping() => {}
+        }
+    });
 }
 
 /// Reduces threads and connections to what the limit of open files allows.

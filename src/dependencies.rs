@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
 use crate::config::Settings;
-use crate::hashing::PasswordHasher;
+use crate::hashing::{Costs, PasswordHasher};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, Randomness};
@@ -28,6 +28,8 @@ pub struct Dependencies {
     pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// The costs of the stored hashes.
+    pub costs: Arc<Costs>,
     /// Runs commands once per idempotency key.
     pub idempotency: Arc<Idempotency>,
     /// What tokens are made and checked with.

@@ -1,8 +1,12 @@
 //! What a slice provides to the application. The slices themselves are in
 //! [`slices`](crate::slices).
 
-use actix_web::{HttpRequest, HttpResponse};
+use std::time::Duration;
 
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::BoxFuture;
+
+use crate::dependencies::Dependencies;
 use crate::http::operation::Operation;
 use crate::platform::database::Statement;
 use crate::platform::limits::Limit;
@@ -37,7 +41,22 @@ pub struct Slice {
     pub limits: &'static [Limit],
     /// Registers the metrics that the slice owns, for the reference page.
     pub metrics: fn(&Metrics) -> prometheus::Result<()>,
+    /// Work that every instance repeats in the background.
+    pub job: Option<Job>,
 }
+
+/// Work that is repeated until the service stops. It is then dropped where it waits; what it has begun
+/// to write is completed.
+#[derive(Clone, Copy)]
+pub struct Job {
+    /// The pause after each time.
+    pub every: Duration,
+    /// Called once, with the dependencies of the work.
+    pub bind: fn(&Dependencies) -> Repeat,
+}
+
+/// Does the work once. It logs its errors.
+pub type Repeat = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Slice {
     /// A slice for clients.
@@ -51,6 +70,7 @@ impl Slice {
             readable: None,
             limits: &[],
             metrics: |_| Ok(()),
+            job: None,
         }
     }
 

@@ -57,11 +57,14 @@ pub fn write_script(folder: &Path, users: u128) -> Result<PathBuf, Failure> {
 /// Runs one round of load.
 pub fn round(
     address: &str,
+    bearer: Option<&str>,
     script: &Path,
     connections: u32,
     seconds: u32,
 ) -> Result<Round, Failure> {
+    let header = bearer.map(|token| format!("Authorization: Bearer {token}"));
     let output = Command::new("wrk")
+        .args(header.iter().flat_map(|header| ["-H", header]))
         .arg("-t1")
         .arg(format!("-c{connections}"))
         .arg(format!("-d{seconds}s"))

@@ -12,6 +12,7 @@ mod bare;
 mod common;
 mod load;
 mod observed;
+mod token;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -29,6 +30,11 @@ const WANTED_TO_CONSTANT: f64 = 0.55;
 /// The share of its own reads a second that the service must keep when it is observed.
 const WANTED_OBSERVED: f64 = 0.90;
 
+/// The share of its own reads a second that the service must keep when reads need a token.
+const WANTED_WITH_TOKEN: f64 = 0.90;
+
+/// The service whose reads need an access token.
+const WITH_TOKEN: &str = "token";
 /// The service with logs, metrics and traces.
 const OBSERVED: &str = "observed";
 /// The service without traces, which logs only that it has started.
@@ -58,6 +64,8 @@ struct Candidate {
     name: &'static str,
     database: &'static str,
     server: Server,
+    /// The access token that its requests have.
+    bearer: Option<String>,
     rounds: [Vec<load::Round>; load::CONNECTIONS.len()],
 }
 
@@ -91,6 +99,13 @@ fn run() -> Result<bool, Failure> {
             database,
             Server::service(&url, &log, &[])?,
         ));
+        let log = folder.path().join(format!("{database}-token.log"));
+        let server = Server::service(&url, &log, &token::SETTINGS)?;
+        let bearer = token::bearer(&server, &url)?;
+        candidates.push(Candidate {
+            bearer: Some(bearer),
+            ..Candidate::new(WITH_TOKEN, database, server)
+        });
         for (name, settings) in [
             (OBSERVED, observed::everything(&collector)),
             (UNOBSERVED, observed::nothing()),
@@ -106,7 +121,8 @@ fn run() -> Result<bool, Failure> {
             eprintln!("round {round} of {ROUNDS}, {connections} connections");
             for candidate in &mut candidates {
                 let address = &candidate.server.address;
-                let round = load::round(address, &script, connections, SECONDS)?;
+                let bearer = candidate.bearer.as_deref();
+                let round = load::round(address, bearer, &script, connections, SECONDS)?;
                 candidate.rounds[place].push(round);
             }
         }
@@ -122,6 +138,7 @@ fn run() -> Result<bool, Failure> {
 fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
     let mut rows = Vec::new();
     let mut comparisons = Vec::new();
+    let mut tokens = Vec::new();
     let mut reached = true;
     for (place, connections) in load::CONNECTIONS.into_iter().enumerate() {
         rows.extend(table(candidates, place, connections));
@@ -129,6 +146,9 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             let compared = compare(candidates, place, wanted);
             reached &= compared["reached"] == true;
             comparisons.push(compared);
+            let with_token = with_token(candidates, place, wanted.0);
+            reached &= with_token["reached"] == true;
+            tokens.push(with_token);
         }
     }
     let metrics = observed::metrics_of_a_request();
@@ -156,6 +176,7 @@ fn report(candidates: &[Candidate]) -> Result<bool, Failure> {
             "seconds_a_round": SECONDS,
             "rows": rows,
             "service": comparisons,
+            "with_token": tokens,
             "metrics_of_a_request_seconds": metrics,
             "observed_to_unobserved": left,
             "wanted_observed": WANTED_OBSERVED,
@@ -221,6 +242,24 @@ fn compare(candidates: &[Candidate], place: usize, (database, wanted): (&str, f6
     })
 }
 
+/// Compares the service whose reads need a token with the one whose reads do not.
+fn with_token(candidates: &[Candidate], place: usize, database: &str) -> Value {
+    let per_second = |name| find(candidates, name, database).per_second(place);
+    let share = per_second(WITH_TOKEN) / per_second("service");
+    println!(
+        "with a token on {database}: {:.1} % of without (wanted: {:.0} %)",
+        share * 100.0,
+        WANTED_WITH_TOKEN * 100.0
+    );
+    json!({
+        "database": database,
+        "connections": load::CONNECTIONS[place],
+        "to_without": thousandths(share),
+        "wanted": WANTED_WITH_TOKEN,
+        "reached": share >= WANTED_WITH_TOKEN,
+    })
+}
+
 fn thousandths(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -236,6 +275,7 @@ impl Candidate {
             name,
             database,
             server,
+            bearer: None,
             rounds: Default::default(),
         }
     }

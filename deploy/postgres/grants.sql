@@ -53,18 +53,42 @@ GRANT SELECT (kid, alg, private_sealed, created_at, active_from, retired_at, rem
     DELETE
     ON signing_keys TO signup;
 
-GRANT SELECT, INSERT, DELETE,
-    UPDATE (generation, rotated_at, rotation_key, last_used_at, idle_until, network, auth_time, ended_at, end_reason)
+GRANT SELECT (id, user_id, nonce, generation, rotated_at, rotation_key, login_key, created_at, last_used_at, idle_until,
+        expires_at, auth_time, amr, label, network, ended_at, end_reason),
+    INSERT (id, user_id, nonce, rotated_at, login_key, created_at, last_used_at, idle_until, expires_at, auth_time, amr,
+        label, network),
+    UPDATE (generation, rotated_at, rotation_key, last_used_at, idle_until, network, auth_time, ended_at, end_reason),
+    DELETE
     ON sessions TO signup;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON login_throttle TO signup;
+GRANT SELECT (subject, failures, last_at, blocked_until),
+    INSERT (subject, failures, last_at, blocked_until),
+    UPDATE (failures, last_at, blocked_until),
+    DELETE
+    ON login_throttle TO signup;
+
+GRANT SELECT (id, kind, subject, min_epoch, reason, created_at, forget_at),
+    INSERT (id, kind, subject, min_epoch, reason, created_at, forget_at),
+    DELETE
+    ON revocations TO signup;
 
 -- Rows of roles are locked by an UPDATE that changes nothing.
-GRANT UPDATE (created_at) ON roles TO signup;
+GRANT SELECT (name, created_at), INSERT (name, created_at), UPDATE (created_at), DELETE ON roles TO signup;
+GRANT SELECT (role, permission), INSERT (role, permission), DELETE ON role_permissions TO signup;
+GRANT SELECT (user_id, role, granted_by, granted_at),
+    INSERT (user_id, role, granted_by, granted_at),
+    DELETE
+    ON user_roles TO signup;
 
-GRANT SELECT, INSERT, DELETE ON revocations, roles, role_permissions, user_roles, auth_log TO signup;
+GRANT SELECT (id, name, secret_hash, next_hash, permissions, created_by, created_at, expires_at, last_used_on, revoked_at),
+    INSERT (id, name, secret_hash, permissions, created_by, created_at, expires_at),
+    UPDATE (secret_hash, next_hash, expires_at, last_used_on, revoked_at)
+    ON service_keys TO signup;
 
-GRANT SELECT, INSERT, UPDATE (secret_hash, next_hash, expires_at, last_used_on, revoked_at) ON service_keys TO signup;
+GRANT SELECT (id, user_id, session_id, actor, action, outcome, network, correlation_id, at),
+    INSERT (id, user_id, session_id, actor, action, outcome, subject, network, correlation_id, at),
+    DELETE
+    ON auth_log TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;
 

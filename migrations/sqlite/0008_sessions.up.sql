@@ -25,3 +25,4 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_live_idx ON sessions (user_id) WHERE ended_at IS NULL;
 -- To remove the old ones.
 CREATE INDEX sessions_expires_at_idx ON sessions (expires_at);
+CREATE INDEX sessions_ended_at_idx ON sessions (ended_at) WHERE ended_at IS NOT NULL;

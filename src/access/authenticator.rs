@@ -92,6 +92,7 @@ impl Authenticator {
             user: claims.sub,
             session: claims.sid,
             auth_time: claims.auth_time,
+            epoch: claims.epoch,
             permissions: self
                 .feed
                 .permissions(claims.roles.iter().map(String::as_str)),

@@ -24,11 +24,16 @@ use crate::platform::limits::{Bound, Limit};
 /// The interval between two reads.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How far a read goes back behind the one before.
-const OVERLAP: TimeDelta = TimeDelta::seconds(60);
+/// How far a read goes back behind the one before: the rows of a transaction may commit this long
+/// after they were stamped, by a clock that differs from the reader's.
+pub const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 
 /// After this time without a read, the database is asked for each request.
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a revocation can matter: the longest life of an access token that may be set, and what
+/// clocks may differ by.
+pub const LONGEST: TimeDelta = TimeDelta::minutes(65);
 
 /// How much longer than a token a revocation is kept: two clocks may differ.
 const MARGIN: TimeDelta = TimeDelta::minutes(5);
@@ -338,7 +343,7 @@ impl Feed {
         let begun = self.clock.instant();
         let now = self.clock.now();
         // A token that was revoked before cannot be valid any more.
-        let all = now - TimeDelta::hours(1) - MARGIN;
+        let all = now - LONGEST;
         let since = self.known().read_until.map_or(all, |until| until - OVERLAP);
         let mut after = (since, Uuid::nil());
         loop {

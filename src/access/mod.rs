@@ -15,6 +15,7 @@ pub mod authenticator;
 pub mod change;
 pub mod feed;
 pub mod history;
+pub mod live;
 pub mod roles;
 pub mod service_keys;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::{Permission, Permissions, SessionId, UserId};
+use crate::domain::{Permission, Permissions, SessionId, TokenEpoch, UserId};
 use change::Actor;
 
 /// Which callers may use an operation.
@@ -70,6 +71,8 @@ pub struct UserCaller {
     pub session: SessionId,
     /// When the user last sent the password in this session.
     pub auth_time: DateTime<Utc>,
+    /// The epoch of the user when the token was issued.
+    pub epoch: TokenEpoch,
     /// What the user's roles permit.
     pub permissions: Permissions,
 }
@@ -92,6 +95,18 @@ pub enum Denied {
     Foreign,
     /// The password was sent too long ago.
     NotFresh(Duration),
+}
+
+impl Denied {
+    /// The word for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotPermitted => "not_permitted",
+            Self::Foreign => "foreign",
+            Self::NotFresh(_) => "not_fresh",
+        }
+    }
 }
 
 /// For the reference pages.
@@ -211,6 +226,7 @@ mod tests {
             user: id(1),
             session: SessionId::new(Uuid::from_u128(9)),
             auth_time: now() - TimeDelta::minutes(5),
+            epoch: TokenEpoch::default(),
             permissions: Permissions::of(permissions),
         })
     }

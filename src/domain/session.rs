@@ -1,6 +1,7 @@
 //! Sessions: their ids, the generations of their refresh tokens, and the epochs of users.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -27,6 +28,18 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = uuid::Error;
+
+    /// Parses the hyphenated form only, in either case: one session has one address.
+    ///
+    /// # Errors
+    /// When the text is not 36 characters or not a UUID.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        uuid::fmt::Hyphenated::from_str(text).map(|id| Self(id.into_uuid()))
     }
 }
 
@@ -158,6 +171,10 @@ mod tests {
         let id = SessionId::new(Uuid::from_u128(7));
         assert_eq!(id.to_string(), "00000000-0000-0000-0000-000000000007");
         assert_eq!(id.as_uuid(), Uuid::from_u128(7));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for other in ["", "7", "00000000000000000000000000000007"] {
+            assert!(other.parse::<SessionId>().is_err(), "{other}");
+        }
         assert_eq!(TokenEpoch::new(3).get(), 3);
     }
 }

@@ -7,6 +7,7 @@
 pub mod bcrypt_sha256;
 mod class;
 mod class_queue;
+mod costs;
 mod fair_queue;
 mod known_answers;
 mod pool;
@@ -24,6 +25,7 @@ use crate::platform::client::Network;
 
 pub use bcrypt_sha256::StoredHash;
 pub use class::Class;
+pub use costs::Costs;
 pub use pool::Pool;
 
 /// Hashes and verifies passwords, a bounded number at a time and never on an async thread.

@@ -103,28 +103,55 @@ impl Guard {
     /// what is foreign gets the response `foreign`.
     ///
     /// # Errors
-    /// The problem to respond with. The body need not be read.
+    /// Why not. The body need not be read.
     pub async fn admit(
         &self,
         access: Access,
         headers: &HeaderMap,
         owner: Option<&str>,
         foreign: ProblemType,
-    ) -> Result<Option<Caller>, Problem> {
+    ) -> Result<Option<Caller>, Refusal> {
         if access.is_open(self.opened) {
             return Ok(None);
         }
-        let credential = credential(headers)?.ok_or_else(required)?;
+        let credential = credential(headers)
+            .map_err(|problem| Refusal::counted(Reason::Invalid.as_str(), problem))?
+            .ok_or_else(|| Refusal::counted("missing", required()))?;
         let caller = match self.authenticator.authenticate(credential).await {
             Ok(caller) => caller,
-            Err(NotAuthenticated::Refused(reason)) => return Err(invalid(reason)),
-            Err(NotAuthenticated::Store(error)) => return Err(error.into()),
+            Err(NotAuthenticated::Refused(reason)) => {
+                return Err(Refusal::counted(reason.as_str(), invalid(reason)));
+            }
+            Err(NotAuthenticated::Store(error)) => {
+                return Err(Refusal {
+                    problem: error.into(),
+                    reason: None,
+                });
+            }
         };
         let owner: Option<UserId> = owner.and_then(|text| text.parse().ok());
         let now = self.authenticator.clock.now();
         match access.allows(&caller, owner, now) {
             Ok(()) => Ok(Some(caller)),
-            Err(why) => Err(denied(access, why, foreign)),
+            Err(why) => Err(Refusal::counted(why.as_str(), denied(access, why, foreign))),
+        }
+    }
+}
+
+/// A request is not admitted.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The response.
+    pub problem: Problem,
+    /// Why, in a word for metrics; `None` if it could not be found out whether it may be.
+    pub reason: Option<&'static str>,
+}
+
+impl Refusal {
+    const fn counted(reason: &'static str, problem: Problem) -> Self {
+        Self {
+            problem,
+            reason: Some(reason),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Entity tags and conditional requests (RFC 9110, sections 8.8.3 and 13.1.2).
 
+use std::time::Duration;
+
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::http::header::{
     CACHE_CONTROL, ETAG, Header, HeaderValue, IF_NONE_MATCH, IfNoneMatch,
@@ -10,8 +12,27 @@ use sha2::{Digest, Sha256};
 
 use crate::platform::context::push_hex;
 
-/// For the client that asked only, which asks each time whether its copy is current.
-const PRIVATE: &str = "private, no-cache";
+/// Who may keep a response, and for how long without asking whether it is current.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// The client that asked only, which asks each time.
+    Private,
+    /// Every cache, for this time.
+    Public(Duration),
+}
+
+impl CachePolicy {
+    /// The value of `Cache-Control`.
+    fn value(self) -> Option<HeaderValue> {
+        match self {
+            Self::Private => Some(HeaderValue::from_static("private, no-cache")),
+            Self::Public(time) => {
+                let text = format!("public, max-age={}", time.as_secs());
+                HeaderValue::try_from(text).ok()
+            }
+        }
+    }
+}
 
 /// The text of a strong tag for these bytes: the same on every instance.
 #[must_use]
@@ -38,6 +59,15 @@ pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
 /// A JSON response with its tag, or 304 if the client has it. The client may keep it, but not use
 /// it unasked.
 pub fn json(request: &HttpRequest, value: &impl Serialize) -> HttpResponse {
+    json_for(request, value, CachePolicy::Private)
+}
+
+/// The same, for those that the policy says.
+pub fn json_for(
+    request: &HttpRequest,
+    value: &impl Serialize,
+    policy: CachePolicy,
+) -> HttpResponse {
     let response = HttpResponse::Ok().json(value);
     if !response.status().is_success() {
         return response;
@@ -54,7 +84,9 @@ pub fn json(request: &HttpRequest, value: &impl Serialize) -> HttpResponse {
         head.set_body(BoxBody::new(body))
     };
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+    if let Some(value) = policy.value() {
+        headers.insert(CACHE_CONTROL, value);
+    }
     if let Ok(tag) = HeaderValue::try_from(format!("\"{tag}\"")) {
         headers.insert(ETAG, tag);
     }

@@ -1,10 +1,11 @@
-//! Request bodies, read within limits.
+//! Request bodies, read within limits: JSON objects, and forms where a standard wants them.
 
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use actix_web::error::QueryPayloadError;
 use actix_web::http::header;
-use actix_web::web::Payload;
+use actix_web::web::{Payload, Query};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
@@ -31,33 +32,64 @@ pub async fn read_json<T: DeserializeOwned>(
     payload: &mut Payload,
     limits: BodyLimits,
 ) -> Result<T, Problem> {
-    if !is_json(request) {
-        return Err(Problem::new(
-            ProblemType::UNSUPPORTED_MEDIA_TYPE,
+    if media_type(request).as_deref() != Some(JSON) {
+        return Err(unsupported(
             "Send the body with the header Content-Type: application/json.",
-        )
-        .closing());
-    }
-    if request.headers().contains_key(header::CONTENT_ENCODING) {
-        return Err(Problem::new(
-            ProblemType::UNSUPPORTED_MEDIA_TYPE,
-            "Send the body without a Content-Encoding.",
-        )
-        .closing());
+        ));
     }
     let body = read_body(request, payload, limits).await?;
     parse_object(&body)
 }
 
-fn is_json(request: &HttpRequest) -> bool {
+/// Reads a form or a JSON object, by its media type, as [`read_json`] does. A form has the names and
+/// values of the fields, percent-encoded.
+///
+/// # Errors
+/// Those of [`read_json`].
+pub async fn read_form_or_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limits: BodyLimits,
+) -> Result<T, Problem> {
+    match media_type(request).as_deref() {
+        Some(JSON) => read_json(request, payload, limits).await,
+        Some(FORM) => {
+            let body = read_body(request, payload, limits).await?;
+            parse_form(&body)
+        }
+        _ => Err(unsupported(
+            "Send the body with the header Content-Type: application/x-www-form-urlencoded, or \
+             application/json.",
+        )),
+    }
+}
+
+/// The media type of forms.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+
+fn unsupported(detail: &'static str) -> Problem {
+    Problem::new(ProblemType::UNSUPPORTED_MEDIA_TYPE, detail).closing()
+}
+
+/// Whether a request has a body (RFC 9112, section 6.3).
+#[must_use]
+pub fn has_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
+/// The media type of the body, in lower case; `None` if there is not exactly one.
+fn media_type(request: &HttpRequest) -> Option<String> {
     let mut values = request.headers().get_all(header::CONTENT_TYPE);
     let (Some(value), None) = (values.next(), values.next()) else {
-        return false;
+        return None;
     };
-    value.to_str().is_ok_and(|value| {
-        let media_type = value.split(';').next().unwrap_or("");
-        media_type.trim().eq_ignore_ascii_case("application/json")
-    })
+    let media_type = value.to_str().ok()?.split(';').next()?;
+    Some(media_type.trim().to_ascii_lowercase())
 }
 
 async fn read_body(
@@ -65,6 +97,9 @@ async fn read_body(
     payload: &mut Payload,
     limits: BodyLimits,
 ) -> Result<Vec<u8>, Problem> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(unsupported("Send the body without a Content-Encoding."));
+    }
     let too_large = || {
         Problem::new(
             ProblemType::PAYLOAD_TOO_LARGE,
@@ -132,21 +167,75 @@ pub fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         Some(_) => return Err(malformed("The body is not a JSON object.".to_owned())),
     }
     serde_json::from_slice(body).map_err(|error| {
-        // serde's own text may contain a value, and a value may be a password.
-        let text = error.to_string();
-        let what = if text.starts_with("duplicate field") {
-            "A field is repeated"
-        } else if text.starts_with("unknown field") {
-            "A field is unknown"
-        } else if error.is_data() {
+        let otherwise = if error.is_data() {
             "A field has the wrong type"
         } else {
             "The body is not valid JSON"
         };
+        let what = what_is_wrong(&error.to_string(), otherwise);
         malformed(format!(
             "{what}, at line {}, column {}.",
             error.line(),
             error.column()
         ))
     })
+}
+
+/// Parses a form from a whole body.
+fn parse_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let malformed = |detail: String| Problem::new(ProblemType::MALFORMED_REQUEST, detail);
+    let text = std::str::from_utf8(body);
+    let text = text.map_err(|_| malformed("The body is not UTF-8.".to_owned()))?;
+    let parsed = Query::<T>::from_query(text).map(Query::into_inner);
+    parsed.map_err(|error| {
+        let error = match &error {
+            QueryPayloadError::Deserialize(error) => error.to_string(),
+            _ => String::new(),
+        };
+        let what = what_is_wrong(&error, "The body is not a valid form");
+        malformed(format!("{what}."))
+    })
+}
+
+/// What is wrong with a body. The deserializer's own text may contain a value, and a value may be a
+/// password.
+fn what_is_wrong(error: &str, otherwise: &'static str) -> &'static str {
+    if error.starts_with("duplicate field") {
+        "A field is repeated"
+    } else if error.starts_with("unknown field") {
+        "A field is unknown"
+    } else {
+        otherwise
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq, Eq)]
+    #[serde(deny_unknown_fields)]
+    struct Fields {
+        token: Option<String>,
+        hint: Option<String>,
+    }
+
+    #[test]
+    fn a_form_is_read_as_the_same_object_would_be() {
+        let read = |body: &[u8]| parse_form::<Fields>(body).map_err(|error| error.to_string());
+        let fields = |token: Option<&str>| Fields {
+            token: token.map(str::to_owned),
+            hint: None,
+        };
+        assert_eq!(read(b"token=a%20b+c"), Ok(fields(Some("a b c"))));
+        assert_eq!(read(b"token="), Ok(fields(Some(""))));
+        assert_eq!(read(b""), Ok(fields(None)));
+        for (body, what) in [
+            (&b"token=a&token=secret"[..], "A field is repeated."),
+            (b"token=a&secret=b", "A field is unknown."),
+            (b"\xff", "The body is not UTF-8."),
+        ] {
+            assert_eq!(read(body), Err(format!("malformed-request: {what}")));
+        }
+    }
 }

@@ -14,6 +14,7 @@ pub mod middleware;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
+pub mod query;
 pub mod rate_limit;
 pub mod resource;
 pub mod router;
@@ -24,8 +25,9 @@ pub mod validation;
 use crate::platform::limits::Limit;
 
 /// The limits of requests and connections.
-pub const LIMITS: [&[Limit]; 3] = [
+pub const LIMITS: [&[Limit]; 4] = [
     connection::LIMITS,
     middleware::head::LIMITS,
+    query::LIMITS,
     rate_limit::LIMITS,
 ];

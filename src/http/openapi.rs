@@ -22,6 +22,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{OpenApi, ToSchema};
 
+use super::json::{FORM, JSON};
 use super::middleware::idempotency;
 use super::operation::{KeyUse, Method};
 use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
@@ -45,6 +46,7 @@ use crate::access::Access;
     tags(
         (name = "signup", description = "Creating accounts."),
         (name = "users", description = "Reading accounts. No login is required yet."),
+        (name = "sessions", description = "Sessions and their tokens."),
         (name = "operations", description = "For operators of the service."),
         (name = "documentation", description = "The documentation of the service."),
     )
@@ -272,7 +274,37 @@ impl Documentation {
     /// The JSON body, with its examples: name, summary and value.
     #[must_use]
     pub fn body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::True, &[JSON], description, examples)
+    }
+
+    /// The same, if it may be left out.
+    #[must_use]
+    pub fn optional_body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::False, &[JSON], description, examples)
+    }
+
+    /// The body as a form, or as JSON.
+    #[must_use]
+    pub fn form_body<T: ToSchema>(
+        self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.body_of::<T>(Required::True, &[FORM, JSON], description, examples)
+    }
+
+    fn body_of<T: ToSchema>(
         mut self,
+        required: Required,
+        media_types: &[&str],
         description: &str,
         examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
     ) -> Self {
@@ -282,10 +314,11 @@ impl Documentation {
             .build();
         let body = RequestBodyBuilder::new()
             .description(Some(description))
-            .required(Some(Required::True))
-            .content(JSON, content)
-            .build();
-        self.operation = self.operation.request_body(Some(body));
+            .required(Some(required));
+        let body = media_types.iter().fold(body, |body, media_type| {
+            body.content(*media_type, content.clone())
+        });
+        self.operation = self.operation.request_body(Some(body.build()));
         self
     }
 
@@ -353,6 +386,13 @@ impl Documentation {
         self.parameter(parameter).response(304, unchanged)
     }
 
+    /// A response without content.
+    #[must_use]
+    pub fn no_content(self, description: &str) -> Self {
+        let response = ResponseBuilder::new().description(description);
+        self.response(204, response)
+    }
+
     /// Any other response. Headers defined under `components` are referenced by their names.
     #[must_use]
     pub fn response(mut self, status: u16, response: ResponseBuilder) -> Self {
@@ -375,8 +415,6 @@ impl Documentation {
         Ref::from_schema_name(T::name()).into()
     }
 }
-
-const JSON: &str = "application/json";
 
 /// The entity tag in examples.
 const EXAMPLE_TAG: &str = "\"2b59e1cd0f2fbd1eb0c8e9be4e0b3c86\"";
@@ -417,6 +455,8 @@ pub fn all_problems(operations: &[operation::Operation]) -> Vec<ProblemType> {
             let spec = &operation.spec;
             authorization::problems(spec.access, spec.foreign)
         }))
+        // For operations to come: clients are to know it before.
+        .chain([authorization::REAUTHENTICATION_REQUIRED])
         .collect();
     ProblemType::arrange(&mut kinds);
     kinds

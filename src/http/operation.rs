@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use tracing::Span;
 
-use super::json::{BodyLimits, read_json};
+use super::json::{BodyLimits, has_body, read_form_or_json, read_json};
 use super::openapi::Documentation;
 use super::problem::{FieldError, Problem, ProblemType};
 use crate::access::{Access, Caller, UserCaller};
@@ -128,6 +128,18 @@ impl Call {
         Ok(begun.await?)
     }
 
+    /// Reads the body as a JSON object, within the operation's limit, if the request has a body.
+    ///
+    /// # Errors
+    /// Those of [`read_json`].
+    pub async fn optional_body<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Problem> {
+        if !has_body(&self.request) {
+            return Ok(None);
+        }
+        let body = read_json(&self.request, &mut self.payload, self.limits);
+        body.await.map(Some)
+    }
+
     /// Reads the body as a JSON object, within the operation's limit, and validates its fields with
     /// `parse`, which returns all invalid ones.
     ///
@@ -138,11 +150,30 @@ impl Call {
         parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
     ) -> Result<V, Problem> {
         let body = read_json(&self.request, &mut self.payload, self.limits).await?;
-        let validation = spans::child(&Span::current(), "validation");
-        validation
-            .in_scope(|| parse(body))
-            .map_err(Problem::validation)
+        validate(body, parse)
     }
+
+    /// The same for a body that may also be a form.
+    ///
+    /// # Errors
+    /// Those of [`Call::validated`].
+    pub async fn validated_form<T: DeserializeOwned, V>(
+        &mut self,
+        parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
+    ) -> Result<V, Problem> {
+        let body = read_form_or_json(&self.request, &mut self.payload, self.limits).await?;
+        validate(body, parse)
+    }
+}
+
+fn validate<T, V>(
+    body: T,
+    parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
+) -> Result<V, Problem> {
+    let validation = spans::child(&Span::current(), "validation");
+    validation
+        .in_scope(|| parse(body))
+        .map_err(Problem::validation)
 }
 
 /// The handler of an operation, for a call.

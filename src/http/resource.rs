@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::dependencies::Dependencies;
 use crate::idempotency::Idempotency;
 use crate::platform::context::{self, RequestContext};
-use crate::platform::metrics::ABANDONED;
+use crate::platform::metrics::{ABANDONED, Metrics};
 
 /// The operations of one path.
 pub struct Resource {
@@ -34,6 +34,7 @@ pub struct Resource {
 /// An operation with its handler bound to its dependencies.
 struct Bound {
     method: Method,
+    path: &'static str,
     access: Access,
     respond: Respond,
     rate_limit: Option<RateLimit>,
@@ -43,6 +44,7 @@ struct Bound {
     idempotency: Arc<Idempotency>,
     guard: Arc<Guard>,
     foreign: ProblemType,
+    metrics: Metrics,
     observe: Option<Observe>,
 }
 
@@ -148,8 +150,12 @@ impl Bound {
         let spec = &operation.spec;
         let settings = &dependencies.settings;
         let rate = spec.rate_limit.and_then(|rate| rate(settings));
+        if !spec.access.is_open(guard.opened) {
+            dependencies.metrics.may_deny(spec.path);
+        }
         Self {
             method: spec.method,
+            path: spec.path,
             access: spec.access,
             respond: (operation.bind)(dependencies),
             rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
@@ -168,6 +174,7 @@ impl Bound {
             idempotency: Arc::clone(&dependencies.idempotency),
             guard: Arc::clone(guard),
             foreign: spec.foreign,
+            metrics: dependencies.metrics.clone(),
             observe: spec.observe.map(|observe| observe(dependencies)),
         }
     }
@@ -191,7 +198,12 @@ impl Bound {
         let admitted = self
             .guard
             .admit(self.access, request.headers(), owner, self.foreign);
-        let caller = admitted.await?;
+        let caller = admitted.await.map_err(|refusal| {
+            if let Some(reason) = refusal.reason {
+                self.metrics.access_denied(self.path, reason);
+            }
+            refusal.problem
+        })?;
         // Checking the key is cheap, and happens before a body is read.
         let key = match &self.key {
             Some(spec) => idempotency::read(&request, spec.is_required)?,

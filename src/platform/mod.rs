@@ -12,6 +12,7 @@ pub mod faults;
 pub mod limits;
 pub mod machine;
 pub mod metrics;
+pub mod opaque;
 pub mod redis;
 pub mod secret_file;
 pub mod tasks;

@@ -24,6 +24,7 @@ pub mod accounts;
 pub mod administration;
 pub mod operations;
 pub mod sessions;
+pub mod user;
 
 /// Every slice.
 #[must_use]
@@ -182,6 +183,8 @@ mod tests {
             "Post /signup",
             "Post /auth/login",
             "Post /auth/refresh",
+            "Post /auth/logout",
+            "Get /.well-known/jwks.json",
             "Get /",
             "Get /openapi.json",
             "Get /docs",

@@ -16,13 +16,15 @@ use crate::harness::{
 };
 
 /// The operations that everybody may use. Each says why in its access rule.
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 10] = [
     "GET /",
+    "GET /.well-known/jwks.json",
     "GET /health",
     "GET /metrics",
     "GET /openapi.json",
     "GET /ready",
     "POST /auth/login",
+    "POST /auth/logout",
     "POST /auth/refresh",
     "POST /signup",
 ];

@@ -22,6 +22,7 @@ mod read;
 mod redis;
 mod refresh;
 mod resources;
+mod sessions;
 mod settings;
 mod sharing;
 mod signup;

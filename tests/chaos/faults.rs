@@ -1,11 +1,17 @@
 //! Faults at random times, from a seed.
 
 use std::fmt;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
 
 use crate::instances::{Instances, Place};
 use crate::proxy::{Mode, Proxy};
 use throwaway_servers::redis::Server;
+
+/// The time limit for PostgreSQL to recover from a crash.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A seeded random number generator (xorshift64*, Vigna 2016).
 pub struct Chance(u64);
@@ -44,6 +50,7 @@ pub struct Faults {
     pub kills: u64,
     stops: u64,
     cuts: u64,
+    database_crashes: u64,
     database_stops: u64,
     redis_kills: u64,
     redis_stops: u64,
@@ -58,11 +65,12 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kills, {} stops; database: {} sessions ended, {} stops; Redis: {} kills, {} stops, \
+            "{} kills, {} stops; database: {} connections ended, {} crashes, {} stops; Redis: {} kills, {} stops, \
              {} losses, {} refusals; network: {} resets, {} black holes, {} delays",
             self.kills,
             self.stops,
             self.cuts,
+            self.database_crashes,
             self.database_stops,
             self.redis_kills,
             self.redis_stops,
@@ -75,8 +83,8 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Injects faults for some time.
-pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
+/// Injects faults for some time, of `longest` milliseconds each at most.
+pub async fn make(instances: &Instances, seed: u64, time: Duration, longest: usize) -> Faults {
     let mut chance = Chance::new(seed);
     let mut faults = Faults::default();
     let begun = Instant::now();
@@ -88,17 +96,17 @@ pub async fn make(instances: &Instances, seed: u64, time: Duration) -> Faults {
             5..7 => {
                 let stopped = instances.signal(number, "STOP");
                 faults.stops += u64::from(stopped);
-                tokio::time::sleep(chance.millis(100, 2_000)).await;
+                tokio::time::sleep(chance.millis(100, longest)).await;
                 instances.signal(number, "CONT");
             }
-            _ => disturb(&instances.place, &mut chance, &mut faults).await,
+            _ => disturb(&instances.place, longest, &mut chance, &mut faults).await,
         }
     }
     faults
 }
 
 /// Disturbs the database, Redis, or the network in front of either.
-async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
+async fn disturb(place: &Place, longest: usize, chance: &mut Chance, faults: &mut Faults) {
     let Place::Postgres {
         server,
         database,
@@ -108,10 +116,13 @@ async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
     else {
         return;
     };
-    let time = chance.millis(100, 2_000);
+    let time = chance.millis(100, longest);
     match (chance.below(12), redis) {
-        (0..2, _) => {
-            // Every session, at any point of its transaction.
+        (0, _) => {
+            faults.database_crashes += u64::from(crash(place).await);
+        }
+        (1, _) => {
+            // Every connection, at any point of its transaction.
             let end = format!(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
                 database.name()
@@ -129,6 +140,35 @@ async fn disturb(place: &Place, chance: &mut Chance, faults: &mut Faults) {
         (5..9, Some(redis)) => disturb_redis(&redis.server, time, chance, faults).await,
         _ => disturb_network(proxy, time, chance, faults).await,
     }
+}
+
+/// Kills the process of one connection: PostgreSQL then ends all of them, and recovers from its log.
+async fn crash(place: &Place) -> bool {
+    let connect = async || sqlx::PgConnection::connect(&place.url()).await;
+    let Ok(mut witness) = connect().await else {
+        return false;
+    };
+    let one = "SELECT pid FROM pg_stat_activity WHERE application_name = 'signup-service' LIMIT 1";
+    let Ok(process) = sqlx::query_scalar::<_, i32>(one)
+        .fetch_one(&mut witness)
+        .await
+    else {
+        // No instance is connected at this moment.
+        return false;
+    };
+    let kill = format!("kill -s KILL {process}");
+    let _ = Command::new("sh").args(["-c", &kill]).status();
+    let begun = Instant::now();
+    let is_late = || begun.elapsed() > RECOVERED_WITHIN;
+    while witness.ping().await.is_ok() {
+        assert!(!is_late(), "no crash");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while connect().await.is_err() {
+        assert!(!is_late(), "no recovery");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    true
 }
 
 async fn disturb_redis(server: &Server, time: Duration, chance: &mut Chance, faults: &mut Faults) {

@@ -27,6 +27,34 @@ const POINTS: [&str; 8] = [
     "RESPONSE",
 ];
 
+/// What the processes of a run have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The planted bug; empty for none.
+    pub plant: &'static str,
+    /// The crash points; empty for those of a signup.
+    pub points: &'static [&'static str],
+    /// The number of passes of a crash point after which a process has ended at the latest.
+    pub passes: usize,
+    /// Further settings.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Whether the log is kept, to be searched.
+    pub keeps_log: bool,
+}
+
+impl Options {
+    /// Those of a run of signups, with a planted bug or none.
+    pub const fn with_plant(plant: &'static str) -> Self {
+        Self {
+            plant,
+            points: &[],
+            passes: 30,
+            settings: &[],
+            keeps_log: false,
+        }
+    }
+}
+
 /// The location of the data.
 pub enum Place {
     Sqlite(TempDir),
@@ -124,6 +152,8 @@ impl fmt::Display for Place {
 /// The instances on one place.
 pub struct Instances {
     pub place: Arc<Place>,
+    /// What the processes logged, if it is kept.
+    pub log: Arc<Mutex<String>>,
     all: Vec<Arc<Instance>>,
     crashing: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
@@ -138,9 +168,10 @@ struct Instance {
 
 impl Instances {
     /// Starts a number of instances, each restarted by a separate thread.
-    pub async fn start(place: Arc<Place>, count: usize, seed: u64, plant: &'static str) -> Self {
+    pub async fn start(place: Arc<Place>, count: usize, seed: u64, options: Options) -> Self {
         let mut instances = Self {
             place,
+            log: Arc::default(),
             all: (0..count)
                 .map(|_| {
                     Arc::new(Instance {
@@ -159,12 +190,19 @@ impl Instances {
                 Arc::clone(&instances.crashing),
                 Arc::clone(&instances.crashes),
             );
-            let ended = Arc::clone(&instances.ended);
+            let (ended, log) = (Arc::clone(&instances.ended), Arc::clone(&instances.log));
             let mut chance = Chance::new(seed ^ (number + 1));
             instances.watchers.push(std::thread::spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
                     let crashing = crashing.load(Ordering::Relaxed);
-                    let point = run(&instance, &place, plant, crashing, &ended, &mut chance);
+                    let mut command = command(&place, options);
+                    let point = crashing.then(|| crash_point(&place, options, &mut chance));
+                    if let Some((point, passing)) = point {
+                        command.env("CRASH_AT", format!("{point}:{passing}"));
+                    }
+                    let log = options.keeps_log.then(|| Arc::clone(&log));
+                    let aborted = run(&instance, command, log, &ended);
+                    let point = point.filter(|_| aborted).map(|(point, _)| point);
                     if let Some(point) = point {
                         *crashes.lock().expect("no panic").entry(point).or_default() += 1;
                     }
@@ -254,19 +292,20 @@ impl Drop for Instances {
     }
 }
 
-/// Starts the process and waits for its end. If `crashing`, it aborts at a random crash point, which is
-/// returned.
-fn run(
-    instance: &Instance,
-    place: &Place,
-    plant: &str,
-    crashing: bool,
-    ended: &AtomicBool,
-    chance: &mut Chance,
-) -> Option<&'static str> {
-    let points = place.points();
-    let point = points[chance.below(points.len())];
-    let passing = 1 + chance.below(30);
+/// A crash point, and the pass at which the process ends there.
+fn crash_point(place: &Place, options: Options, chance: &mut Chance) -> (&'static str, usize) {
+    let points = match options.points {
+        [] => place.points(),
+        points => points.to_vec(),
+    };
+    (
+        points[chance.below(points.len())],
+        1 + chance.below(options.passes),
+    )
+}
+
+/// The command that starts the service on this place.
+fn command(place: &Place, options: Options) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
     command.env_clear().envs([
         ("DATABASE_URL", &*place.service_url()),
@@ -275,7 +314,7 @@ fn run(
         ("BCRYPT_COST", "4"),
         ("REQUEST_TIMEOUT_MS", "3000"),
         ("LOG_FORMAT", "json"),
-        ("PLANT", plant),
+        ("PLANT", options.plant),
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
         ("READS", "open"),
@@ -284,16 +323,25 @@ fn run(
     if let Some(redis) = place.redis() {
         command.env("REDIS_URL", format!("redis://{}/0", redis.proxy.address));
     }
-    if crashing {
-        command.env("CRASH_AT", format!("{point}:{passing}"));
-    }
+    command.envs(options.settings.iter().copied());
+    command
+}
+
+/// Starts the process and waits for its end. Returns whether it aborted, as it does at a crash point; a
+/// kill is counted by its sender.
+fn run(
+    instance: &Instance,
+    mut command: Command,
+    log: Option<Arc<Mutex<String>>>,
+    ended: &AtomicBool,
+) -> bool {
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
     let mut child = child.expect("the binary runs");
-    let lines = read_until_ready(&mut child, instance);
+    let lines = read_until_ready(&mut child, instance, log);
     if ended.load(Ordering::Relaxed) {
         // This process was not known when all of them were ended.
         let _ = child.kill();
@@ -301,14 +349,25 @@ fn run(
     let status = child.wait().expect("a child");
     *instance.running.lock().expect("no panic") = None;
     drop(lines);
-    // An abort is a crash point; a kill is counted by its sender.
-    (status.signal() == Some(6)).then_some(point)
+    status.signal() == Some(6)
 }
 
 /// Records the address, and continues to read so that the process does not block.
-fn read_until_ready(child: &mut Child, instance: &Instance) -> Option<std::thread::JoinHandle<()>> {
+fn read_until_ready(
+    child: &mut Child,
+    instance: &Instance,
+    log: Option<Arc<Mutex<String>>>,
+) -> Option<std::thread::JoinHandle<()>> {
     let mut lines = BufReader::new(child.stdout.take()?).lines();
+    let keep = move |line: &str| {
+        if let Some(log) = &log {
+            let mut log = log.lock().expect("no panic");
+            log.push_str(line);
+            log.push('\n');
+        }
+    };
     for line in lines.by_ref().map_while(Result::ok) {
+        keep(&line);
         let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         let address = line["address"].as_str().and_then(|text| text.parse().ok());
         if let Some(address) = address {
@@ -316,5 +375,6 @@ fn read_until_ready(child: &mut Child, instance: &Instance) -> Option<std::threa
             break;
         }
     }
-    Some(std::thread::spawn(move || lines.for_each(drop)))
+    let rest = move || lines.map_while(Result::ok).for_each(|line| keep(&line));
+    Some(std::thread::spawn(rest))
 }

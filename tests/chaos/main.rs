@@ -8,8 +8,11 @@
 //! Then rows are read while they change, and no read may miss a write that was acknowledged before it
 //! (see `reads`).
 //!
+//! And sessions are begun, refreshed, stolen and ended, and no owner may lose one, and no thief keep one
+//! (see `sessions`).
+//!
 //! A run prints its seed. `CHAOS_SEED` sets another one, and `CHAOS_SECONDS` the length of each of the
-//! two runs on the unmodified service, and of the two that read, a minute at most. Others are on a
+//! four runs on the unmodified service, and of the two that read, a minute at most. Others are on a
 //! service with a planted bug, which must be found. `make chaos` runs for some minutes.
 
 mod check;
@@ -18,13 +21,14 @@ mod faults;
 mod instances;
 mod proxy;
 mod reads;
+mod sessions;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use check::Tables;
-use instances::{Instances, Place};
+use instances::{Instances, Options, Place};
 use rstest::rstest;
 
 /// The default length of a run; short, as two of them are part of the tests.
@@ -42,6 +46,15 @@ const READ_SECONDS: u64 = 8;
 
 /// The same with a planted bug.
 const PLANT_READ_SECONDS: u64 = 3;
+
+/// The default length of a run of sessions, in seconds.
+const SESSION_SECONDS: u64 = 12;
+
+/// The same with a planted bug: a reuse is found when the grace has passed.
+const PLANT_SESSION_SECONDS: u64 = 7;
+
+/// The longest fault, in milliseconds.
+const LONGEST: usize = 2_000;
 
 /// Concurrent clients.
 const CLIENTS: u64 = 8;
@@ -79,7 +92,8 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
     };
     println!("{place}: {count} instance(s), {seconds} s, CHAOS_SEED={seed}{what}");
     let place = Arc::new(place);
-    let instances = Arc::new(Instances::start(Arc::clone(&place), count, seed, plant).await);
+    let options = Options::with_plant(plant);
+    let instances = Arc::new(Instances::start(Arc::clone(&place), count, seed, options).await);
 
     let running = Arc::new(AtomicBool::new(true));
     let clients: Vec<_> = (0..CLIENTS)
@@ -89,7 +103,7 @@ async fn run(place: Place, count: usize, seconds: u64, plant: &'static str) -> O
         })
         .collect();
     let begun = Instant::now();
-    let faults = faults::make(&instances, seed, Duration::from_secs(seconds)).await;
+    let faults = faults::make(&instances, seed, Duration::from_secs(seconds), LONGEST).await;
     let lasted = begun.elapsed();
 
     instances.stop_crashing();
@@ -240,4 +254,45 @@ async fn a_read_that_joins_a_statement_under_way_is_found(#[case] place: Place) 
     let (stale, reads) = (reads::stale(&history).len(), history.reads.len());
     println!("planted bug join: {stale} of {reads} reads are stale");
     assert!(stale > 0, "the planted bug was not found");
+}
+
+#[rstest]
+#[case::one_on_sqlite(Place::sqlite(), 1)]
+#[case::two_on_postgres_and_redis(Place::postgres_and_redis(), 2)]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_owner_keeps_the_session_and_no_thief(#[case] place: Place, #[case] count: usize) {
+    let seconds = number("CHAOS_SECONDS", SESSION_SECONDS);
+    let seed = number("CHAOS_SEED", SEED);
+    println!("{place}: {count} instance(s), sessions for {seconds} s, CHAOS_SEED={seed}");
+    let outcome = sessions::run(place, count, seconds, seed, ("", sessions::RIGHT)).await;
+    let violations = outcome.violations;
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let kills = outcome.kills_a_minute;
+    // A run is too short for more, as other faults have their turn.
+    assert!(kills >= KILLS_A_MINUTE / 2, "only {kills} kills a minute");
+    let at_least = |counter: AtomicU64, least| counter.into_inner() >= least;
+    let counts = format!("{:?}", outcome.counts);
+    assert!(at_least(outcome.counts.refreshes, 50), "{counts}");
+    assert!(at_least(outcome.counts.lost, 20), "{counts}");
+    assert!(at_least(outcome.counts.thefts, 5), "{counts}");
+    assert!(at_least(outcome.counts.slept, 5), "{counts}");
+    assert!(at_least(outcome.counts.logouts, 5), "{counts}");
+}
+
+#[rstest]
+#[case::two_successors_on_sqlite(Place::sqlite(), 1, ("unguarded generation", sessions::RIGHT), "b")]
+#[case::two_successors(Place::postgres(), 2, ("unguarded generation", sessions::RIGHT), "b")]
+#[case::grace_without_end(Place::sqlite(), 1, ("", sessions::ENDLESS_GRACE), "c")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_bug_of_sessions_is_found(
+    #[case] place: Place,
+    #[case] count: usize,
+    #[case] plant: (&'static str, &'static [(&'static str, &'static str)]),
+    #[case] promise: &str,
+) {
+    println!("{place}: sessions, with the planted bug {plant:?}, which must be found");
+    let outcome = sessions::run(place, count, PLANT_SESSION_SECONDS, SEED, plant).await;
+    let violations = outcome.violations;
+    let is_found = violations.iter().any(|text| text.starts_with(promise));
+    assert!(is_found, "{}", violations.join("\n"));
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::faults::Chance;
-use crate::instances::{Instances, Place};
+use crate::instances::{Instances, Options, Place};
 use crate::proxy::Mode;
 
 /// The users, of whom each has one writer.
@@ -144,7 +144,8 @@ impl Writer {
 /// Writes and reads for some time, on one instance.
 pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> History {
     let place = Arc::new(place);
-    let instances = Arc::new(Instances::start(Arc::clone(&place), 1, seed, plant).await);
+    let options = Options::with_plant(plant);
+    let instances = Arc::new(Instances::start(Arc::clone(&place), 1, seed, options).await);
     Writer::connect(&place).await.make_users().await;
     let running = Arc::new(AtomicBool::new(true));
 

@@ -49,7 +49,12 @@ def the_binary_takes_its_settings() -> Mistakes:
                 variable: value.replace("/run/secrets/", f"{folder}/secrets/")
                 for variable, value in environment(services()[service]).items()
             }
-        values = {"database-url": "database_url", "idempotency-secret": "idempotency_secret", "redis-url": "redis_url"}
+        values = {
+            "database-url": "database_url",
+            "idempotency-secret": "idempotency_secret",
+            "auth-secret": "auth_secret",
+            "redis-url": "redis_url",
+        }
         for where, documents in both():
             for workload in workloads(documents):
                 settings[f"{where}: {workload['kind']}"] = {

@@ -20,6 +20,7 @@ from project import (
     check,
     files_below,
     is_known,
+    open_doors,
     read,
     run,
     settings,
@@ -143,6 +144,7 @@ def compose_services_are_locked_in() -> Mistakes:
     trusted = environment(services()["app"])["TRUSTED_PROXIES"]
     if trusted != subnet["subnet"] or ipaddress.ip_network(trusted).prefixlen < 24:
         yield f"the service trusts more addresses than those of the proxy's network: {trusted}"
+    yield from (f"app: {mistake}" for mistake in open_doors(environment(services()["app"])))
 
 
 @check
@@ -222,6 +224,9 @@ def compose_agrees_with_the_rest() -> Mistakes:
     wanted = re.search(r"^locust==(\S+)", read("locust/requirements.txt"), re.MULTILINE)
     if not wanted or services()["load"]["image"] != f"locustio/locust:{wanted[1]}":
         yield "the image of Locust is not the version of locust/requirements.txt"
+    (published,) = services()["proxy"]["ports"]
+    if known.get("PUBLIC_URL") != f"http://{published['host_ip']}:{published['published']}":
+        yield f"the issuer of access tokens is not the address of the proxy: {known.get('PUBLIC_URL')}"
     if services()["load"]["network_mode"] != "service:proxy":
         yield "load does not share the loopback of the proxy"
     proxy = read("deploy/compose/haproxy.cfg")
@@ -234,10 +239,12 @@ def compose_agrees_with_the_rest() -> Mistakes:
     for header in ("traceparent", "tracestate"):
         if f"http-request del-header {header}\n" not in proxy:
             yield f"haproxy.cfg lets a client choose the {header}"
+    if re.search(r"^\s*cache\b|cache-use|cache-store|(del|replace|set)-header authorization", proxy, re.MULTILINE | re.IGNORECASE):
+        yield "haproxy.cfg keeps responses, some of which are tokens, or changes credentials"
     lines = re.findall(r"^\s*log-format (.*)", proxy, re.MULTILINE)
     for line in lines:
-        if re.search(r"%(ci|HU|HP|HQ|hr|r\b)|%\[src\]|path|query|url", line):
-            yield f"haproxy.cfg logs an address, or a field that may contain one: {line}"
+        if re.search(r"%(ci|HU|HP|HQ|hr|r\b)|%\[src\]|path|query|url|hdr|capture", line):
+            yield f"haproxy.cfg logs an address or a token, or a field that may contain one: {line}"
     if not lines or "option httplog" in proxy or "option dontlog-normal" not in proxy:
         yield "haproxy.cfg does not log refused requests without the address of the client"
     listens, path = re.search(r"frontend health\s+bind (\S+)", proxy), re.search(r"monitor-uri (\S+)", proxy)

@@ -100,6 +100,8 @@ class Stack:
         self.apps: dict[int, subprocess.Popen[bytes]] = {}
         # The port for probes and metrics, by that for clients.
         self.operations: dict[int, int] = {}
+        # The path of the user that signed up, and the access token of this user.
+        self.own, self.token = "", ""
         self.secrets = folder / "secrets"
         make_secrets(self.secrets)
         # Hosts of Compose's network, and their replacements here.
@@ -271,6 +273,10 @@ class Stack:
         """The URL of a path of the service, through the proxy."""
         return f"http://127.0.0.1:{self.proxy}{path}"
 
+    def read(self, **headers: str) -> tuple[int, dict[str, str], str]:
+        """The response to the user who reads the own account through the proxy."""
+        return request(self.url(self.own), Authorization=f"Bearer {self.token}", **headers)
+
 
 def stop(process: subprocess.Popen[bytes]) -> int:
     """Terminates a process, kills it if it does not end, and returns its exit code."""
@@ -282,8 +288,8 @@ def stop(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def signup_works(stack: Stack) -> None:
-    """The service's database user may do what a signup, a retry and a read need, and no more."""
+def signup_works(stack: Stack) -> dict[str, str]:
+    """The service's database user may do what a signup and a retry need, and no more. Returns the user's values."""
     address = f"{uuid.uuid4()}@example.org"
     values = {"name": "Ada Lovelace", "email": address, "password": f"a long one, {uuid.uuid4()}"}
     key = str(uuid.uuid4())
@@ -291,8 +297,6 @@ def signup_works(stack: Stack) -> None:
     expect([response[0] for response in responses] == [201] * 3, f"signups got {responses}")
     expect(len({response[2] for response in responses}) == 1, "the same key got different responses")
     expect("idempotent-replayed" in responses[1][1], "the retry was not replayed")
-    found = request(stack.url(f"/users?email={address}"))
-    expect(found[0] == 200 and address in found[2], f"the account was not found: {found}")
     expect(request(stack.url("/signup"), values)[0] == 409, "a second account for an address was not refused")
     for port in stack.operations.values():
         ready = json.loads(request(f"http://127.0.0.1:{port}/ready")[2])
@@ -308,12 +312,42 @@ def signup_works(stack: Stack) -> None:
     expect(
         stack.sql("signup", "signup", "SELECT count(*) FROM users").stdout.strip() == "1", "not one account"
     )
+    return values
+
+
+def sessions_work(stack: Stack, values: dict[str, str]) -> None:
+    """A user who logged in on one replica reads and refreshes on each; the proxy changes no credential and keeps no
+    response."""
+    credentials = {name: values[name] for name in ("email", "password")}
+    response = request(stack.url("/auth/login"), credentials, **{"Idempotency-Key": str(uuid.uuid4())})
+    expect(response[0] == 200, f"a login got {response}")
+    expect(response[1].get("cache-control") == "no-store", f"the tokens of a login may be cached: {response[1]}")
+    session = json.loads(response[2])
+    stack.own, stack.token = f"/users/{session['user']['id']}", session["access_token"]
+    refused = request(stack.url(stack.own))
+    expect(refused[0] == 401, f"a user was read without a credential: {refused}")
+    expect(stack.read()[0] == 200, f"a user can't read the own account: {stack.read()}")
+    expect(request(stack.url("/users"), Authorization=f"Bearer {stack.token}")[0] == 403, "a user may list all users")
+    token = session["refresh_token"]
+    for port in stack.apps:
+        replica = f"http://127.0.0.1:{port}"
+        read = request(f"{replica}{stack.own}", Authorization=f"Bearer {stack.token}")
+        expect(read[0] == 200, f"the replica on port {port} does not accept the token of another: {read}")
+        # Resent with the same key, as if the first response had been lost.
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        refreshes = [request(stack.url("/auth/refresh"), {"refresh_token": token}, **key) for _ in range(2)]
+        expect([refresh[0] for refresh in refreshes] == [200] * 2, f"refreshes got {refreshes}")
+        tokens = [json.loads(refresh[2])["refresh_token"] for refresh in refreshes]
+        expect(token not in tokens and len(set(tokens)) == 1, "a resent refresh got another token")
+        token = tokens[0]
+    wrong = request(stack.url("/auth/login"), credentials | {"password": "not the right one"})
+    expect(wrong[0] == 401 and "invalid-credentials" in wrong[2], f"a wrong password got {wrong}")
 
 
 def clients_are_not_trusted(stack: Stack) -> None:
     """Only the proxy determines the client's address, and clients can't decide what is traced."""
     trace = "0af7651916cd43dd8448eb211c80319c"
-    traced = request(stack.url("/users?limit=1"), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    traced = stack.read(traceparent=f"00-{trace}-b7ad6b7169203331-01")
     expect(
         traced[0] == 200 and trace not in str(traced[1:]),
         f"a client decides which requests are traced: {traced}",
@@ -346,7 +380,7 @@ def a_stop_is_not_noticed_by_clients(stack: Stack) -> None:
 
     def client() -> None:
         while not over.is_set():
-            statuses.append(request(stack.url("/users?limit=1"))[0])
+            statuses.append(stack.read()[0])
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
@@ -392,7 +426,7 @@ def main() -> int:
             stack.start_app()
             stack.start_app()
             stack.start_proxy()
-            signup_works(stack)
+            sessions_work(stack, signup_works(stack))
             a_stop_is_not_noticed_by_clients(stack)
             clients_are_not_trusted(stack)
             refused_requests_are_logged(stack)

@@ -20,6 +20,7 @@ from project import (
     Mistakes,
     check,
     is_known,
+    open_doors,
     read,
     run,
     secret_settings,
@@ -31,6 +32,21 @@ from project import (
 
 BASE = "deploy/kubernetes/base"
 PRODUCTION = "deploy/kubernetes/overlays/production"
+# The routes of the Ingress.
+PATHS = {
+    ("/signup", "Exact"),
+    ("/auth/login", "Exact"),
+    ("/auth/refresh", "Exact"),
+    ("/auth/logout", "Exact"),
+    ("/auth/reauthenticate", "Exact"),
+    ("/users", "Prefix"),
+    ("/.well-known/jwks.json", "Exact"),
+    ("/openapi.json", "Exact"),
+    ("/docs", "Prefix"),
+    ("/problems", "Prefix"),
+}
+# Documented paths that only programs inside the cluster need. A new path is in one of the two.
+INTERNAL = {"/", "/health", "/ready", "/metrics", "/auth/introspect", "/auth/revocations"}
 
 
 @cache
@@ -263,7 +279,7 @@ def is_narrow(peer: Document) -> bool:
 
 @check
 def the_network_is_closed() -> Mistakes:
-    """Each pod has a policy, and only paths that need no authentication are public."""
+    """Each pod has a policy, and only what clients need is public."""
     for where, documents in both():
         policies = kind(documents, "NetworkPolicy")
         for workload in workloads(documents):
@@ -293,16 +309,23 @@ def the_network_is_closed() -> Mistakes:
         paths = {
             (path["path"], path["pathType"]) for rule in ingress["rules"] for path in rule["http"]["paths"]
         }
-        if paths != {
-            ("/signup", "Exact"), ("/openapi.json", "Exact"),
-            ("/docs", "Prefix"), ("/problems", "Prefix"),
-        }:  # fmt: skip
+        if paths != PATHS:
             yield f"{where}: the Ingress exposes the paths {sorted(path for path, _ in paths)}"
+        for path in json.loads(read("docs/reference/openapi.json"))["paths"]:
+            is_routed = any(
+                path == route or (how == "Prefix" and path.startswith(f"{route}/")) for route, how in paths
+            )
+            if is_routed == (path in INTERNAL):
+                yield f"{where}: the Ingress and the list of internal paths both have, or both lack, {path}"
         hosts = {rule.get("host") for rule in ingress["rules"]}
         if not all(hosts) or hosts != {host for tls in ingress.get("tls", []) for host in tls["hosts"]}:
             yield f"{where}: the Ingress has a host without TLS"
         if "defaultBackend" in ingress:
             yield f"{where}: the Ingress exposes all paths"
+        env = pod_environment(documents, one(documents, "Deployment"))
+        if {env.get("PUBLIC_URL")} != {f"https://{host}" for host in hosts}:
+            yield f"{where}: the issuer of access tokens is not the host of the Ingress: {env.get('PUBLIC_URL')}"
+        yield from (f"{where}: {mistake}" for mistake in open_doors(env))
 
 
 def mounted(workload: Document) -> dict[str, str]:
@@ -376,11 +399,9 @@ def the_secrets_of_pods_are_files() -> Mistakes:
 
 @check
 def few_addresses_are_trusted() -> Mistakes:
-    """Few networks may report the client's address, and the rate limit of signups is set."""
+    """Few networks may report the client's address."""
     for where, documents in both():
         env = pod_environment(documents, one(documents, "Deployment"))
         for network in env.get("TRUSTED_PROXIES", "").split(","):
             if network and ipaddress.ip_network(network).num_addresses > 65536:
                 yield f"{where}: all of {network} is trusted as a proxy"
-        if not re.fullmatch(r"\d+/\d+[smh]", env.get("RATE_LIMIT_SIGNUP", "")):
-            yield f"{where}: RATE_LIMIT_SIGNUP is not set"

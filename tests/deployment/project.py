@@ -85,6 +85,18 @@ def is_known(name: str) -> bool:
     return name.removesuffix("_FILE") in settings() or name in OTEL
 
 
+def open_doors(environment: dict[str, str]) -> Mistakes:
+    """The settings by which more than the clients' listener can be reached, or by more callers."""
+    if environment.get("READS", "protected") != "protected":
+        yield "all clients can list all users"
+    # Loopback by default. Even with a credential, no client has any business there.
+    if "ADMIN_HOST" in environment:
+        yield "the administration listener can be reached from other machines"
+    for name in ("RATE_LIMIT_SIGNUP", "RATE_LIMIT_LOGIN", "RATE_LIMIT_REFRESH"):
+        if not re.fullmatch(r"\d+/\d+[smh]", environment.get(name, "")):
+            yield f"{name} is not set"
+
+
 def setting_ms(environment: dict[str, str], name: str) -> int:
     """The value of a time setting, or its default."""
     return int(environment.get(name) or settings()[name])
@@ -108,6 +120,8 @@ def settings_are_found() -> Mistakes:
         "REDIS_URL",
         "IDEMPOTENCY_SECRET",
         "IDEMPOTENCY_SECRET_PREVIOUS",
+        "AUTH_SECRET",
+        "AUTH_SECRET_PREVIOUS",
     }
     if not known <= secret_settings():
         yield "src/config marks no secrets in the expected format"

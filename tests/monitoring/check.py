@@ -277,19 +277,40 @@ def use(url: str) -> Counter[str]:
             raise Failed(f"POST /signup: {response.status} instead of {expected}: {response.body!r}")
         return response.json()
 
+    def post(path: str, expected: int, values: Mapping[str, str], key: str) -> Any:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        response = request(f"{url}{path}", json.dumps(values).encode(), headers)
+        if response.status != expected:
+            raise Failed(f"POST {path}: {response.status} instead of {expected}: {response.body!r}")
+        return response.json()
+
     user = sign_up(201, key, user_values)["id"]
     sign_up(201, key, user_values)
     sign_up(422, key, user_values | {"name": "Eva Lovelace"})
     sign_up(409, {}, user_values)
     sign_up(400, {}, None)
-    for path, expected in (
-        (f"/users/{user}", 200),
-        (f"/users/{uuid.uuid4()}", 404),
-        (f"/users?email={address}", 200),
-        ("/nowhere", 404),
-        ("/ready", 200),
+    credentials = {name: user_values[name] for name in ("email", "password")}
+    keys = [str(uuid.uuid4()) for _ in range(4)]
+    session = post("/auth/login", 200, credentials, keys[0])
+    post("/auth/login", 200, credentials, keys[0])
+    post("/auth/login", 401, credentials | {"password": "not the right one"}, keys[1])
+    # Refreshed, refreshed again with the same key, refreshed, and then with a token that was replaced twice.
+    first = {"refresh_token": session["refresh_token"]}
+    second = post("/auth/refresh", 200, first, keys[2])
+    post("/auth/refresh", 200, first, keys[2])
+    post("/auth/refresh", 200, {"refresh_token": second["refresh_token"]}, keys[3])
+    post("/auth/refresh", 409, first, str(uuid.uuid4()))
+    post("/auth/refresh", 401, {"refresh_token": "x"}, str(uuid.uuid4()))
+    token = {"Authorization": f"Bearer {session['access_token']}"}
+    for path, headers, expected in (
+        (f"/users/{user}", token, 200),
+        (f"/users/{uuid.uuid4()}", token, 404),
+        (f"/users/{user}", {}, 401),
+        (f"/users?email={address}", token, 403),
+        ("/nowhere", {}, 404),
+        ("/ready", {}, 200),
     ):
-        if (status := request(url + path).status) != expected:
+        if (status := request(url + path, headers=headers).status) != expected:
             raise Failed(f"GET {path}: {status} instead of {expected}")
     received = programs.send_raw(url, b"GARBAGE\r\n\r\n")
     if not received.startswith(b"HTTP/1.1 400 "):
@@ -306,12 +327,27 @@ def use(url: str) -> Counter[str]:
             'idempotency_requests_total{result="replayed"}': 1,
             'idempotency_requests_total{result="mismatch"}': 1,
             'idempotency_replays_total{tier="database"}': 1,
-            "password_hash_duration_seconds_count": 2,
+            # Two signups and three logins.
+            "password_hash_duration_seconds_count": 5,
+            'hash_class_wait_seconds_count{class="signup"}': 2,
+            'hash_class_wait_seconds_count{class=~"login|known"}': 3,
+            'login_total{outcome="succeeded"}': 1,
+            'login_total{outcome="replayed"}': 1,
+            'login_total{outcome="invalid"}': 1,
+            'refresh_total{outcome="rotated"}': 2,
+            'refresh_total{outcome="replayed"}': 1,
+            'refresh_total{outcome="superseded"}': 1,
+            'refresh_total{outcome="invalid"}': 1,
+            'access_denied_total{route="/users/{id}", reason="missing"}': 1,
+            'access_denied_total{route="/users/{id}", reason="foreign"}': 1,
+            'access_denied_total{route="/users", reason="not_permitted"}': 1,
             'http_unreadable_requests_total{status="400"}': 1,
             f'{requests}{{method="POST", route="/signup", status="201"}}': 2,
             f'{requests}{{method="GET", route="/users/{{id}}", status="200"}}': 1,
             f'{requests}{{method="GET", route="/users/{{id}}", status="404"}}': 1,
-            f'{requests}{{method="GET", route="/users", status="200"}}': 1,
+            f'{requests}{{method="GET", route="/users/{{id}}", status="401"}}': 1,
+            f'{requests}{{method="GET", route="/users", status="403"}}': 1,
+            f'{requests}{{method="POST", route="/auth/login", status="200"}}': 2,
             f'{requests}{{method="GET", route="unmatched", status="404"}}': 1,
         }
     )

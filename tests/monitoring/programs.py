@@ -99,7 +99,6 @@ def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
         "DATABASE_URL": f"sqlite://{folder}/signup.db",
         "BCRYPT_COST": "4",
         "LOG_FORMAT": "json",
-        "READS": "open",
         "ADMIN_PORT": "0",
     }
     with _running([str(binary), "serve"], LOGS / "service.log", settings) as (process, line):

@@ -1,4 +1,5 @@
-"""Generates clients from docs/reference/openapi.json and runs them against the service: Python by openapi-python-client, which
+"""Generates clients from docs/reference/openapi.json and runs them against the service, with an administrator's access
+token for the list: Python by openapi-python-client, which
 must not print warnings, and TypeScript by openapi-typescript, whose types the compiler checks.
 
 To add a generator, pin it in clients/requirements.in or clients/package.json, and write its example beside the others.
@@ -38,29 +39,30 @@ def run(*command: object, **options: object) -> str:
     return result.stdout
 
 
-def python(document: Path, folder: Path, address: str) -> None:
+def python(document: Path, folder: Path, *arguments: str) -> None:
     output = run(
         GENERATORS / "openapi-python-client", "generate", "--path", document, "--output-path", folder / "python",
         "--fail-on-warning",
     )  # fmt: skip
     if "WARNING" in output:
         raise SystemExit(f"check-openapi: openapi-python-client warns:\n{output}")
-    run(GENERATORS / "python", CLIENTS / "example.py", address, env={"PYTHONPATH": str(folder / "python")})
+    run(GENERATORS / "python", CLIENTS / "example.py", *arguments, env={"PYTHONPATH": str(folder / "python")})
 
 
-def typescript(document: Path, folder: Path, address: str) -> None:
+def typescript(document: Path, folder: Path, *arguments: str) -> None:
     here = folder / "typescript"
     shutil.copytree(CLIENTS, here)
     (here / "node_modules").symlink_to(NODE / "node_modules")
     programs = NODE / "node_modules" / ".bin"
     run(programs / "openapi-typescript", document, "--output", here / "schema.d.ts")
     run(programs / "tsc", "--project", here)
-    run(GENERATORS / "node", "example.ts", address, cwd=here)
+    run(GENERATORS / "node", "example.ts", *arguments, cwd=here)
 
 
 def check(document: Path) -> None:
     """Checks that each generator creates a working client."""
-    with service.service("sqlite") as address, tempfile.TemporaryDirectory() as folder:
+    with service.service("sqlite") as running, tempfile.TemporaryDirectory() as folder:
+        token = running.log_in(running.administrator())["access_token"]
         for generate in (python, typescript):
             print(f"check-openapi: a client in {generate.__name__}", flush=True)
-            generate(document, Path(folder), f"http://{address}")
+            generate(document, Path(folder), f"http://{running.address}", token)

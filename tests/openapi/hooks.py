@@ -1,31 +1,99 @@
 """Hooks for schemathesis, for rules that no schema can express.
 
-They only change requests that are meant to be valid, so that they meet these rules, too.
+They only change requests that are meant to be valid, so that they meet these rules, too: with values that the service
+returned before, with users that exist, and with a credential if the run has any.
+
+    OPENAPI_ADDRESS          the address of the service
+    OPENAPI_ADMINISTRATOR    the address of an administrator; without it, no request has a credential
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import sys
+import time
 import unicodedata
 import uuid
+from pathlib import Path
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, HookContext, Response
+from schemathesis import AuthContext, Case, CheckContext, HookContext, Response
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from service import PASSWORD, Service
 
 MAX_PASSWORD_BYTES = 1024
+# How often an administrator logs in, in seconds: sooner than an access token expires.
+LOGIN_EVERY = 600
+# Responses to requests that no operation gets to see.
+BEFORE_ACCESS = {
+    "malformed-request", "not-found", "method-not-allowed", "uri-too-long", "misdirected-request", "headers-too-large",
+}  # fmt: skip
+
+SERVICE = Service(os.environ["OPENAPI_ADDRESS"])
+ADMINISTRATOR = os.environ.get("OPENAPI_ADMINISTRATOR")
 
 _sent_keys: set[str] = set()
-_returned_cursors: list[str] = []
-_signups = itertools.count()
+# What the service returned and takes back, by the parameter.
+_returned: dict[str, str] = {}
+_calls = itertools.count()
+# The sessions whose access tokens were sent.
+_sessions: dict[str, dict[str, Any]] = {}
+
+
+def _schemes(case: Case) -> set[str]:
+    """The kinds of credential that an operation accepts; none if it is public."""
+    return {scheme for choice in case.operation.definition.raw["security"] for scheme in choice}
+
+
+class Credentials:
+    """Access tokens: of an administrator, and for what users do with their own account of a new user each time, as such
+    a request may end the session."""
+
+    _administrator: tuple[float, str] | None = None
+
+    def get(self, case: Case, context: AuthContext) -> str | None:
+        """A token for this case."""
+        schemes = _schemes(case)
+        if not schemes:
+            return None
+        if schemes == {"access_token"}:
+            return _token(SERVICE.log_in(SERVICE.sign_up()))
+        assert ADMINISTRATOR
+        now = time.monotonic()
+        if self._administrator is None or self._administrator[0] + LOGIN_EVERY < now:
+            self._administrator = now, _token(SERVICE.log_in(ADMINISTRATOR))
+        return self._administrator[1]
+
+    def set(self, case: Case, data: str, context: AuthContext) -> None:
+        """Sends it."""
+        case.headers["Authorization"] = f"Bearer {data}"
+
+
+def _token(session: dict[str, Any]) -> str:
+    """The access token of a session, which is remembered."""
+    token: str = session["access_token"]
+    _sessions[f"Bearer {token}"] = session
+    return token
+
+
+if ADMINISTRATOR:
+    schemathesis.auth(refresh_interval=None)(Credentials)
+
+
+def _short(password: str) -> str:
+    """A password within the limit of bytes, which a schema can't express."""
+    return password.encode()[:MAX_PASSWORD_BYTES].decode(errors="ignore")
 
 
 def _unlikely(password: str) -> str:
-    """A password that is hard to guess and within the limit of bytes, neither of which a schema can express. It has
-    the length and the end of the original one."""
-    password = uuid.uuid4().hex[: len(password)][:16] + password[16:]
-    return password.encode()[:MAX_PASSWORD_BYTES].decode(errors="ignore")
+    """A password that is hard to guess, which a schema can't express either. It has the length and the end of the
+    original one."""
+    return _short(uuid.uuid4().hex[: len(password)][:16] + password[16:])
 
 
 def _visible(name: str) -> str:
@@ -59,27 +127,98 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         _sent_keys.add(_key_of(key))
     if not is_to_be_valid:
         return
+    for parameter in ("cursor", "after"):
+        if parameter in case.query:
+            # The service only accepts what it returned.
+            if parameter in _returned:
+                case.query[parameter] = _returned[parameter]
+            else:
+                del case.query[parameter]
     if isinstance(case.body, dict):
-        case.body["password"] = _unlikely(str(case.body["password"]))
-        for field in ("name", "display_name"):
+        for field in ("name", "display_name", "label"):
             if isinstance(case.body.get(field), str):
                 case.body[field] = _visible(case.body[field])
-        # Generated addresses are all ASCII.
-        if next(_signups) % 4 == 0:
-            local = str(case.body["email"]).split("@")[0]
-            case.body["email"] = f"{local}@bücher.example"
-    if "cursor" in case.query and case.query["cursor"] not in _returned_cursors:
-        # The service only accepts its own cursors.
-        if _returned_cursors:
-            case.query["cursor"] = _returned_cursors[-1]
-        else:
-            del case.query["cursor"]
+    # Three in four requests mean something that exists; the others are left with what is unknown to the service.
+    change = BODIES.get(case.operation.definition.raw["operationId"])
+    if change:
+        change(case, next(_calls) % 4)
+
+
+def _sign_up(case: Case, turn: int) -> None:
+    case.body["password"] = _unlikely(str(case.body["password"]))
+    # Generated addresses are all ASCII.
+    if turn == 0:
+        local = str(case.body["email"]).split("@")[0]
+        case.body["email"] = f"{local}@bücher.example"
+
+
+def _log_in(case: Case, turn: int) -> None:
+    case.body["password"] = _short(str(case.body["password"]))
+    if turn:
+        case.body |= {"email": SERVICE.sign_up(), "password": PASSWORD}
+
+
+def _refresh(case: Case, turn: int) -> None:
+    if turn:
+        case.body["refresh_token"] = SERVICE.log_in(SERVICE.sign_up())["refresh_token"]
+
+
+def _log_out(case: Case, turn: int) -> None:
+    if turn and isinstance(case.body, dict):
+        _refresh(case, turn)
+
+
+def _reauthenticate(case: Case, turn: int) -> None:
+    case.body["password"] = PASSWORD if turn else _short(str(case.body["password"]))
+
+
+def _introspect(case: Case, turn: int) -> None:
+    if turn and isinstance(case.body, dict):
+        case.body["token"] = SERVICE.log_in(SERVICE.sign_up())["access_token"]
+
+
+def _end_session(case: Case, turn: int) -> None:
+    session = _sessions.get(case.headers.get("Authorization", ""))
+    if turn and session:
+        case.path_parameters["id"] = session["session_id"]
+
+
+# How a valid request of an operation, by its id, becomes one that means something.
+BODIES = {
+    "sign_up": _sign_up,
+    "log_in": _log_in,
+    "refresh": _refresh,
+    "log_out": _log_out,
+    "reauthenticate": _reauthenticate,
+    "introspect": _introspect,
+    "end_session": _end_session,
+}
 
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
-    """Records the cursors that the service returns."""
-    if case.operation.path == "/users" and response.status_code == 200:
-        cursor = response.json().get("next_cursor")
-        if cursor is not None:
-            _returned_cursors.append(cursor)
+    """Records what the service returns and takes back."""
+    names = {"/users": ("cursor", "next_cursor"), "/auth/revocations": ("after", "next")}
+    if case.operation.path in names and case.method == "GET" and response.status_code == 200:
+        parameter, member = names[case.operation.path]
+        value = response.json().get(member)
+        if value is not None:
+            _returned[parameter] = value
+
+
+@schemathesis.check
+def access_is_decided_first(ctx: CheckContext, response: Response, case: Case) -> None:
+    """With a credential that suffices, no request is denied for want of one. Without one, nothing but 401 is learned
+    about an operation that needs one, whatever else is wrong with the request."""
+    if not _schemes(case):
+        return
+    is_json = "json" in " ".join(response.headers.get("content-type", []))
+    slug = str(response.json().get("type", "")).removeprefix("/problems/") if is_json else ""
+    sent = " ".join(response.request.headers.get("Authorization", "").split())
+    if sent in _sessions:
+        denied = slug in ("authentication-required", "access-token-invalid", "permission-denied")
+        assert not denied, f"a valid access token got {response.status_code} {slug}"
+    else:
+        assert response.status_code == 401 or slug in BEFORE_ACCESS, (
+            f"without a valid credential the response is {response.status_code} {slug}"
+        )

@@ -1,23 +1,90 @@
-"""Starts the service for a test: the debug build, on a free port, with its own database."""
+"""Starts the service for a test: the debug build, on a free port, with its own database; and its users."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import tempfile
+import urllib.request
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 BINARY = TARGET / "debug" / "signup-service"
 POSTGRES = TARGET / "debug" / "examples" / "postgres"
 
-# The time limit in seconds for a shutdown.
+# The time limit in seconds for a shutdown, and for a response.
 PATIENCE = 30
+
+# The password of every user made here.
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service."""
+
+    # Such as 127.0.0.1:40123.
+    address: str
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of the response to a request that must succeed."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{self.address}{path}", json.dumps(body).encode(), headers)
+        # No proxies: the service is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=PATIENCE) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
+
+    def sign_up(self) -> str:
+        """The address of a new user."""
+        email = f"{uuid.uuid4().hex}@example.org"
+        self.post("/signup", {"name": "Ada Lovelace", "email": email, "password": PASSWORD})
+        return email
+
+    def log_in(self, email: str) -> dict[str, Any]:
+        """The session of a new login of a user made here."""
+        return self.post("/auth/login", {"email": email, "password": PASSWORD})
+
+
+@dataclass(frozen=True)
+class OwnService(Service):
+    """A running service, with its database."""
+
+    database: str
+
+    def administrator(self) -> str:
+        """The address of a new administrator."""
+        email = self.sign_up()
+        grant = (
+            "INSERT INTO user_roles (user_id, role, granted_by, granted_at) "
+            f"SELECT id, 'admin', 'test', created_at FROM users WHERE email_canonical = '{email}'"
+        )
+        if self.database.startswith("sqlite://"):
+            with contextlib.closing(sqlite3.connect(self.database.removeprefix("sqlite://"))) as connection:
+                connection.execute(grant)
+                connection.commit()
+        else:
+            subprocess.run([_psql(), "--quiet", "--no-psqlrc", self.database, "--command", grant], check=True)
+        return email
+
+
+def _psql() -> str:
+    """The program psql. Debian keeps those of the server out of PATH."""
+    folders = [os.environ.get("PG_BIN", ""), *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    found = shutil.which("psql") or shutil.which("psql", path=os.pathsep.join(folders))
+    if not found:
+        raise SystemExit("psql is missing; on Debian and Ubuntu scripts/install.sh postgres installs it")
+    return found
 
 
 @contextlib.contextmanager
@@ -65,8 +132,8 @@ def database(backend: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def service(backend: str, **more: str) -> Iterator[str]:
-    """The address of a running service, such as 127.0.0.1:40123, with more settings."""
+def service(backend: str, **more: str) -> Iterator[OwnService]:
+    """A running service, with more settings."""
     with database(backend) as url:
         settings = {
             "PORT": "0",
@@ -76,7 +143,10 @@ def service(backend: str, **more: str) -> Iterator[str]:
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
             "AUTH_SECRET": "a secret of thirty-two bytes or more",
-            "READS": "open",
+            # All requests of a test come from one address, and a run may be long.
+            "RATE_LIMIT_LOGIN": "off",
+            "RATE_LIMIT_REFRESH": "off",
+            "ACCESS_TOKEN_TTL_SECONDS": "3600",
             "ADMIN_PORT": "0",
             "BCRYPT_COST": "4",
             "LOG_FORMAT": "json",
@@ -86,6 +156,6 @@ def service(backend: str, **more: str) -> Iterator[str]:
         }
         with started([str(BINARY), "serve"], env=settings) as process:
             assert process.stdout
-            yield _address(process.stdout)
+            yield OwnService(_address(process.stdout), url)
             if process.poll() is not None:
                 raise SystemExit("the service ended during the test")

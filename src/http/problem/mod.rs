@@ -251,13 +251,20 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     checks: Option<Box<serde_json::Value>>,
+    /// Few problems have these, and every result has room for a problem.
+    of_access: Option<Box<OfAccess>>,
+    retry_after: Option<Duration>,
+    allow: Option<Box<str>>,
+    close: bool,
+}
+
+/// What problems of credentials and sessions have beside others.
+#[derive(Debug, Default)]
+struct OfAccess {
     reason: Option<&'static str>,
     max_age: Option<Duration>,
     /// The value of `WWW-Authenticate`.
     challenge: Option<Box<str>>,
-    retry_after: Option<Duration>,
-    allow: Option<Box<str>>,
-    close: bool,
 }
 
 /// The body of every error. [`ProblemType::schema`] describes it to clients.
@@ -338,9 +345,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             checks: None,
-            reason: None,
-            max_age: None,
-            challenge: None,
+            of_access: None,
             retry_after: None,
             allow: None,
             close: false,
@@ -404,22 +409,22 @@ impl Problem {
 
     /// Adds the reason, a word of its kind.
     #[must_use]
-    pub const fn because(mut self, reason: &'static str) -> Self {
-        self.reason = Some(reason);
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.of_access.get_or_insert_default().reason = Some(reason);
         self
     }
 
     /// Adds the longest time since the password was sent.
     #[must_use]
-    pub const fn max_age(mut self, within: Duration) -> Self {
-        self.max_age = Some(within);
+    pub fn max_age(mut self, within: Duration) -> Self {
+        self.of_access.get_or_insert_default().max_age = Some(within);
         self
     }
 
     /// Sets `WWW-Authenticate` (RFC 9110, section 11.6.1). Every 401 has one.
     #[must_use]
     pub fn challenge(mut self, challenge: impl Into<Box<str>>) -> Self {
-        self.challenge = Some(challenge.into());
+        self.of_access.get_or_insert_default().challenge = Some(challenge.into());
         self
     }
 
@@ -441,6 +446,8 @@ impl Problem {
     #[must_use]
     pub fn members<'a>(&'a self, request_id: &'a str) -> ProblemBody<'a> {
         let about = self.kind.about();
+        let of_access = self.of_access.as_deref();
+        let max_age = of_access.and_then(|members| members.max_age);
         ProblemBody {
             kind: self.kind.path(),
             title: about.title,
@@ -449,8 +456,8 @@ impl Problem {
             request_id,
             errors: &self.errors,
             checks: self.checks.as_deref(),
-            reason: self.reason,
-            max_age: self.max_age.map(|within| within.as_secs()),
+            reason: of_access.and_then(|members| members.reason),
+            max_age: max_age.map(|within| within.as_secs()),
         }
     }
 
@@ -523,8 +530,9 @@ impl Problem {
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, &**allow));
         }
-        if let Some(challenge) = &self.challenge {
-            response.insert_header((header::WWW_AUTHENTICATE, &**challenge));
+        let of_access = self.of_access.as_deref();
+        if let Some(challenge) = of_access.and_then(|members| members.challenge.as_deref()) {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
         } else if self.status_code() == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, CHALLENGE));
         }

@@ -86,6 +86,7 @@ impl Database {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Vec<T>, StoreError> {
+        let of = faults::planted(of);
         match &self.pools {
             Pools::Postgres { write, .. } => {
                 let arguments = of.for_postgres(parameters)?;

@@ -80,6 +80,7 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<u64, Error> {
+        let of = faults::planted(of);
         let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {
@@ -144,6 +145,7 @@ impl Transaction {
         of: &'static Statement,
         parameters: impl Parameters,
     ) -> Result<Vec<T>, Error> {
+        let of = faults::planted(of);
         let arguments = self.arguments(of, parameters)?;
         #[cfg(feature = "faults")]
         if self.planted.withholds(of, &arguments) {

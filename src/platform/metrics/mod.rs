@@ -5,6 +5,7 @@
 //! field where it belongs, its line in `new` there, and a method that counts. `docs/reference/metrics.md`
 //! lists them all.
 
+mod access;
 mod dependencies;
 mod hashing;
 mod http;
@@ -34,6 +35,7 @@ struct Families {
     http: http::Http,
     hashing: hashing::Hashing,
     dependencies: dependencies::Dependencies,
+    access: access::Access,
     telemetry: telemetry::Telemetry,
 }
 
@@ -57,6 +59,7 @@ impl Metrics {
             http: http::Http::new(&registrar)?,
             hashing: hashing::Hashing::new(&registrar)?,
             dependencies: dependencies::Dependencies::new(&registrar)?,
+            access: access::Access::new(&registrar)?,
             telemetry: telemetry::Telemetry::new(&registrar)?,
             registered,
         };

@@ -2,8 +2,8 @@
 
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
-use super::user::EXAMPLE_ID;
 use crate::http::openapi::Documentation;
+use crate::slices::user::EXAMPLE_ID;
 
 /// Describes the `id` in the path of an operation on a user.
 #[must_use]

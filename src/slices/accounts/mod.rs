@@ -1,6 +1,6 @@
 //! Accounts: creating them, and reading them back.
 //!
-//! Only this area and [`access`](crate::access) write the tables `users` and `users_read`. [`user`]
+//! Only this area and [`access`](crate::access) write the tables `users` and `users_read`. [`user`](super::user)
 //! defines a user, [`new_account`] inserts one.
 
 mod http;
@@ -8,6 +8,5 @@ pub mod new_account;
 mod problems;
 #[cfg(test)]
 mod testing;
-pub mod user;
 
-slices![signup, get_user, list_users];
+slices![signup, get_user, list_users, me];

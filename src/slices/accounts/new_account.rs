@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::user::User;
+use crate::slices::user::User;
 use crate::access::change::Actor;
 use crate::access::history::{self, Circumstances, Event};
 use crate::domain::{Email, Name, PasswordHash, UserId};

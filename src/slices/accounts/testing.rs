@@ -1,8 +1,8 @@
 //! Rows of users, written directly.
 
-use super::user::User;
 use crate::config::Backend;
 use crate::platform::database::testing::TestDatabase;
+use crate::slices::user::User;
 
 impl TestDatabase {
     /// Inserts rows into the projection only. The addresses must be canonical.

@@ -1,19 +1,24 @@
-//! The tokens of a session.
+//! The tokens of a session, and what operations that end sessions have in common.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::end::Ending;
 use super::session::Session;
+use crate::access::feed::Feed;
 use crate::dependencies::Dependencies;
-use crate::domain::Generation;
-use crate::http::problem::Problem;
+use crate::domain::{EndReason, Generation};
+use crate::hashing::HashError;
+use crate::http::problem::{Problem, ProblemType};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::context::RequestContext;
+use crate::platform::database::Database;
 use crate::tokens::Tokens;
 use crate::tokens::access_token::Claims;
 use crate::tokens::refresh;
@@ -29,9 +34,9 @@ pub struct Issuer {
     access_token_ttl: Duration,
 }
 
-/// The tokens of a session, by the names of RFC 6749, section 5.1.
+/// An access token, by the names of RFC 6749, section 5.1.
 #[derive(Serialize, ToSchema)]
-pub struct TokenResponse {
+pub struct AccessTokenResponse {
     /// A JWT (RFC 9068) for the header `Authorization` of requests.
     #[serde(serialize_with = "exposed")]
     #[schema(value_type = String, example = json!(EXAMPLE_ACCESS))]
@@ -42,11 +47,66 @@ pub struct TokenResponse {
     /// For how many seconds the access token is valid.
     #[schema(minimum = 1, example = 1800)]
     expires_in: u64,
+}
+
+/// The tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub struct TokenResponse {
+    #[serde(flatten)]
+    access: AccessTokenResponse,
     /// The token for `POST /auth/refresh`. It is exchanged for a new one with each use.
     #[serde(serialize_with = "exposed")]
     #[schema(value_type = String, example = json!(EXAMPLE_REFRESH))]
     refresh_token: SecretString,
 }
+
+/// The dependencies of operations that end sessions of the caller.
+pub struct Ender {
+    /// The database.
+    pub database: Database,
+    /// What this instance knows of revocations.
+    pub feed: Arc<Feed>,
+    /// How long access tokens are valid.
+    pub token_life: Duration,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+}
+
+impl Ender {
+    /// Ends sessions as the settings say.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            database: dependencies.database.clone(),
+            feed: Arc::clone(&dependencies.feed),
+            token_life: dependencies.settings.auth.access_token_ttl,
+            clock: Arc::clone(&dependencies.clock),
+            randomness: Arc::clone(&dependencies.randomness),
+        }
+    }
+
+    /// An ending now, by this request.
+    #[must_use]
+    pub fn ending(
+        &self,
+        reason: EndReason,
+        action: &'static str,
+        context: &RequestContext,
+    ) -> Ending {
+        Ending {
+            reason,
+            action,
+            network: context.network(),
+            correlation_id: context.correlation_id.clone(),
+            at: self.clock.now(),
+            token_life: self.token_life,
+            randomness: Arc::clone(&self.randomness),
+        }
+    }
+}
+
+/// The id of a session in examples.
+pub const EXAMPLE_SESSION: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
 
 /// The access token in examples: shortened, as its form is no contract.
 pub const EXAMPLE_ACCESS: &str =
@@ -64,7 +124,7 @@ pub fn exposed<S: serde::Serializer>(secret: &SecretString, to: S) -> Result<S::
     to.serialize_str(secret.expose_secret())
 }
 
-impl TokenResponse {
+impl AccessTokenResponse {
     /// The example in the documentation.
     #[must_use]
     pub fn example() -> Value {
@@ -72,8 +132,17 @@ impl TokenResponse {
             "access_token": EXAMPLE_ACCESS,
             "token_type": "Bearer",
             "expires_in": 1800,
-            "refresh_token": EXAMPLE_REFRESH,
         })
+    }
+}
+
+impl TokenResponse {
+    /// The example in the documentation.
+    #[must_use]
+    pub fn example() -> Value {
+        let mut example = AccessTokenResponse::example();
+        example["refresh_token"] = json!(EXAMPLE_REFRESH);
+        example
     }
 }
 
@@ -99,7 +168,6 @@ impl Issuer {
         session: &Session,
         generation: Generation,
     ) -> Result<TokenResponse, Problem> {
-        let (access_token, life) = self.access_token(session, session.auth_time)?;
         let refresh_token = refresh::issue(
             session.id.as_uuid(),
             generation.get(),
@@ -107,22 +175,16 @@ impl Issuer {
             &self.tokens.secrets,
         );
         Ok(TokenResponse {
-            access_token,
-            token_type: "Bearer",
-            expires_in: life,
+            access: self.access_token(session)?,
             refresh_token,
         })
     }
 
-    /// A new access token of a session, and for how many seconds it is valid: not beyond the session.
+    /// A new access token of a session, which is not valid beyond it.
     ///
     /// # Errors
     /// 500 if it cannot be signed.
-    pub fn access_token(
-        &self,
-        session: &Session,
-        auth_time: DateTime<Utc>,
-    ) -> Result<(SecretString, u64), Problem> {
+    pub fn access_token(&self, session: &Session) -> Result<AccessTokenResponse, Problem> {
         let now = self.clock.now();
         let life = TimeDelta::from_std(self.access_token_ttl).unwrap_or(TimeDelta::MAX);
         let life = life.min(session.stored.expires_at - now);
@@ -134,7 +196,7 @@ impl Issuer {
             jti: uuid_v7(now, self.randomness.as_ref()),
             client_id: CLIENT.to_owned(),
             sid: session.id,
-            auth_time,
+            auth_time: session.auth_time,
             amr: session.amr.split(' ').map(str::to_owned).collect(),
             roles: session.roles.clone(),
             epoch: session.epoch,
@@ -143,6 +205,32 @@ impl Issuer {
             tracing::error!(reason = %error, "access token not signed");
             Problem::internal()
         })?;
-        Ok((token, seconds.max(1)))
+        Ok(AccessTokenResponse {
+            access_token: token,
+            token_type: "Bearer",
+            expires_in: seconds.max(1),
+        })
+    }
+}
+
+/// The response to a password that was not verified.
+#[must_use]
+pub fn hash_problem(error: &HashError) -> Problem {
+    match *error {
+        HashError::Overloaded { retry_after } => Problem::new(
+            ProblemType::OVERLOADED,
+            "Too many passwords are waiting. Nothing was done.",
+        )
+        .retry_after(retry_after),
+        HashError::NetworkBusy { retry_after } => Problem::new(
+            ProblemType::RATE_LIMITED,
+            "Too many logins of this network are waiting. Nothing was done.",
+        )
+        .retry_after(retry_after),
+        HashError::Guessable(_) | HashError::Failed => {
+            tracing::error!("password verification failed");
+            Problem::internal()
+        }
+        HashError::Stopped => Problem::unavailable(),
     }
 }

@@ -14,4 +14,16 @@ mod throttle;
 
 use crate::access::auth_log;
 
-slices![login, refresh];
+slices![
+    login,
+    reauthenticate,
+    refresh,
+    logout,
+    list_sessions,
+    end_session,
+    end_other_sessions,
+    jwks,
+    introspect,
+    revocations,
+    housekeeping,
+];

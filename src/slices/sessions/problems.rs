@@ -55,6 +55,19 @@ pub const REFRESH_TOKEN_SUPERSEDED: ProblemType = ProblemType::new(&About {
     member: Member::None,
 });
 
+/// The caller has no such session.
+pub const SESSION_NOT_FOUND: ProblemType = ProblemType::new(&About {
+    slug: "session-not-found",
+    status: StatusCode::NOT_FOUND,
+    title: "Session not found",
+    meaning: "The caller has no session with this id. Nothing was done.",
+    advice: "Use an id of `GET /users/me/sessions`. A session that ended some days ago \
+          is no longer known.",
+    detail: "You have no session with this id.",
+    headers: &[],
+    member: Member::None,
+});
+
 /// The address has no account, or another password.
 pub const INVALID_CREDENTIALS: ProblemType = ProblemType::new(&About {
     slug: "invalid-credentials",

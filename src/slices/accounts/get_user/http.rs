@@ -13,7 +13,7 @@ use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
 use crate::slices::accounts::http::by_id;
 use crate::slices::accounts::problems::USER_NOT_FOUND;
-use crate::slices::accounts::user::UserResponse;
+use crate::slices::user::UserResponse;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{StoreError, UserId};
 use crate::platform::database::{Database, PointRead};
-use crate::slices::accounts::user::{User, users_read};
+use crate::slices::user::{User, users_read};
 
 static BY_ID: PointRead<Uuid, User> = PointRead::new(users_read!("WHERE id = $1"));
 

@@ -1,7 +1,6 @@
 //! HTTP handler: the query string, the pages, and their documentation.
 
 use actix_web::HttpResponse;
-use actix_web::web::Query;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::openapi::link::LinkBuilder;
@@ -16,31 +15,22 @@ use crate::domain::{Email, Permission};
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
+use crate::http::query::{QueryParameters, invalid};
 use crate::platform::database::Database;
 use crate::platform::limits::{Bound, Limit};
-use crate::slices::accounts::user::{EmailAddress, UserResponse};
+use crate::slices::user::{EmailAddress, UserResponse};
 
 /// The default number of users on a page.
 const DEFAULT_LIMIT: u32 = 20;
 /// The maximum number of users on a page.
 const MAX_LIMIT: u32 = 100;
 
-/// The maximum number of parameters in a query, known or not.
-const MAX_PARAMETERS: usize = 16;
-
 /// The limits that are kept here.
-pub const LIMITS: &[Limit] = &[
-    Limit {
-        what: "Users of a page",
-        bound: Bound::Count(MAX_LIMIT as usize),
-        effect: "400 `invalid-parameter`",
-    },
-    Limit {
-        what: "Parameters of a query",
-        bound: Bound::Count(MAX_PARAMETERS),
-        effect: "400 `invalid-parameter`",
-    },
-];
+pub const LIMITS: &[Limit] = &[Limit {
+    what: "Users of a page",
+    bound: Bound::Count(MAX_LIMIT as usize),
+    effect: "400 `invalid-parameter`",
+}];
 
 /// A page of users.
 #[derive(Serialize, ToSchema)]
@@ -137,14 +127,8 @@ impl Parameters {
     /// # Errors
     /// 400 for the invalid parameter.
     pub fn parse(query: &str) -> Result<Self, Problem> {
-        // Before any parameter is decoded.
-        if query.split('&').nth(MAX_PARAMETERS).is_some() {
-            return Err(invalid("There are more than 16 parameters."));
-        }
-        let pairs = Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|_| invalid("The query string is invalid."))?
-            .into_inner();
-        let limit = match single(&pairs, "limit")? {
+        let parameters = QueryParameters::parse(query)?;
+        let limit = match parameters.single("limit")? {
             None => DEFAULT_LIMIT,
             Some(text) => Some(text)
                 .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -152,31 +136,20 @@ impl Parameters {
                 .filter(|limit| (1..=MAX_LIMIT).contains(limit))
                 .ok_or_else(|| invalid("limit must be a whole number from 1 to 100."))?,
         };
-        let after = single(&pairs, "cursor")?
+        let after = parameters
+            .single("cursor")?
             .map(|text| {
                 cursor::read(text)
                     .ok_or_else(|| invalid("cursor must be the next_cursor of a page."))
             })
             .transpose()?;
-        match single(&pairs, "email")? {
+        match parameters.single("email")? {
             None => Ok(Self::Page { limit, after }),
             Some(text) => Email::parse(text)
                 .map(Self::ByEmail)
                 .map_err(|_| invalid("email must be an e-mail address.")),
         }
     }
-}
-
-fn single<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a str>, Problem> {
-    let mut values = pairs.iter().filter(|(key, _)| key == name);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value.map(|(_, value)| value.as_str())),
-        (_, Some(_)) => Err(invalid("A parameter is repeated.")),
-    }
-}
-
-fn invalid(detail: &'static str) -> Problem {
-    Problem::new(ProblemType::INVALID_PARAMETER, detail)
 }
 
 fn documentation() -> Documentation {

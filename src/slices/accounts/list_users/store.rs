@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{Email, StoreError, UserId};
 use crate::platform::database::{Database, Micros, PointRead, Statement};
-use crate::slices::accounts::user::{User, users_read};
+use crate::slices::user::{User, users_read};
 
 /// The position of a user in the list.
 #[derive(Debug, Clone, Copy)]

@@ -31,7 +31,7 @@ use crate::platform::client::Client;
 use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::slices::accounts::problems::EMAIL_ALREADY_REGISTERED;
-use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
+use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;

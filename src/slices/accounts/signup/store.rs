@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::idempotency::{self, Execution, Recorded};
 use crate::platform::database::{Database, End, Error, Transaction, UnitOfWork};
 use crate::slices::accounts::new_account;
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 pub use crate::slices::accounts::new_account::NewAccount;
 

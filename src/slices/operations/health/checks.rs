@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
+use crate::access::feed::{Feed, STALE_AFTER};
 use crate::dependencies::Dependencies;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
@@ -45,6 +46,8 @@ pub struct Checks {
     database: Database,
     readable: Arc<[&'static Statement]>,
     redis: Option<Redis>,
+    feed: Arc<Feed>,
+    started: Instant,
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
     metrics: Metrics,
@@ -108,6 +111,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     redis: Option<Check>,
+    /// Revocations and roles were read within the last 10 s. Never fails: otherwise protected requests
+    /// ask the database.
+    revocations: Check,
     /// The CPU usage. Never fails: a busy service is ready.
     cpu: Check,
     /// The memory usage, of the container's limit if there is one. Fails above 95.
@@ -145,7 +151,8 @@ impl Report {
     /// Records the outcomes of the checks.
     fn measure(&self, metrics: &Metrics) {
         let redis = self.redis.iter().map(|check| ("redis", check));
-        for (name, check) in self.needed().into_iter().chain(redis) {
+        let others = redis.chain([("revocations", &self.revocations)]);
+        for (name, check) in self.needed().into_iter().chain(others) {
             metrics.readiness_check(name, check.holds());
         }
         metrics.readiness(self.is_ready());
@@ -194,6 +201,8 @@ impl Checks {
             database: dependencies.database.clone(),
             readable: Arc::clone(&dependencies.readable),
             redis: dependencies.redis.clone(),
+            feed: Arc::clone(&dependencies.feed),
+            started: dependencies.started,
             machine: Arc::clone(&dependencies.machine),
             lifecycle: dependencies.lifecycle.clone(),
             metrics: dependencies.metrics.clone(),
@@ -241,6 +250,7 @@ impl Checks {
             database,
             migrations,
             redis: self.redis.as_ref().map(of_redis),
+            revocations: self.revocations(),
             cpu,
             memory,
             disk,
@@ -255,10 +265,16 @@ impl Checks {
             database: broken(),
             migrations: broken(),
             redis: self.redis.as_ref().map(of_redis),
+            revocations: self.revocations(),
             cpu: broken(),
             memory: broken(),
             disk: broken(),
         }
+    }
+
+    fn revocations(&self) -> Check {
+        let age = self.feed.age();
+        of_revocations(age.unwrap_or_else(|| clock::since(self.started)))
     }
 
     async fn database(&self) -> Check {
@@ -355,6 +371,20 @@ fn of_redis(redis: &Redis) -> Check {
     }
 }
 
+/// Revocations that were last read this long ago.
+fn of_revocations(age: Duration) -> Check {
+    if age <= STALE_AFTER {
+        return Check::of(Status::Ok);
+    }
+    let seconds = age.as_secs();
+    Check {
+        detail: Some(format!(
+            "not read for {seconds} s: protected requests ask the database"
+        )),
+        ..Check::of(Status::Degraded)
+    }
+}
+
 fn of_sample(sample: Sample) -> [Check; 3] {
     [
         Check::of_percent(Some(sample.cpu_percent), f64::INFINITY),
@@ -370,6 +400,15 @@ fn millis(begun: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stale_revocations_degrade_the_service() {
+        assert_eq!(of_revocations(STALE_AFTER).status, Status::Ok);
+        let stale = of_revocations(STALE_AFTER + Duration::from_secs(2));
+        assert_eq!(stale.status, Status::Degraded);
+        let detail = stale.detail.expect("a detail");
+        assert!(detail.starts_with("not read for 12 s"), "{detail}");
+    }
 
     #[test]
     fn memory_and_disk_fail_above_95_percent_and_cpu_never() {

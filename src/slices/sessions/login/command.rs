@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::costs::Costs;
-use super::store::{self, Account, Begun, NewSession};
+use super::store::{Account, Begun, LoginStore, NewSession};
 use crate::config::AuthSettings;
 use crate::domain::{Email, Name, PresentedPassword, SessionId, StoreError};
-use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
+use crate::hashing::{Class, Costs, HashError, PasswordHasher, StoredHash};
 use crate::idempotency::IdempotencyKey;
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
-use crate::platform::database::Database;
 use crate::slices::sessions::auth_log::Entry;
 use crate::slices::sessions::flight::{self, Flights};
 use crate::slices::sessions::session::Session;
-use crate::slices::sessions::throttle::{self, Subject};
+use crate::slices::sessions::throttle::Subject;
 use crate::tokens::device::{self, DeviceId};
 use crate::tokens::secrets::{Purpose, TokenSecrets};
 
@@ -86,7 +84,7 @@ pub enum LogInError {
 /// Handles [`LogIn`].
 pub struct LogInHandler {
     /// The accounts and sessions.
-    pub database: Database,
+    pub store: LoginStore,
     /// The password hasher.
     pub hasher: Arc<dyn PasswordHasher>,
     /// The keys of device tokens and subjects.
@@ -132,11 +130,11 @@ impl LogInHandler {
         self.hasher.admits(class, command.client, hash_deadline)?;
         let flight = self.flights.enter(subject.hash, flight::WAIT).await;
         let _flight = flight.ok_or(LogInError::Throttled(BUSY))?;
-        let failures = throttle::find(&self.database, &subject, self.clock.now()).await?;
+        let failures = self.store.failures(&subject, self.clock.now()).await?;
         if let Some(wait) = failures.wait(self.clock.now()) {
             return Err(LogInError::Throttled(wait.to_std().unwrap_or(BUSY)));
         }
-        let account = store::account(&self.database, address.to_owned()).await?;
+        let account = self.store.account(address.to_owned()).await?;
         let stored = self.stored_hash(account.as_ref(), address);
         let verifying = self.hasher.verify(
             command.password,
@@ -148,7 +146,7 @@ impl LogInHandler {
         let is_right = verifying.await?;
         let now = self.clock.now();
         let Some(account) = account.filter(|_| is_right) else {
-            throttle::failed(&self.database, &subject, failures, now).await?;
+            self.store.failed(&subject, failures, now).await?;
             return Err(LogInError::InvalidCredentials);
         };
         self.may_log_in(&account)?;
@@ -185,7 +183,7 @@ impl LogInHandler {
             revocation_ids: std::array::from_fn(|_| uuid_v7(now, self.randomness.as_ref())),
             token_life: self.settings.access_token_ttl,
         };
-        let (session, is_replay, ended) = match store::begin(&self.database, new).await? {
+        let (session, is_replay, ended) = match self.store.begin(new).await? {
             Begun::New(session, ended) => (session, false, ended),
             Begun::Same(session) => (session, true, Vec::new()),
             Begun::KeyReused => return Err(LogInError::KeyReused),

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::command::{LogIn, LogInError, LogInHandler, LoggedIn};
-use super::costs::{self, Costs};
 use super::metrics::{Logins, Outcome};
+use super::store::LoginStore;
 use crate::access::Access;
 use crate::access::feed::{Feed, Revocation};
 use crate::dependencies::Dependencies;
@@ -22,13 +22,12 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
-use crate::platform::errors::error_chain;
-use crate::slices::accounts::user::{EmailAddress, PersonName, UserResponse};
 use crate::slices::sessions::flight::Flights;
-use crate::slices::sessions::http::{Issuer, TokenResponse, exposed};
+use crate::slices::sessions::http::{Issuer, TokenResponse, exposed, hash_problem};
 use crate::slices::sessions::problems::{
     ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED, INVALID_CREDENTIALS, LOGIN_THROTTLED,
 };
+use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 use crate::tokens::Tokens;
 use crate::tokens::device;
 
@@ -66,15 +65,13 @@ struct State {
 impl State {
     fn new(dependencies: &Dependencies) -> Self {
         let settings = &dependencies.settings;
-        let costs = Arc::new(Costs::new(settings.hashing.cost));
-        count_costs(dependencies, &costs);
         Self {
             handler: LogInHandler {
-                database: dependencies.database.clone(),
+                store: LoginStore::new(dependencies.database.clone()),
                 hasher: Arc::clone(&dependencies.hasher),
                 secrets: Arc::clone(&dependencies.tokens.secrets),
                 flights: Arc::new(Flights::default()),
-                costs,
+                costs: Arc::clone(&dependencies.costs),
                 settings: settings.auth.clone(),
                 clock: Arc::clone(&dependencies.clock),
                 randomness: Arc::clone(&dependencies.randomness),
@@ -87,26 +84,6 @@ impl State {
             token_life: settings.auth.access_token_ttl,
         }
     }
-}
-
-/// Counts the costs of the hashes in the table: at the start, and then every hour.
-fn count_costs(dependencies: &Dependencies, costs: &Arc<Costs>) {
-    let (costs, database) = (Arc::clone(costs), dependencies.database.clone());
-    let stopping = dependencies.lifecycle.clone();
-    dependencies.lifecycle.spawn(async move {
-        let counting = async {
-            loop {
-                if let Err(error) = costs.count(&database).await {
-                    tracing::warn!(reason = error_chain(&error), "costs of hashes not counted");
-                }
-                tokio::time::sleep(costs::EVERY).await;
-            }
-        };
-        tokio::select! {
-            () = counting => {}
-            () = stopping.stopping() => {}
-        }
-    });
 }
 
 // It has no `Debug`, as it carries a password. Every field is optional here, so that all missing
@@ -132,7 +109,7 @@ pub struct LogInRequest {
     password: Option<SecretString>,
     /// The `device_token` of an earlier login on this device, if there was one. Any other text counts
     /// as none.
-    #[schema(value_type = Option<String>, max_length = 1024)]
+    #[schema(value_type = Option<String>)]
     device_token: Option<SecretString>,
     /// What the user calls the device or the client, for the list of sessions.
     #[schema(value_type = Option<PersonName>)]
@@ -277,21 +254,7 @@ impl From<LogInError> for Problem {
             LogInError::Unverified => EMAIL_NOT_VERIFIED.into(),
             LogInError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
             LogInError::KeyReused => IDEMPOTENCY_KEY_REUSED.into(),
-            LogInError::Hash(HashError::Overloaded { retry_after }) => Self::new(
-                ProblemType::OVERLOADED,
-                "Too many passwords are waiting. Nothing was done.",
-            )
-            .retry_after(retry_after),
-            LogInError::Hash(HashError::NetworkBusy { retry_after }) => Self::new(
-                ProblemType::RATE_LIMITED,
-                "Too many logins of this network are waiting. Nothing was done.",
-            )
-            .retry_after(retry_after),
-            LogInError::Hash(HashError::Guessable(_) | HashError::Failed) => {
-                tracing::error!("password verification failed");
-                Self::internal()
-            }
-            LogInError::Hash(HashError::Stopped) => Self::unavailable(),
+            LogInError::Hash(error) => hash_problem(&error),
             LogInError::Store(error) => error.into(),
         }
     }

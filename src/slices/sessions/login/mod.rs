@@ -28,6 +28,7 @@ const LIMITS: &[Limit] = &[
 /// The slice.
 pub const SLICE: Slice = Slice {
     limits: LIMITS,
+    job: Some(costs::JOB),
     metrics: metrics::register,
     ..Slice::new(http::operations)
 };

@@ -13,11 +13,11 @@ use crate::domain::{EndReason, SessionId, StoreError, UserId};
 use crate::platform::database::{
     Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
 };
-use crate::slices::accounts::user::User;
 use crate::slices::sessions::auth_log::{self, Entry};
 use crate::slices::sessions::end::END;
 use crate::slices::sessions::session::{self, Session, sessions};
-use crate::slices::sessions::throttle::{self, Subject};
+use crate::slices::sessions::throttle::{self, Failures, Subject};
+use crate::slices::user::User;
 use crate::tokens::refresh::Nonce;
 use crate::tokens::secrets::Mac;
 
@@ -58,14 +58,6 @@ static ACCOUNT: Statement = Statement::new(
      u.email_verified_at FROM users u JOIN users_read r ON r.id = u.id \
      WHERE u.email_canonical = $1",
 );
-
-/// The account with this canonical address, from the primary.
-///
-/// # Errors
-/// When the store is unavailable, or reports an error.
-pub async fn account(database: &Database, address: String) -> Result<Option<Account>, StoreError> {
-    database.fetch_latest(&ACCOUNT, (address,)).await
-}
 
 /// The lock of the row makes a change of the password wait for the session, and end it; or the session
 /// wait for the change, and not begin. SQLite has one writer.
@@ -140,13 +132,59 @@ pub enum Begun {
     Changed,
 }
 
-/// Begins a session, if the account still has the verified hash and may log in; with the entry of the
-/// log, and without the failures of the subject.
-///
-/// # Errors
-/// When the outcome is not certain: a login with a key can be repeated.
-pub async fn begin(database: &Database, new: NewSession) -> Result<Begun, StoreError> {
-    database.write(Begin(new)).await
+/// The store of logins.
+pub struct LoginStore {
+    database: Database,
+}
+
+impl LoginStore {
+    /// Uses the accounts and sessions of this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The failures of a subject.
+    ///
+    /// # Errors
+    /// When the store is unavailable, or reports an error.
+    pub async fn failures(
+        &self,
+        subject: &Subject,
+        now: DateTime<Utc>,
+    ) -> Result<Failures, StoreError> {
+        throttle::find(&self.database, subject, now).await
+    }
+
+    /// Records one more failure of a subject.
+    ///
+    /// # Errors
+    /// When the outcome is not certain.
+    pub async fn failed(
+        &self,
+        subject: &Subject,
+        before: Failures,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        throttle::failed(&self.database, subject, before, now).await
+    }
+
+    /// The account with this canonical address, from the primary.
+    ///
+    /// # Errors
+    /// When the store is unavailable, or reports an error.
+    pub async fn account(&self, address: String) -> Result<Option<Account>, StoreError> {
+        self.database.fetch_latest(&ACCOUNT, (address,)).await
+    }
+
+    /// Begins a session, if the account still has the verified hash and may log in; with the entry of
+    /// the log, and without the failures of the subject.
+    ///
+    /// # Errors
+    /// When the outcome is not certain: a login with a key can be repeated.
+    pub async fn begin(&self, new: NewSession) -> Result<Begun, StoreError> {
+        self.database.write(Begin(new)).await
+    }
 }
 
 struct Begin(NewSession);

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use super::metrics::{Outcome, Refreshes};
 use super::store::{self, Rotation};
 use crate::access::Access;
-use crate::access::feed::{Feed, Revocation};
 use crate::config::AuthSettings;
 use crate::dependencies::Dependencies;
 use crate::domain::rotation::{self, Decision, KeyHash, Presented};
@@ -22,11 +21,11 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
-use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::clock::Clock;
 use crate::platform::context::RequestContext;
 use crate::platform::database::Database;
-use crate::slices::sessions::auth_log::Entry;
-use crate::slices::sessions::http::{EXAMPLE_REFRESH, Issuer, TokenResponse};
+use crate::slices::sessions::end;
+use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender, Issuer, TokenResponse};
 use crate::slices::sessions::problems::{
     REFRESH_TOKEN_INVALID, REFRESH_TOKEN_SUPERSEDED, SESSION_ENDED,
 };
@@ -65,9 +64,8 @@ struct State {
     database: Database,
     tokens: Arc<Tokens>,
     issuer: Issuer,
-    feed: Arc<Feed>,
+    ender: Ender,
     clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
     settings: AuthSettings,
     metrics: Refreshes,
 }
@@ -78,9 +76,8 @@ impl State {
             database: dependencies.database.clone(),
             tokens: Arc::clone(&dependencies.tokens),
             issuer: Issuer::new(dependencies),
-            feed: Arc::clone(&dependencies.feed),
+            ender: Ender::new(dependencies),
             clock: Arc::clone(&dependencies.clock),
-            randomness: Arc::clone(&dependencies.randomness),
             settings: dependencies.settings.auth.clone(),
             metrics: Refreshes::new(&dependencies.metrics).expect("a unique name"),
         }
@@ -217,21 +214,8 @@ async fn end_reused(
     session: &Session,
     context: &RequestContext,
 ) -> Result<(), Problem> {
-    let now = state.clock.now();
-    let entry = Entry {
-        id: uuid_v7(now, state.randomness.as_ref()),
-        user: Some(session.user),
-        session: Some(session.id),
-        actor: "user",
-        action: "refresh",
-        outcome: EndReason::Reused.as_str(),
-        network: context.network(),
-        correlation_id: context.correlation_id.clone(),
-        at: now,
-    };
-    let life = state.settings.access_token_ttl;
-    store::end_reused(&state.database, entry, life).await?;
-    state.feed.add(Revocation::Session(session.id), life);
+    let ending = state.ender.ending(EndReason::Reused, "refresh", context);
+    end::end(&state.database, &state.ender.feed, vec![session.id], ending).await?;
     tracing::warn!(session_id = %session.id, "refresh token reused, session ended");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The writes of a refresh.
+//! The write of a refresh.
 
 #[cfg(test)]
 mod contract;
@@ -6,12 +6,9 @@ mod contract;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::access::feed::{self, Revocation};
 use crate::domain::rotation::KeyHash;
-use crate::domain::{EndReason, Generation, SessionId, StoreError};
-use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
-use crate::slices::sessions::auth_log::{self, Entry};
-use crate::slices::sessions::end::END;
+use crate::domain::{Generation, SessionId, StoreError};
+use crate::platform::database::{Database, Micros, Statement};
 
 /// The condition makes two that refresh at once make one successor; and a session that ends, or a
 /// user who is suspended meanwhile, gets none.
@@ -58,50 +55,4 @@ pub async fn rotate(database: &Database, rotation: Rotation) -> Result<bool, Sto
     );
     let rows: Vec<(Uuid,)> = database.write_one(&ROTATE, parameters).await?;
     Ok(!rows.is_empty())
-}
-
-/// Ends a session whose refresh token was reused, with the revocation of its access tokens.
-///
-/// # Errors
-/// When the outcome is not certain.
-pub async fn end_reused(
-    database: &Database,
-    entry: Entry,
-    token_life: std::time::Duration,
-) -> Result<(), StoreError> {
-    database.write(EndReused { entry, token_life }).await
-}
-
-struct EndReused {
-    entry: Entry,
-    token_life: std::time::Duration,
-}
-
-impl UnitOfWork for EndReused {
-    type Outcome = ();
-
-    async fn run(&self, transaction: &mut Transaction) -> Result<End<()>, Error> {
-        let Some(session) = self.entry.session else {
-            return Ok(End::Rollback(()));
-        };
-        let reason = EndReason::Reused.as_str();
-        let at = Micros(self.entry.at);
-        let changed = transaction
-            .execute(&END, (session.as_uuid(), at, reason))
-            .await?;
-        if changed == 0 {
-            return Ok(End::Rollback(()));
-        }
-        feed::revoke(
-            transaction,
-            self.entry.id,
-            Revocation::Session(session),
-            reason,
-            self.entry.at,
-            self.token_life,
-        )
-        .await?;
-        auth_log::append(transaction, &self.entry).await?;
-        Ok(End::Commit(()))
-    }
 }

@@ -8,7 +8,7 @@ use super::by_id;
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{StoreError, UserId};
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 fn user(number: u128) -> User {
     User {

@@ -11,7 +11,7 @@ use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{Email, StoreError, UserId};
 use crate::platform::database::Database;
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::accounts::user::User;
+use crate::slices::user::User;
 
 const START: i64 = 1_700_000_000_000_000;
 

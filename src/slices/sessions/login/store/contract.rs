@@ -51,6 +51,10 @@ fn session(number: u128, seconds: i64) -> NewSession {
     }
 }
 
+fn open(test: &TestDatabase) -> LoginStore {
+    LoginStore::new(test.database.clone())
+}
+
 async fn count(test: &TestDatabase, of: &str) -> String {
     let query = format!("SELECT CAST(count(*) AS text) FROM {of}");
     test.sql(&query).await.pop().expect("a count")
@@ -67,7 +71,7 @@ async fn a_login_writes_its_session_its_log_and_clears_its_subject(
     let before = throttle::find(&test.database, &new.subject, at(0)).await;
     let failed = throttle::failed(&test.database, &new.subject, before.expect("read"), at(0));
     failed.await.expect("written");
-    let begun = begin(&test.database, new.clone()).await.expect("written");
+    let begun = open(&test).begin(new.clone()).await.expect("written");
     let Begun::New(found, ended) = begun else {
         panic!("{begun:?}");
     };
@@ -97,7 +101,7 @@ async fn a_change_since_the_verification_prevents_the_session(
             login_key: key,
             ..session(2, 0)
         };
-        let begun = begin(&test.database, new).await.expect("written");
+        let begun = open(&test).begin(new).await.expect("written");
         assert!(matches!(begun, Begun::Changed), "{begun:?}");
     }
     assert_eq!(count(&test, "auth_log").await, "0");
@@ -114,11 +118,11 @@ async fn a_required_verification_is_part_of_the_condition(
         may_be_unverified: false,
         ..session(number, 0)
     };
-    let begun = begin(&test.database, required(2)).await.expect("written");
+    let begun = open(&test).begin(required(2)).await.expect("written");
     assert!(matches!(begun, Begun::Changed), "{begun:?}");
     test.sql("UPDATE users SET email_verified_at = created_at")
         .await;
-    let begun = begin(&test.database, required(3)).await.expect("written");
+    let begun = open(&test).begin(required(3)).await.expect("written");
     assert!(matches!(begun, Begun::New(..)), "{begun:?}");
 }
 
@@ -131,7 +135,8 @@ async fn logins_with_one_key_begin_one_session(#[values(Sqlite, Postgres)] backe
         login_key: Some([3; 32]),
         ..session(number, seconds)
     };
-    let all = (2..22).map(|number| begin(&test.database, keyed(number, 0)));
+    let store = open(&test);
+    let all = (2..22).map(|number| store.begin(keyed(number, 0)));
     let all = join_all(all)
         .await
         .into_iter()
@@ -148,12 +153,10 @@ async fn logins_with_one_key_begin_one_session(#[values(Sqlite, Postgres)] backe
     assert!(same.iter().all(|id| *id == begun[0]));
     assert_eq!(count(&test, "auth_log").await, "1");
 
-    let late = begin(&test.database, keyed(30, 601))
-        .await
-        .expect("written");
+    let late = open(&test).begin(keyed(30, 601)).await.expect("written");
     assert!(matches!(late, Begun::KeyReused), "{late:?}");
     test.sql("UPDATE sessions SET generation = 1").await;
-    let refreshed = begin(&test.database, keyed(31, 1)).await.expect("written");
+    let refreshed = open(&test).begin(keyed(31, 1)).await.expect("written");
     assert!(matches!(refreshed, Begun::KeyReused), "{refreshed:?}");
 }
 
@@ -165,15 +168,13 @@ async fn the_oldest_of_too_many_sessions_ends(#[values(Sqlite, Postgres)] backen
     new_session(&test, 1).await;
     for number in 2..=50 {
         let new = session(number, i64::try_from(number).expect("small"));
-        let begun = begin(&test.database, new).await.expect("written");
+        let begun = open(&test).begin(new).await.expect("written");
         assert!(
             matches!(&begun, Begun::New(_, ended) if ended.is_empty()),
             "{begun:?}"
         );
     }
-    let begun = begin(&test.database, session(51, 100))
-        .await
-        .expect("written");
+    let begun = open(&test).begin(session(51, 100)).await.expect("written");
     let Begun::New(_, ended) = begun else {
         panic!("{begun:?}");
     };
@@ -195,7 +196,7 @@ async fn an_account_is_found_by_its_canonical_address(
     )
     .await;
     let of = async |address: &str| {
-        let found = account(&test.database, address.to_owned()).await;
+        let found = open(&test).account(address.to_owned()).await;
         found.expect("read")
     };
     let found = of("ada1@example.org").await.expect("an account");

@@ -1,17 +1,13 @@
-//! Tests of the writes of a refresh, on each database.
-
-use std::time::Duration;
+//! Tests of the write of a refresh, on each database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rstest::rstest;
-use uuid::Uuid;
 
-use super::{Rotation, end_reused, rotate};
+use super::{Rotation, rotate};
 use crate::config::Backend::{self, Postgres, Sqlite};
-use crate::domain::{EndReason, Generation, SessionId};
+use crate::domain::{Generation, SessionId};
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::sessions::auth_log::Entry;
 use crate::slices::sessions::session::{self, Session};
 use crate::slices::sessions::testing::{NOW, new_session};
 
@@ -78,34 +74,4 @@ async fn no_rotation_once(
     test.sql(change).await;
     let rotated = rotate(&test.database, rotation(id, 0, None)).await;
     assert!(!rotated.expect("not written"));
-}
-
-#[rstest]
-#[tokio::test]
-async fn reuse_ends_the_session_and_revokes_its_tokens_once(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
-    let test = TestDatabase::new(backend).await;
-    let id = new_session(&test, 1).await;
-    for number in 1..=2 {
-        let entry = Entry {
-            id: Uuid::from_u128(number),
-            user: None,
-            session: Some(id),
-            actor: "user",
-            action: "refresh",
-            outcome: "reused",
-            network: None,
-            correlation_id: "correlation".to_owned(),
-            at: now(),
-        };
-        let ended = end_reused(&test.database, entry, Duration::from_mins(30)).await;
-        ended.expect("written");
-    }
-    let stored = read(&test, id).await.stored;
-    assert_eq!(stored.ended, Some(EndReason::Reused));
-    for table in ["revocations", "auth_log"] {
-        let count = format!("SELECT CAST(count(*) AS text) FROM {table}");
-        assert_eq!(test.sql(&count).await, ["1"], "{table}");
-    }
 }

@@ -22,7 +22,7 @@ macro_rules! users_read {
     };
 }
 
-pub(super) use users_read;
+pub(crate) use users_read;
 
 /// A row of the projection `users_read`. Records of signups also keep it as JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,176 @@
+//! Whether a login with a wrong password shows, by its time or its bytes, if the address has an account.
+//!
+//! Addresses of several kinds are tried in random order, one request at a time. The times of two kinds
+//! must come from one distribution (Kolmogorov and Smirnov, p > 0.01), and their medians within 2 %.
+//!
+//! Two comparisons at this level fail by chance in one run of 50. So a run that fails is repeated with
+//! fresh samples, twice at most, and only three failures in a row count: about one of 100,000. It costs
+//! hardly any power, as a difference that shows at nearly every run shows at three of them, too. What
+//! can be shown depends on the noise of the machine: each run prints the smallest delay that it would
+//! have told apart. Where little else runs, it is 3 % (`statistics`).
+
+mod service;
+mod statistics;
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use service::{Client, Database, Service};
+use statistics::{Comparison, Samples};
+
+/// The cost of a hash: some 15 ms, of which a difference that matters is a small part.
+const COST: &str = "8";
+
+/// How often the samples are taken before a difference counts.
+const TRIES: u32 = 3;
+
+/// The parts in which samples are taken and compared.
+const BLOCKS: usize = 10;
+
+/// Delays that are planted into samples, as parts of the median, to see whether they are told apart. The
+/// last one is that of one more hash.
+const PLANTED: [f64; 6] = [0.03, 0.05, 0.1, 0.2, 0.5, 1.0];
+
+/// The tests measure one after the other.
+static IDLE: Mutex<()> = Mutex::const_new(());
+
+/// Addresses of one kind.
+struct Kind {
+    name: &'static str,
+    emails: Vec<String>,
+}
+
+fn kind(name: &'static str, count: usize) -> Kind {
+    let emails = (0..count).map(|number| format!("{name}{number}@example.org"));
+    Kind {
+        name,
+        emails: emails.collect(),
+    }
+}
+
+/// The times of each kind, in milliseconds, in blocks with random order; and what the responses look like.
+fn measure(
+    service: &Service,
+    kinds: &[&Kind],
+    random: &mut fastrand::Rng,
+) -> (Vec<Samples>, BTreeSet<String>) {
+    let mut samples = vec![Samples(vec![Vec::new(); BLOCKS]); kinds.len()];
+    let mut seen = BTreeSet::new();
+    for block in 0..BLOCKS {
+        let mut client = Client::to(service);
+        let mut addresses = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
+            let of_kind = kind.emails.iter().skip(block).step_by(BLOCKS);
+            addresses.extend(of_kind.map(|email| (Some(number), email.as_str())));
+        }
+        random.shuffle(&mut addresses);
+        // The first ones on a connection are slower.
+        let first = [(None, "first@example.org"); 3];
+        for (number, email) in first.into_iter().chain(addresses) {
+            let body = json!({ "email": email, "password": "correct horse battery stapl" });
+            let response = client.post("/auth/login", &body);
+            let Some(number) = number else { continue };
+            let milliseconds = response.time.as_secs_f64() * 1_000.0;
+            samples[number].0[block].push(milliseconds);
+            let mut body: Value = serde_json::from_str(&response.body).expect("JSON");
+            body["request_id"] = json!("");
+            // Their order depends on the serving thread alone.
+            let names: BTreeSet<String> = response.headers.into_iter().collect();
+            seen.insert(format!("{} {names:?} {body}", response.status));
+        }
+    }
+    (samples, seen)
+}
+
+/// Compares the first kind with each of the others, and prints the distributions. Returns those that can
+/// be told apart from it.
+fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
+    println!("  deciles, ms");
+    for (kind, samples) in kinds.iter().zip(samples) {
+        let deciles: Vec<String> = samples
+            .deciles()
+            .iter()
+            .map(|time| format!("{time:6.2}"))
+            .collect();
+        println!("    {:10} {}", kind.name, deciles.join(" "));
+    }
+    let others = kinds.iter().zip(samples).skip(1);
+    let told_apart = others.filter_map(|(kind, of_kind)| {
+        let comparison = Comparison::of(&samples[0], of_kind);
+        let shows = |part: &f64| {
+            let delayed = Comparison::of(&samples[0], &of_kind.delayed(*part));
+            delayed.tells_apart()
+        };
+        let least = PLANTED.into_iter().find(shows);
+        println!(
+            "  {} and {}: p = {:.3}, medians differ by {:+.2} % ± {:.2} %; planted delays show from {}",
+            kinds[0].name,
+            kind.name,
+            comparison.p,
+            comparison.difference * 100.0,
+            comparison.error * 100.0,
+            least.map_or("-".to_owned(), |part| format!("{:.0} %", part * 100.0)),
+        );
+        assert!(least.is_some(), "even one more hash would not show");
+        comparison.tells_apart().then_some(kind.name)
+    });
+    told_apart.collect()
+}
+
+/// Tries until no kind can be told apart from the first.
+fn must_be_alike(service: &Service, kinds: &[&Kind], random: &mut fastrand::Rng) {
+    let mut found = Vec::new();
+    for attempt in 1..=TRIES {
+        let (samples, seen) = measure(service, kinds, random);
+        assert_eq!(seen.len(), 1, "{seen:#?}");
+        found = compare(kinds, &samples);
+        if found.is_empty() {
+            return;
+        }
+        println!("  attempt {attempt}: told apart: {found:?}");
+    }
+    panic!("told apart from {} {TRIES} times: {found:?}", kinds[0].name);
+}
+
+#[rstest]
+#[case::on_sqlite(Database::sqlite)]
+#[case::on_postgres(Database::postgres)]
+#[tokio::test]
+async fn the_time_of_a_login_does_not_show_whether_the_address_has_an_account(
+    #[case] database: fn() -> Database,
+) {
+    let _idle = IDLE.lock().await;
+    let database = database();
+    let service = Service::start(&database, COST);
+    let mut random = fastrand::Rng::with_seed(20_261_121);
+    let unknown = kind("unknown", 300);
+    let (known, suspended) = (kind("known", 300), kind("suspended", 100));
+    service.sign_up(&[&known.emails[..], &suspended.emails].concat());
+    database
+        .execute("UPDATE users SET status = 'suspended' WHERE email LIKE 'suspended%'")
+        .await;
+    println!("one cost:");
+    must_be_alike(&service, &[&unknown, &known, &suspended], &mut random);
+}
+
+/// As after a change of `BCRYPT_COST`: addresses without an account get the costs of the table.
+#[rstest]
+#[case::on_sqlite(Database::sqlite)]
+#[case::on_postgres(Database::postgres)]
+#[tokio::test]
+async fn nor_does_it_where_hashes_have_several_costs(#[case] database: fn() -> Database) {
+    let _idle = IDLE.lock().await;
+    let database = database();
+    let mut random = fastrand::Rng::with_seed(20_261_121);
+    let (unknown, mixed) = (kind("unknown", 300), kind("mixed", 100));
+    for (cost, accounts) in [("7", 0..30), ("8", 30..70), ("9", 70..100)] {
+        Service::start(&database, cost).sign_up(&mixed.emails[accounts]);
+    }
+    // The costs are counted when it starts.
+    let service = Service::start(&database, COST);
+    println!("several costs:");
+    must_be_alike(&service, &[&unknown, &mixed], &mut random);
+}
