@@ -60,9 +60,9 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`cli`] | the commands: serve, migrate, healthcheck, and the reference pages |
+//! | [`cli`] | the commands: serve, migrate, healthcheck, users and keys, and the reference pages |
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
-//! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `operations` |
+//! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |

@@ -72,10 +72,9 @@ GRANT SELECT (id, kind, subject, min_epoch, reason, created_at, forget_at),
     DELETE
     ON revocations TO signup;
 
--- Rows of roles are locked by an UPDATE that changes nothing.
-GRANT UPDATE (created_at) ON roles TO signup;
 
-GRANT SELECT (name, created_at), INSERT (name, created_at), DELETE ON roles TO signup;
+-- Rows of roles are locked by an UPDATE that changes nothing.
+GRANT SELECT (name, created_at), INSERT (name, created_at), UPDATE (created_at), DELETE ON roles TO signup;
 GRANT SELECT (role, permission), INSERT (role, permission), DELETE ON role_permissions TO signup;
 GRANT SELECT (user_id, role, granted_by, granted_at),
     INSERT (user_id, role, granted_by, granted_at),
@@ -88,7 +87,7 @@ GRANT SELECT (id, name, secret_hash, next_hash, permissions, created_by, created
     ON service_keys TO signup;
 
 GRANT SELECT (id, user_id, session_id, actor, action, outcome, network, correlation_id, at),
-    INSERT (id, user_id, session_id, actor, action, outcome, network, correlation_id, at),
+    INSERT (id, user_id, session_id, actor, action, outcome, subject, network, correlation_id, at),
     DELETE
     ON auth_log TO signup;
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use rstest::rstest;
 use serde_json::{Map, Value};
+use signup_service::http::openapi::all_problems;
 use signup_service::http::problem::ProblemType;
 
 use crate::harness::{Backend, Backend::Postgres, Backend::Sqlite, Service, problem, run};
@@ -211,22 +212,19 @@ fn signup_responses_document_their_headers(#[case] status: &str, #[case] headers
     }
 }
 
-#[test]
-fn every_problem_is_a_response_of_an_operation() {
-    let document = document();
-    let of_the_schema =
-        members(&document["components"]["schemas"]["Problem"]["discriminator"]["mapping"]);
-    let of_the_schema: BTreeSet<&str> = of_the_schema.keys().map(String::as_str).collect();
-    let paths = signup_service::slices::problems();
-    let paths: Vec<String> = paths.into_iter().map(ProblemType::path).collect();
-    assert_eq!(of_the_schema, paths.iter().map(String::as_str).collect());
+/// The kinds of problem of the document.
+fn kinds() -> Vec<ProblemType> {
+    all_problems(&signup_service::slices::operations())
+}
 
+/// The kinds of problem that operations of a document respond with.
+fn slugs(document: &Value) -> BTreeSet<String> {
     let mut of_operations = BTreeSet::new();
-    for Operation { name, is } in operations(&document) {
+    for Operation { name, is } in operations(document) {
         for (status, response) in members(&is["responses"]) {
-            let content = &resolved(&document, response)["content"]["application/problem+json"];
+            let content = &resolved(document, response)["content"]["application/problem+json"];
             for (slug, example) in content["examples"].as_object().into_iter().flatten() {
-                let example = &resolved(&document, example)["value"];
+                let example = &resolved(document, example)["value"];
                 assert_eq!(example["type"], format!("/problems/{slug}"));
                 assert_eq!(example["status"].to_string(), *status, "{name}: {slug}");
                 let schemas = match content["schema"]["oneOf"].as_array() {
@@ -234,7 +232,7 @@ fn every_problem_is_a_response_of_an_operation() {
                     None => vec![&content["schema"]],
                 };
                 let is_documented = schemas.iter().any(|schema| {
-                    let schema = resolved(&document, schema);
+                    let schema = resolved(document, schema);
                     schema["properties"]["type"]["const"] == example["type"]
                 });
                 assert!(is_documented, "{name}: {slug}");
@@ -242,11 +240,51 @@ fn every_problem_is_a_response_of_an_operation() {
             }
         }
     }
+    of_operations
+}
+
+/// What only administration responds with is in its own document, and in no other.
+#[test]
+fn every_problem_of_administration_is_a_response_of_an_operation() {
+    let document = signup_service::slices::administration_text();
+    let document: Value = serde_json::from_str(&document).expect("JSON");
+    let of_clients: BTreeSet<&str> = kinds().iter().map(|kind| kind.about().slug).collect();
+    let found = slugs(&document);
+    let mut own = 0;
+    for kind in signup_service::slices::problems() {
+        let slug = kind.about().slug;
+        if !of_clients.contains(slug) {
+            own += 1;
+            assert!(found.contains(slug), "{slug}");
+            let schema = &document["components"]["schemas"][&kind.schema_name()];
+            assert_eq!(schema["properties"]["type"]["const"], kind.path());
+        }
+    }
+    assert!(own >= 6, "{own}");
+    for Operation { name, is } in operations(&document) {
+        assert_ne!(is["operationId"], Value::Null, "{name}");
+        let is_described =
+            name.ends_with(" /openapi.json") || is["security"] != serde_json::json!([]);
+        assert!(is_described, "{name} is public");
+    }
+}
+
+#[test]
+fn every_problem_is_a_response_of_an_operation() {
+    let document = document();
+    let of_the_schema =
+        members(&document["components"]["schemas"]["Problem"]["discriminator"]["mapping"]);
+    let of_the_schema: BTreeSet<&str> = of_the_schema.keys().map(String::as_str).collect();
+    let paths = kinds();
+    let paths: Vec<String> = paths.into_iter().map(ProblemType::path).collect();
+    assert_eq!(of_the_schema, paths.iter().map(String::as_str).collect());
+
+    let mut of_operations = slugs(&document);
     // An unknown path has no operation.
     of_operations.insert("not-found".to_owned());
     // No operation needs a fresh password yet.
     of_operations.insert("reauthentication-required".to_owned());
-    let all = signup_service::slices::problems().into_iter();
+    let all = kinds().into_iter();
     let all: BTreeSet<String> = all.map(|kind| kind.about().slug.to_owned()).collect();
     assert_eq!(of_operations, all);
 }
@@ -257,7 +295,7 @@ fn every_problem_has_a_schema_of_its_own() {
     let document = document();
     let schemas = members(&document["components"]["schemas"]);
     let mut names = BTreeSet::new();
-    for kind in signup_service::slices::problems() {
+    for kind in kinds() {
         let schema = &schemas[&kind.schema_name()];
         let members = &schema["properties"];
         assert_eq!(members["type"]["const"], kind.path());
@@ -273,7 +311,7 @@ fn every_problem_has_a_schema_of_its_own() {
         assert_eq!(required, found.map(String::as_str).collect(), "{kind:?}");
         names.insert(kind.schema_name());
     }
-    assert_eq!(names.len(), signup_service::slices::problems().len());
+    assert_eq!(names.len(), kinds().len());
     let checks = &schemas["NotReadyProblem"]["properties"]["checks"];
     assert!(resolved(&document, checks)["properties"]["database"].is_object());
 }

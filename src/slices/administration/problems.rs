@@ -26,7 +26,7 @@ pub const SERVICE_KEY_NOT_FOUND: ProblemType = ProblemType::new(&About {
     meaning: "No service key has this id; or it has expired or was revoked, and cannot be \
           rotated. Nothing was done.",
     advice: "Use an id that `GET /admin/keys` lists. It is the second part of a key: \
-          `ssk_<id>_…`.",
+          `ssk_{id}_…`.",
     detail: "No service key has this id.",
     headers: &[],
     member: Member::None,
