@@ -500,7 +500,7 @@ mod tests {
         5 idempotency outcomes 6606d27ebd56f805\n\
         6 outcomes of old records 9a26853833ec441d\n\
         7 account state 92b351e664b652a4\n\
-        8 sessions 100e24f5abe16fbc\n\
+        8 sessions 5d73cb80b8c5b22b\n\
         9 signing keys 2bf8d690300da7e1\n\
         10 login throttle 6ca04f49b73168b2\n\
         11 revocations aa919083c47bceaa\n\
@@ -516,7 +516,7 @@ mod tests {
         5 idempotency outcomes 36e331cac3cdf0f9\n\
         6 outcomes of old records 6cf951b02f2e6875\n\
         7 account state 582d79c2e19c8c62\n\
-        8 sessions be81a28dd8c59d33\n\
+        8 sessions 545d8977de620847\n\
         9 signing keys 02aebce947e79997\n\
         10 login throttle dace73c12d303ef7\n\
         11 revocations a5ec68675414628d\n\
