@@ -480,7 +480,7 @@ fn warn_of_risks(settings: &Settings) {
     }
     if settings.auth.open_reads && !settings.http.is_on_loopback() {
         tracing::warn!(
-            "READS is open, and HOST is not a loopback address: whoever reaches the port can list \
+            "READS is open, and HOST is not a loopback address: a party that reaches the port can list \
              all users"
         );
     }

@@ -184,7 +184,7 @@ impl Accounts {
         };
         let outcome = self.database.write(work).await?;
         if let StatusOutcome::Changed(_, Some(epoch)) = outcome {
-            self.tell(user, epoch, life);
+            self.publish(user, epoch, life);
         }
         Ok(outcome)
     }
@@ -197,13 +197,13 @@ impl Accounts {
         let life = change.token_life;
         let ended = self.database.write(EndSessions { user, change }).await?;
         if let Some(epoch) = ended {
-            self.tell(user, epoch, life);
+            self.publish(user, epoch, life);
         }
         Ok(ended.is_some())
     }
 
     /// This instance need not wait for the next read of the feed.
-    fn tell(&self, user: UserId, epoch: TokenEpoch, life: std::time::Duration) {
+    fn publish(&self, user: UserId, epoch: TokenEpoch, life: std::time::Duration) {
         if let Some(feed) = &self.feed {
             feed.add(Revocation::User(user, epoch), life);
         }

@@ -162,7 +162,7 @@ impl Access {
         Self::Own(Own { variable, or })
     }
 
-    /// Whether everybody may use it. `opened` are the permissions that nobody needs here.
+    /// Whether every caller may use it. `opened` are the permissions that no one needs here.
     #[must_use]
     pub const fn is_open(&self, opened: Permissions) -> bool {
         match self {

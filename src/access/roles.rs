@@ -1,7 +1,7 @@
 //! Roles: what they permit, and which users have which.
 //!
 //! The built-in roles are in the program ([`Role::built_in`]); their grants are rows like any other.
-//! Whoever grants a role, or takes it away, or defines it, has every permission of it.
+//! A party that grants a role, or takes it away, or defines it, has every permission of it.
 
 #[cfg(test)]
 mod contract;
@@ -403,7 +403,7 @@ impl Roles {
         Ok(outcome)
     }
 
-    /// Defines a role, or replaces its permissions. Whoever has it is permitted the new ones within
+    /// Defines a role, or replaces its permissions. A party that has it is permitted the new ones within
     /// two seconds.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Keys of machines: made, rotated and revoked.
 //!
-//! A key has no more permissions than whoever makes it, or makes a new secret of it. While it is
+//! A key has no more permissions than its maker, or makes a new secret of it. While it is
 //! rotated it has two secrets, so that a machine can be given the new one at any time. The response
 //! with a secret is not kept: if it is lost, the key is rotated again.
 
@@ -208,7 +208,7 @@ impl ServiceKeys {
     /// can be revoked or rotated.
     ///
     /// # Errors
-    /// When the outcome is not certain: a key may have been made that nobody holds.
+    /// When the outcome is not certain: a key may have been made that no one holds.
     pub async fn create(
         &self,
         new: NewKey,

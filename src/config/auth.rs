@@ -95,7 +95,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "auth.reads",
         "protected",
         "Who may read users: `protected` for users themselves and callers with the permission `users:read`; `open` for \
-         everybody, where something in front of the service asks who is there.",
+         every caller, where something in front of the service asks who is there.",
     ),
     fixed(
         "EMAIL_VERIFICATION",
@@ -156,7 +156,7 @@ pub struct AuthSettings {
     pub session_max_age: Duration,
     /// How long a used refresh token may be resent without a key.
     pub refresh_grace: Duration,
-    /// Whether everybody may read users.
+    /// Whether every caller may read users.
     pub open_reads: bool,
     /// Whether only users with a verified address may log in.
     pub requires_verification: bool,

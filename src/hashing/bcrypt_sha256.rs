@@ -364,7 +364,7 @@ mod tests {
                 (stored.cost(), stored.salt, stored.is_dummy),
                 (cost, salt(number), false)
             );
-            // Nobody can present the empty one.
+            // No one can present the empty one.
             let Some(password) = presented(&self::password(vector)) else {
                 continue;
             };
@@ -418,7 +418,7 @@ mod tests {
             let changed = presented(changed).expect("accepted");
             assert!(!is_verified(&changed, &stored));
         }
-        for other in ["passwor", "password ", "Password"] {
+        for other in ["passw", "password ", "Password"] {
             assert!(!is_verified(&presented(other).expect("accepted"), &stored));
         }
     }

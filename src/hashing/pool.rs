@@ -1012,7 +1012,7 @@ mod tests {
         assert!(is_admitted(5, 3) && !is_admitted(5, 2));
         assert!(is_admitted(8, 21) && !is_admitted(8, 19));
 
-        // What waits and what is in progress counts by its work. Nobody waits here for the lane.
+        // What waits and what is in progress counts by its work. No one waits here for the lane.
         let waiting = verifying(&pool, StoredHash::dummy(6, [1; 16]), Class::Login, None);
         let mut jobs = pool.queue.take(0, 0).expect("open");
         let (_job, held) = jobs.pop().expect("one");

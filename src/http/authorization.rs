@@ -93,12 +93,12 @@ pub fn problems(access: Access, foreign: ProblemType) -> Vec<ProblemType> {
 pub struct Guard {
     /// Finds out who calls.
     pub authenticator: Arc<Authenticator>,
-    /// The permissions that nobody needs here.
+    /// The permissions that no one needs here.
     pub opened: Permissions,
 }
 
 impl Guard {
-    /// The caller of an operation with this access rule, if it may use it; none if everybody may.
+    /// The caller of an operation with this access rule, if it may use it; none if every caller may.
     /// `owner` is the value of the variable of the path that the rule names;
     /// what is foreign gets the response `foreign`.
     ///

@@ -60,7 +60,7 @@ struct Base;
         description = "Administers users, their roles, and the keys of other services.\n\n\
             It is served by a listener of its own, on `ADMIN_HOST` and `ADMIN_PORT`, and by no other. Each operation \
             needs a permission: send the access token of a user with a role that grants it, or a service key that has \
-            it. Nobody can give what they do not have.\n\n\
+            it. No one can give what they do not have.\n\n\
             Errors, ids and headers are as in the document of the service itself.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),

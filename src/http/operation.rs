@@ -71,7 +71,7 @@ pub struct Call {
     /// The request, without its body.
     pub request: HttpRequest,
     pub(super) parameters: PathParameters,
-    /// Who calls; none if the operation is open to everybody.
+    /// Who calls; none if the operation is open to every caller.
     pub caller: Option<Caller>,
     /// Its ids, client and deadline.
     pub context: Arc<RequestContext>,

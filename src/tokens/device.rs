@@ -37,7 +37,7 @@ pub fn verify(text: &str, canonical_address: &str, secrets: &TokenSecrets) -> Op
 }
 
 /// Under what failed logins are counted: an address, or an address on a known device. The address cannot be
-/// read from it. It is made with the current secret only, so a rotation starts the counts anew.
+/// read from it. It is made with the current secret only, so a rotation starts the counts again.
 #[must_use]
 pub fn subject(canonical_address: &str, device: Option<DeviceId>, secrets: &TokenSecrets) -> Mac {
     let address = canonical_address.as_bytes();

@@ -1,7 +1,7 @@
 //! The common form of opaque tokens: a prefix, then base64url of a version, fields and a checksum.
 //!
 //! The checksum is the CRC-32 of IEEE 802.3 (reflected polynomial 0xEDB88320, the one of zlib), big-endian.
-//! It protects nothing: it tells a damaged or mistyped token from a real one without a query, and lets secret
+//! It protects nothing: it distinguishes a damaged or mistyped token from a real one without a query, and lets secret
 //! scanners report few false matches.
 
 use base64::Engine;

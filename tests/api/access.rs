@@ -15,7 +15,7 @@ use crate::harness::{
     signup_body,
 };
 
-/// The operations that everybody may use. Each says why in its access rule.
+/// The operations that every caller may use. Each says why in its access rule.
 const PUBLIC: [&str; 10] = [
     "GET /",
     "GET /.well-known/jwks.json",
@@ -124,7 +124,7 @@ async fn a_plain_user_may_do_nothing_to_others(#[values(Sqlite, Postgres)] backe
 
 #[rstest]
 #[tokio::test]
-async fn an_administrator_reads_everybody(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn an_administrator_reads_every_user(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &protected()).await;
     let session = service.logged_in("ada@example.org").await;
     let eve: Value = service
@@ -167,7 +167,7 @@ fn decoded(part: &str) -> Value {
 
 #[rstest]
 #[tokio::test]
-async fn forged_tokens_are_refused_and_call_nobody(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn forged_tokens_are_refused_and_cause_no_call(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &protected()).await;
     let session = service.logged_in("ada@example.org").await;
     let token = session["access_token"].as_str().expect("a text");

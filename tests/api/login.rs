@@ -54,7 +54,7 @@ async fn a_login_returns_the_tokens_of_a_session(#[values(Sqlite, Postgres)] bac
 /// Which of them is wrong must not show: not by the body, not by a header.
 #[rstest]
 #[tokio::test]
-async fn an_unknown_address_and_a_wrong_password_are_told_alike(
+async fn an_unknown_address_and_a_wrong_password_are_reported_alike(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let service = Service::start_with(backend, UNLIMITED).await;

@@ -176,7 +176,7 @@ async fn a_logout_of_nothing_is_no_error_and_ends_nothing(
     let session = service.logged_in("ada@example.org").await;
     let id: Uuid = text(&session["session_id"]).parse().expect("an id");
     let secrets = TokenSecrets::new(&SecretString::from(SECRET), None);
-    // Whoever has the secret, but not the row, or the other way round, has no token.
+    // A party that has the secret, but not the row, or the other way round, has no token.
     let other_secrets = TokenSecrets::new(&SecretString::from("x".repeat(32)), None);
     let forged = [
         refresh::issue(id, 0, &[7; 16], &secrets),

@@ -7,7 +7,7 @@
 //! fresh samples, twice at most, and only three failures in a row count: about one of 100,000. It costs
 //! hardly any power, as a difference that shows at nearly every run shows at three of them, too. What
 //! can be shown depends on the noise of the machine: each run prints the smallest delay that it would
-//! have told apart. Where little else runs, it is 3 % (`statistics`).
+//! have distinguished. Where little else runs, it is 3 % (`statistics`).
 
 mod service;
 mod statistics;
@@ -30,7 +30,7 @@ const TRIES: u32 = 3;
 /// The parts in which samples are taken and compared.
 const BLOCKS: usize = 10;
 
-/// Delays that are planted into samples, as parts of the median, to see whether they are told apart. The
+/// Delays that are planted into samples, as parts of the median, to see whether they are distinguished. The
 /// last one is that of one more hash.
 const PLANTED: [f64; 6] = [0.03, 0.05, 0.1, 0.2, 0.5, 1.0];
 
@@ -86,7 +86,7 @@ fn measure(
 }
 
 /// Compares the first kind with each of the others, and prints the distributions. Returns those that can
-/// be told apart from it.
+/// be distinguished from it.
 fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
     println!("  deciles, ms");
     for (kind, samples) in kinds.iter().zip(samples) {
@@ -98,11 +98,11 @@ fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
         println!("    {:10} {}", kind.name, deciles.join(" "));
     }
     let others = kinds.iter().zip(samples).skip(1);
-    let told_apart = others.filter_map(|(kind, of_kind)| {
+    let distinguished = others.filter_map(|(kind, of_kind)| {
         let comparison = Comparison::of(&samples[0], of_kind);
         let shows = |part: &f64| {
             let delayed = Comparison::of(&samples[0], &of_kind.delayed(*part));
-            delayed.tells_apart()
+            delayed.distinguishes()
         };
         let least = PLANTED.into_iter().find(shows);
         println!(
@@ -115,12 +115,12 @@ fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
             least.map_or("-".to_owned(), |part| format!("{:.0} %", part * 100.0)),
         );
         assert!(least.is_some(), "even one more hash would not show");
-        comparison.tells_apart().then_some(kind.name)
+        comparison.distinguishes().then_some(kind.name)
     });
-    told_apart.collect()
+    distinguished.collect()
 }
 
-/// Tries until no kind can be told apart from the first.
+/// Tries until no kind can be distinguished from the first.
 fn must_be_alike(service: &Service, kinds: &[&Kind], random: &mut fastrand::Rng) {
     let mut found = Vec::new();
     for attempt in 1..=TRIES {
@@ -130,9 +130,12 @@ fn must_be_alike(service: &Service, kinds: &[&Kind], random: &mut fastrand::Rng)
         if found.is_empty() {
             return;
         }
-        println!("  attempt {attempt}: told apart: {found:?}");
+        println!("  attempt {attempt}: distinguished: {found:?}");
     }
-    panic!("told apart from {} {TRIES} times: {found:?}", kinds[0].name);
+    panic!(
+        "distinguished from {} {TRIES} times: {found:?}",
+        kinds[0].name
+    );
 }
 
 #[rstest]

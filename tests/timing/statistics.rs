@@ -1,4 +1,4 @@
-//! Whether two samples of times can be told apart.
+//! Whether two samples of times can be distinguished.
 
 /// Samples of one kind, by block. Within a block, kinds are measured in random order, so that what
 /// changes on the machine meanwhile is the same for all of them.
@@ -75,9 +75,9 @@ impl Comparison {
         }
     }
 
-    /// Whether the samples can be told apart: by their distributions, or by medians that differ by more than
+    /// Whether the samples can be distinguished: by their distributions, or by medians that differ by more than
     /// the tolerance, and by more than chance explains.
-    pub fn tells_apart(&self) -> bool {
+    pub fn distinguishes(&self) -> bool {
         let difference = self.difference.abs();
         let is_beyond = difference > TOLERANCE && difference > ERRORS * self.error;
         self.p <= SIGNIFICANT || is_beyond
@@ -193,13 +193,13 @@ mod tests {
 
     /// Three tries cost hardly any power: a delay that shows at nearly every try shows at three.
     #[test]
-    fn a_delay_of_three_percent_is_told_apart_and_none_is_not() {
+    fn a_delay_of_three_percent_is_distinguished_and_none_is_not() {
         let mut random = fastrand::Rng::with_seed(20_261_121);
         let (mut false_alarms, mut missed) = (0, 0);
         for _ in 0..200 {
             let [a, b] = [30, 30].map(|each| times(&mut random, 0.02, each));
-            false_alarms += u32::from(Comparison::of(&a, &b).tells_apart());
-            missed += u32::from(!Comparison::of(&a, &b.delayed(0.03)).tells_apart());
+            false_alarms += u32::from(Comparison::of(&a, &b).distinguishes());
+            missed += u32::from(!Comparison::of(&a, &b.delayed(0.03)).distinguishes());
         }
         println!("of 200: {false_alarms} false alarms, {missed} delays of 3 % missed");
         assert!(false_alarms < 10 && missed == 0, "{false_alarms} {missed}");

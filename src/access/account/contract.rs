@@ -64,13 +64,18 @@ async fn a_suspension_ends_access_once(#[values(Sqlite, Postgres)] backend: Back
 #[tokio::test]
 async fn an_unknown_user_has_no_status(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
-    let nobody = UserId::new(Uuid::from_u128(9));
+    let unknown = UserId::new(Uuid::from_u128(9));
     let accounts = accounts(&test);
     for status in Status::ALL {
-        let outcome = accounts.set_status(nobody, status, change()).await;
+        let outcome = accounts.set_status(unknown, status, change()).await;
         assert_eq!(outcome.expect("read"), StatusOutcome::NoSuchUser);
     }
-    assert!(!accounts.end_sessions(nobody, change()).await.expect("read"));
+    assert!(
+        !accounts
+            .end_sessions(unknown, change())
+            .await
+            .expect("read")
+    );
     assert_eq!(count(&test, "user_events").await, "0");
 }
 

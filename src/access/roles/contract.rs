@@ -59,12 +59,12 @@ async fn a_grant_raises_the_epoch_once(#[values(Sqlite, Postgres)] backend: Back
 async fn what_cannot_be_granted_is_not(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     let user = new_user(&test, 1, &[]).await;
-    let nobody = UserId::new(Uuid::from_u128(9));
+    let unknown = UserId::new(Uuid::from_u128(9));
     let support = Permissions::of(&[Permission::SessionsEnd]);
     for (user, name, limit, expected) in [
         (user, "user", Permissions::ALL, GrantOutcome::Fixed),
         (user, "other", Permissions::ALL, GrantOutcome::NoSuchRole),
-        (nobody, "admin", Permissions::ALL, GrantOutcome::NoSuchUser),
+        (unknown, "admin", Permissions::ALL, GrantOutcome::NoSuchUser),
         (user, "support", READ, GrantOutcome::Lacking(support)),
     ] {
         let roles = roles(&test);
@@ -179,7 +179,7 @@ async fn a_built_in_role_and_one_beyond_the_own_rights_cannot_be_defined(
     assert_eq!(count(&test, "roles").await, "0");
 }
 
-/// Otherwise a user would have a role that somebody else may define anew.
+/// Otherwise a user would have a role that another may define again.
 #[rstest]
 #[tokio::test]
 async fn a_role_that_is_removed_while_it_is_granted_has_no_holder(

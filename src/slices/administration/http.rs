@@ -57,7 +57,7 @@ impl Circumstances {
     /// The circumstances of a change by this call, and what its caller may do.
     ///
     /// # Errors
-    /// 500 if the operation is open to everybody, which none of administration is.
+    /// 500 if the operation is open to every caller, which none of administration is.
     pub fn of(&self, call: &Call) -> Result<(Change, Permissions), Problem> {
         let caller = call.caller.as_ref().ok_or_else(Problem::internal)?;
         let change = Change {

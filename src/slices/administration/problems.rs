@@ -37,7 +37,7 @@ pub const LAST_ADMIN: ProblemType = ProblemType::new(&About {
     slug: "last-admin",
     status: StatusCode::CONFLICT,
     title: "Last administrator",
-    meaning: "The user is the only active one with the role `admin`, and nobody could \
+    meaning: "The user is the only active one with the role `admin`, and no one could \
           administer the service afterwards. Nothing was done.",
     advice: "Grant another active user the role `admin` first.",
     detail: "The user is the last active administrator.",

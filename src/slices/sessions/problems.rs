@@ -88,7 +88,7 @@ pub const ACCOUNT_SUSPENDED: ProblemType = ProblemType::new(&About {
     status: StatusCode::FORBIDDEN,
     title: "Account suspended",
     meaning: "The password is right, and an administrator has suspended the account.",
-    advice: "Tell the user to ask the operator of the service.",
+    advice: "The user can ask the operator of the service.",
     detail: "The account is suspended.",
     headers: &[],
     member: Member::None,
@@ -101,7 +101,7 @@ pub const EMAIL_NOT_VERIFIED: ProblemType = ProblemType::new(&About {
     title: "Email not verified",
     meaning: "The password is right, and the address of the account has not been \
           verified yet.",
-    advice: "Tell the user to follow the link in the mail that came after the signup.",
+    advice: "Let the user follow the link in the mail that came after the signup.",
     detail: "The address has not been verified.",
     headers: &[],
     member: Member::None,

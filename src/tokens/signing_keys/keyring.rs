@@ -407,7 +407,7 @@ impl Table {
     }
 
     /// Decrypts a key of the table. `None`, with a warning, if it is not what an instance with one of the
-    /// secrets wrote: whoever can write to the database must not be able to add a key.
+    /// secrets wrote: a party that can write to the database must not be able to add a key.
     async fn open_key(&self, stored: &StoredKey) -> Option<SigningKey> {
         let kid = stored.kid.as_str();
         let opened = self.secrets.open(kid, &stored.private_sealed);

@@ -1,7 +1,7 @@
 //! The rows of `signing_keys`.
 //!
 //! The newest key is the *head*: the one row without `retired_at`, of which a unique index allows no second.
-//! Whoever changes which keys there are, first updates the head; so instances that do so at the same time wait
+//! A party that changes which keys there are, first updates the head; so instances that do so at the same time wait
 //! for each other on either database, and the second finds the head changed.
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ static INSERT: Statement = Statement::new(
 );
 
 // The public half is not read: it is derived from the private one, which only the secret can have sealed. So a
-// row that somebody else wrote is no key.
+// row that another program wrote is no key.
 static ALL: Statement = Statement::new(
     "SELECT kid, alg, private_sealed, created_at, active_from, retired_at, remove_at \
      FROM signing_keys ORDER BY active_from, kid",

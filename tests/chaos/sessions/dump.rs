@@ -71,7 +71,7 @@ pub async fn sessions(place: &Place) -> Vec<Row> {
     rows.collect()
 }
 
-/// Tokens that are made of what is in the rows: whoever reads the database could present them.
+/// Tokens that are made of what is in the rows: a party that reads the database could present them.
 pub async fn forged(place: &Place) -> Vec<String> {
     let columns = ["id", "nonce", "rotation_key", "login_key"];
     let columns = columns.map(|column| digits(place, column)).join(", ");

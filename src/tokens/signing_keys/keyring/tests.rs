@@ -250,7 +250,7 @@ async fn keys_survive_a_rotation_of_the_secret(#[values(Sqlite, Postgres)] backe
     assert!(lost.to_string().contains("AUTH_SECRET_PREVIOUS"), "{lost}");
 }
 
-/// Whoever can write to the table must not be able to sign tokens.
+/// A party that can write to the table must not be able to sign tokens.
 #[rstest]
 #[tokio::test]
 async fn a_key_that_no_instance_made_is_ignored(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -126,6 +126,6 @@ async fn a_user_has_roles_live_sessions_and_the_newest_events(
     assert_eq!(found.events[0].payload["number"], 119);
     assert_eq!(found.events[99].payload["number"], 20);
 
-    let nobody = by_id(&test.database, id(2), now()).await.expect("read");
-    assert!(nobody.is_none());
+    let unknown = by_id(&test.database, id(2), now()).await.expect("read");
+    assert!(unknown.is_none());
 }
