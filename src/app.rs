@@ -126,19 +126,6 @@ impl Service {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         fit_descriptors(&mut settings);
-        if settings.hashing.cost < LOW_COST {
-            tracing::warn!(
-                cost = settings.hashing.cost,
-                "BCRYPT_COST low: a stolen hash would be cheap to guess"
-            );
-        }
-        if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
-            tracing::warn!(
-                host = %settings.http.host,
-                "RATE_LIMIT_SIGNUP is off, and HOST is not a loopback address: \
-                 one client may send any number of signups"
-            );
-        }
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         if settings.idempotency.secret.is_none()
             && settings.database.url.backend == Backend::Postgres
@@ -465,6 +452,19 @@ async fn shut_down(listeners: Listeners, dependencies: &Dependencies) {
 
 /// Warns of settings that are allowed, but risky.
 fn warn_of_risks(settings: &Settings) {
+    if settings.hashing.cost < LOW_COST {
+        tracing::warn!(
+            cost = settings.hashing.cost,
+            "BCRYPT_COST low: a stolen hash would be cheap to guess"
+        );
+    }
+    if settings.signup_rate.is_none() && !settings.http.is_on_loopback() {
+        tracing::warn!(
+            host = %settings.http.host,
+            "RATE_LIMIT_SIGNUP is off, and HOST is not a loopback address: \
+             one client may send any number of signups"
+        );
+    }
     let redis = settings.redis.as_ref().map(RedisUrl::expose);
     if redis.is_some_and(is_in_clear) {
         tracing::warn!(

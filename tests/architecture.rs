@@ -580,9 +580,11 @@ fn every_kind_of_problem_is_collected_and_has_a_unique_slug() {
     assert_eq!(written, collected);
 }
 
-/// Tables that an area writes, and [`ACCESS`] as well: a suspension changes a user, ends its sessions and
-/// revokes its tokens in one transaction, and neither area may use the other.
-const WRITTEN_BY_ACCESS_TOO: [&str; 3] = ["users", "users_read", "sessions"];
+/// Tables that an area writes, and [`ACCESS`] as well. A suspension changes a user, ends its sessions and
+/// revokes its tokens in one transaction, and neither area may use the other. The old rows of the last two are
+/// removed with those of sessions.
+const WRITTEN_BY_ACCESS_TOO: [&str; 5] =
+    ["users", "users_read", "sessions", "revocations", "auth_log"];
 
 /// What several areas do in transactions of their own.
 const ACCESS: &str = "src/access/";

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Actor, Change};
+use super::change::{self, Actor, Change, ChangeError};
 use super::feed::{self, Feed, Revocation};
 use super::history::{self, Event};
 use super::roles;
-use crate::domain::{EndReason, StoreError, TokenEpoch, UserId};
+use crate::domain::{EndReason, TokenEpoch, UserId};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 
 /// Whether a user may log in.
@@ -169,20 +169,20 @@ impl Accounts {
     /// succeed.
     ///
     /// # Errors
-    /// When the outcome is not certain: the change can be repeated.
+    /// When the actor was revoked meanwhile, or the outcome is not certain: the change can be repeated.
     pub async fn set_status(
         &self,
         user: UserId,
         status: Status,
         change: Change,
-    ) -> Result<StatusOutcome, StoreError> {
+    ) -> Result<StatusOutcome, ChangeError> {
         let life = change.token_life;
         let work = SetStatus {
             user,
             status,
-            change,
+            change: change.clone(),
         };
-        let outcome = self.database.write(work).await?;
+        let outcome = change::write(&self.database, &change, work).await?;
         if let StatusOutcome::Changed(_, Some(epoch)) = outcome {
             self.publish(user, epoch, life);
         }
@@ -192,10 +192,14 @@ impl Accounts {
     /// Ends all sessions and access tokens of a user. Returns whether there is such a user.
     ///
     /// # Errors
-    /// When the outcome is not certain: the change can be repeated.
-    pub async fn end_sessions(&self, user: UserId, change: Change) -> Result<bool, StoreError> {
+    /// When the actor was revoked meanwhile, or the outcome is not certain: the change can be repeated.
+    pub async fn end_sessions(&self, user: UserId, change: Change) -> Result<bool, ChangeError> {
         let life = change.token_life;
-        let ended = self.database.write(EndSessions { user, change }).await?;
+        let work = EndSessions {
+            user,
+            change: change.clone(),
+        };
+        let ended = change::write(&self.database, &change, work).await?;
         if let Some(epoch) = ended {
             self.publish(user, epoch, life);
         }

@@ -1,4 +1,8 @@
 //! Changes of access: who makes them, when, and in which request.
+//!
+//! A request is admitted by what the [`feed`](super::feed) knows, which may be two seconds old. A change asks
+//! once more in its transaction, so that an administrator who was suspended or demoted, or a key that was
+//! revoked, changes nothing from that moment on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +13,10 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::history::Circumstances;
-use crate::domain::UserId;
+use super::{UserCaller, live};
+use crate::domain::{StoreError, UserId};
 use crate::platform::clock::{Randomness, uuid_v7};
+use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 
 /// Who changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,8 @@ impl Serialize for Actor {
 pub struct Change {
     /// Who makes it.
     pub actor: Actor,
+    /// The session of a user who makes it.
+    pub caller: Option<UserCaller>,
     /// When, in whole microseconds.
     pub at: DateTime<Utc>,
     /// The correlation id of the request.
@@ -63,6 +71,20 @@ impl Change {
         uuid_v7(self.at, self.randomness.as_ref())
     }
 
+    /// Whether the credential of the actor is still good, as this transaction sees it.
+    async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
+        match (&self.actor, &self.caller) {
+            (Actor::Cli, _) => Ok(true),
+            (Actor::User(_), Some(caller)) => live::check(transaction, caller).await,
+            (Actor::User(_), None) => Ok(false),
+            (Actor::Service(key), _) => {
+                let row = (key.as_str(), Micros(self.at));
+                let found: Option<(String,)> = transaction.fetch_optional(&LIVE_KEY, row).await?;
+                Ok(found.is_some())
+            }
+        }
+    }
+
     /// The circumstances of an event of this user.
     #[must_use]
     pub fn of(&self, user_id: UserId) -> Circumstances {
@@ -72,6 +94,56 @@ impl Change {
             at: self.at,
             correlation_id: self.correlation_id.clone(),
         }
+    }
+}
+
+static LIVE_KEY: Statement = Statement::new(
+    "SELECT id FROM service_keys WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
+);
+
+/// A change was not made, or it is not known whether it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The credential of the actor was revoked meanwhile; nothing was written.
+    #[error("the credential was revoked")]
+    Revoked,
+    /// The store failed: the change may have been made, and can be repeated.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes what an actor changes.
+///
+/// # Errors
+/// See [`ChangeError`].
+pub(super) async fn write<W: UnitOfWork>(
+    database: &Database,
+    change: &Change,
+    work: W,
+) -> Result<W::Outcome, ChangeError> {
+    let change = change.clone();
+    let outcome = database.write(Authorized { change, work }).await?;
+    outcome.ok_or(ChangeError::Revoked)
+}
+
+/// Work of an actor whose credential must still be good.
+struct Authorized<W> {
+    change: Change,
+    work: W,
+}
+
+impl<W: UnitOfWork> UnitOfWork for Authorized<W> {
+    /// `None` if it is not.
+    type Outcome = Option<W::Outcome>;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Self::Outcome>, Error> {
+        if !self.change.is_authorized(transaction).await? {
+            return Ok(End::Rollback(None));
+        }
+        Ok(match self.work.run(transaction).await? {
+            End::Commit(outcome) => End::Commit(Some(outcome)),
+            End::Rollback(outcome) => End::Rollback(Some(outcome)),
+        })
     }
 }
 

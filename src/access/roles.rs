@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::account::{raise_epoch, revoke_tokens};
 use super::auth_log;
-use super::change::{Actor, Change};
+use super::change::{self, Actor, Change, ChangeError};
 use super::feed::{Feed, Revocation};
 use super::history::{self, Event};
 use crate::domain::{Permission, Permissions, Role, StoreError, TokenEpoch, UserId};
@@ -380,8 +380,8 @@ impl Roles {
     /// refresh has a token with the role.
     ///
     /// # Errors
-    /// When the outcome is not certain: the grant can be repeated.
-    pub async fn grant(&self, grant: Grant) -> Result<GrantOutcome, StoreError> {
+    /// When the actor was revoked meanwhile, or the outcome is not certain: the grant can be repeated.
+    pub async fn grant(&self, grant: Grant) -> Result<GrantOutcome, ChangeError> {
         self.change(grant, true).await
     }
 
@@ -389,14 +389,16 @@ impl Roles {
     /// at once do not both succeed.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
-    pub async fn revoke(&self, grant: Grant) -> Result<GrantOutcome, StoreError> {
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
+    pub async fn revoke(&self, grant: Grant) -> Result<GrantOutcome, ChangeError> {
         self.change(grant, false).await
     }
 
-    async fn change(&self, grant: Grant, is_given: bool) -> Result<GrantOutcome, StoreError> {
+    async fn change(&self, grant: Grant, is_given: bool) -> Result<GrantOutcome, ChangeError> {
         let (user, life) = (grant.user, grant.change.token_life);
-        let outcome = self.database.write(ChangeGrant { grant, is_given }).await?;
+        let change = grant.change.clone();
+        let work = ChangeGrant { grant, is_given };
+        let outcome = change::write(&self.database, &change, work).await?;
         if let (GrantOutcome::Changed(epoch), Some(feed)) = (outcome, &self.feed) {
             feed.add(Revocation::User(user, epoch), life);
         }
@@ -407,14 +409,14 @@ impl Roles {
     /// two seconds.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
     pub async fn define(
         &self,
         role: Role,
         permissions: Permissions,
         limit: Permissions,
         change: Change,
-    ) -> Result<RoleOutcome, StoreError> {
+    ) -> Result<RoleOutcome, ChangeError> {
         if Role::built_in(role.as_str()).is_some() {
             return Ok(RoleOutcome::Fixed);
         }
@@ -424,9 +426,9 @@ impl Roles {
         let define = Define {
             role,
             permissions,
-            change,
+            change: change.clone(),
         };
-        let outcome = self.database.write(define).await?;
+        let outcome = change::write(&self.database, &change, define).await?;
         self.reload(outcome).await;
         Ok(outcome)
     }
@@ -434,12 +436,16 @@ impl Roles {
     /// Removes a role that no user has.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
-    pub async fn remove(&self, role: Role, change: Change) -> Result<RoleOutcome, StoreError> {
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
+    pub async fn remove(&self, role: Role, change: Change) -> Result<RoleOutcome, ChangeError> {
         if Role::built_in(role.as_str()).is_some() {
             return Ok(RoleOutcome::Fixed);
         }
-        let outcome = self.database.write(Remove { role, change }).await?;
+        let remove = Remove {
+            role,
+            change: change.clone(),
+        };
+        let outcome = change::write(&self.database, &change, remove).await?;
         self.reload(outcome).await;
         Ok(outcome)
     }

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 
 use super::auth_log;
-use super::change::Change;
+use super::change::{self, Change, ChangeError};
 use super::feed::Feed;
 use crate::domain::{Name, Permission, Permissions, StoreError};
 use crate::platform::clock::Randomness;
@@ -208,13 +208,13 @@ impl ServiceKeys {
     /// can be revoked or rotated.
     ///
     /// # Errors
-    /// When the outcome is not certain: a key may have been made that no one holds.
+    /// When the actor was revoked meanwhile, or the outcome is not certain: a key may have been made that no one holds.
     pub async fn create(
         &self,
         new: NewKey,
         limit: Permissions,
         change: Change,
-    ) -> Result<CreateOutcome, StoreError> {
+    ) -> Result<CreateOutcome, ChangeError> {
         if !limit.includes(new.permissions) {
             let lacking = new.permissions.without(limit);
             return Ok(CreateOutcome::Lacking(lacking));
@@ -231,7 +231,7 @@ impl ServiceKeys {
                 expires_at,
                 change: change.clone(),
             };
-            match self.database.write(create).await? {
+            match change::write(&self.database, &change, create).await? {
                 Inserted::Yes => {
                     self.reload().await;
                     let text = issued.text;
@@ -241,28 +241,29 @@ impl ServiceKeys {
                 Inserted::Taken => {}
             }
         }
-        Err(StoreError::unavailable("every id was taken"))
+        Err(StoreError::unavailable("every id was taken").into())
     }
 
     /// Makes a second secret of a key, beside the one in use. If there is a second one already, it is
     /// replaced: its response may have been lost. `limit` is what the actor may do.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
     pub async fn rotate(
         &self,
         id: ServiceKeyId,
         limit: Permissions,
         change: Change,
-    ) -> Result<RotateOutcome, StoreError> {
+    ) -> Result<RotateOutcome, ChangeError> {
         let issued = service_key::issue(&id, self.randomness.as_ref(), &self.secrets);
         let rotate = Rotate {
             id: id.clone(),
             hash: issued.secret_hash,
             limit,
-            change,
+            change: change.clone(),
         };
-        Ok(match self.database.write(rotate).await? {
+        let rotated = change::write(&self.database, &change, rotate).await?;
+        Ok(match rotated {
             None => RotateOutcome::NoSuchKey,
             Some(lacking) if lacking.is_empty() => {
                 self.reload().await;
@@ -277,12 +278,12 @@ impl ServiceKeys {
     /// not being rotated. Returns whether there is such a key.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
     pub async fn finish_rotation(
         &self,
         id: ServiceKeyId,
         change: Change,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, ChangeError> {
         self.end(id, Ending::Rotation, change).await
     }
 
@@ -290,8 +291,8 @@ impl ServiceKeys {
     /// may have been revoked before.
     ///
     /// # Errors
-    /// When the outcome is not certain: it can be repeated.
-    pub async fn revoke(&self, id: ServiceKeyId, change: Change) -> Result<bool, StoreError> {
+    /// When the actor was revoked meanwhile, or the outcome is not certain: it can be repeated.
+    pub async fn revoke(&self, id: ServiceKeyId, change: Change) -> Result<bool, ChangeError> {
         self.end(id, Ending::Key, change).await
     }
 
@@ -300,8 +301,13 @@ impl ServiceKeys {
         id: ServiceKeyId,
         what: Ending,
         change: Change,
-    ) -> Result<bool, StoreError> {
-        let exists = self.database.write(EndOf { id, what, change }).await?;
+    ) -> Result<bool, ChangeError> {
+        let end = EndOf {
+            id,
+            what,
+            change: change.clone(),
+        };
+        let exists = change::write(&self.database, &change, end).await?;
         if exists {
             self.reload().await;
         }

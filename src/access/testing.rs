@@ -21,6 +21,7 @@ pub fn now() -> DateTime<Utc> {
 pub fn change() -> Change {
     Change {
         actor: Actor::Cli,
+        caller: None,
         at: now(),
         correlation_id: "correlation".to_owned(),
         network: None,

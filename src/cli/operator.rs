@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{Failure, terminal};
-use crate::access::change::{Actor, Change};
+use crate::access::change::{Actor, Change, ChangeError};
 use crate::access::service_keys::ServiceKeys;
 use crate::app;
 use crate::config::Settings;
-use crate::domain::{Permissions, StoreError};
+use crate::domain::{Permission, Permissions, StoreError};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{Clock, SystemClock, SystemRandomness, push_timestamp, uuid_v7};
 use crate::platform::database::Database;
@@ -26,6 +26,15 @@ const CONNECTIONS: u32 = 2;
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(&format!("the database failed: {}", error_chain(&error)))
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            revoked @ ChangeError::Revoked => Self::new(&revoked),
+        }
     }
 }
 
@@ -68,6 +77,7 @@ impl Operator {
         let at = SystemClock.now();
         Change {
             actor: Actor::Cli,
+            caller: None,
             at,
             correlation_id: uuid_v7(at, &SystemRandomness).to_string(),
             network: None,
@@ -146,10 +156,7 @@ pub fn day(at: DateTime<Utc>) -> String {
 
 /// The names of permissions.
 pub fn names(permissions: Permissions) -> Vec<&'static str> {
-    permissions
-        .iter()
-        .map(|permission| permission.as_str())
-        .collect()
+    permissions.iter().map(Permission::as_str).collect()
 }
 
 /// A table for people: columns are as wide as their longest cell.

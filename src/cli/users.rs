@@ -209,12 +209,11 @@ async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
     let operator = Operator::open(settings).await?;
     let work = async {
         let found = find(&operator, &email).await?;
-        let outcome = match found {
-            Some((user, _)) => (user, false),
-            None => {
-                let password = password(create.password_stdin, &name, &email)?;
-                add(&operator, &name, &email, &password, &roles).await?
-            }
+        let outcome = if let Some((user, _)) = found {
+            (user, false)
+        } else {
+            let password = password(create.password_stdin, &name, &email)?;
+            add(&operator, &name, &email, &password, &roles).await?
         };
         let (user, is_new) = outcome;
         let mut granted = Vec::new();

@@ -18,7 +18,7 @@ pub fn write(label: &'static str, body: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The bytes of a text that [`write`] made; `None` if it is none of this label.
+/// The bytes of a text that [`write()`] made; `None` if it is none of this label.
 #[must_use]
 pub fn read(label: &'static str, text: &str) -> Option<Vec<u8>> {
     let mut bytes = URL_SAFE_NO_PAD.decode(text).ok()?;

@@ -599,6 +599,44 @@ async fn other_instances_notice_within_two_seconds() {
     refused_soon(&other, token).await;
 }
 
+/// Reads may go on for two seconds; a command asks the database.
+#[tokio::test]
+async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
+    let database = Arc::new(Database::new(Postgres));
+    let one = Service::start_on(Arc::clone(&database), &settings()).await;
+    let other = Service::start_on(database, &settings()).await;
+    let (_, root) = all_permissions(&one);
+    let session = one.logged_in("ada@example.org").await;
+    let user = text(&session["user"], "id");
+    let role = format!("/admin/users/{user}/roles/admin");
+    let second = json_of(one.sign_up("eve@example.org").await, 201).await;
+    let second = format!("/admin/users/{}/roles/admin", text(&second, "id"));
+    for path in [&second, &role] {
+        let response = send(&one, "PUT", path, &root, None).await;
+        assert_eq!(response.status(), 204);
+    }
+    let refreshed = one.refresh(&session["refresh_token"], None).await;
+    let refreshed = json_of(refreshed, 200).await;
+    let token = text(&refreshed, "access_token");
+    let key = json!({ "name": "n", "permissions": ["users:read"], "expires_in_days": 1 });
+    let create = |credential: &str| {
+        let (other, key, credential) = (&other, key.clone(), credential.to_owned());
+        async move { send(other, "POST", "/admin/keys", &credential, Some(key)).await }
+    };
+    assert_eq!(create(token).await.status(), 201);
+    let response = send(&one, "DELETE", &role, &root, None).await;
+    assert_eq!(response.status(), 204);
+    let body = problem(create(token).await, 401, "access-token-invalid").await;
+    assert_eq!(body["reason"], "revoked");
+
+    let (id, weak) = service_key(&one, &["keys:write", "users:read"]);
+    assert_eq!(create(&weak).await.status(), 201);
+    let path = format!("/admin/keys/{id}");
+    let response = send(&one, "DELETE", &path, &root, None).await;
+    assert_eq!(response.status(), 204);
+    problem(create(&weak).await, 401, "access-token-invalid").await;
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_change_of_status_is_validated(#[values(Sqlite, Postgres)] backend: Backend) {

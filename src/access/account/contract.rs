@@ -4,9 +4,11 @@ use rstest::rstest;
 use uuid::Uuid;
 
 use super::{Accounts, Status, StatusOutcome};
+use crate::access::UserCaller;
+use crate::access::change::{Actor, Change, ChangeError};
 use crate::access::testing::{change, count, new_session, new_user, state};
 use crate::config::Backend::{self, Postgres, Sqlite};
-use crate::domain::{TokenEpoch, UserId};
+use crate::domain::{Permissions, SessionId, TokenEpoch, UserId};
 use crate::platform::database::testing::TestDatabase;
 
 fn accounts(test: &TestDatabase) -> Accounts {
@@ -147,4 +149,48 @@ async fn sessions_end_without_a_suspension(#[values(Sqlite, Postgres)] backend: 
     );
     let events = "user_events WHERE type = 'user.sessions_ended'";
     assert_eq!(count(&test, events).await, "2");
+}
+
+/// What an instance knows may be two seconds old.
+#[rstest]
+#[tokio::test]
+async fn an_actor_whose_access_has_ended_changes_nothing(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let test = TestDatabase::new(backend).await;
+    let user = new_user(&test, 1, &[]).await;
+    let admin = new_user(&test, 2, &["admin"]).await;
+    new_user(&test, 3, &["admin"]).await;
+    new_session(&test, admin, 11).await;
+    let accounts = accounts(&test);
+    let by_admin = |epoch| Change {
+        actor: Actor::User(admin),
+        caller: Some(UserCaller {
+            user: admin,
+            session: SessionId::new(Uuid::from_u128(11)),
+            auth_time: change().at,
+            epoch: TokenEpoch::new(epoch),
+            permissions: Permissions::ALL,
+        }),
+        ..change()
+    };
+    let by_key = Change {
+        actor: Actor::Service("0h2k4n6q8s".to_owned()),
+        ..change()
+    };
+    let suspend = |change| accounts.set_status(user, Status::Suspended, change);
+    let is_revoked = |outcome| matches!(outcome, Err(ChangeError::Revoked));
+    assert!(is_revoked(suspend(by_key).await), "there is no such key");
+    let raised = accounts.end_sessions(admin, change()).await;
+    assert!(raised.expect("written"));
+    assert!(is_revoked(suspend(by_admin(0)).await), "an old epoch");
+    assert!(is_revoked(suspend(by_admin(1)).await), "an ended session");
+    assert_eq!(state(&test, user).await, "active 0 0");
+    new_session(&test, admin, 12).await;
+    let mut good = by_admin(1);
+    if let Some(caller) = &mut good.caller {
+        caller.session = SessionId::new(Uuid::from_u128(12));
+    }
+    let outcome = suspend(good).await.expect("written");
+    assert!(matches!(outcome, StatusOutcome::Changed(..)));
 }

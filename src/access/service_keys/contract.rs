@@ -19,7 +19,7 @@ use crate::tokens::service_key::{Presented, ServiceKeyId};
 const READ: Permissions = Permissions::of(&[Permission::UsersRead]);
 
 struct Keys {
-    keys: ServiceKeys,
+    store: ServiceKeys,
     feed: Arc<Feed>,
     secrets: Arc<TokenSecrets>,
 }
@@ -32,7 +32,7 @@ impl Keys {
         let feed = Arc::new(Feed::new(database.clone(), Arc::new(SystemClock)));
         let randomness = Arc::new(SystemRandomness);
         Self {
-            keys: ServiceKeys::new(
+            store: ServiceKeys::new(
                 database,
                 Arc::clone(&secrets),
                 randomness,
@@ -47,14 +47,14 @@ impl Keys {
         let mut change = change();
         change.at = chrono::DateTime::from_timestamp(4_000_000_000, 0).expect("in range");
         let new = new(permissions, 90);
-        match self.keys.create(new, Permissions::ALL, change).await {
+        match self.store.create(new, Permissions::ALL, change).await {
             Ok(CreateOutcome::Created(issued, _)) => issued,
             _ => panic!("not created"),
         }
     }
 
     async fn rotate(&self, id: &ServiceKeyId) -> Issued {
-        let rotated = self.keys.rotate(id.clone(), Permissions::ALL, change());
+        let rotated = self.store.rotate(id.clone(), Permissions::ALL, change());
         match rotated.await.expect("written") {
             RotateOutcome::Rotated(issued) => issued,
             _ => panic!("not rotated"),
@@ -91,7 +91,7 @@ async fn a_key_is_accepted_at_once_and_its_secret_is_not_stored(
     assert!(keys.accepts(&issued));
     let known = keys.feed.service_key(issued.id.as_str()).expect("known");
     assert_eq!(known.permissions, READ);
-    let (page, has_more) = keys.keys.page("").await.expect("read");
+    let (page, has_more) = keys.store.page("").await.expect("read");
     assert_eq!((page.len(), has_more), (1, false));
     let listed = &page[0];
     assert_eq!(listed.id, issued.id.as_str());
@@ -104,7 +104,7 @@ async fn a_key_is_accepted_at_once_and_its_secret_is_not_stored(
     assert!(!listed.is_rotating);
     let logged = "auth_log WHERE action = 'service_key.created' AND actor = 'cli'";
     assert_eq!(count(&test, logged).await, "1");
-    let (rest, _) = keys.keys.page(&listed.id).await.expect("read");
+    let (rest, _) = keys.store.page(&listed.id).await.expect("read");
     assert!(rest.is_empty());
 }
 
@@ -116,12 +116,12 @@ async fn a_key_has_no_more_rights_than_who_makes_or_rotates_it(
     let test = TestDatabase::new(backend).await;
     let keys = Keys::new(&test);
     let write = Permissions::of(&[Permission::UsersWrite]);
-    let created = keys.keys.create(new(READ.union(write), 1), READ, change());
+    let created = keys.store.create(new(READ.union(write), 1), READ, change());
     let created = created.await.expect("read");
     assert!(matches!(created, CreateOutcome::Lacking(lacking) if lacking == write));
     assert_eq!(count(&test, "service_keys").await, "0");
     let issued = keys.create(READ.union(write)).await;
-    let rotated = keys.keys.rotate(issued.id.clone(), READ, change());
+    let rotated = keys.store.rotate(issued.id.clone(), READ, change());
     let rotated = rotated.await.expect("read");
     assert!(matches!(rotated, RotateOutcome::Lacking(lacking) if lacking == write));
     assert_eq!(
@@ -141,7 +141,7 @@ async fn a_rotation_overlaps_until_it_is_finished(#[values(Sqlite, Postgres)] ba
     let second = keys.rotate(&first.id).await;
     assert!(keys.accepts(&first) && keys.accepts(&second) && !keys.accepts(&lost));
     for _ in 0..2 {
-        let known = keys.keys.finish_rotation(first.id.clone(), change()).await;
+        let known = keys.store.finish_rotation(first.id.clone(), change()).await;
         assert!(known.expect("written"));
         assert!(!keys.accepts(&first) && keys.accepts(&second));
     }
@@ -157,7 +157,7 @@ async fn a_revoked_key_stays_revoked(#[values(Sqlite, Postgres)] backend: Backen
     let issued = keys.create(READ).await;
     let next = keys.rotate(&issued.id).await;
     for _ in 0..2 {
-        let known = keys.keys.revoke(issued.id.clone(), change()).await;
+        let known = keys.store.revoke(issued.id.clone(), change()).await;
         assert!(known.expect("written"));
         assert!(!keys.accepts(&issued) && !keys.accepts(&next));
     }
@@ -165,7 +165,7 @@ async fn a_revoked_key_stays_revoked(#[values(Sqlite, Postgres)] backend: Backen
         count(&test, "auth_log WHERE action = 'service_key.revoked'").await,
         "1"
     );
-    let rotated = keys.keys.rotate(issued.id, Permissions::ALL, change());
+    let rotated = keys.store.rotate(issued.id, Permissions::ALL, change());
     assert!(matches!(
         rotated.await.expect("read"),
         RotateOutcome::NoSuchKey
@@ -173,11 +173,11 @@ async fn a_revoked_key_stays_revoked(#[values(Sqlite, Postgres)] backend: Backen
     let unknown = ServiceKeyId::parse("0000000000").expect("valid");
     assert!(
         !keys
-            .keys
+            .store
             .revoke(unknown.clone(), change())
             .await
             .expect("read")
     );
-    let finished = keys.keys.finish_rotation(unknown, change()).await;
+    let finished = keys.store.finish_rotation(unknown, change()).await;
     assert!(!finished.expect("read"));
 }

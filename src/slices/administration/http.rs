@@ -9,10 +9,11 @@ use serde_json::json;
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
 use super::problems::ROLE_NOT_FOUND;
-use crate::access::change::Change;
+use crate::access::authenticator::Reason;
+use crate::access::change::{Change, ChangeError};
 use crate::dependencies::Dependencies;
 use crate::domain::{BrokenRule, Permission, Permissions, Role, UserId};
-use crate::http::authorization::PERMISSION_DENIED;
+use crate::http::authorization::{self, PERMISSION_DENIED};
 use crate::http::openapi::Documentation;
 use crate::http::operation::Call;
 use crate::http::problem::{Problem, ProblemType};
@@ -62,6 +63,7 @@ impl Circumstances {
         let caller = call.caller.as_ref().ok_or_else(Problem::internal)?;
         let change = Change {
             actor: caller.actor(),
+            caller: caller.user().cloned(),
             at: self.clock.now(),
             correlation_id: call.context.correlation_id.clone(),
             network: call.context.network(),
@@ -69,6 +71,15 @@ impl Circumstances {
             randomness: Arc::clone(&self.randomness),
         };
         Ok((change, caller.permissions()))
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Revoked => authorization::invalid(Reason::Revoked),
+            ChangeError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -110,6 +121,10 @@ pub fn names(permissions: Permissions) -> Vec<&'static str> {
 ///
 /// # Errors
 /// The rule that the list breaks.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it parses the field of a body"
+)]
 pub fn permissions(names: Vec<String>) -> Result<Permissions, BrokenRule> {
     if names.is_empty() {
         return Err(BrokenRule::new("required", "Must not be empty."));
