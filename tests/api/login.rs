@@ -259,3 +259,121 @@ async fn logins_of_a_client_are_limited() {
     let response = log_in(&service, &login_body("eve@example.org")).await;
     problem(response, 429, "rate-limited").await;
 }
+
+async fn reauthenticate(service: &Service, token: &Value, password: &str) -> Response {
+    let request = service.post("/auth/reauthenticate", &json!({ "password": password }));
+    let request = request.bearer_auth(token.as_str().expect("a text"));
+    request.send().await.expect("a response")
+}
+
+/// The time at which the password was sent, of an access token.
+fn auth_time(token: &Value) -> i64 {
+    use base64::Engine;
+    let claims = token.as_str().and_then(|text| text.split('.').nth(1));
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.expect("claims"));
+    let claims: Value = serde_json::from_slice(&claims.expect("base64")).expect("JSON");
+    claims["auth_time"].as_i64().expect("a number")
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_password_that_is_sent_again_makes_the_session_fresh(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start_with(backend, UNLIMITED).await;
+    let session = service.logged_in("ada@example.org").await;
+    let token = &session["access_token"];
+    let earlier = match backend {
+        Sqlite => "UPDATE sessions SET auth_time = auth_time - 600000000",
+        Postgres => "UPDATE sessions SET auth_time = auth_time - interval '10 minutes'",
+    };
+    service.database.execute(earlier).await.expect("changed");
+    let wrong = reauthenticate(&service, token, "wrong").await;
+    problem(wrong, 401, "invalid-credentials").await;
+    let response = reauthenticate(&service, token, "correct horse battery staple").await;
+    assert_eq!(response.status(), 200);
+    let fresh: Value = response.json().await.expect("JSON");
+    assert!(auth_time(&fresh["access_token"]) >= auth_time(token));
+    assert_eq!(
+        (&fresh["token_type"], &fresh["expires_in"]),
+        (&json!("Bearer"), &json!(1800))
+    );
+    let rows = service
+        .database
+        .rows("SELECT CAST(count(*) AS text) FROM login_throttle");
+    assert_eq!(rows.await, ["0"], "its failures are forgotten");
+    let log = "SELECT action FROM auth_log WHERE action = 'reauthenticate'";
+    assert_eq!(service.database.rows(log).await.len(), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn guesses_in_a_session_are_throttled_for_it_alone(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let service = Service::start_with(backend, UNLIMITED).await;
+    let session = service.logged_in("ada@example.org").await;
+    let token = &session["access_token"];
+    for _ in 0..10 {
+        let response = reauthenticate(&service, token, "wrong").await;
+        problem(response, 401, "invalid-credentials").await;
+    }
+    let response = reauthenticate(&service, token, "correct horse battery staple").await;
+    problem(response, 429, "login-throttled").await;
+    let response = log_in(&service, &login_body("ada@example.org")).await;
+    assert_eq!(response.status(), 200);
+    let other: Value = response.json().await.expect("JSON");
+    let response = reauthenticate(
+        &service,
+        &other["access_token"],
+        "correct horse battery staple",
+    );
+    assert_eq!(response.await.status(), 200);
+}
+
+#[rstest]
+#[case::the_session(
+    "UPDATE sessions SET ended_at = created_at",
+    401,
+    "access-token-invalid"
+)]
+#[case::the_password("UPDATE users SET password_hash = '!'", 401, "invalid-credentials")]
+#[case::the_account("DELETE FROM users", 401, "access-token-invalid")]
+#[tokio::test]
+async fn what_ended_is_not_made_fresh(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] change: &str,
+    #[case] status: u16,
+    #[case] slug: &str,
+) {
+    let service = Service::start_with(backend, UNLIMITED).await;
+    let session = service.logged_in("ada@example.org").await;
+    service.database.execute(change).await.expect("changed");
+    let token = &session["access_token"];
+    let response = reauthenticate(&service, token, "correct horse battery staple").await;
+    problem(response, status, slug).await;
+}
+
+/// A look-up or a write that fails leaves nothing half done, and says so.
+#[rstest]
+#[case::the_look_up("users_read")]
+#[case::the_session("sessions")]
+#[case::the_throttle("login_throttle")]
+#[tokio::test]
+async fn a_login_without_its_table_fails_whole(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] table: &str,
+) {
+    let service = Service::start_with(backend, UNLIMITED).await;
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    let rename = format!("ALTER TABLE {table} RENAME TO gone");
+    service.database.execute(&rename).await.expect("renamed");
+    let response = log_in(&service, &login_body("ada@example.org")).await;
+    assert!([500, 503].contains(&response.status().as_u16()));
+    let back = format!("ALTER TABLE gone RENAME TO {table}");
+    service.database.execute(&back).await.expect("renamed");
+    let rows = service
+        .database
+        .rows("SELECT CAST(count(*) AS text) FROM sessions");
+    assert_eq!(rows.await, ["0"]);
+}
