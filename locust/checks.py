@@ -20,6 +20,10 @@ UUID_V7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0
 # Always six digits of microseconds, so that the texts sort chronologically.
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 HASH = re.compile(rb"\$2[abxy]?\$|\$bcrypt")
+# Header, claims and signature (RFC 7519).
+ACCESS_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+REFRESH_TOKEN = re.compile(r"srt_[\w-]+", re.ASCII)
+DEVICE_TOKEN = re.compile(r"sdt_[\w-]+", re.ASCII)
 
 User = Mapping[str, str]
 
@@ -148,6 +152,106 @@ def replay_faults(first: Response, again: Response) -> list[str]:
     if again.headers.get("idempotent-replayed") != "true":
         faults.append("a replay without Idempotent-Replayed: true")
     return faults
+
+
+def login_faults(response: Response, known: User, may_be_replay: bool) -> list[str]:
+    """Faults of the response to a login of a user known from a signup.
+
+    It may be a replay only if the outcome of an earlier try is unknown.
+    """
+    faults = _token_faults(response)
+    if faults:
+        return faults
+    session = response.json()
+    if not UUID_V7.fullmatch(str(session.get("session_id"))):
+        faults.append("the session_id is not a UUIDv7 in lower case")
+    if not DEVICE_TOKEN.fullmatch(str(session.get("device_token"))):
+        faults.append("no device_token")
+    if response.headers.get("idempotent-replayed") is not None and not may_be_replay:
+        faults.append("a first response with Idempotent-Replayed")
+    return faults + _difference(session.get("user"), known)
+
+
+def repeated_login_faults(first: Response, again: Response) -> list[str]:
+    """Faults of the response to a login that was repeated with its key: it is the same session."""
+    return _same_session_faults(first, again, ("session_id", "refresh_token", "device_token"))
+
+
+def refresh_faults(response: Response, sent: str, may_be_replay: bool) -> list[str]:
+    """Faults of the response to a refresh with this token."""
+    faults = _token_faults(response)
+    if faults:
+        return faults
+    if response.json()["refresh_token"] == sent:
+        faults.append("the refresh token that was sent")
+    if response.headers.get("idempotent-replayed") is not None and not may_be_replay:
+        faults.append("a first response with Idempotent-Replayed")
+    return faults
+
+
+def repeated_refresh_faults(first: Response, again: Response) -> list[str]:
+    """Faults of the response to a refresh that was repeated with its key: it is the same next token."""
+    return _same_session_faults(first, again, ("refresh_token",))
+
+
+def logout_faults(response: Response) -> list[str]:
+    """Faults of the response to a logout."""
+    if response.status != 204:
+        return [f"the status {response.status} instead of 204"]
+    return ["a body"] if response.body else []
+
+
+def ended_faults(response: Response) -> list[str]:
+    """Faults of the response to a refresh of a session whose user has logged out."""
+    return _problem_faults(response, 401, "session-ended", reason="logged_out")
+
+
+def denied_faults(response: Response) -> list[str]:
+    """Faults of the response to a read of another user by a user without the permission: it does not say whether the
+    other one exists."""
+    return _problem_faults(response, 404, "user-not-found")
+
+
+def _token_faults(response: Response) -> list[str]:
+    """Faults of the tokens in a response."""
+    faults = _status_faults(response, 200)
+    if faults:
+        return faults
+    tokens = response.json()
+    if not isinstance(tokens, dict):
+        return ["no tokens"]
+    if response.headers.get("cache-control") != "no-store":
+        faults.append("tokens without Cache-Control: no-store")
+    if not ACCESS_TOKEN.fullmatch(str(tokens.get("access_token"))) or tokens.get("token_type") != "Bearer":
+        faults.append("no access token")
+    if not isinstance(tokens.get("expires_in"), int) or not 0 < tokens["expires_in"] <= 3600:
+        faults.append("no expires_in, or one beyond an hour")
+    if not REFRESH_TOKEN.fullmatch(str(tokens.get("refresh_token"))):
+        faults.append("no refresh token")
+    return faults
+
+
+def _same_session_faults(first: Response, again: Response, members: tuple[str, ...]) -> list[str]:
+    faults = _token_faults(again)
+    if faults:
+        return faults
+    if any(first.json()[member] != again.json().get(member) for member in members):
+        faults.append("a repeated request with another session, or another token of it")
+    if again.headers.get("idempotent-replayed") != "true":
+        faults.append("a repeated request without Idempotent-Replayed: true")
+    return faults
+
+
+def _problem_faults(response: Response, status: int, slug: str, **members: str) -> list[str]:
+    if response.status != status:
+        return [f"the status {response.status} instead of {status}"]
+    if response.headers.get("content-type") != "application/problem+json":
+        return ["the body is not application/problem+json"]
+    problem = response.json()
+    wanted = {"type": f"/problems/{slug}", **members}
+    if not isinstance(problem, dict) or any(problem.get(name) != value for name, value in wanted.items()):
+        return [f"not the problem {slug}"]
+    return []
 
 
 def read_faults(response: Response, known: User) -> list[str]:

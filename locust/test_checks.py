@@ -231,6 +231,109 @@ class Lists(unittest.TestCase):
                 self.assertEqual(len(self.faults(*wrong, known=known)), 1)
 
 
+def logged_in(status: int = 200, headers: dict[str, str] | None = None, **other: Any) -> Response:
+    """The correct response to a login, except for the given changes; a member of the value `None` is left out."""
+    body = {
+        "access_token": "eyJ9.eyJ9.c2ln",
+        "token_type": "Bearer",
+        "expires_in": 1800,
+        "refresh_token": "srt_new",
+        "session_id": "01a1fcd0-39d9-7edf-9953-1bfef046d2c8",
+        "device_token": "sdt_a",
+        "user": user(1),
+        **other,
+    }
+    body = {name: value for name, value in body.items() if value is not None}
+    return response(body, status, **{"cache_control": "no-store", **(headers or {})})
+
+
+WRONG_TOKENS = (
+    logged_in(401),
+    logged_in(headers={"content_type": "text/html"}),
+    logged_in(headers={"cache_control": "max-age=60"}),
+    logged_in(access_token="secret"),
+    logged_in(access_token=None),
+    logged_in(token_type="bearer"),
+    logged_in(expires_in="1800"),
+    logged_in(expires_in=86400),
+    logged_in(refresh_token="new"),
+    response([]),
+)
+REPLAYED = {"idempotent_replayed": "true"}
+
+
+class Sessions(unittest.TestCase):
+    """Logins, refreshes, logouts, and what a user may not read."""
+
+    def test_a_correct_login_has_no_faults(self) -> None:
+        self.assertEqual(checks.login_faults(logged_in(), user(1), False), [])
+        self.assertEqual(checks.login_faults(logged_in(headers=REPLAYED), user(1), True), [])
+        self.assertEqual(checks.repeated_login_faults(logged_in(), logged_in(headers=REPLAYED)), [])
+
+    def test_each_fault_of_a_login_is_detected(self) -> None:
+        for wrong in (
+            *WRONG_TOKENS,
+            logged_in(session_id="42"),
+            logged_in(device_token=None),
+            logged_in(user=user(1, name="Eva")),
+            logged_in(user=None),
+            logged_in(headers=REPLAYED),
+        ):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.login_faults(wrong, user(1), False)), 1)
+
+    def test_each_fault_of_a_repeated_login_is_detected(self) -> None:
+        for wrong in (
+            logged_in(),
+            logged_in(503, headers=REPLAYED),
+            logged_in(headers=REPLAYED, session_id="01a1fcd0-39d9-7edf-9953-1bfef046d2c9"),
+            logged_in(headers=REPLAYED, refresh_token="srt_other"),
+            logged_in(headers=REPLAYED, device_token="sdt_b"),
+        ):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.repeated_login_faults(logged_in(), wrong)), 1)
+
+    def test_a_correct_refresh_has_no_faults(self) -> None:
+        self.assertEqual(checks.refresh_faults(logged_in(), "srt_old", False), [])
+        self.assertEqual(checks.refresh_faults(logged_in(headers=REPLAYED), "srt_old", True), [])
+        again = logged_in(headers=REPLAYED, access_token="eyJ9.eyJ9.b3RoZXI")
+        self.assertEqual(checks.repeated_refresh_faults(logged_in(), again), [])
+
+    def test_each_fault_of_a_refresh_is_detected(self) -> None:
+        for wrong in (*WRONG_TOKENS, logged_in(headers=REPLAYED), logged_in(refresh_token="srt_old")):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.refresh_faults(wrong, "srt_old", False)), 1)
+        for wrong in (logged_in(), logged_in(headers=REPLAYED, refresh_token="srt_other"), logged_in(401)):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.repeated_refresh_faults(logged_in(), wrong)), 1)
+
+    def test_logouts(self) -> None:
+        self.assertEqual(checks.logout_faults(Response(204, {}, b"")), [])
+        for wrong in (Response(204, {}, b"{}"), response({}, 200), response({}, 401)):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.logout_faults(wrong)), 1)
+
+    def test_problems(self) -> None:
+        def problem(status: int, slug: str, **members: str) -> Response:
+            body = {"type": f"/problems/{slug}", "status": status, **members}
+            return response(body, status, content_type="application/problem+json")
+
+        ended = problem(401, "session-ended", reason="logged_out")
+        self.assertEqual(checks.ended_faults(ended), [])
+        for wrong in (
+            logged_in(),
+            problem(401, "session-ended", reason="reused"),
+            problem(401, "refresh-token-invalid"),
+            response({"type": "/problems/session-ended", "reason": "logged_out"}, 401),
+        ):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.ended_faults(wrong)), 1)
+        self.assertEqual(checks.denied_faults(problem(404, "user-not-found")), [])
+        for wrong in (response(user(1)), problem(403, "permission-denied"), problem(404, "not-found")):
+            with self.subTest(wrong):
+                self.assertEqual(len(checks.denied_faults(wrong)), 1)
+
+
 class Hosts(unittest.TestCase):
     """Only loopback hosts are allowed."""
 

@@ -3,7 +3,8 @@
 #
 #   scripts/load.sh                                  starts a service of its own, on SQLite
 #   SHAPE=spike scripts/load.sh                      smoke, steady, spike or soak
-#   LOAD_URL=http://127.0.0.1:8000 scripts/load.sh   loads a service that is already running
+#   LOAD_URL=http://127.0.0.1:8000 scripts/load.sh   loads a service that is already running; with LOCUST_SERVICE_KEY,
+#                                                    a key with the permission users:read, it is also listed
 #
 # All of its files are in target/load.
 set -euo pipefail
@@ -70,7 +71,7 @@ PYTHONPATH=locust "$venv/bin/python" -c 'import os, shapes; shapes.chosen(os.env
 
 # Whether the service at $url is ready; if /ready is on a separate port, whether it serves requests.
 ready() {
-  for path in /ready "/users?limit=1"; do
+  for path in /ready /; do
     status=$("$venv/bin/python" -c '
 import sys, urllib.error, urllib.request
 try:
@@ -92,11 +93,12 @@ if [ -n "${LOAD_URL:-}" ]; then
 else
   cargo build --release --locked
   folder=$(mktemp -d)
-  # The rate limit is off, as all users of a run have one address. Port 0 takes a free one, which is logged. Inherited
+  # The rate limits are off, as all users of a run have one address. Port 0 takes a free one, which is logged. Inherited
   # settings of other servers are removed.
-  env -u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL \
-    HOST=127.0.0.1 PORT=0 ADMIN_PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true \
-    RATE_LIMIT_SIGNUP=off LOG_FORMAT=json RUST_LOG=info "$binary" serve >"$log" 2>&1 &
+  settings=(-u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL -u READS
+    HOST=127.0.0.1 PORT=0 ADMIN_PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true
+    RATE_LIMIT_SIGNUP=off RATE_LIMIT_LOGIN=off RATE_LIMIT_REFRESH=off LOG_FORMAT=json RUST_LOG=info)
+  env "${settings[@]}" "$binary" serve >"$log" 2>&1 &
   service=$!
   url=
   deadline=$((SECONDS + patience))
@@ -107,7 +109,12 @@ else
     address=$(sed -n '/"ready: listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$log" | head -n 1)
     url=${address:+http://$address}
   done
+  LOCUST_SERVICE_KEY=$(env "${settings[@]}" "$binary" \
+    service-keys create --name load --permission users:read --expires-in-days 1 2>/dev/null) \
+    || fail "the service key could not be made"
 fi
+# Without a key, there are no services that list users.
+export LOCUST_SERVICE_KEY=${LOCUST_SERVICE_KEY:-}
 
 say "$shape against $url"
 # In the background, so that this script handles signals at once.

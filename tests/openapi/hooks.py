@@ -3,8 +3,12 @@
 They only change requests that are meant to be valid, so that they meet these rules, too: with values that the service
 returned before, with users that exist, and with a credential if the run has any.
 
-    OPENAPI_ADDRESS          the address of the service
-    OPENAPI_ADMINISTRATOR    the address of an administrator; without it, no request has a credential
+    OPENAPI_ADDRESS           the address of the service
+    OPENAPI_ADMINISTRATOR     the address of an administrator
+    OPENAPI_ADMINISTRATION    the address of the listener for administration
+    OPENAPI_SERVICE_KEY       a service key with every permission
+
+With the third and the fourth, every request has this key; with the second, access tokens; otherwise no credential.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from service import PASSWORD, Service
 MAX_PASSWORD_BYTES = 1024
 # How often an administrator logs in, in seconds: sooner than an access token expires.
 LOGIN_EVERY = 600
+PERMISSIONS = ["users:read", "tokens:check", "sessions:end", "users:write"]
 # Responses to requests that no operation gets to see.
 BEFORE_ACCESS = {
     "malformed-request", "not-found", "method-not-allowed", "uri-too-long", "misdirected-request", "headers-too-large",
@@ -36,13 +41,15 @@ BEFORE_ACCESS = {
 
 SERVICE = Service(os.environ["OPENAPI_ADDRESS"])
 ADMINISTRATOR = os.environ.get("OPENAPI_ADMINISTRATOR")
+ADMINISTRATION = Service(os.environ.get("OPENAPI_ADMINISTRATION", ""))
+SERVICE_KEY = os.environ.get("OPENAPI_SERVICE_KEY")
 
 _sent_keys: set[str] = set()
 # What the service returned and takes back, by the parameter.
 _returned: dict[str, str] = {}
 _calls = itertools.count()
-# The sessions whose access tokens were sent.
-_sessions: dict[str, dict[str, Any]] = {}
+# The valid credentials that were sent, with their sessions if they are access tokens.
+_sessions: dict[str, dict[str, Any]] = {f"Bearer {SERVICE_KEY}": {}} if SERVICE_KEY else {}
 
 
 def _schemes(case: Case) -> set[str]:
@@ -51,8 +58,8 @@ def _schemes(case: Case) -> set[str]:
 
 
 class Credentials:
-    """Access tokens: of an administrator, and for what users do with their own account of a new user each time, as such
-    a request may end the session."""
+    """The service key; or access tokens: of an administrator, and for what users do with their own account of a new user
+    each time, as such a request may end the session."""
 
     _administrator: tuple[float, str] | None = None
 
@@ -61,6 +68,8 @@ class Credentials:
         schemes = _schemes(case)
         if not schemes:
             return None
+        if SERVICE_KEY:
+            return SERVICE_KEY
         if schemes == {"access_token"}:
             return _token(SERVICE.log_in(SERVICE.sign_up()))
         assert ADMINISTRATOR
@@ -81,7 +90,7 @@ def _token(session: dict[str, Any]) -> str:
     return token
 
 
-if ADMINISTRATOR:
+if ADMINISTRATOR or SERVICE_KEY:
     schemathesis.auth(refresh_interval=None)(Credentials)
 
 
@@ -139,7 +148,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
             if isinstance(case.body.get(field), str):
                 case.body[field] = _visible(case.body[field])
     # Three in four requests mean something that exists; the others are left with what is unknown to the service.
-    change = BODIES.get(case.operation.definition.raw["operationId"])
+    change = CHANGES.get(case.operation.definition.raw["operationId"])
     if change:
         change(case, next(_calls) % 4)
 
@@ -183,8 +192,36 @@ def _end_session(case: Case, turn: int) -> None:
         case.path_parameters["id"] = session["session_id"]
 
 
+def _key(case: Case, turn: int) -> None:
+    if turn and SERVICE_KEY:
+        new = {"name": "test", "permissions": ["users:read"], "expires_in_days": 1}
+        case.path_parameters["id"] = ADMINISTRATION.post("/admin/keys", new, SERVICE_KEY)["id"]
+
+
+def _permissions(case: Case, turn: int) -> None:
+    # The document does not list them.
+    case.body["permissions"] = PERMISSIONS[: turn + 1]
+
+
+def _user(case: Case, turn: int) -> None:
+    if turn:
+        case.path_parameters["id"] = SERVICE.log_in(SERVICE.sign_up())["user"]["id"]
+    if turn and "role" in case.path_parameters:
+        case.path_parameters["role"] = "support"
+
+
 # How a valid request of an operation, by its id, becomes one that means something.
-BODIES = {
+CHANGES = {
+    "create_key": _permissions,
+    "define_role": _permissions,
+    "revoke_key": _key,
+    "rotate_key": _key,
+    "finish_rotation_of_key": _key,
+    "get_administered_user": _user,
+    "change_user": _user,
+    "grant_role": _user,
+    "revoke_role": _user,
+    "end_sessions_of_user": _user,
     "sign_up": _sign_up,
     "log_in": _log_in,
     "refresh": _refresh,

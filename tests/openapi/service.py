@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import sqlite3
 import subprocess
 import tempfile
 import urllib.request
@@ -35,9 +33,11 @@ class Service:
     # Such as 127.0.0.1:40123.
     address: str
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], credential: str = "") -> dict[str, Any]:
         """The body of the response to a request that must succeed."""
         headers = {"Content-Type": "application/json"}
+        if credential:
+            headers["Authorization"] = f"Bearer {credential}"
         request = urllib.request.Request(f"http://{self.address}{path}", json.dumps(body).encode(), headers)
         # No proxies: the service is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -58,33 +58,30 @@ class Service:
 
 @dataclass(frozen=True)
 class OwnService(Service):
-    """A running service, with its database."""
+    """A running service that was started here."""
 
-    database: str
+    # The address of the listener for administration.
+    administration: str
+    settings: dict[str, str]
 
     def administrator(self) -> str:
         """The address of a new administrator."""
-        email = self.sign_up()
-        grant = (
-            "INSERT INTO user_roles (user_id, role, granted_by, granted_at) "
-            f"SELECT id, 'admin', 'test', created_at FROM users WHERE email_canonical = '{email}'"
-        )
-        if self.database.startswith("sqlite://"):
-            with contextlib.closing(sqlite3.connect(self.database.removeprefix("sqlite://"))) as connection:
-                connection.execute(grant)
-                connection.commit()
-        else:
-            subprocess.run([_psql(), "--quiet", "--no-psqlrc", self.database, "--command", grant], check=True)
+        email = f"{uuid.uuid4().hex}@example.org"
+        command = [str(BINARY), "users", "create", "--email", email, "--name", "Ada Lovelace", "--role", "admin"]
+        subprocess.run(
+            [*command, "--password-stdin", "--json"],
+            env=self.settings, input=PASSWORD, stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
         return email
 
-
-def _psql() -> str:
-    """The program psql. Debian keeps those of the server out of PATH."""
-    folders = [os.environ.get("PG_BIN", ""), *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
-    found = shutil.which("psql") or shutil.which("psql", path=os.pathsep.join(folders))
-    if not found:
-        raise SystemExit("psql is missing; on Debian and Ubuntu scripts/install.sh postgres installs it")
-    return found
+    def service_key(self, *permissions: str) -> str:
+        """A new service key with these permissions."""
+        options = [word for permission in permissions for word in ("--permission", permission)]
+        command = [str(BINARY), "service-keys", "create", "--name", "test", "--expires-in-days", "1", *options]
+        done = subprocess.run(
+            command, env=self.settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout.strip()
 
 
 @contextlib.contextmanager
@@ -105,14 +102,14 @@ def started(command: list[str], **options: object) -> Iterator[subprocess.Popen[
             process.wait()
 
 
-def _address(output: IO[str]) -> str:
-    """The address of the service, from its log."""
+def _ready(output: IO[str]) -> dict[str, Any]:
+    """The line of the log with the addresses of the service."""
     lines = []
     for line in output:
         lines.append(line)
-        event = json.loads(line)
+        event: dict[str, Any] = json.loads(line)
         if event["message"] == "ready: listening":
-            return str(event["address"])
+            return event
     raise SystemExit("the service did not start:\n" + "".join(lines))
 
 
@@ -156,6 +153,7 @@ def service(backend: str, **more: str) -> Iterator[OwnService]:
         }
         with started([str(BINARY), "serve"], env=settings) as process:
             assert process.stdout
-            yield OwnService(_address(process.stdout), url)
+            ready = _ready(process.stdout)
+            yield OwnService(ready["address"], ready["administration"], settings)
             if process.poll() is not None:
                 raise SystemExit("the service ended during the test")
