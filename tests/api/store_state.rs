@@ -421,7 +421,7 @@ async fn the_granted_role_suffices_and_no_more_is_granted() {
         "UPDATE users SET name = 'x'",
         "DELETE FROM users",
         "UPDATE users_read SET name = 'x'",
-        "SELECT payload FROM user_events",
+        "UPDATE user_events SET type = 'x'",
         "DELETE FROM user_events",
         "CREATE TEMPORARY TABLE x (y int)",
         "SELECT checksum FROM _sqlx_migrations",
