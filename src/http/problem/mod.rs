@@ -212,18 +212,11 @@ impl ProblemType {
         let problem = Problem::new(self, self.about().detail);
         match self.about().member {
             Member::None => problem,
-            Member::Errors => Problem::validation(vec![
-                FieldError {
-                    pointer: "/name",
-                    code: "required",
-                    detail: "Must not be empty.".into(),
-                },
-                FieldError {
-                    pointer: "/email",
-                    code: "invalid_email",
-                    detail: "Must be an e-mail address such as ada@example.org.".into(),
-                },
-            ]),
+            Member::Errors => Problem::validation(vec![FieldError {
+                pointer: "/name",
+                code: "required",
+                detail: "Must not be empty.".into(),
+            }]),
             Member::Checks { example, .. } => problem.with_checks(example()),
             Member::Reason(reasons) => {
                 problem.because(reasons.first().copied().unwrap_or_default())
@@ -304,7 +297,7 @@ pub fn field_error_schema(pointers: &[&'static str]) -> Object {
                 .format(Some(SchemaFormat::Custom("json-pointer".to_owned())))
                 .description(Some("A JSON pointer (RFC 6901) to the field."))
                 .enum_values(Some(pointers.iter().copied()))
-                .examples(["/email"]),
+                .examples(pointers.first().copied()),
         )
         .property(
             "code",
@@ -313,13 +306,13 @@ pub fn field_error_schema(pointers: &[&'static str]) -> Object {
                     "A short word for programs. A code does not change; others may be added.",
                 ))
                 .enum_values(Some(CODES.iter().copied()))
-                .examples(["invalid_email"]),
+                .examples(["required"]),
         )
         .property(
             "detail",
             text()
                 .description(Some("One sentence for people."))
-                .examples(["Must be an e-mail address such as ada@example.org."]),
+                .examples(["Must not be empty."]),
         );
     ["pointer", "code", "detail"]
         .into_iter()
