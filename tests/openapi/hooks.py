@@ -201,6 +201,9 @@ def _key(case: Case, turn: int) -> None:
 def _permissions(case: Case, turn: int) -> None:
     # The document does not list them.
     case.body["permissions"] = PERMISSIONS[: turn + 1]
+    if "expires_in_days" in case.body:
+        # In JSON Schema 90.0 is an integer.
+        case.body["expires_in_days"] = int(case.body["expires_in_days"])
 
 
 def _user(case: Case, turn: int) -> None:

@@ -24,6 +24,7 @@ use crate::slices::administration::http::{
     names, of_key, paged, permissions, time,
 };
 use crate::slices::administration::problems::{LIMIT_REACHED, SERVICE_KEY_NOT_FOUND};
+use crate::slices::user::PersonName;
 use crate::tokens::service_key::ServiceKeyId;
 
 /// The largest body, in bytes.
@@ -93,8 +94,8 @@ impl State {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKeyRequest {
-    /// What it is for: 1 to 255 characters, one of them visible.
-    #[schema(value_type = String, required = true, min_length = 1, example = "dashboard")]
+    /// What it is for.
+    #[schema(value_type = PersonName, required = true)]
     name: Option<String>,
     /// At least one permission, and only those that the caller has.
     #[schema(value_type = Vec<String>, required = true, min_items = 1, example = json!(["users:read"]))]
