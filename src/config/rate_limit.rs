@@ -28,7 +28,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "rate_limit.refresh",
         "60/1m",
         "The maximum number of refreshes per client address, and of each operation that ends sessions; in the form of \
-         `RATE_LIMIT_SIGNUP`. Each session is limited to 10 refreshes a minute beside it.",
+         `RATE_LIMIT_SIGNUP`.",
     )),
 ];
 
