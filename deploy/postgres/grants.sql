@@ -72,7 +72,6 @@ GRANT SELECT (id, kind, subject, min_epoch, reason, created_at, forget_at),
     DELETE
     ON revocations TO signup;
 
-
 -- Rows of roles are locked by an UPDATE that changes nothing.
 GRANT SELECT (name, created_at), INSERT (name, created_at), UPDATE (created_at), DELETE ON roles TO signup;
 GRANT SELECT (role, permission), INSERT (role, permission), DELETE ON role_permissions TO signup;

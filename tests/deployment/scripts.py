@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from project import ROOT, TOOLS, Mistakes, check, files_below, read, run
@@ -68,10 +68,14 @@ def install(env: dict[str, str], typed: str | None, *programs: str) -> tuple[int
     try:
         os.write(ours, f"{typed}\n".encode())
         done = subprocess.run(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, check=False)
-        return done.returncode, os.read(ours, 65536).decode()
     finally:
-        os.close(ours)
         os.close(theirs)
+    printed = b""
+    # A terminal gives its output in parts, and an error at the end.
+    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):
+        while part := terminal.read(65536):
+            printed += part
+    return done.returncode, printed.decode()
 
 
 @check
