@@ -175,7 +175,7 @@ impl ProblemType {
         advice: "Correct every field that the member `errors` lists: it has all invalid \
               fields at once. `pointer` locates the field; `code` is for programs \
               and does not change; `detail` is for people.",
-        detail: "2 fields are invalid.",
+        detail: "1 field is invalid.",
         headers: &[],
         member: Member::Errors,
     });
