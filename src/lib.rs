@@ -95,6 +95,7 @@
 
 pub mod access;
 pub mod app;
+mod attempts;
 pub mod cli;
 pub mod config;
 pub mod dependencies;

@@ -107,7 +107,10 @@ const RULES: &[Rule] = &[
         because: "the HTTP layer is passed the operations that it serves",
     },
     Rule {
-        files: |path| path.starts_with("src/access/") || path == "src/dependencies.rs",
+        files: |path| {
+            ["src/access/", "src/attempts/"].iter().any(|folder| path.starts_with(folder))
+                || path == "src/dependencies.rs"
+        },
         modules: &["app", "cli", "http", "slice", "slices"],
         crates: HTTP,
         because: "shared dependencies do not depend on HTTP or slices",

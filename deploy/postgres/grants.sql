@@ -22,7 +22,7 @@ REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys,
 
 GRANT SELECT (id, email_canonical, password_hash, status, email_verified_at, token_epoch, version),
     INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
-    UPDATE (status, email_verified_at, token_epoch, version, updated_at)
+    UPDATE (password_hash, status, email_verified_at, token_epoch, version, updated_at)
     ON users TO signup;
 
 GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),

@@ -60,6 +60,8 @@ pub struct Settings {
     pub login_rate: Option<Rate>,
     /// The limit of refreshes per client; `None` for no limit.
     pub refresh_rate: Option<Rate>,
+    /// The maximum rate of each kind of change of a user's own account; `None` for no limit.
+    pub user_rate: Option<Rate>,
     /// Logs.
     pub log: LogSettings,
     /// Traces.
@@ -108,6 +110,7 @@ impl Settings {
             signup_rate: rates.signup,
             login_rate: rates.login,
             refresh_rate: rates.refresh,
+            user_rate: rates.user,
             log,
             traces,
             warnings,

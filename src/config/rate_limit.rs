@@ -27,7 +27,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "RATE_LIMIT_REFRESH",
         "rate_limit.refresh",
         "60/1m",
-        "The maximum number of refreshes per client address, and of each operation that ends sessions; in the form of \
+        "The maximum number of refreshes and of logouts per client address, in the form of `RATE_LIMIT_SIGNUP`. The \
+         refreshes of one session are limited to a sixth of it.",
+    )),
+    text(fixed(
+        "RATE_LIMIT_USER",
+        "rate_limit.user",
+        "30/1m",
+        "The maximum number of changes of a user's own account, for each kind of change and each user; in the form of \
          `RATE_LIMIT_SIGNUP`.",
     )),
 ];
@@ -39,6 +46,18 @@ pub struct Rate {
     pub requests: u32,
     /// The window; at least a second.
     pub window: Duration,
+}
+
+impl Rate {
+    /// A part of it, such as a sixth; at least one request.
+    #[must_use]
+    pub const fn part(self, parts: u32) -> Self {
+        let requests = match self.requests / parts {
+            0 => 1,
+            some => some,
+        };
+        Self { requests, ..self }
+    }
 }
 
 /// The default limit of signups per client beyond loopback.
@@ -55,6 +74,8 @@ pub(super) struct Rates {
     pub login: Option<Rate>,
     /// Of refreshes.
     pub refresh: Option<Rate>,
+    /// Of changes of a user.
+    pub user: Option<Rate>,
 }
 
 pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Rates {
@@ -63,6 +84,7 @@ pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Rates {
         signup: s.take_or("rate_limit.signup", default_rate, rate),
         login: s.take("rate_limit.login", rate),
         refresh: s.take("rate_limit.refresh", rate),
+        user: s.take("rate_limit.user", rate),
     }
 }
 

@@ -35,8 +35,8 @@ const LEFT_OVER: usize = 3;
 /// user's.
 pub struct Candidate {
     secret: SecretString,
-    /// Words that `zxcvbn` treats as the most common ones.
-    words: Vec<String>,
+    /// Words that `zxcvbn` treats as the most common ones; `None` if no rule applies.
+    words: Option<Vec<String>>,
 }
 
 impl Candidate {
@@ -82,7 +82,19 @@ impl Candidate {
         let whole = about_the_user.iter().copied();
         let words = whole.chain(SERVICE).chain(parts.iter().map(String::as_str));
         let words = words.map(str::to_owned).collect();
-        Ok(Self { secret, words })
+        Ok(Self {
+            secret,
+            words: Some(words),
+        })
+    }
+
+    /// A password that was verified as an account's. The rules for new passwords do not apply to it.
+    #[must_use]
+    pub fn verified(password: PresentedPassword) -> Self {
+        Self {
+            secret: password.0,
+            words: None,
+        }
     }
 
     /// Checks the last rule: that more than a thousand guesses are needed. This takes up to some
@@ -92,7 +104,10 @@ impl Candidate {
     /// # Errors
     /// When the password is guessable.
     pub fn estimate(self) -> Result<Password, BrokenRule> {
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let Some(words) = self.words else {
+            return Ok(Password(self.secret));
+        };
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if is_guessable(self.secret.expose_secret(), &words) {
             return Err(BrokenRule::new(
                 "too_guessable",
@@ -109,7 +124,7 @@ impl Candidate {
     }
 }
 
-/// A password that satisfies all rules. It is wiped from memory when dropped and never printed.
+/// A password that satisfies all rules, or is an account's already. It is wiped from memory when dropped and never printed.
 #[derive(Clone)]
 pub struct Password(SecretString);
 
@@ -134,6 +149,7 @@ impl Password {
 ///
 /// The rules for new passwords do not apply: what is stored may be older than they are, or imported.
 /// So a refusal says nothing about the account.
+#[derive(Clone)]
 pub struct PresentedPassword(SecretString);
 
 impl PresentedPassword {
@@ -490,6 +506,8 @@ mod tests {
             let password = PresentedPassword::parse(SecretString::from(text)).expect("accepted");
             assert_eq!(password.expose_bytes(), text.as_bytes(), "as sent");
             assert_eq!(format!("{password:?}"), "PresentedPassword(..)");
+            let verified = Candidate::verified(password).estimate();
+            assert_eq!(verified.expect("accepted").expose_bytes(), text.as_bytes());
         }
     }
 }

@@ -77,6 +77,9 @@ pub trait PasswordHasher: Send + Sync {
         client: Option<Network>,
         deadline: Instant,
     ) -> Result<(), HashError>;
+
+    /// Whether a lane is free that no password waits for.
+    fn has_free_lane(&self) -> bool;
 }
 
 /// A password was not hashed or verified.

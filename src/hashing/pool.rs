@@ -105,6 +105,10 @@ impl PasswordHasher for Pool {
     ) -> Result<(), HashError> {
         self.queue.admits(class, client, deadline)
     }
+
+    fn has_free_lane(&self) -> bool {
+        self.queue.has_free_lane()
+    }
 }
 
 #[cfg(test)]
@@ -1146,10 +1150,7 @@ mod tests {
         let pool = pool.expect("threads");
         let count = |class: Class| {
             let text = metrics.encode().expect("text");
-            let name = format!(
-                "hash_class_wait_seconds_count{{class=\"{}\"}} ",
-                class.label()
-            );
+            let name = format!("hash_wait_seconds_count{{class=\"{}\"}} ", class.label());
             let line = text.lines().find_map(|line| line.strip_prefix(&name));
             line.expect("a series from the start").to_owned()
         };
@@ -1165,6 +1166,6 @@ mod tests {
             .lines()
             .find(|it| it.starts_with("password_hash_wait_seconds_count "));
         assert_eq!(whole, Some("password_hash_wait_seconds_count 1"));
-        assert_eq!(text.matches("hash_class_wait_seconds_count{").count(), 4);
+        assert_eq!(text.matches("hash_wait_seconds_count{").count(), 4);
     }
 }

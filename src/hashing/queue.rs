@@ -334,6 +334,12 @@ impl HashQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a lane is free that no password waits for.
+    pub fn has_free_lane(&self) -> bool {
+        let state = self.lock();
+        state.queue.is_empty() && state.in_use.iter().sum::<usize>() < self.slots()
+    }
+
     /// The maximum of hashes in progress.
     pub fn slots(&self) -> usize {
         self.settings.threads * self.engine.lanes()

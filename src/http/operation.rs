@@ -199,6 +199,7 @@ pub struct OperationSpec {
     /// In bytes; `None` if there is no body.
     pub(super) body_limit: Option<usize>,
     pub(super) rate_limit: Option<fn(&Settings) -> Option<Rate>>,
+    pub(super) user_rate_limit: Option<fn(&Settings) -> Option<Rate>>,
     pub(super) observe: Option<fn(&Dependencies) -> Observe>,
     pub(super) documentation: Option<fn() -> Documentation>,
     pub(super) foreign: ProblemType,
@@ -227,6 +228,7 @@ impl Operation {
             key: KeyUse::None,
             body_limit: None,
             rate_limit: None,
+            user_rate_limit: None,
             observe: None,
             documentation: None,
             foreign: ProblemType::NOT_FOUND,
@@ -263,10 +265,10 @@ impl Operation {
         self.spec.body_limit
     }
 
-    /// Whether each client may call it only so often.
+    /// Whether each client or user may call it only so often.
     #[must_use]
     pub const fn is_rate_limited(&self) -> bool {
-        self.spec.rate_limit.is_some()
+        self.spec.rate_limit.is_some() || self.spec.user_rate_limit.is_some()
     }
 }
 
@@ -296,6 +298,13 @@ impl OperationSpec {
     #[must_use]
     pub const fn rate_limited(mut self, rate: fn(&Settings) -> Option<Rate>) -> Self {
         self.rate_limit = Some(rate);
+        self
+    }
+
+    /// Limits the rate of calls by each user; the setting is the limit.
+    #[must_use]
+    pub const fn rate_limited_by_user(mut self, rate: fn(&Settings) -> Option<Rate>) -> Self {
+        self.user_rate_limit = Some(rate);
         self
     }
 

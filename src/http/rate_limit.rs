@@ -1,10 +1,11 @@
-//! Rate limits: how many requests a client may make in a window of time.
+//! Rate limits: how many requests a client, a user or a session may make in a window of time.
 //!
-//! An operation with a limit calls [`RateLimit::admit`] before any costly work. The window slides:
+//! A request is counted before any costly work. The window slides:
 //! requests of the previous window count by the fraction of it that still overlaps. The estimate
-//! takes two numbers per client, however high the limit is; see Cloudflare, "How we built rate
+//! takes two numbers for each, however high the limit is; see Cloudflare, "How we built rate
 //! limiting capable of scaling to millions of domains" (2017).
 
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ use crate::platform::client::{Client, Network};
 use crate::platform::clock::Clock;
 use crate::platform::limits::{Bound, Limit};
 
-/// The maximum number of tracked clients. Beyond it, the least active ones are forgotten.
-const MAX_CLIENTS: usize = 100_000;
+/// The maximum number of tracked clients, users or sessions. Beyond it, the least active ones are
+/// forgotten.
+const MAX_TRACKED: usize = 100_000;
 
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[
@@ -27,27 +29,27 @@ pub const LIMITS: &[Limit] = &[
         effect: "429 `rate-limited`",
     },
     Limit {
-        what: "Clients that the rate limit tracks",
-        bound: Bound::Count(MAX_CLIENTS),
+        what: "Clients, users or sessions that a rate limit tracks",
+        bound: Bound::Count(MAX_TRACKED),
         effect: "the least active ones are forgotten",
     },
 ];
 
-/// A limit, with the counts of each client.
-pub struct RateLimit {
+/// A limit, with the counts of each client; or of each user or session, by its key.
+pub struct RateLimit<K: Eq + Hash = Network> {
     rate: Rate,
     clock: Arc<dyn Clock>,
-    clients: Cache<Network, Arc<Mutex<Window>>>,
+    clients: Cache<K, Arc<Mutex<Window>>>,
 }
 
-/// A client's counts in the current and the previous window.
+/// The counts of one of them in the current and the previous window.
 struct Window {
     begun: Instant,
     before: f64,
     now: f64,
 }
 
-impl RateLimit {
+impl<K: Copy + Eq + Hash + Send + Sync + 'static> RateLimit<K> {
     /// Creates a limit with no requests counted.
     #[must_use]
     pub fn new(rate: Rate, clock: Arc<dyn Clock>) -> Self {
@@ -55,12 +57,53 @@ impl RateLimit {
             rate,
             clock,
             clients: Cache::builder()
-                .max_capacity(MAX_CLIENTS as u64)
+                .max_capacity(MAX_TRACKED as u64)
                 .time_to_idle(rate.window * 2)
                 .build(),
         }
     }
 
+    /// Counts a request of a user or a session, unless it has used its share.
+    ///
+    /// # Errors
+    /// The problem to respond with. The request is then not counted.
+    pub fn admit_one(&self, key: K) -> Result<(), Problem> {
+        let now = self.clock.instant();
+        let counted = self.with_window(key, now, |window| window.count(self.rate, now));
+        counted.map_err(|wait| refused("Too many requests came from this user.", wait))
+    }
+
+    /// Whether a user or a session has not used its share. Nothing is counted.
+    ///
+    /// # Errors
+    /// The problem to respond with.
+    pub fn has_room(&self, key: K) -> Result<(), Problem> {
+        let now = self.clock.instant();
+        let room = self.with_window(key, now, |window| window.room(self.rate, now));
+        room.map_err(|wait| refused("Too many requests came from this user.", wait))
+    }
+
+    fn with_window<T>(&self, key: K, now: Instant, then: impl FnOnce(&mut Window) -> T) -> T {
+        let window = self.clients.get_with(key, || {
+            Arc::new(Mutex::new(Window {
+                begun: now,
+                before: 0.0,
+                now: 0.0,
+            }))
+        });
+        // Nothing that can panic runs under the lock.
+        let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+        then(&mut window)
+    }
+}
+
+/// The problem of too many requests.
+fn refused(what: &str, wait: Duration) -> Problem {
+    let detail = format!("{what} Nothing was done.");
+    Problem::new(ProblemType::RATE_LIMITED, detail).retry_after(wait)
+}
+
+impl RateLimit {
     /// Counts a request, unless its client has used its share, or all clients of a network that
     /// contains it have used theirs.
     ///
@@ -68,14 +111,7 @@ impl RateLimit {
     /// The problem to respond with. The request is then not counted.
     pub fn admit(&self, client: Client) -> Result<(), Problem> {
         self.count(client, self.clock.instant())
-            .map_err(|retry_after| {
-                Problem::new(
-                    ProblemType::RATE_LIMITED,
-                    "Too many requests came from this address. Nothing was done.",
-                )
-                .retry_after(retry_after)
-                .closing()
-            })
+            .map_err(|wait| refused("Too many requests came from this address.", wait).closing())
     }
 
     /// Counts a request of a client at this time; or returns when there is room again.
@@ -97,28 +133,17 @@ impl RateLimit {
         }
         Ok(())
     }
-
-    fn with_window<T>(
-        &self,
-        network: Network,
-        now: Instant,
-        then: impl FnOnce(&mut Window) -> T,
-    ) -> T {
-        let window = self.clients.get_with(network, || {
-            Arc::new(Mutex::new(Window {
-                begun: now,
-                before: 0.0,
-                now: 0.0,
-            }))
-        });
-        // Nothing that can panic runs under the lock.
-        let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-        then(&mut window)
-    }
 }
 
 impl Window {
     fn count(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.room(rate, now)?;
+        self.now += 1.0;
+        Ok(())
+    }
+
+    /// Whether one more request has room; or when it will have.
+    fn room(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let length = rate.window.as_secs_f64();
         let mut into = now.saturating_duration_since(self.begun).as_secs_f64() / length;
         if into >= 1.0 {
@@ -130,7 +155,6 @@ impl Window {
         }
         let most = f64::from(rate.requests);
         if self.before * (1.0 - into) + self.now < most {
-            self.now += 1.0;
             return Ok(());
         }
         // The time at which the rest in the window is small enough for one more.

@@ -15,8 +15,9 @@ use super::middleware::idempotency;
 use super::operation::{Call, KeyUse, Method, Observe, Operation, PathParameters, Respond};
 use super::problem::{Problem, ProblemType};
 use super::rate_limit::RateLimit;
-use crate::access::Access;
+use crate::access::{Access, Caller};
 use crate::dependencies::Dependencies;
+use crate::domain::UserId;
 use crate::idempotency::Idempotency;
 use crate::platform::context::{self, RequestContext};
 use crate::platform::metrics::{ABANDONED, Metrics};
@@ -38,6 +39,7 @@ struct Bound {
     access: Access,
     respond: Respond,
     rate_limit: Option<RateLimit>,
+    user_rate_limit: Option<RateLimit<UserId>>,
     limits: BodyLimits,
     key: Option<KeyRules>,
     scope: Arc<str>,
@@ -150,6 +152,7 @@ impl Bound {
         let spec = &operation.spec;
         let settings = &dependencies.settings;
         let rate = spec.rate_limit.and_then(|rate| rate(settings));
+        let user_rate = spec.user_rate_limit.and_then(|rate| rate(settings));
         if !spec.access.is_open(guard.opened) {
             dependencies.metrics.may_deny(spec.path);
         }
@@ -159,6 +162,8 @@ impl Bound {
             access: spec.access,
             respond: (operation.bind)(dependencies),
             rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
+            user_rate_limit: user_rate
+                .map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             limits: BodyLimits {
                 bytes: spec.body_limit.unwrap_or(0),
                 time: settings.http.read_timeout,
@@ -211,6 +216,9 @@ impl Bound {
         };
         if let (Some(rate_limit), Some(client)) = (&self.rate_limit, context.client) {
             rate_limit.admit(client)?;
+        }
+        if let (Some(rate_limit), Some(Caller::User(user))) = (&self.user_rate_limit, &caller) {
+            rate_limit.admit_one(user.user)?;
         }
         (self.respond)(Call {
             request,

@@ -1,13 +1,18 @@
 //! Which requests are hashed, and fairness between clients: hashing is nearly the whole cost of a signup.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use load_generator::{Connection, Target, Times, closed_loop, leaving_loop};
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Backend, Service, problem, signup_body};
+use crate::harness::{Backend, Service, login_body, problem, signup_body};
+
+/// Without the limits of a client and a session.
+const UNLIMITED: &[(&str, &str)] = &[("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_REFRESH", "off")];
 
 /// The number of hashes computed.
 async fn hashes(service: &Service) -> u64 {
@@ -352,4 +357,67 @@ async fn a_crowd_from_one_network_does_not_shut_out_others(
     futures_util::future::join_all(honest).await;
     drop(stop);
     load.join().expect("no panic");
+}
+
+/// The stored hashes, up to and with their cost.
+const COSTS: &str = "SELECT substr(password_hash, 1, 27) FROM users";
+
+#[rstest]
+#[tokio::test]
+async fn a_login_raises_the_cost_of_an_old_hash(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let mut before = Service::start(backend).await;
+    assert_eq!(before.sign_up("ada@example.org").await.status(), 201);
+    before.signal("TERM");
+    assert!(before.wait().await.success());
+    let database = Arc::clone(&before.database);
+    assert_eq!(database.rows(COSTS).await, ["$bcrypt-sha256$v=2,t=2b,r=4"]);
+    let settings = [("BCRYPT_COST", "6")];
+    let after = Service::start_on(Arc::clone(&database), &settings).await;
+    let wrong = json!({ "email": "ada@example.org", "password": "wrong" });
+    let log_in = async |body| {
+        let response = after.post("/auth/login", body).send().await;
+        response.expect("a response").status().as_u16()
+    };
+    assert_eq!(log_in(&wrong).await, 401);
+    let right = login_body("ada@example.org");
+    assert_eq!(log_in(&right).await, 200);
+    let done = r#"password_hashed_again_total{outcome="done"} 1"#;
+    after.wait_for_metric(done).await;
+    assert_eq!(database.rows(COSTS).await, ["$bcrypt-sha256$v=2,t=2b,r=6"]);
+    assert_eq!(log_in(&right).await, 200);
+    assert_eq!(log_in(&wrong).await, 401);
+    // A lower setting does not lower it: both may run side by side.
+    let mut lower = Service::start_on(Arc::clone(&database), &[]).await;
+    let response = lower.post("/auth/login", &right).send().await;
+    assert_eq!(response.expect("a response").status(), 200);
+    lower.signal("TERM");
+    assert!(lower.wait().await.success(), "its tasks have ended");
+    assert_eq!(database.rows(COSTS).await, ["$bcrypt-sha256$v=2,t=2b,r=6"]);
+}
+
+/// A login may verify a hash that another one replaces: its password is as right as before.
+#[tokio::test]
+async fn logins_beside_one_that_hashes_again_succeed() {
+    let first = Service::start_with(Backend::Postgres, UNLIMITED).await;
+    let device = first.logged_in("ada@example.org").await["device_token"].clone();
+    let database = Arc::clone(&first.database);
+    for cost in ["5", "6", "7"] {
+        let settings = [UNLIMITED, &[("BCRYPT_COST", cost)]].concat();
+        let next = Service::start_on(Arc::clone(&database), &settings).await;
+        let logins = (0..10).map(|number| {
+            let mut body = login_body("ada@example.org");
+            if number % 2 == 0 {
+                body["device_token"] = device.clone();
+            }
+            let service = if number % 3 == 0 { &first } else { &next };
+            service.post("/auth/login", &body).send()
+        });
+        for response in join_all(logins).await {
+            assert_eq!(response.expect("a response").status(), 200);
+        }
+        let done = r#"password_hashed_again_total{outcome="done"} 1"#;
+        next.wait_for_metric(done).await;
+    }
 }

@@ -239,3 +239,24 @@ async fn refreshes_of_a_client_are_limited(#[values(Sqlite, Postgres)] backend: 
     let response = service.refresh(&session["refresh_token"], None).await;
     problem(response, 429, "rate-limited").await;
 }
+
+#[tokio::test]
+async fn the_refreshes_of_a_session_are_limited_and_its_retries_are_not() {
+    let service = Service::start_with(Sqlite, &[("RATE_LIMIT_REFRESH", "18/1h")]).await;
+    let session = service.logged_in("ada@example.org").await;
+    let mut token = session["refresh_token"].clone();
+    for _ in 0..3 {
+        let before = token.clone();
+        let response = service.refresh(&before, None).await;
+        assert_eq!(response.status(), 200);
+        token = response.json::<Value>().await.expect("JSON")["refresh_token"].clone();
+        // A response that was lost: no limit, within the grace.
+        assert_eq!(service.refresh(&before, None).await.status(), 200);
+    }
+    let response = service.refresh(&token, None).await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 429, "rate-limited").await;
+    let other = service.logged_in("eve@example.org").await;
+    let response = service.refresh(&other["refresh_token"], None).await;
+    assert_eq!(response.status(), 200, "it has a limit of its own");
+}

@@ -329,8 +329,8 @@ def use(url: str) -> Counter[str]:
             'idempotency_replays_total{tier="database"}': 1,
             # Two signups and three logins.
             "password_hash_duration_seconds_count": 5,
-            'hash_class_wait_seconds_count{class="signup"}': 2,
-            'hash_class_wait_seconds_count{class=~"login|known"}': 3,
+            'hash_wait_seconds_count{class="signup"}': 2,
+            'hash_wait_seconds_count{class=~"login|known"}': 3,
             'login_total{outcome="succeeded"}': 1,
             'login_total{outcome="replayed"}': 1,
             'login_total{outcome="invalid"}': 1,

@@ -17,10 +17,37 @@ pub(super) struct Hashing {
     duration: Histogram,
     refused: IntCounterVec,
     abandoned: IntCounter,
+    again: IntCounterVec,
 }
 
 /// The classes of work, by the labels of `hashing::Class`.
 const CLASSES: [&str; 4] = ["known", "login", "signup", "account"];
+
+/// What became of a stored hash of a lower cost, after its password was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashedAgain {
+    /// The account has a hash of the configured cost.
+    Done,
+    /// Other passwords had the lanes.
+    Busy,
+    /// The account has another hash by now.
+    Changed,
+    /// It failed.
+    Failed,
+}
+
+impl HashedAgain {
+    const ALL: [Self; 4] = [Self::Done, Self::Busy, Self::Changed, Self::Failed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Busy => "busy",
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// Why a password was not hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +98,7 @@ impl Hashing {
                 &SECONDS,
             )?,
             class_wait: registrar.histograms(
-                "hash_class_wait_seconds",
+                "hash_wait_seconds",
                 "Time a password waited for its lane, by class: known (logins from known devices), login, signup, account (changes of an account).",
                 &["class"],
             )?,
@@ -90,6 +117,11 @@ impl Hashing {
                 "Passwords abandoned, waiting or half hashed, because no request waited for them any \
                  more.",
             )?,
+            again: registrar.counters(
+                "password_hashed_again_total",
+                "Stored hashes of a lower cost than BCRYPT_COST whose password was right: done (replaced), busy (no lane was free), changed (the account has another hash by now), failed. All but done are tried again at the next login.",
+                &["outcome"],
+            )?,
         })
     }
 
@@ -97,6 +129,9 @@ impl Hashing {
     pub(super) fn begin(&self) {
         for reason in HashRefused::ALL {
             self.refused.with_label_values(&[reason.label()]);
+        }
+        for outcome in HashedAgain::ALL {
+            self.again.with_label_values(&[outcome.label()]);
         }
         for class in CLASSES {
             self.class_wait.with_label_values(&[class]);
@@ -152,5 +187,11 @@ impl Metrics {
             .hashing
             .abandoned
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Counts a stored hash of a lower cost whose password was right.
+    pub fn hashed_again(&self, outcome: HashedAgain) {
+        let again = &self.0.hashing.again;
+        again.with_label_values(&[outcome.label()]).inc();
     }
 }

@@ -22,7 +22,7 @@ use registrar::Registered;
 pub use registrar::{Described, Registrar};
 
 pub use dependencies::{DatabasePool, PoolSize, Retry};
-pub use hashing::HashRefused;
+pub use hashing::{HashRefused, HashedAgain};
 pub use http::{ABANDONED, ConnectionCut, known_method, status_text};
 pub use telemetry::SpanDropped;
 

@@ -20,7 +20,7 @@ use crate::platform::database::{Database, End, Error, Micros, Statement, Transac
 const BATCH: i32 = 100;
 
 /// Ends a session that has not ended: `$1` its id, `$2` when, `$3` why.
-pub static END: Statement = Statement::new(
+static END: Statement = Statement::new(
     "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE id = $1 AND ended_at IS NULL \
      RETURNING user_id",
 );

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::end::Ending;
+use super::problems::LOGIN_THROTTLED;
 use super::session::Session;
 use crate::access::feed::Feed;
+use crate::attempts::AttemptError;
 use crate::dependencies::Dependencies;
 use crate::domain::{EndReason, Generation};
 use crate::hashing::HashError;
@@ -213,9 +215,18 @@ impl Issuer {
     }
 }
 
+impl From<AttemptError> for Problem {
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
+            AttemptError::Hash(error) => hash_problem(&error),
+            AttemptError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// The response to a password that was not verified.
-#[must_use]
-pub fn hash_problem(error: &HashError) -> Problem {
+fn hash_problem(error: &HashError) -> Problem {
     match *error {
         HashError::Overloaded { retry_after } => Problem::new(
             ProblemType::OVERLOADED,

@@ -1,16 +1,14 @@
 //! Sessions: logging in, refreshing, and ending them; and what others need to check their tokens.
 //!
-//! Only this area writes the table `login_throttle`, and only it and [`access`](crate::access) write
-//! `sessions`. [`session`] is a session as it is stored, [`http`] makes the tokens of one.
+//! Only it and [`access`](crate::access) write `sessions`; [`attempts`](crate::attempts) count failed
+//! logins. [`session`] is a session as it is stored, [`http`] makes the tokens of one.
 
 mod end;
-mod flight;
 pub mod http;
 mod problems;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
-mod throttle;
 
 use crate::access::auth_log;
 

@@ -19,7 +19,7 @@ use crate::slices::sessions::http::Ender;
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::of(Method::Delete, "/users/me/sessions", Access::User)
-            .rate_limited(|settings| settings.refresh_rate)
+            .rate_limited_by_user(|settings| settings.user_rate)
             .documented(documentation)
             .handled_by(|dependencies| {
                 let ender = Arc::new(Ender::new(dependencies));

@@ -21,7 +21,7 @@ use crate::slices::sessions::problems::SESSION_NOT_FOUND;
 pub fn operations() -> Vec<Operation> {
     vec![
         Operation::of(Method::Delete, "/users/me/sessions/{id}", Access::User)
-            .rate_limited(|settings| settings.refresh_rate)
+            .rate_limited_by_user(|settings| settings.user_rate)
             .documented(documentation)
             .handled_by(|dependencies| {
                 let ender = Arc::new(Ender::new(dependencies));

@@ -12,7 +12,8 @@ use super::command::{LogIn, LogInError, LogInHandler, LoggedIn};
 use super::metrics::{Logins, Outcome};
 use super::store::LoginStore;
 use crate::access::Access;
-use crate::access::feed::{Feed, Revocation};
+use crate::access::feed::Feed;
+use crate::attempts::{AttemptError, Attempts};
 use crate::dependencies::Dependencies;
 use crate::domain::{Email, Generation, Name, PresentedPassword};
 use crate::hashing::HashError;
@@ -22,8 +23,8 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
-use crate::slices::sessions::flight::Flights;
-use crate::slices::sessions::http::{Issuer, TokenResponse, exposed, hash_problem};
+use crate::slices::sessions::end;
+use crate::slices::sessions::http::{Issuer, TokenResponse, exposed};
 use crate::slices::sessions::problems::{
     ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED, INVALID_CREDENTIALS, LOGIN_THROTTLED,
 };
@@ -68,14 +69,11 @@ impl State {
         Self {
             handler: LogInHandler {
                 store: LoginStore::new(dependencies.database.clone()),
-                hasher: Arc::clone(&dependencies.hasher),
+                attempts: Attempts::new(dependencies),
                 secrets: Arc::clone(&dependencies.tokens.secrets),
-                flights: Arc::new(Flights::default()),
-                costs: Arc::clone(&dependencies.costs),
                 settings: settings.auth.clone(),
                 clock: Arc::clone(&dependencies.clock),
                 randomness: Arc::clone(&dependencies.randomness),
-                write_reserve: settings.http.request_timeout / 5,
             },
             issuer: Issuer::new(dependencies),
             tokens: Arc::clone(&dependencies.tokens),
@@ -201,11 +199,7 @@ async fn log_in(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Probl
             return Err(error.into());
         }
     };
-    for session in &logged_in.ended {
-        state
-            .feed
-            .add(Revocation::Session(*session), state.token_life);
-    }
+    end::known_at_once(&state.feed, &logged_in.ended, state.token_life);
     state.metrics.count(if logged_in.is_replay {
         Outcome::Replayed
     } else {
@@ -238,11 +232,11 @@ const fn outcome_of(error: &LogInError) -> Option<Outcome> {
         LogInError::InvalidCredentials => Some(Outcome::Invalid),
         LogInError::Suspended => Some(Outcome::Suspended),
         LogInError::Unverified => Some(Outcome::Unverified),
-        LogInError::Throttled(_) => Some(Outcome::Throttled),
-        LogInError::Hash(HashError::Overloaded { .. } | HashError::NetworkBusy { .. }) => {
-            Some(Outcome::Overloaded)
-        }
-        LogInError::KeyReused | LogInError::Hash(_) | LogInError::Store(_) => None,
+        LogInError::Attempt(AttemptError::Throttled(_)) => Some(Outcome::Throttled),
+        LogInError::Attempt(AttemptError::Hash(
+            HashError::Overloaded { .. } | HashError::NetworkBusy { .. },
+        )) => Some(Outcome::Overloaded),
+        LogInError::KeyReused | LogInError::Attempt(_) | LogInError::Store(_) => None,
     }
 }
 
@@ -252,9 +246,8 @@ impl From<LogInError> for Problem {
             LogInError::InvalidCredentials => INVALID_CREDENTIALS.into(),
             LogInError::Suspended => ACCOUNT_SUSPENDED.into(),
             LogInError::Unverified => EMAIL_NOT_VERIFIED.into(),
-            LogInError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
             LogInError::KeyReused => IDEMPOTENCY_KEY_REUSED.into(),
-            LogInError::Hash(error) => hash_problem(&error),
+            LogInError::Attempt(error) => error.into(),
             LogInError::Store(error) => error.into(),
         }
     }

@@ -9,15 +9,15 @@ mod http;
 mod metrics;
 mod store;
 
-use super::{flight, throttle};
+use crate::attempts;
 use crate::platform::limits::{Bound, Limit};
 use crate::slice::Slice;
 
 /// The limits that are kept here, and for every operation with a password.
 const LIMITS: &[Limit] = &[
-    throttle::LIMITS[0],
-    throttle::LIMITS[1],
-    flight::LIMITS[0],
+    attempts::LIMITS[0],
+    attempts::LIMITS[1],
+    attempts::LIMITS[2],
     Limit {
         what: "Live sessions of a user",
         bound: Bound::Count(store::MAX_SESSIONS),

@@ -3,20 +3,17 @@
 #[cfg(test)]
 mod contract;
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::access::feed::{self, Revocation};
-use crate::domain::{EndReason, SessionId, StoreError, UserId};
+use crate::attempts::throttle::{self, Subject};
+use crate::domain::{SessionId, StoreError, UserId};
 use crate::platform::database::{
     Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
 };
 use crate::slices::sessions::auth_log::{self, Entry};
-use crate::slices::sessions::end::END;
+use crate::slices::sessions::end::Ending;
 use crate::slices::sessions::session::{self, Session, sessions};
-use crate::slices::sessions::throttle::{self, Failures, Subject};
 use crate::slices::user::User;
 use crate::tokens::refresh::Nonce;
 use crate::tokens::secrets::Mac;
@@ -113,10 +110,8 @@ pub struct NewSession {
     pub subject: Subject,
     /// The entry of the log; its network is the session's.
     pub entry: Entry,
-    /// The ids for the revocations of sessions that it ends.
-    pub revocation_ids: [Uuid; 10],
-    /// How long an access token is valid.
-    pub token_life: Duration,
+    /// How sessions end that are too many.
+    pub ending: Ending,
 }
 
 /// What became of a login.
@@ -142,31 +137,6 @@ impl LoginStore {
     #[must_use]
     pub const fn new(database: Database) -> Self {
         Self { database }
-    }
-
-    /// The failures of a subject.
-    ///
-    /// # Errors
-    /// When the store is unavailable, or reports an error.
-    pub async fn failures(
-        &self,
-        subject: &Subject,
-        now: DateTime<Utc>,
-    ) -> Result<Failures, StoreError> {
-        throttle::find(&self.database, subject, now).await
-    }
-
-    /// Records one more failure of a subject.
-    ///
-    /// # Errors
-    /// When the outcome is not certain.
-    pub async fn failed(
-        &self,
-        subject: &Subject,
-        before: Failures,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        throttle::failed(&self.database, subject, before, now).await
     }
 
     /// The account with this canonical address, from the primary.
@@ -249,23 +219,10 @@ impl Begin {
         let beyond: Vec<(Uuid,)> = transaction
             .fetch_all(&BEYOND, (new.user.as_uuid(), Micros(new.at)))
             .await?;
-        let reason = EndReason::Revoked.as_str();
         let mut ended = Vec::new();
-        for ((id,), revocation_id) in beyond.into_iter().zip(new.revocation_ids) {
+        for (id,) in beyond {
             let session = SessionId::new(id);
-            transaction
-                .execute(&END, (id, Micros(new.at), reason))
-                .await?;
-            let revocation = Revocation::Session(session);
-            feed::revoke(
-                transaction,
-                revocation_id,
-                revocation,
-                reason,
-                new.at,
-                new.token_life,
-            )
-            .await?;
+            new.ending.end(transaction, session).await?;
             ended.push(session);
         }
         Ok(ended)

@@ -1,20 +1,18 @@
 //! The command: throttle, verification, write.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::store::ReauthenticateStore;
 use crate::access::UserCaller;
+use crate::attempts::{AttemptError, Attempts, Claim};
 use crate::domain::{PresentedPassword, StoreError};
-use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
+use crate::hashing::Class;
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::slices::sessions::auth_log::Entry;
-use crate::slices::sessions::flight::{self, Flights};
 use crate::slices::sessions::session::Session;
-use crate::slices::sessions::throttle::Subject;
-use crate::tokens::device::{self, DeviceId};
-use crate::tokens::secrets::TokenSecrets;
+use crate::tokens::device::DeviceId;
 
 /// Sends the password of the caller again. It has no `Debug`, as it carries a password.
 pub struct Reauthenticate {
@@ -41,12 +39,9 @@ pub enum ReauthenticateError {
     /// The session has ended, or the account has changed.
     #[error("the session has ended")]
     Ended,
-    /// There were too many failures.
-    #[error("too many failures")]
-    Throttled(Duration),
-    /// The password was not verified, for lack of time.
+    /// The password was not verified.
     #[error(transparent)]
-    Hash(#[from] HashError),
+    Attempt(#[from] AttemptError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,22 +51,17 @@ pub enum ReauthenticateError {
 pub struct ReauthenticateHandler {
     /// The accounts and sessions.
     pub store: ReauthenticateStore,
-    /// The password hasher.
-    pub hasher: Arc<dyn PasswordHasher>,
-    /// The keys of subjects.
-    pub secrets: Arc<TokenSecrets>,
-    /// The attempts under way.
-    pub flights: Arc<Flights>,
+    /// The attempts at passwords.
+    pub attempts: Attempts,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The source of ids.
     pub randomness: Arc<dyn Randomness>,
-    /// The part of a request's time that is reserved for the write.
-    pub write_reserve: Duration,
 }
 
-/// How long a wait is when the other attempt takes too long.
-const BUSY: Duration = Duration::from_secs(1);
+/// How often an account is looked up, if its hash changes while the password is verified: a login has
+/// hashed it again, or the password was changed.
+const MAX_TRIES: usize = 2;
 
 impl ReauthenticateHandler {
     /// Makes the session fresh, and returns it.
@@ -82,51 +72,42 @@ impl ReauthenticateHandler {
         let (user, session) = (command.caller.user, command.caller.session);
         let account = self.store.account(user).await?;
         let account = account.ok_or(ReauthenticateError::Ended)?;
-        // Each session is counted by itself: strangers cannot hold it up, nor can it guess for long.
-        let device = DeviceId(*session.as_uuid().as_bytes());
-        let subject = Subject {
-            hash: device::subject(&account.address, Some(device), &self.secrets),
-            is_known_device: true,
-        };
-        let flight = self.flights.enter(subject.hash, flight::WAIT).await;
-        let _flight = flight.ok_or(ReauthenticateError::Throttled(BUSY))?;
-        let failures = self.store.failures(&subject, self.clock.now()).await?;
-        if let Some(wait) = failures.wait(self.clock.now()) {
-            return Err(ReauthenticateError::Throttled(
-                wait.to_std().unwrap_or(BUSY),
-            ));
+        let attempt = self.attempts.begin(Claim {
+            address: account.address,
+            // Each session is counted by itself: strangers cannot hold it up, nor can it guess for
+            // long.
+            device: Some(DeviceId(*session.as_uuid().as_bytes())),
+            class: Class::Known,
+            client: command.client,
+            deadline: command.deadline,
+        });
+        let attempt = attempt.await?;
+        for _ in 0..MAX_TRIES {
+            let account = self.store.account(user).await?;
+            let hash = account.ok_or(ReauthenticateError::Ended)?.password_hash;
+            let verifying = attempt.verify(command.password.clone(), Some(&hash));
+            if !verifying.await? {
+                return Err(ReauthenticateError::InvalidCredentials);
+            }
+            let now = self.clock.now();
+            let entry = Entry {
+                id: uuid_v7(now, self.randomness.as_ref()),
+                user: Some(user),
+                session: Some(session),
+                actor: "user",
+                action: "reauthenticate",
+                outcome: "succeeded",
+                network: command.network.clone(),
+                correlation_id: command.correlation_id.clone(),
+                at: now,
+            };
+            let subject = attempt.subject();
+            let refreshed = self.store.refreshed(session, hash.clone(), subject, entry);
+            if let Some(session) = refreshed.await? {
+                attempt.succeeded(user, hash, command.password);
+                return Ok(session);
+            }
         }
-        let Some(stored) = StoredHash::parse(&account.password_hash) else {
-            return Err(ReauthenticateError::InvalidCredentials);
-        };
-        let deadline = command.deadline;
-        let deadline = deadline.checked_sub(self.write_reserve).unwrap_or(deadline);
-        let verifying = self.hasher.verify(
-            command.password,
-            stored,
-            Class::Known,
-            command.client,
-            deadline,
-        );
-        let is_right = verifying.await?;
-        let now = self.clock.now();
-        if !is_right {
-            self.store.failed(&subject, failures, now).await?;
-            return Err(ReauthenticateError::InvalidCredentials);
-        }
-        let entry = Entry {
-            id: uuid_v7(now, self.randomness.as_ref()),
-            user: Some(user),
-            session: Some(session),
-            actor: "user",
-            action: "reauthenticate",
-            outcome: "succeeded",
-            network: command.network,
-            correlation_id: command.correlation_id,
-            at: now,
-        };
-        let hash = account.password_hash;
-        let session = self.store.refreshed(session, hash, subject, entry).await?;
-        session.ok_or(ReauthenticateError::Ended)
+        Err(ReauthenticateError::Ended)
     }
 }

@@ -12,6 +12,7 @@ use super::command::{Reauthenticate, ReauthenticateError, ReauthenticateHandler}
 use super::store::ReauthenticateStore;
 use crate::access::Access;
 use crate::access::authenticator::Reason;
+use crate::attempts::Attempts;
 use crate::dependencies::Dependencies;
 use crate::domain::PresentedPassword;
 use crate::http::authorization;
@@ -20,8 +21,7 @@ use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
-use crate::slices::sessions::flight::Flights;
-use crate::slices::sessions::http::{AccessTokenResponse, Issuer, hash_problem};
+use crate::slices::sessions::http::{AccessTokenResponse, Issuer};
 use crate::slices::sessions::problems::{INVALID_CREDENTIALS, LOGIN_THROTTLED};
 
 /// The largest body, in bytes.
@@ -52,12 +52,9 @@ impl State {
         Self {
             handler: ReauthenticateHandler {
                 store: ReauthenticateStore::new(dependencies.database.clone()),
-                hasher: Arc::clone(&dependencies.hasher),
-                secrets: Arc::clone(&dependencies.tokens.secrets),
-                flights: Arc::new(Flights::default()),
+                attempts: Attempts::new(dependencies),
                 clock: Arc::clone(&dependencies.clock),
                 randomness: Arc::clone(&dependencies.randomness),
-                write_reserve: dependencies.settings.http.request_timeout / 5,
             },
             issuer: Issuer::new(dependencies),
         }
@@ -116,8 +113,7 @@ impl From<ReauthenticateError> for Problem {
         match error {
             ReauthenticateError::InvalidCredentials => INVALID_CREDENTIALS.into(),
             ReauthenticateError::Ended => authorization::invalid(Reason::Revoked),
-            ReauthenticateError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
-            ReauthenticateError::Hash(error) => hash_problem(&error),
+            ReauthenticateError::Attempt(error) => error.into(),
             ReauthenticateError::Store(error) => error.into(),
         }
     }

@@ -3,13 +3,11 @@
 #[cfg(test)]
 mod contract;
 
-use chrono::{DateTime, Utc};
-
+use crate::attempts::throttle::{self, Subject};
 use crate::domain::{SessionId, StoreError, UserId};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::slices::sessions::auth_log::{self, Entry};
 use crate::slices::sessions::session::{self, Session};
-use crate::slices::sessions::throttle::{self, Failures, Subject};
 
 /// The address and the hash of an account.
 pub struct Account {
@@ -38,31 +36,6 @@ impl ReauthenticateStore {
     #[must_use]
     pub const fn new(database: Database) -> Self {
         Self { database }
-    }
-
-    /// The failures of a subject.
-    ///
-    /// # Errors
-    /// When the store is unavailable, or reports an error.
-    pub async fn failures(
-        &self,
-        subject: &Subject,
-        now: DateTime<Utc>,
-    ) -> Result<Failures, StoreError> {
-        throttle::find(&self.database, subject, now).await
-    }
-
-    /// Records one more failure of a subject.
-    ///
-    /// # Errors
-    /// When the outcome is not certain.
-    pub async fn failed(
-        &self,
-        subject: &Subject,
-        before: Failures,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        throttle::failed(&self.database, subject, before, now).await
     }
 
     /// The account of a user, from the primary.

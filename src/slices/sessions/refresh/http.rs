@@ -15,11 +15,12 @@ use crate::access::Access;
 use crate::config::AuthSettings;
 use crate::dependencies::Dependencies;
 use crate::domain::rotation::{self, Decision, KeyHash, Presented};
-use crate::domain::{EndReason, Generation};
+use crate::domain::{EndReason, Generation, SessionId};
 use crate::http::middleware::idempotency::{IDEMPOTENCY_KEY_REUSED, mark_replayed};
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
+use crate::http::rate_limit::RateLimit;
 use crate::http::validation::{check, required};
 use crate::platform::clock::Clock;
 use crate::platform::context::RequestContext;
@@ -40,6 +41,9 @@ const MAX_BODY: usize = 4 * 1024;
 /// How often a refresh that lost a race looks again. Each time another refresh has won, so that one
 /// look is enough but for a client that sends many at once.
 const MAX_TRIES: usize = 4;
+
+/// A session may use this part of the refreshes of a client.
+const SESSION_PART: u32 = 6;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
@@ -67,11 +71,15 @@ struct State {
     ender: Ender,
     clock: Arc<dyn Clock>,
     settings: AuthSettings,
+    /// The limit of each session.
+    rate_limit: Option<RateLimit<SessionId>>,
     metrics: Refreshes,
 }
 
 impl State {
     fn new(dependencies: &Dependencies) -> Self {
+        let rate = dependencies.settings.refresh_rate;
+        let rate = rate.map(|rate| rate.part(SESSION_PART));
         Self {
             database: dependencies.database.clone(),
             tokens: Arc::clone(&dependencies.tokens),
@@ -79,6 +87,7 @@ impl State {
             ender: Ender::new(dependencies),
             clock: Arc::clone(&dependencies.clock),
             settings: dependencies.settings.auth.clone(),
+            rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             metrics: Refreshes::new(&dependencies.metrics).expect("a unique name"),
         }
     }
@@ -138,7 +147,14 @@ async fn refresh(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
         let now = state.clock.now();
         match rotation::decide(&session.stored, &presented, grace, now) {
             Decision::Rotate => {
+                if let Some(rate_limit) = &state.rate_limit {
+                    rate_limit.has_room(session.id)?;
+                }
                 if let Some(response) = rotate(&state, &session, &keys, &call.context).await? {
+                    if let Some(rate_limit) = &state.rate_limit {
+                        // Those that lose the race do not count: they are retries of this one.
+                        let _ = rate_limit.admit_one(session.id);
+                    }
                     state.metrics.count(Outcome::Rotated);
                     return Ok(response);
                 }
@@ -244,6 +260,7 @@ fn documentation() -> Documentation {
             SESSION_ENDED,
             REFRESH_TOKEN_SUPERSEDED,
             ProblemType::VALIDATION_FAILED,
+            ProblemType::RATE_LIMITED,
             ProblemType::UNAVAILABLE,
         ])
 }

@@ -6,9 +6,11 @@ use rstest::rstest;
 use uuid::Uuid;
 
 use super::*;
+use crate::attempts::throttle::Throttle;
 use crate::config::Backend::{self, Postgres, Sqlite};
+use crate::domain::EndReason;
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::sessions::testing::{NOW, new_session};
+use crate::slices::sessions::testing::{NOW, ending, new_session};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(NOW + seconds, 0).expect("in range")
@@ -44,10 +46,10 @@ fn session(number: u128, seconds: i64) -> NewSession {
             correlation_id: "correlation".to_owned(),
             at: at(seconds),
         },
-        revocation_ids: std::array::from_fn(|place| {
-            Uuid::from_u128((number << 64) + place as u128)
-        }),
-        token_life: Duration::from_mins(30),
+        ending: Ending {
+            at: at(seconds),
+            ..ending(EndReason::Revoked)
+        },
     }
 }
 
@@ -68,8 +70,9 @@ async fn a_login_writes_its_session_its_log_and_clears_its_subject(
     let test = TestDatabase::new(backend).await;
     new_session(&test, 1).await;
     let new = session(2, 0);
-    let before = throttle::find(&test.database, &new.subject, at(0)).await;
-    let failed = throttle::failed(&test.database, &new.subject, before.expect("read"), at(0));
+    let throttle = Throttle::new(test.database.clone());
+    let before = throttle.find(&new.subject, at(0)).await;
+    let failed = throttle.failed(&new.subject, before.expect("read"), at(0));
     failed.await.expect("written");
     let begun = open(&test).begin(new.clone()).await.expect("written");
     let Begun::New(found, ended) = begun else {

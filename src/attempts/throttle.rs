@@ -97,48 +97,61 @@ static FAILED: Statement = Statement::new(
 
 static CLEAR: Statement = Statement::new("DELETE FROM login_throttle WHERE subject = $1");
 
-/// The failures of a subject.
-///
-/// # Errors
-/// When the store is unavailable, or reports an error.
-pub async fn find(
-    database: &Database,
-    subject: &Subject,
-    now: DateTime<Utc>,
-) -> Result<Failures, StoreError> {
-    let row: Option<(i32, Micros, Micros)> = database
-        .fetch_latest(&FIND, (subject.hash.to_vec(),))
-        .await?;
-    Ok(match row {
-        Some((count, last_at, blocked_until)) if now - last_at.0 < REMEMBERED => Failures {
-            count,
-            blocked_until: Some(blocked_until.0),
-        },
-        _ => Failures::default(),
-    })
+/// The counts of failures, in the database.
+pub struct Throttle {
+    database: Database,
 }
 
-/// Records one more failure. `before` is what was found before the attempt: over several instances
-/// that try at once, the waits may be one step shorter for each.
-///
-/// # Errors
-/// When the outcome is not certain.
-pub async fn failed(
-    database: &Database,
-    subject: &Subject,
-    before: Failures,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let blocked_until = before.blocked_after_one_more(subject.is_known_device, now);
-    let parameters = (
-        subject.hash.to_vec(),
-        Micros(now),
-        Micros(blocked_until),
-        Micros(now - REMEMBERED),
-    );
-    let rows: Vec<(i32,)> = database.write_one(&FAILED, parameters).await?;
-    drop(rows);
-    Ok(())
+impl Throttle {
+    /// Counts in this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The failures of a subject.
+    ///
+    /// # Errors
+    /// When the store is unavailable, or reports an error.
+    pub async fn find(
+        &self,
+        subject: &Subject,
+        now: DateTime<Utc>,
+    ) -> Result<Failures, StoreError> {
+        let parameters = (subject.hash.to_vec(),);
+        let row: Option<(i32, Micros, Micros)> =
+            self.database.fetch_latest(&FIND, parameters).await?;
+        Ok(match row {
+            Some((count, last_at, blocked_until)) if now - last_at.0 < REMEMBERED => Failures {
+                count,
+                blocked_until: Some(blocked_until.0),
+            },
+            _ => Failures::default(),
+        })
+    }
+
+    /// Records one more failure. `before` is what was found before the attempt: over several instances
+    /// that try at once, the waits may be one step shorter for each.
+    ///
+    /// # Errors
+    /// When the outcome is not certain.
+    pub async fn failed(
+        &self,
+        subject: &Subject,
+        before: Failures,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let blocked_until = before.blocked_after_one_more(subject.is_known_device, now);
+        let parameters = (
+            subject.hash.to_vec(),
+            Micros(now),
+            Micros(blocked_until),
+            Micros(now - REMEMBERED),
+        );
+        let rows: Vec<(i32,)> = self.database.write_one(&FAILED, parameters).await?;
+        drop(rows);
+        Ok(())
+    }
 }
 
 /// Forgets the failures of a subject, which has logged in: its own only, as the owner's login must not
@@ -194,26 +207,25 @@ mod tests {
     #[tokio::test]
     async fn failures_are_counted_by_subject(#[values(Sqlite, Postgres)] backend: Backend) {
         let test = TestDatabase::new(backend).await;
-        let database = &test.database;
+        let throttle = Throttle::new(test.database.clone());
         let (stranger, device) = (subject(1, false), subject(2, true));
         for second in 0..10 {
-            let before = find(database, &stranger, at(second)).await.expect("read");
+            let before = throttle.find(&stranger, at(second)).await.expect("read");
             assert_eq!(before.wait(at(second)), None, "{second}");
-            let failed = failed(database, &stranger, before, at(second)).await;
+            let failed = throttle.failed(&stranger, before, at(second)).await;
             failed.expect("written");
         }
-        let found = find(database, &stranger, at(10)).await.expect("read");
+        let found = throttle.find(&stranger, at(10)).await.expect("read");
         assert_eq!(found.wait(at(10)), Some(TimeDelta::seconds(29)));
         assert_eq!(found.wait(at(39)), None);
-        let other = find(database, &device, at(10)).await.expect("read");
+        let other = throttle.find(&device, at(10)).await.expect("read");
         assert_eq!(other, Failures::default());
         let later = at(0) + REMEMBERED + TimeDelta::seconds(10);
-        let forgotten = find(database, &stranger, later).await.expect("read");
+        let forgotten = throttle.find(&stranger, later).await.expect("read");
         assert_eq!(forgotten, Failures::default());
-        failed(database, &stranger, forgotten, later)
-            .await
-            .expect("written");
-        let found = find(database, &stranger, later).await.expect("read");
+        let failed = throttle.failed(&stranger, forgotten, later).await;
+        failed.expect("written");
+        let found = throttle.find(&stranger, later).await.expect("read");
         assert_eq!(found.count, 1, "they are counted from the start again");
     }
 }

@@ -1,0 +1,182 @@
+//! Attempts at the password of an account, whatever operation asks for it.
+//!
+//! An [`Attempt`] does the same work for every address, whether it has an account or not: one at a
+//! time per [`Subject`], the count of failures, a hash in a lane, and a write if it was wrong. So
+//! guesses are bounded, and nothing shows which addresses have an account.
+
+pub mod flight;
+mod renewal;
+pub mod throttle;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dependencies::Dependencies;
+use crate::domain::{PresentedPassword, StoreError, UserId};
+use crate::hashing::{Class, Costs, HashError, PasswordHasher, StoredHash};
+use crate::platform::client::Network;
+use crate::platform::clock::Clock;
+use crate::platform::limits::Limit;
+use crate::tokens::device::{self, DeviceId};
+use crate::tokens::secrets::{Purpose, TokenSecrets};
+use flight::{Flight, Flights};
+use renewal::Renewal;
+use throttle::{Failures, Subject, Throttle};
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[throttle::LIMITS[0], throttle::LIMITS[1], flight::LIMITS[0]];
+
+/// How long a wait is when the other attempt takes too long.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// What attempts of an operation have in common.
+pub struct Attempts {
+    throttle: Throttle,
+    flights: Arc<Flights>,
+    hasher: Arc<dyn PasswordHasher>,
+    costs: Arc<Costs>,
+    secrets: Arc<TokenSecrets>,
+    clock: Arc<dyn Clock>,
+    renewal: Arc<Renewal>,
+    /// The part of a request's time that is reserved for the write.
+    write_reserve: Duration,
+}
+
+/// Whose password is tried, and by which request.
+pub struct Claim {
+    /// The canonical address.
+    pub address: String,
+    /// What the user is known to have logged in from: it is counted apart from strangers.
+    pub device: Option<DeviceId>,
+    /// Whose turn it is while several wait for a lane.
+    pub class: Class,
+    /// The network whose share of hashing it uses.
+    pub client: Option<Network>,
+    /// When the response is due.
+    pub deadline: Instant,
+}
+
+/// The password was not verified. It may be right.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// There were too many failures, or another attempt takes too long.
+    #[error("too many failures")]
+    Throttled(Duration),
+    /// There was no time for it.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The count of failures is not available.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An attempt under way. When it is dropped, the next one of the subject begins.
+pub struct Attempt<'a> {
+    attempts: &'a Attempts,
+    claim: Claim,
+    subject: Subject,
+    failures: Failures,
+    hash_deadline: Instant,
+    _flight: Flight,
+}
+
+impl Attempts {
+    /// Attempts as the settings say.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        let request_timeout = dependencies.settings.http.request_timeout;
+        Self {
+            throttle: Throttle::new(dependencies.database.clone()),
+            flights: Arc::new(Flights::default()),
+            hasher: Arc::clone(&dependencies.hasher),
+            costs: Arc::clone(&dependencies.costs),
+            secrets: Arc::clone(&dependencies.tokens.secrets),
+            clock: Arc::clone(&dependencies.clock),
+            renewal: Arc::new(Renewal::new(dependencies)),
+            write_reserve: request_timeout / 5,
+        }
+    }
+
+    /// Begins an attempt, once the one before it of the same subject has ended.
+    ///
+    /// # Errors
+    /// When there is no room for it, or the subject has to wait.
+    pub async fn begin(&self, claim: Claim) -> Result<Attempt<'_>, AttemptError> {
+        let deadline = claim.deadline;
+        let hash_deadline = deadline.checked_sub(self.write_reserve).unwrap_or(deadline);
+        // Without a look-up for one that would not be verified.
+        self.hasher
+            .admits(claim.class, claim.client, hash_deadline)?;
+        let subject = Subject {
+            hash: device::subject(&claim.address, claim.device, &self.secrets),
+            is_known_device: claim.device.is_some(),
+        };
+        let flight = self.flights.enter(subject.hash, flight::WAIT).await;
+        let flight = flight.ok_or(AttemptError::Throttled(BUSY))?;
+        let now = self.clock.now();
+        let failures = self.throttle.find(&subject, now).await?;
+        if let Some(wait) = failures.wait(now) {
+            return Err(AttemptError::Throttled(wait.to_std().unwrap_or(BUSY)));
+        }
+        Ok(Attempt {
+            attempts: self,
+            claim,
+            subject,
+            failures,
+            hash_deadline,
+            _flight: flight,
+        })
+    }
+}
+
+impl Attempt<'_> {
+    /// Whose failures are to be forgotten with the write that follows.
+    #[must_use]
+    pub const fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// Whether this is the password of the account with this stored hash; never if there is none, or
+    /// it is `!`, which takes as long. A wrong password counts as a failure.
+    ///
+    /// # Errors
+    /// See [`AttemptError`].
+    pub async fn verify(
+        &self,
+        password: PresentedPassword,
+        stored: Option<&str>,
+    ) -> Result<bool, AttemptError> {
+        let attempts = self.attempts;
+        let real = stored.and_then(StoredHash::parse);
+        let has_password = real.is_some();
+        let hash = real.unwrap_or_else(|| self.dummy());
+        let Claim { class, client, .. } = self.claim;
+        let verifying = attempts
+            .hasher
+            .verify(password, hash, class, client, self.hash_deadline);
+        let is_right = verifying.await? && has_password;
+        if !is_right {
+            let now = attempts.clock.now();
+            attempts
+                .throttle
+                .failed(&self.subject, self.failures, now)
+                .await?;
+        }
+        Ok(is_right)
+    }
+
+    /// The attempt has succeeded: its password replaces a stored hash of a lower cost, once the
+    /// response has left and if no other password waits.
+    pub fn succeeded(self, user: UserId, stored: String, password: PresentedPassword) {
+        self.attempts.renewal.renew(user, stored, password);
+    }
+
+    /// The hash to verify against where there is none: of the same work, and always the same one.
+    fn dummy(&self) -> StoredHash {
+        let values: [&[u8]; 2] = [b"dummy", self.claim.address.as_bytes()];
+        let address = self.attempts.secrets.mac(Purpose::Throttle, &values);
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&address[16..]);
+        StoredHash::dummy(self.attempts.costs.of(&address), salt)
+    }
+}
