@@ -3,7 +3,7 @@
 # The parts of `make test`, in this order. CI has a job for each.
 TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-kernel
 # The programs that they need.
-TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv valgrind
+TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv valgrind curl jq
 
 .DEFAULT_GOAL := help
 .PHONY: help run check programs test $(TESTS) coverage chaos lint format docs bench bench-peers load servers load-programs \
@@ -71,7 +71,8 @@ check-deployment: servers debug-build $(DEPLOYMENT_VENV)/installed ## Check Dock
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/planted.py
 	$(DEPLOYMENT_VENV)/bin/python tests/deployment/live.py
 
-check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Test the service against docs/reference/openapi.json with schemathesis, on both databases
+check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Test the service against docs/reference/openapi.json with schemathesis, on both databases; and how-to pages
+	@scripts/install.sh curl jq
 	$(OPENAPI_VENV)/bin/python tests/openapi/check.py
 
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser

@@ -19,6 +19,7 @@ reason() {
     prometheus | promtool) echo "checks the rules and alerts with metrics of the running service" ;;
     chromium | chromedriver) echo "signs up through the page /docs, as a user does" ;;
     python3-venv) echo "keeps Python packages of tests below target/" ;;
+    curl | jq) echo "commands of how-to pages, which are run" ;;
     valgrind) echo "counts the instructions of the hash kernel" ;;
     wrk) echo "loads the service in benchmarks" ;;
     john) echo "a peer in the benchmark of hashing" ;;

@@ -1,6 +1,7 @@
 """Checks docs/reference/openapi.json and openapi-administration.json: they are valid OpenAPI 3.1, their examples match
 their schemas, generated clients work, and the running service conforms to them, on SQLite and on PostgreSQL, with
-credentials and without.
+credentials and without. Then the programs and commands of pages in docs/how-to: services that accept access tokens,
+and the revocation of access.
 
     make check-openapi
     OPENAPI_SEED=1 OPENAPI_EXAMPLES=500 make check-openapi    a different, longer run
@@ -20,11 +21,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import generated
+import pages
 import service
 
 DOCUMENT = service.ROOT / "docs/reference/openapi.json"
 ADMINISTRATION = service.ROOT / "docs/reference/openapi-administration.json"
 HOOKS = Path(__file__).with_name("hooks.py")
+TOKENS = Path(__file__).with_name("tokens.py")
 SEED = os.environ.get("OPENAPI_SEED", "20261121")
 # Every one there is.
 PERMISSIONS = (
@@ -121,6 +124,10 @@ def main() -> None:
         if wrong:
             raise SystemExit(f"check-openapi: examples of {path.name} do not match their schemas:\n" + "\n".join(wrong))
     generated.check(DOCUMENT)
+    # With the packages of a service that accepts tokens, which are none of this environment.
+    subprocess.run([generated.GENERATORS / "python", TOKENS], check=True)
+    for page in pages.PAGES:
+        pages.check(page)
     # Without a credential the database is not asked, so one of them suffices.
     runs = [
         ("sqlite", DOCUMENT, True),
@@ -136,8 +143,8 @@ def main() -> None:
             for backend, document, has_credentials in failed
         ]
         raise SystemExit(f"check-openapi: FAILED, seed {SEED}: {'; '.join(names)}")
-    # The documents with their examples, and the runs.
-    print(f"check-openapi: {1 + len(runs)} passed, 0 failed")
+    # The documents with their examples and clients, the services that accept tokens, the pages, and the runs.
+    print(f"check-openapi: {2 + len(pages.PAGES) + len(runs)} passed, 0 failed")
 
 
 if __name__ == "__main__":

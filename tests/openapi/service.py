@@ -34,7 +34,7 @@ class Service:
     address: str
 
     def post(self, path: str, body: dict[str, Any], credential: str = "") -> dict[str, Any]:
-        """The body of the response to a request that must succeed."""
+        """The body of the response to a request that must succeed; without a body, nothing."""
         headers = {"Content-Type": "application/json"}
         if credential:
             headers["Authorization"] = f"Bearer {credential}"
@@ -42,7 +42,7 @@ class Service:
         # No proxies: the service is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=PATIENCE) as response:
-            found: dict[str, Any] = json.load(response)
+            found: dict[str, Any] = json.loads(response.read() or b"{}")
             return found
 
     def sign_up(self) -> str:
@@ -128,32 +128,42 @@ def database(backend: str) -> Iterator[str]:
             yield url
 
 
+def settings_of(url: str, **more: str) -> dict[str, str]:
+    """The settings of a service on this database, and more of them."""
+    return {
+        "PORT": "0",
+        # The host used by the browser.
+        "HTTP_HOSTS": "docs.test",
+        "DATABASE_URL": url,
+        "DATABASE_MIGRATE": "true",
+        "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
+        "AUTH_SECRET": "a secret of thirty-two bytes or more",
+        # All requests of a test come from one address, and a run may be long.
+        "RATE_LIMIT_LOGIN": "off",
+        "RATE_LIMIT_REFRESH": "off",
+        "ACCESS_TOKEN_TTL_SECONDS": "3600",
+        "ADMIN_PORT": "0",
+        "BCRYPT_COST": "4",
+        "LOG_FORMAT": "json",
+        # Only the line with its address, as the rest of the log is not read.
+        "RUST_LOG": "warn,signup_service::app=info",
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def instance(settings: dict[str, str]) -> Iterator[OwnService]:
+    """A running instance of the service with these settings."""
+    with started([str(BINARY), "serve"], env=settings) as process:
+        assert process.stdout
+        ready = _ready(process.stdout)
+        yield OwnService(ready["address"], ready["administration"], settings)
+        if process.poll() is not None:
+            raise SystemExit("the service ended during the test")
+
+
 @contextlib.contextmanager
 def service(backend: str, **more: str) -> Iterator[OwnService]:
-    """A running service, with more settings."""
-    with database(backend) as url:
-        settings = {
-            "PORT": "0",
-            # The host used by the browser.
-            "HTTP_HOSTS": "docs.test",
-            "DATABASE_URL": url,
-            "DATABASE_MIGRATE": "true",
-            "IDEMPOTENCY_SECRET": "a secret of thirty-two bytes or more",
-            "AUTH_SECRET": "a secret of thirty-two bytes or more",
-            # All requests of a test come from one address, and a run may be long.
-            "RATE_LIMIT_LOGIN": "off",
-            "RATE_LIMIT_REFRESH": "off",
-            "ACCESS_TOKEN_TTL_SECONDS": "3600",
-            "ADMIN_PORT": "0",
-            "BCRYPT_COST": "4",
-            "LOG_FORMAT": "json",
-            # Only the line with its address, as the rest of the log is not read.
-            "RUST_LOG": "warn,signup_service::app=info",
-            **more,
-        }
-        with started([str(BINARY), "serve"], env=settings) as process:
-            assert process.stdout
-            ready = _ready(process.stdout)
-            yield OwnService(ready["address"], ready["administration"], settings)
-            if process.poll() is not None:
-                raise SystemExit("the service ended during the test")
+    """A running service with its own database, and with more settings."""
+    with database(backend) as url, instance(settings_of(url, **more)) as running:
+        yield running
