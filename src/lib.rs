@@ -64,6 +64,7 @@
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
 //! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
+//! | `attempts` | attempts at passwords: throttled, the same work for every address |
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`tokens`] | access, refresh and device tokens, service keys, signing keys; without HTTP |

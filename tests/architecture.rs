@@ -108,7 +108,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         files: |path| {
-            ["src/access/", "src/attempts/"].iter().any(|folder| path.starts_with(folder))
+            ["src/access/", "src/attempts/"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
                 || path == "src/dependencies.rs"
         },
         modules: &["app", "cli", "http", "slice", "slices"],
