@@ -63,9 +63,7 @@ pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failu
             ..Outcome::default()
         };
         for one in honest {
-            let one = one.wait()?;
-            all.responses.extend(one.responses);
-            all.errors += one.errors;
+            all = all.with(one.wait()?);
         }
         let crowd = crowd.wait()?;
         let sent = all.responses.len() as u64 + all.errors;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::common::{Failure, Server, migrate, threads};
 use crate::hashing::{self, Hashing};
-use crate::{Figure, Wanted, fair, millis};
+use crate::{Figure, Wanted, fair, flood, millis};
 
 /// Connections that saturate signups.
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 
 /// Rounds on each database, of which the median counts.
 const ROUNDS: usize = 3;
@@ -89,11 +89,19 @@ pub fn measure(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Fa
     on_sqlite.reads(figures)?;
     on_sqlite.light(figures)?;
     on_sqlite.overload(figures)?;
-    fair::measure(&on_sqlite, figures)
+    fair::measure(&on_sqlite, figures)?;
+    flood::measure(&on_sqlite, figures)
 }
 
-/// Measures the fair shares alone, with a capacity measured just before.
-pub fn measure_fair(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+/// A part of the figures.
+pub type Part = fn(&Bench<'_>, &mut Vec<Figure>) -> Result<(), Failure>;
+
+/// Measures a part alone, with a capacity measured just before.
+pub fn measure_part(
+    one_thread: &Hashing,
+    figures: &mut Vec<Figure>,
+    part: Part,
+) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
     migrate(&url)?;
@@ -106,7 +114,7 @@ pub fn measure_fair(one_thread: &Hashing, figures: &mut Vec<Figure>) -> Result<(
         capacity,
         hashing: one_thread,
     };
-    fair::measure(&bench, figures)
+    part(&bench, figures)
 }
 
 /// The service on one database.
@@ -370,7 +378,7 @@ pub fn on_a_thread<F: Future<Output = Outcome>>(load: impl FnOnce() -> F + Send 
 }
 
 /// Keeps connections busy with signups for some seconds.
-fn load(service: &Server, connections: usize, seconds: u64) -> Result<Load, Failure> {
+pub fn load(service: &Server, connections: usize, seconds: u64) -> Result<Load, Failure> {
     let target = target(service, "/signup")?;
     let times = Times {
         warm_up: Duration::from_secs(3),

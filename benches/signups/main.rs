@@ -1,12 +1,14 @@
 //! Signups: the hash rate of a core, the share of it that reaches clients, and the capacity left for reads.
 //!
 //! `cargo bench --bench signups` prints a table and writes `target/bench/signups.json`. It fails if a figure misses
-//! its target. `-- fair-shares` measures only the fair shares. The load comes from this process and shares the machine
+//! its target. `-- fair-shares` measures only the fair shares, `-- flood`
+//! only the flood of guesses. The load comes from this process and shares the machine
 //! with the service.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod fair;
+mod flood;
 mod hashing;
 mod http;
 
@@ -78,10 +80,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Failure> {
     let mut hashing = Hashing::default();
-    if std::env::args().any(|argument| argument == "fair-shares") {
-        let mut figures = Vec::new();
-        http::measure_fair(&hashing, &mut figures)?;
-        return report(&figures);
+    for (name, part) in [
+        ("fair-shares", fair::measure as http::Part),
+        ("flood", flood::measure),
+    ] {
+        if std::env::args().any(|argument| argument == name) {
+            let mut figures = Vec::new();
+            http::measure_part(&hashing, &mut figures, part)?;
+            return report(&figures);
+        }
     }
     hashing.measure();
     let mut over_http = Vec::new();

@@ -126,6 +126,7 @@ def main() -> None:
     generated.check(DOCUMENT)
     # With the packages of a service that accepts tokens, which are none of this environment.
     subprocess.run([generated.GENERATORS / "python", TOKENS], check=True)
+    pages.check_readme()
     for page in pages.PAGES:
         pages.check(page)
     # Without a credential the database is not asked, so one of them suffices.
@@ -143,8 +144,8 @@ def main() -> None:
             for backend, document, has_credentials in failed
         ]
         raise SystemExit(f"check-openapi: FAILED, seed {SEED}: {'; '.join(names)}")
-    # The documents with their examples and clients, the services that accept tokens, the pages, and the runs.
-    print(f"check-openapi: {2 + len(pages.PAGES) + len(runs)} passed, 0 failed")
+    # The documents with their examples and clients, the services that accept tokens, the README, the pages, and the runs.
+    print(f"check-openapi: {3 + len(pages.PAGES) + len(runs)} passed, 0 failed")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ A page is a transcript: its ```console blocks have commands after `$ `, and thei
 run (ids, times, keys) is compared by its form. A `sleep` in a page is a time limit that the service keeps; here it is a
 wait until the next output is as expected, so that a slow machine fails no test.
 
-To check another page, write its blocks that way and name it in `PAGES`.
+To check another page, write its blocks that way and name it in `PAGES`. The session of README.md is a script, and runs as
+it stands.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -108,7 +110,25 @@ def compare(shell: Shell, page: str, commands: Iterator[tuple[str, str]]) -> int
     return count
 
 
+def check_readme() -> None:
+    """Runs the session of README.md, from the login to the logout."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (service.ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    scripts = [block for block in blocks if "/auth/login" in block]
+    assert len(scripts) == 1, "README.md has one session"
+    with service.service("sqlite") as running, tempfile.TemporaryDirectory() as folder:
+        running.post("/signup", {"name": "Ada", "email": "ada@example.org", "password": service.PASSWORD})
+        script = scripts[0].replace("127.0.0.1:8000", running.address)
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=folder, stdout=subprocess.PIPE, text=True, check=True,
+            env={**os.environ, "no_proxy": "*", "NO_PROXY": "*"},
+        )  # fmt: skip
+        if not re.fullmatch(r'\{.*"email":"ada@example.org".*\}204\n', result.stdout):
+            raise SystemExit(f"check-openapi: the session of README.md printed:\n{result.stdout}")
+    print("check-openapi: the session of README.md", flush=True)
+
+
 def main() -> None:
+    check_readme()
     for page in PAGES:
         check(page)
 

@@ -44,6 +44,14 @@ impl Outcome {
         }
     }
 
+    /// This outcome and another one that ran at the same time.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.responses.extend(other.responses);
+        self.errors += other.errors;
+        self
+    }
+
     /// The number of responses with a status of 2xx.
     pub fn ok(&self) -> usize {
         let ok = |response: &&TimedResponse| (200..300).contains(&response.status);
