@@ -28,4 +28,5 @@ mod sharing;
 mod signup;
 mod store_state;
 mod terminal;
+mod tokens;
 mod traces;
