@@ -6,6 +6,7 @@ mod cli_accounts;
 mod command_line;
 mod connections;
 mod context;
+mod credentials;
 mod docs;
 mod harness;
 mod hashing;
