@@ -2,6 +2,7 @@
 
 mod access;
 mod administration;
+mod at_rest;
 mod cli_accounts;
 mod command_line;
 mod connections;

@@ -26,7 +26,7 @@ use crate::harness::{
 const REMOVED_WITHIN: Duration = Duration::from_secs(35);
 
 /// A signing key of which a test has the private half.
-struct Forger {
+pub struct Forger {
     pair: EcdsaKeyPair,
     pem: String,
     signing: EncodingKey,
@@ -34,7 +34,7 @@ struct Forger {
 }
 
 impl Forger {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("generated");
         let document = pair.to_pkcs8v1().expect("written");
         let pem = pem::encode(&pem::Pem::new("PRIVATE KEY", document.as_ref()));
@@ -48,7 +48,7 @@ impl Forger {
     }
 
     /// The settings of a service that signs with it.
-    fn settings(&self) -> [(&str, &str); 3] {
+    pub fn settings(&self) -> [(&str, &str); 3] {
         [
             ("READS", "protected"),
             ("BCRYPT_COST", "4"),
@@ -65,14 +65,14 @@ impl Forger {
     }
 
     /// A token with these claims.
-    fn token(&self, claims: &Value) -> String {
+    pub fn token(&self, claims: &Value) -> String {
         let header = json!({ "alg": "ES256", "kid": self.key.kid(), "typ": "at+jwt" });
         self.sign(&header.to_string(), &claims.to_string())
     }
 }
 
 /// The header and the claims of a token.
-fn decoded(token: &str) -> [Value; 2] {
+pub fn decoded(token: &str) -> [Value; 2] {
     let mut parts = token.split('.').map(|part| {
         let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64");
         serde_json::from_slice(&bytes).unwrap_or_default()
