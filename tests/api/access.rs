@@ -358,6 +358,7 @@ async fn a_token_of_an_ended_session_is_refused_on_every_instance() {
     let token = session["access_token"].as_str().expect("a text");
     let own = format!("/users/{}", session["user"]["id"].as_str().expect("a text"));
     for service in [&first, &second] {
+        service.wait_for_revocations().await;
         assert_eq!(send(service, "GET", &own, Some(token)).await.status(), 200);
     }
     let refreshed = first.refresh(&session["refresh_token"], None).await;

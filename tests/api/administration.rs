@@ -655,6 +655,7 @@ async fn other_instances_notice_within_two_seconds() {
     let refreshed = other.refresh(&session["refresh_token"], None).await;
     let refreshed = json_of(refreshed, 200).await;
     let token = text(&refreshed, "access_token");
+    other.wait_for_revocations().await;
     assert_eq!(reads(&other, token).await, 200);
     // A demoted user's old token.
     let response = send(&one, "DELETE", &role, &admin, None).await;
@@ -686,6 +687,7 @@ async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
         let (other, key, credential) = (&other, key.clone(), credential.to_owned());
         async move { send(other, "POST", "/admin/keys", &credential, Some(key)).await }
     };
+    other.wait_for_revocations().await;
     assert_eq!(create(token).await.status(), 201);
     let response = send(&one, "DELETE", &role, &root, None).await;
     assert_eq!(response.status(), 204);

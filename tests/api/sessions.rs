@@ -322,6 +322,7 @@ async fn an_ended_session_is_known_to_every_instance(
     let other = first.logged_in("ada@example.org").await;
     let session = log_in(first, "ada@example.org", "phone").await;
     for service in &instances.0 {
+        service.wait_for_revocations().await;
         assert!(reads(service, &session).await);
     }
     let by = if path == "/auth/logout" {
