@@ -343,8 +343,8 @@ async fn a_role_is_granted_within_the_own_rights(#[values(Sqlite, Postgres)] bac
     );
 }
 
-/// A user who may grant roles and make keys makes nobody mightier than themselves: not by a role, not by one that
-/// they define, not by a key, and not by a key's key.
+/// A user who may grant roles and make keys gives no right that they lack: not by a role, not by one that they
+/// define, not by a key, and not by a key's key.
 #[rstest]
 #[tokio::test]
 async fn a_user_gives_no_more_than_the_own_rights(

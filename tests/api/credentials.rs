@@ -126,7 +126,7 @@ async fn a_password_is_compared_to_its_last_byte(#[values(Sqlite, TwoInstances)]
     assert_eq!(count(&instances, "login_throttle").await, hashed);
 }
 
-/// Twenty at once; one that another holds up too long is told so, and tries again.
+/// Twenty at once; one that another holds up too long gets a 429, and tries again.
 #[rstest]
 #[tokio::test]
 async fn logins_with_one_key_at_once_begin_one_session(

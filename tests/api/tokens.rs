@@ -8,13 +8,13 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Utc;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use reqwest::Response;
 use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use signup_service::platform::clock::{Clock, SystemClock};
 use signup_service::tokens::signing_keys::SigningKey;
 
 use crate::harness::{
@@ -316,10 +316,10 @@ async fn the_times_of_a_token_are_checked_to_the_second(
     let session = instances.first().logged_in("ada@example.org").await;
     let [_, mut claims] = decoded(session["access_token"].as_str().expect("a text"));
     for _ in 0..20 {
-        let now = Utc::now().timestamp();
+        let now = SystemClock.now().timestamp();
         claims[name] = json!(now + seconds);
         let response = read(instances.last(), &forger.token(&claims)).await;
-        if Utc::now().timestamp() != now {
+        if SystemClock.now().timestamp() != now {
             // The second went by meanwhile.
             continue;
         }
@@ -333,7 +333,7 @@ async fn the_times_of_a_token_are_checked_to_the_second(
     panic!("no request was done within a second");
 }
 
-/// An instance whose clock the test moves.
+/// The access token of a login at an instance whose clock the test moves.
 async fn log_in(service: &InProcess) -> String {
     let body = login_body("ada@example.org");
     let request = reqwest::Client::new().post(service.url("/auth/login"));
@@ -392,7 +392,7 @@ async fn published(service: &InProcess) -> Vec<Value> {
     keys.map(|key| key["kid"].clone()).collect()
 }
 
-/// The first token of a new key finds everyone prepared: validators with the keys of five minutes ago, and
+/// The first token of a new key is accepted at once: by validators with the keys of five minutes ago, and by
 /// instances that have not read the table since.
 #[tokio::test]
 async fn a_rotation_of_keys_is_not_noticed() {
