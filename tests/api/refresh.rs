@@ -211,20 +211,30 @@ async fn what_is_no_token_of_a_session_is_invalid() {
     token_of(client.refresh(&token, None).await).await;
 }
 
-/// Many at once make one successor, over all instances.
+/// Many at once make one successor, over all instances. In several rounds, as in most of them the first one has
+/// written before another has read. The line of writers of SQLite may be too short for all; those are resent.
 #[rstest]
 #[tokio::test]
 async fn refreshes_at_once_get_one_token(#[values(Sqlite, TwoInstances)] setup: Setup) {
     let instances = setup.start(UNLIMITED).await;
     let session = instances.first().logged_in("ada@example.org").await;
-    let token = &session["refresh_token"];
-    let all = (0..50).map(|number| instances.nth(number).refresh(token, None));
-    let mut tokens = BTreeSet::new();
-    for response in join_all(all).await {
-        tokens.insert(token_of(response).await.to_string());
+    let mut token = session["refresh_token"].clone();
+    for round in 1..=10 {
+        let refresh = async |number: usize| {
+            loop {
+                let response = instances.nth(number).refresh(&token, None).await;
+                if setup == TwoInstances || response.status() != 503 {
+                    return token_of(response).await.to_string();
+                }
+            }
+        };
+        let tokens: BTreeSet<String> = join_all((0..50).map(refresh)).await.into_iter().collect();
+        assert_eq!(tokens.len(), 1);
+        let generation = generation(instances.first()).await;
+        assert_eq!(generation, round.to_string());
+        let next = tokens.first().expect("one");
+        token = serde_json::from_str(next).expect("JSON");
     }
-    assert_eq!(tokens.len(), 1);
-    assert_eq!(generation(instances.first()).await, "1");
 }
 
 /// The generation of the only session.
