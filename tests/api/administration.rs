@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, login_body, problem, run,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, Setup, login_body, problem, run,
 };
 
 const UNKNOWN: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
@@ -343,6 +343,69 @@ async fn a_role_is_granted_within_the_own_rights(#[values(Sqlite, Postgres)] bac
     );
 }
 
+/// A user who may grant roles and make keys gives no right that they lack: not by a role, not by one that they
+/// define, not by a key, and not by a key's key.
+#[rstest]
+#[tokio::test]
+async fn a_user_gives_no_more_than_the_own_rights(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+) {
+    let instances = setup.start(&settings()).await;
+    let (first, service) = (instances.first(), instances.last());
+    let (_, root) = all_permissions(first);
+    let rights = json!(["roles:grant", "roles:write", "keys:write", "users:write"]);
+    let body = Some(json!({ "permissions": rights }));
+    let response = send(first, "PUT", "/admin/roles/steward", &root, body).await;
+    assert_eq!(response.status(), 204);
+    let session = first.logged_in("ada@example.org").await;
+    let ada = text(&session["user"], "id");
+    let eve = json_of(first.sign_up("eve@example.org").await, 201).await;
+    let path = format!("/admin/users/{ada}/roles/steward");
+    let response = send(first, "PUT", &path, &root, None).await;
+    assert_eq!(response.status(), 204);
+    let tokens = json_of(service.refresh(&session["refresh_token"], None).await, 200).await;
+    let token = text(&tokens, "access_token").to_owned();
+    let key = |permissions: Value| json!({ "name": "n", "permissions": permissions, "expires_in_days": 1 });
+    // Another instance knows a new role a moment later.
+    let begun = Instant::now();
+    let made = loop {
+        let body = Some(key(rights.clone()));
+        let response = send(service, "POST", "/admin/keys", &token, body).await;
+        if response.status() != 403 || begun.elapsed() > SOON {
+            break json_of(response, 201).await;
+        }
+    };
+    let made = text(&made, "key").to_owned();
+    for actor in [&token, &made] {
+        for user in [ada, text(&eve, "id")] {
+            for role in ["admin", "support"] {
+                let path = format!("/admin/users/{user}/roles/{role}");
+                let response = send(service, "PUT", &path, actor, None).await;
+                problem(response, 403, "permission-denied").await;
+            }
+        }
+        for role in ["steward", "other"] {
+            let body = Some(json!({ "permissions": ["roles:grant", "users:erase"] }));
+            let path = format!("/admin/roles/{role}");
+            let response = send(service, "PUT", &path, actor, body).await;
+            problem(response, 403, "permission-denied").await;
+        }
+        let body = Some(key(json!(["users:erase"])));
+        let response = send(service, "POST", "/admin/keys", actor, body).await;
+        problem(response, 403, "permission-denied").await;
+    }
+    for (query, expected) in [
+        ("SELECT count(*) FROM user_roles", "1"),
+        ("SELECT count(*) FROM service_keys", "2"),
+        (
+            "SELECT count(*) FROM role_permissions WHERE permission = 'users:erase' AND role <> 'admin'",
+            "0",
+        ),
+    ] {
+        assert_eq!(service.database.rows(query).await, [expected], "{query}");
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn the_last_administrator_stays(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -592,6 +655,7 @@ async fn other_instances_notice_within_two_seconds() {
     let refreshed = other.refresh(&session["refresh_token"], None).await;
     let refreshed = json_of(refreshed, 200).await;
     let token = text(&refreshed, "access_token");
+    other.wait_for_revocations().await;
     assert_eq!(reads(&other, token).await, 200);
     // A demoted user's old token.
     let response = send(&one, "DELETE", &role, &admin, None).await;
@@ -623,6 +687,7 @@ async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
         let (other, key, credential) = (&other, key.clone(), credential.to_owned());
         async move { send(other, "POST", "/admin/keys", &credential, Some(key)).await }
     };
+    other.wait_for_revocations().await;
     assert_eq!(create(token).await.status(), 201);
     let response = send(&one, "DELETE", &role, &root, None).await;
     assert_eq!(response.status(), 204);

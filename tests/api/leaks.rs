@@ -157,7 +157,7 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 /// Every row of every table, as text.
-async fn tables(service: &Service, backend: Backend) -> Vec<(String, String)> {
+pub async fn tables(service: &Service, backend: Backend) -> Vec<(String, String)> {
     let names = match backend {
         Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
         Postgres => {

@@ -2,10 +2,12 @@
 
 mod access;
 mod administration;
+mod at_rest;
 mod cli_accounts;
 mod command_line;
 mod connections;
 mod context;
+mod credentials;
 mod docs;
 mod harness;
 mod hashing;
@@ -28,4 +30,5 @@ mod sharing;
 mod signup;
 mod store_state;
 mod terminal;
+mod tokens;
 mod traces;

@@ -1,8 +1,8 @@
 //! `POST /auth/refresh`: each line of the table of rotation.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Response;
@@ -10,25 +10,25 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, InProcess, Service, login_body, problem,
-    signup_body,
+    Backend, InProcess, Instances, Service, Setup, Setup::Sqlite, Setup::TwoInstances, login_body,
+    problem, signup_body,
 };
 
 const UNLIMITED: &[(&str, &str)] = &[("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_REFRESH", "off")];
 
-/// A service with a clock that the test moves, on either database, and a session.
+/// Services with clocks that the test moves, and a session. Requests alternate between them.
 struct Client {
-    service: InProcess,
+    instances: Instances<InProcess>,
+    next: AtomicUsize,
     http: reqwest::Client,
 }
 
 impl Client {
-    async fn start(backend: Backend) -> (Self, Value) {
-        let database = Arc::new(Database::new(backend));
+    async fn start(setup: Setup) -> (Self, Value) {
         let settings = [UNLIMITED, &[("BCRYPT_COST", "4")]].concat();
-        let service = InProcess::start_on(database, &settings).await;
         let client = Self {
-            service,
+            instances: setup.start_in_process(&settings).await,
+            next: AtomicUsize::new(0),
             http: reqwest::Client::new(),
         };
         let signed_up = client
@@ -40,7 +40,10 @@ impl Client {
     }
 
     async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Response {
-        let request = self.http.post(self.service.url(path)).json(body);
+        let service = self
+            .instances
+            .nth(self.next.fetch_add(1, Ordering::Relaxed));
+        let request = self.http.post(service.url(path)).json(body);
         let request = match key {
             Some(key) => request.header("Idempotency-Key", key),
             None => request,
@@ -62,7 +65,9 @@ impl Client {
     }
 
     fn wait(&self, seconds: u64) {
-        self.service.clock.advance(Duration::from_secs(seconds));
+        for service in &self.instances.0 {
+            service.clock.advance(Duration::from_secs(seconds));
+        }
     }
 }
 
@@ -81,8 +86,8 @@ async fn ended(response: Response, reason: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn a_token_is_exchanged_for_the_next_one(#[values(Sqlite, Postgres)] backend: Backend) {
-    let (client, first) = Client::start(backend).await;
+async fn a_token_is_exchanged_for_the_next_one(#[values(Sqlite, TwoInstances)] setup: Setup) {
+    let (client, first) = Client::start(setup).await;
     let second = token_of(client.refresh(&first, None).await).await;
     let third = token_of(client.refresh(&second, Some("k")).await).await;
     assert_eq!(
@@ -98,12 +103,12 @@ async fn a_token_is_exchanged_for_the_next_one(#[values(Sqlite, Postgres)] backe
 #[case::with_another_key(Some("k"), Some("l"), 20)]
 #[tokio::test]
 async fn a_lost_response_is_repeated(
-    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values(Sqlite, TwoInstances)] setup: Setup,
     #[case] key: Option<&str>,
     #[case] again: Option<&str>,
     #[case] after: u64,
 ) {
-    let (client, first) = Client::start(backend).await;
+    let (client, first) = Client::start(setup).await;
     let second = token_of(client.refresh(&first, key).await).await;
     client.wait(after);
     let response = client.refresh(&first, again).await;
@@ -119,12 +124,12 @@ async fn a_lost_response_is_repeated(
 #[case::a_day_later(Some("k"), Some("k"), 86_401)]
 #[tokio::test]
 async fn reuse_ends_the_session_for_both_holders(
-    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values(Sqlite, TwoInstances)] setup: Setup,
     #[case] key: Option<&str>,
     #[case] again: Option<&str>,
     #[case] after: u64,
 ) {
-    let (client, first) = Client::start(backend).await;
+    let (client, first) = Client::start(setup).await;
     let second = token_of(client.refresh(&first, key).await).await;
     let other = client.log_in().await;
     client.wait(after);
@@ -136,9 +141,9 @@ async fn reuse_ends_the_session_for_both_holders(
 #[rstest]
 #[tokio::test]
 async fn an_old_token_is_superseded_for_a_moment_and_then_reused(
-    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values(Sqlite, TwoInstances)] setup: Setup,
 ) {
-    let (client, first) = Client::start(backend).await;
+    let (client, first) = Client::start(setup).await;
     let second = token_of(client.refresh(&first, None).await).await;
     let third = token_of(client.refresh(&second, None).await).await;
     problem(
@@ -156,9 +161,9 @@ async fn an_old_token_is_superseded_for_a_moment_and_then_reused(
 #[rstest]
 #[tokio::test]
 async fn the_key_of_a_refresh_is_not_for_the_next_one(
-    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values(Sqlite, TwoInstances)] setup: Setup,
 ) {
-    let (client, first) = Client::start(backend).await;
+    let (client, first) = Client::start(setup).await;
     let second = token_of(client.refresh(&first, Some("k")).await).await;
     let response = client.refresh(&second, Some("k")).await;
     problem(response, 422, "idempotency-key-reused").await;
@@ -167,9 +172,9 @@ async fn the_key_of_a_refresh_is_not_for_the_next_one(
 
 #[rstest]
 #[tokio::test]
-async fn a_session_ends_when_it_is_idle_or_too_old(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_session_ends_when_it_is_idle_or_too_old(#[values(Sqlite, TwoInstances)] setup: Setup) {
     const DAY: u64 = 86_400;
-    let (client, mut token) = Client::start(backend).await;
+    let (client, mut token) = Client::start(setup).await;
     let idle = client.log_in().await;
     for _ in 0..4 {
         client.wait(7 * DAY - 60);
@@ -206,32 +211,81 @@ async fn what_is_no_token_of_a_session_is_invalid() {
     token_of(client.refresh(&token, None).await).await;
 }
 
-/// Many at once make one successor, over two instances.
+/// Many at once make one successor, over all instances. In several rounds, as in most of them the first one has
+/// written before another has read. The line of writers of SQLite may be too short for all; those are resent.
+#[rstest]
 #[tokio::test]
-async fn refreshes_at_once_get_one_token() {
-    let database = Arc::new(Database::new(Postgres));
-    let first = Service::start_on(Arc::clone(&database), UNLIMITED).await;
-    let second = Service::start_on(Arc::clone(&database), UNLIMITED).await;
-    let session = first.logged_in("ada@example.org").await;
-    let token = &session["refresh_token"];
-    let all = (0..50).map(|number| {
-        let service = if number % 2 == 0 { &first } else { &second };
-        service.refresh(token, None)
-    });
+async fn refreshes_at_once_get_one_token(#[values(Sqlite, TwoInstances)] setup: Setup) {
+    let instances = setup.start(UNLIMITED).await;
+    let session = instances.first().logged_in("ada@example.org").await;
+    let mut token = session["refresh_token"].clone();
+    for round in 1..=10 {
+        let refresh = async |number: usize| {
+            loop {
+                let response = instances.nth(number).refresh(&token, None).await;
+                if setup == TwoInstances || response.status() != 503 {
+                    return token_of(response).await.to_string();
+                }
+            }
+        };
+        let tokens: BTreeSet<String> = join_all((0..50).map(refresh)).await.into_iter().collect();
+        assert_eq!(tokens.len(), 1);
+        let generation = generation(instances.first()).await;
+        assert_eq!(generation, round.to_string());
+        let next = tokens.first().expect("one");
+        token = serde_json::from_str(next).expect("JSON");
+    }
+}
+
+/// The generation of the only session.
+async fn generation(service: &Service) -> String {
+    let rows = "SELECT CAST(generation AS text) FROM sessions";
+    service.database.rows(rows).await.remove(0)
+}
+
+/// The instance that exchanged the token is killed, and its response is never read.
+#[rstest]
+#[tokio::test]
+async fn a_refresh_is_repeated_after_a_crash(#[values(Sqlite, TwoInstances)] setup: Setup) {
+    let mut instances = setup.start(UNLIMITED).await;
+    let session = instances.first().logged_in("ada@example.org").await;
+    let first = &session["refresh_token"];
+    let killed = &mut instances.0[0];
+    let body = json!({ "refresh_token": first }).to_string();
+    let head = "POST /auth/refresh HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n\
+                Content-Type: application/json\r\nContent-Length:";
+    let mut connection = killed.connect();
+    connection.send(format!("{head} {}\r\n\r\n{body}", body.len()));
+    let begun = Instant::now();
+    while generation(killed).await == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never exchanged");
+    }
+    killed.signal("KILL");
+    killed.wait().await;
+    drop(connection);
+    if setup == Sqlite {
+        let database = std::sync::Arc::clone(&instances.first().database);
+        instances.0[0] = Service::start_on(database, UNLIMITED).await;
+    }
+    let service = instances.last();
     let mut tokens = BTreeSet::new();
-    for response in join_all(all).await {
+    for _ in 0..2 {
+        let response = service.refresh(first, Some("k")).await;
+        assert_eq!(response.headers()["idempotent-replayed"], "true");
         tokens.insert(token_of(response).await.to_string());
+        assert_eq!(generation(service).await, "1");
     }
     assert_eq!(tokens.len(), 1);
-    let rows = database
-        .rows("SELECT CAST(generation AS text) FROM sessions")
-        .await;
-    assert_eq!(rows, ["1"]);
+    let second: Value = serde_json::from_str(tokens.first().expect("one")).expect("JSON");
+    token_of(service.refresh(&second, Some("l")).await).await;
+    assert_eq!(generation(service).await, "2");
 }
 
 #[rstest]
 #[tokio::test]
-async fn refreshes_of_a_client_are_limited(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn refreshes_of_a_client_are_limited(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
     let service = Service::start_with(backend, &[("RATE_LIMIT_REFRESH", "1/1h")]).await;
     let session = service.logged_in("ada@example.org").await;
     let response = service.refresh(&session["refresh_token"], None).await;

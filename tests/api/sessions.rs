@@ -1,7 +1,7 @@
 //! Logout, the sessions of a user, what other services check tokens with, and the own account.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -16,8 +16,12 @@ use signup_service::tokens::service_key::{self, ServiceKeyId};
 use uuid::Uuid;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, SECRET, Service, login_body, problem,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Instances, SECRET, Service, Setup,
+    login_body, problem,
 };
+
+/// What every instance must know by then.
+const SOON: Duration = Duration::from_secs(2);
 
 const UNLIMITED: &[(&str, &str)] = &[
     ("READS", "protected"),
@@ -218,28 +222,134 @@ async fn a_logout_of_nothing_is_no_error_and_ends_nothing(
     );
 }
 
-/// After the response to a logout no refresh token works, and no command, on any instance.
+/// After the response to a logout no refresh token works, and no command, on any instance; and no read from two
+/// seconds on.
+///
+/// 200 rounds, as each has a login: a thousand would take longer than all other tests of this file.
+#[rstest]
 #[tokio::test]
-async fn a_refresh_and_a_logout_at_once_leave_no_live_token() {
-    let database = Arc::new(Database::new(Postgres));
-    let first = Service::start_on(Arc::clone(&database), UNLIMITED).await;
-    let second = Service::start_on(Arc::clone(&database), UNLIMITED).await;
-    let mut session = first.logged_in("ada@example.org").await;
-    for _ in 0..20 {
+async fn a_refresh_and_a_logout_at_once_leave_no_live_token(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+) {
+    const ROUNDS: usize = 200;
+    let instances = setup.start(UNLIMITED).await;
+    let (first, second) = (instances.first(), instances.last());
+    first.logged_in("ada@example.org").await;
+    let mut successors = Vec::new();
+    for round in 0..ROUNDS {
+        let session = log_in(first, "ada@example.org", "again").await;
         let body = json!({ "refresh_token": session["refresh_token"] });
-        let logout = first.post("/auth/logout", &body).send();
+        let logout = async {
+            let response = first.post("/auth/logout", &body).send().await;
+            no_content(response.expect("a response")).await;
+        };
         let refresh = second.refresh(&session["refresh_token"], None);
-        let (logout, refreshed) = join(logout, refresh).await;
-        no_content(logout.expect("a response")).await;
+        // Either of them is sent first.
+        let refreshed = if round % 2 == 0 {
+            join(logout, refresh).await.1
+        } else {
+            join(refresh, logout).await.0
+        };
+        let mut held = vec![session];
         if refreshed.status() == 200 {
-            let successor: Value = refreshed.json().await.expect("JSON");
-            let response = second.refresh(&successor["refresh_token"], None).await;
-            let body = problem(response, 401, "session-ended").await;
+            held.push(refreshed.json().await.expect("JSON"));
+        } else {
+            let body = problem(refreshed, 401, "session-ended").await;
             assert_eq!(body["reason"], "logged_out");
         }
-        // The second instance need not know of it yet: the command asks the session's row.
-        revoked(&second, "DELETE", &session).await;
-        session = log_in(&first, "ada@example.org", "again").await;
+        for tokens in &held {
+            let response = second.refresh(&tokens["refresh_token"], None).await;
+            let body = problem(response, 401, "session-ended").await;
+            assert_eq!(body["reason"], "logged_out");
+            // The second instance need not know of it yet: the command asks the session's row.
+            revoked(second, "DELETE", tokens).await;
+        }
+        successors.extend(
+            held.into_iter()
+                .skip(1)
+                .map(|tokens| (tokens, Instant::now())),
+        );
+    }
+    println!("{} of {ROUNDS} refreshes came first", successors.len());
+    assert!(!successors.is_empty(), "the logout came first each time");
+    for (tokens, begun) in &successors {
+        refused_soon(&instances, tokens, *begun).await;
+    }
+}
+
+/// Whether the access token reads on an instance.
+async fn reads(service: &Service, tokens: &Value) -> bool {
+    let token = &tokens["access_token"];
+    let claims = text(token).split('.').nth(1).expect("claims");
+    let claims = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims);
+    let claims: Value = serde_json::from_slice(&claims.expect("base64")).expect("JSON");
+    // By what the instance knows: no row is asked for a read.
+    let path = format!("/users/{}", text(&claims["sub"]));
+    let response = send(service, "GET", &path, token).await;
+    if response.status() == 401 {
+        let body = problem(response, 401, "access-token-invalid").await;
+        assert_eq!(body["reason"], "revoked");
+        return false;
+    }
+    assert_eq!(response.status(), 200);
+    true
+}
+
+/// Waits until every instance refuses the access token, for as long as the service promises.
+async fn refused_soon(instances: &Instances<Service>, tokens: &Value, ended: Instant) {
+    for service in &instances.0 {
+        while reads(service, tokens).await {
+            assert!(ended.elapsed() < SOON, "it is still accepted");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// By whatever a session ends, on one instance, its access token commands nothing on another one from then on,
+/// and reads for two seconds at most.
+#[rstest]
+#[case::by_a_logout("POST", "/auth/logout")]
+#[case::by_its_owner("DELETE", "/users/me/sessions/{id}")]
+#[case::with_all_others("DELETE", "/users/me/sessions")]
+#[tokio::test]
+async fn an_ended_session_is_known_to_every_instance(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+    #[case] method: &str,
+    #[case] path: &str,
+) {
+    let instances = setup.start(UNLIMITED).await;
+    let (first, second) = (instances.first(), instances.last());
+    let other = first.logged_in("ada@example.org").await;
+    let session = log_in(first, "ada@example.org", "phone").await;
+    for service in &instances.0 {
+        service.wait_for_revocations().await;
+        assert!(reads(service, &session).await);
+    }
+    let by = if path == "/auth/logout" {
+        &session
+    } else {
+        &other
+    };
+    let path = path.replace("{id}", text(&session["session_id"]));
+    no_content(send(first, method, &path, &by["access_token"]).await).await;
+    let ended = Instant::now();
+    for path in [
+        "/users/me/sessions",
+        &format!("/users/me/sessions/{}", text(&other["session_id"])),
+    ] {
+        let response = send(second, "DELETE", path, &session["access_token"]).await;
+        let body = problem(response, 401, "access-token-invalid").await;
+        assert_eq!(body["reason"], "revoked");
+    }
+    let password = json!({ "password": "correct horse battery staple" });
+    let request = second.post("/auth/reauthenticate", &password);
+    let request = request.bearer_auth(text(&session["access_token"]));
+    let response = request.send().await.expect("a response");
+    problem(response, 401, "access-token-invalid").await;
+    assert!(!reads(first, &session).await, "where it ended");
+    refused_soon(&instances, &session, ended).await;
+    for service in &instances.0 {
+        assert!(reads(service, &other).await);
     }
 }
 

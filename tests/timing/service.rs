@@ -77,6 +77,8 @@ impl Service {
                 ("BCRYPT_COST", cost),
                 ("LOG_FORMAT", "json"),
                 ("RATE_LIMIT_LOGIN", "off"),
+                // Some accounts may not log in for it.
+                ("EMAIL_VERIFICATION", "required"),
                 ("IDEMPOTENCY_SECRET", SECRET),
                 ("AUTH_SECRET", SECRET),
             ])

@@ -4,10 +4,12 @@ pub mod collector;
 mod in_process;
 mod raw;
 mod service;
+mod setup;
 
 pub use in_process::InProcess;
 pub use raw::Connection;
 pub use service::{Output, Service, run, run_with_input};
+pub use setup::{Instances, Setup};
 pub use throwaway_servers::counters;
 
 use reqwest::Response;
@@ -127,15 +129,23 @@ pub async fn problem(response: Response, status: u16, slug: &str) -> Value {
         headers["x-request-id"].to_str().expect("ASCII")
     );
     assert!(headers.contains_key("x-correlation-id"));
+    if status == 401 {
+        // RFC 6750, section 3.1: it has an error only if there was a credential.
+        let challenge = headers["www-authenticate"].to_str().expect("ASCII");
+        assert!(challenge.starts_with("Bearer "), "{challenge}");
+        let has_error = challenge.contains("error=");
+        let came_none = slug == "authentication-required";
+        assert!(!(has_error && came_none), "{challenge}");
+    }
     body
 }
 
-/// The body of a signup with this address.
-/// The credentials of that signup.
+/// The credentials of a signup with this address.
 pub fn login_body(email: &str) -> Value {
     json!({ "email": email, "password": "correct horse battery staple" })
 }
 
+/// The body of a signup with this address.
 pub fn signup_body(email: &str) -> Value {
     json!({
         "name": "Ada Lovelace",

@@ -202,6 +202,15 @@ impl Service {
         }
     }
 
+    /// Waits until the service has read what was revoked. Until then it asks the database for each request, so that
+    /// no request shows what it knows by itself.
+    pub async fn wait_for_revocations(&self) {
+        let last = std::cell::Cell::new(0.0);
+        let was_read = |age| age < last.replace(age);
+        let name = "revocation_feed_age_seconds ";
+        self.wait_for_figure(name, was_read).await;
+    }
+
     /// The address of the administration listener.
     pub fn administration(&self) -> String {
         let lines = self.log_lines();
