@@ -54,7 +54,7 @@ pub fn measure(bench: &Bench<'_>, figures: &mut Vec<Figure>) -> Result<(), Failu
     let to = target(&service, "/auth/login")?;
     let logins: Vec<String> = users.iter().map(|user| user.login.clone()).collect();
     let known = on_a_thread(move || async move {
-        let make = bodies(&to, logins);
+        let make = bodies(&to, &logins);
         open_loop(&to, KNOWN, Arrivals::Random, MAX_OPEN, TIMES, make).await
     });
     let to = target(&service, "/")?;
@@ -178,7 +178,7 @@ fn known_users(service: &Server) -> Result<Vec<Known>, Failure> {
     Ok(users)
 }
 
-fn bodies(target: &Target, bodies: Vec<String>) -> impl Fn(u64) -> Vec<u8> + use<> {
+fn bodies(target: &Target, bodies: &[String]) -> impl Fn(u64) -> Vec<u8> + use<> {
     let requests = bodies
         .iter()
         .map(|body| target.post("application/json", &[], body));

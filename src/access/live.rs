@@ -15,6 +15,12 @@ static LIVE: Statement = Statement::new(
      AND u.token_epoch <= $3",
 );
 
+static LOCK_POSTGRES: Statement =
+    Statement::new("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
+
+// Its transactions are one after the other.
+static LOCK_SQLITE: Statement = Statement::new("SELECT id FROM users WHERE id = $1");
+
 /// Whether the caller's session has not ended, its user is active, and the epoch of its token is
 /// current. If not, roll back, and respond as to a revoked token.
 ///
@@ -31,6 +37,22 @@ pub async fn check(transaction: &mut Transaction, caller: &UserCaller) -> Result
     );
     let found: Option<(Uuid,)> = transaction.fetch_optional(&LIVE, parameters).await?;
     Ok(found.is_some())
+}
+
+/// As [`check`], for a command after which another session of the user may not be live: two of them
+/// are one after the other.
+///
+/// # Errors
+/// The driver's.
+pub async fn check_alone(
+    transaction: &mut Transaction,
+    caller: &UserCaller,
+) -> Result<bool, Error> {
+    let lock = transaction.pick(&LOCK_POSTGRES, &LOCK_SQLITE);
+    let found: Option<(Uuid,)> = transaction
+        .fetch_optional(lock, (caller.user.as_uuid(),))
+        .await?;
+    Ok(found.is_some() && check(transaction, caller).await?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! time per [`Subject`], the count of failures, a hash in a lane, and a write if it was wrong. So
 //! guesses are bounded, and nothing shows which addresses have an account.
 
-pub mod flight;
 mod renewal;
 pub mod throttle;
 
@@ -16,15 +15,26 @@ use crate::domain::{PresentedPassword, StoreError, UserId};
 use crate::hashing::{Class, Costs, HashError, PasswordHasher, StoredHash};
 use crate::platform::client::Network;
 use crate::platform::clock::Clock;
-use crate::platform::limits::Limit;
+use crate::platform::limits::{Bound, Limit};
+use crate::platform::turns::{Turn, Turns};
 use crate::tokens::device::{self, DeviceId};
-use crate::tokens::secrets::{Purpose, TokenSecrets};
-use flight::{Flight, Flights};
+use crate::tokens::secrets::{Mac, Purpose, TokenSecrets};
 use renewal::Renewal;
 use throttle::{Failures, Subject, Throttle};
 
 /// The limits that are kept here.
-pub const LIMITS: &[Limit] = &[throttle::LIMITS[0], throttle::LIMITS[1], flight::LIMITS[0]];
+pub const LIMITS: &[Limit] = &[
+    throttle::LIMITS[0],
+    throttle::LIMITS[1],
+    Limit {
+        what: "Wait for another login of the same address",
+        bound: Bound::Time(WAIT),
+        effect: "429 `login-throttled`",
+    },
+];
+
+/// How long an attempt waits for the one before it: many guesses at once would all pass the throttle.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// How long a wait is when the other attempt takes too long.
 const BUSY: Duration = Duration::from_secs(1);
@@ -32,7 +42,7 @@ const BUSY: Duration = Duration::from_secs(1);
 /// What attempts of an operation have in common.
 pub struct Attempts {
     throttle: Throttle,
-    flights: Arc<Flights>,
+    turns: Arc<Turns<Mac>>,
     hasher: Arc<dyn PasswordHasher>,
     costs: Arc<Costs>,
     secrets: Arc<TokenSecrets>,
@@ -77,7 +87,7 @@ pub struct Attempt<'a> {
     subject: Subject,
     failures: Failures,
     hash_deadline: Instant,
-    _flight: Flight,
+    _turn: Turn<Mac>,
 }
 
 impl Attempts {
@@ -87,7 +97,7 @@ impl Attempts {
         let request_timeout = dependencies.settings.http.request_timeout;
         Self {
             throttle: Throttle::new(dependencies.database.clone()),
-            flights: Arc::new(Flights::default()),
+            turns: Arc::default(),
             hasher: Arc::clone(&dependencies.hasher),
             costs: Arc::clone(&dependencies.costs),
             secrets: Arc::clone(&dependencies.tokens.secrets),
@@ -111,8 +121,8 @@ impl Attempts {
             hash: device::subject(&claim.address, claim.device, &self.secrets),
             is_known_device: claim.device.is_some(),
         };
-        let flight = self.flights.enter(subject.hash, flight::WAIT).await;
-        let flight = flight.ok_or(AttemptError::Throttled(BUSY))?;
+        let turn = self.turns.take(subject.hash, WAIT).await;
+        let turn = turn.ok_or(AttemptError::Throttled(BUSY))?;
         let now = self.clock.now();
         let failures = self.throttle.find(&subject, now).await?;
         if let Some(wait) = failures.wait(now) {
@@ -124,7 +134,7 @@ impl Attempts {
             subject,
             failures,
             hash_deadline,
-            _flight: flight,
+            _turn: turn,
         })
     }
 }

@@ -17,3 +17,4 @@ pub mod redis;
 pub mod secret_file;
 pub mod tasks;
 pub mod telemetry;
+pub mod turns;

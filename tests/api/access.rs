@@ -59,6 +59,7 @@ async fn send(service: &Service, method: &str, path: &str, token: Option<&str>) 
     request.send().await.expect("a response")
 }
 
+/// Guarantee X1.
 #[rstest]
 #[tokio::test]
 async fn every_operation_needs_a_credential_unless_it_is_listed(
@@ -161,6 +162,7 @@ async fn every_operation_refuses_those_whom_it_is_not_for(
     assert_eq!(own, OWN.map(str::to_owned).into());
 }
 
+/// Guarantee X2.
 #[rstest]
 #[tokio::test]
 async fn a_plain_user_may_do_nothing_to_others(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -251,6 +253,7 @@ fn decoded(part: &str) -> Value {
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
+/// Guarantee X3.
 #[rstest]
 #[tokio::test]
 async fn forged_tokens_are_refused_and_cause_no_call(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -348,6 +351,8 @@ async fn a_token_expires_after_its_life_and_a_little(#[values(Sqlite, Postgres)]
 }
 
 /// What was revoked on one instance is known to the other within two seconds.
+///
+/// Guarantee S3.
 #[tokio::test]
 async fn a_token_of_an_ended_session_is_refused_on_every_instance() {
     let database = Arc::new(Database::new(Postgres));

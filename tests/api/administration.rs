@@ -282,6 +282,7 @@ async fn all_sessions_of_a_user_end_at_once(#[values(Sqlite, Postgres)] backend:
     }
 }
 
+/// Guarantee X5.
 #[rstest]
 #[tokio::test]
 async fn a_role_is_granted_within_the_own_rights(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -406,6 +407,7 @@ async fn a_user_gives_no_more_than_the_own_rights(
     }
 }
 
+/// Guarantee X5.
 #[rstest]
 #[tokio::test]
 async fn the_last_administrator_stays(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -631,6 +633,7 @@ async fn refused_soon(service: &Service, credential: &str) {
     }
 }
 
+/// Guarantee X4.
 #[tokio::test]
 async fn other_instances_notice_within_two_seconds() {
     let database = Arc::new(Database::new(Postgres));
@@ -664,6 +667,8 @@ async fn other_instances_notice_within_two_seconds() {
 }
 
 /// Reads may go on for two seconds; a command asks the database.
+///
+/// Guarantee X4.
 #[tokio::test]
 async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
     let database = Arc::new(Database::new(Postgres));

@@ -197,6 +197,7 @@ async fn read(service: &Service, credential: &str) -> Response {
     request.expect("a response")
 }
 
+/// Guarantee P5.
 #[rstest]
 #[tokio::test]
 async fn nothing_at_rest_is_a_credential_or_makes_one(

@@ -362,6 +362,7 @@ fn wrong_arguments_of_a_key_are_usage_errors() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// Guarantee X6.
 #[rstest]
 #[tokio::test]
 async fn signing_keys_are_rotated_and_revoked(#[values(Sqlite, Postgres)] backend: Backend) {

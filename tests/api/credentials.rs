@@ -14,7 +14,11 @@ use crate::harness::{
 };
 
 /// Without the limit of a client, which would come first.
-const UNLIMITED: &[(&str, &str)] = &[("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_REFRESH", "off")];
+const UNLIMITED: &[(&str, &str)] = &[
+    ("RATE_LIMIT_LOGIN", "off"),
+    ("RATE_LIMIT_REFRESH", "off"),
+    ("RATE_LIMIT_USER", "off"),
+];
 
 async fn log_in(service: &Service, body: &Value) -> Response {
     let response = service.post("/auth/login", body).send().await;
@@ -156,6 +160,8 @@ async fn logins_with_one_key_at_once_begin_one_session(
 
 /// However many come at once, an address takes ten guesses, and one more for each instance that was about to
 /// count.
+///
+/// Guarantee S6.
 #[rstest]
 #[tokio::test]
 async fn five_hundred_guesses_at_once_are_ten(
@@ -188,6 +194,8 @@ async fn five_hundred_guesses_at_once_are_ten(
 }
 
 /// A stranger who uses up the guesses of an address keeps out other strangers, and not the owner.
+///
+/// Guarantee S6.
 #[rstest]
 #[tokio::test]
 async fn the_owner_logs_in_from_a_known_device_while_strangers_guess(
@@ -262,6 +270,8 @@ async fn a_forged_client_address_is_the_peers(#[values(Sqlite, TwoInstances)] se
 
 /// In either order: a login that the suspension meets before its session, after it, or not at all. The 150 rounds
 /// take some seconds; the suspension comes a little later in each, over the time that a login takes.
+///
+/// Guarantee S7.
 #[rstest]
 #[tokio::test]
 async fn no_login_outlives_a_suspension(#[values(Sqlite, TwoInstances)] setup: Setup) {

@@ -362,6 +362,7 @@ async fn a_crowd_from_one_network_does_not_shut_out_others(
 /// The stored hashes, up to and with their cost.
 const COSTS: &str = "SELECT substr(password_hash, 1, 27) FROM users";
 
+/// Guarantee S8.
 #[rstest]
 #[tokio::test]
 async fn a_login_raises_the_cost_of_an_old_hash(
@@ -398,6 +399,8 @@ async fn a_login_raises_the_cost_of_an_old_hash(
 }
 
 /// A login may verify a hash that another one replaces: its password is as right as before.
+///
+/// Guarantee S8.
 #[tokio::test]
 async fn logins_beside_one_that_hashes_again_succeed() {
     let first = Service::start_with(Backend::Postgres, UNLIMITED).await;

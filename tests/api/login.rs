@@ -52,6 +52,8 @@ async fn a_login_returns_the_tokens_of_a_session(#[values(Sqlite, Postgres)] bac
 }
 
 /// Which of them is wrong must not show: not by the body, not by a header.
+///
+/// Guarantee S5.
 #[rstest]
 #[tokio::test]
 async fn an_unknown_address_and_a_wrong_password_are_reported_alike(
@@ -125,6 +127,7 @@ async fn long_passwords_are_compared_as_a_whole() {
     }
 }
 
+/// Guarantee S4.
 #[rstest]
 #[tokio::test]
 async fn logins_with_one_key_begin_one_session(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -161,6 +164,8 @@ async fn logins_with_one_key_begin_one_session(#[values(Sqlite, Postgres)] backe
 }
 
 /// Strangers cannot guess, nor lock out the owner.
+///
+/// Guarantee S6.
 #[rstest]
 #[tokio::test]
 async fn failures_are_throttled_except_for_known_devices(

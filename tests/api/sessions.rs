@@ -27,6 +27,7 @@ const UNLIMITED: &[(&str, &str)] = &[
     ("READS", "protected"),
     ("RATE_LIMIT_LOGIN", "off"),
     ("RATE_LIMIT_REFRESH", "off"),
+    ("RATE_LIMIT_USER", "off"),
 ];
 
 async fn start(backend: Backend) -> Service {
@@ -111,6 +112,7 @@ async fn gateway(service: &Service) -> Value {
     json!(key.text.expose_secret())
 }
 
+/// Guarantee S3.
 #[rstest]
 #[case::by_the_refresh_token(true, false)]
 #[case::by_the_access_token(false, true)]
@@ -226,6 +228,8 @@ async fn a_logout_of_nothing_is_no_error_and_ends_nothing(
 /// seconds on.
 ///
 /// 200 rounds, as each has a login: a thousand would take longer than all other tests of this file.
+///
+/// Guarantee S3.
 #[rstest]
 #[tokio::test]
 async fn a_refresh_and_a_logout_at_once_leave_no_live_token(
@@ -399,6 +403,8 @@ async fn a_user_ends_an_own_session(#[values(Sqlite, Postgres)] backend: Backend
 }
 
 /// Whether another user has a session must not show.
+///
+/// Guarantee X2.
 #[rstest]
 #[tokio::test]
 async fn a_foreign_session_is_as_unknown_as_none(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -745,4 +751,23 @@ async fn the_age_of_the_feed_and_of_the_key_are_shown(
     service
         .wait_for_metric("readiness_check{check=\"revocations\"} 0")
         .await;
+}
+
+#[tokio::test]
+async fn changes_of_a_user_are_limited_by_user() {
+    let service = Service::start_with(Sqlite, &[("RATE_LIMIT_USER", "2/1h")]).await;
+    let end_others = async |session: &Value| {
+        let path = "/users/me/sessions";
+        send(&service, "DELETE", path, &session["access_token"]).await
+    };
+    let session = service.logged_in("ada@example.org").await;
+    for _ in 0..2 {
+        no_content(end_others(&session).await).await;
+    }
+    let again = log_in(&service, "ada@example.org", "again").await;
+    let response = end_others(&again).await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 429, "rate-limited").await;
+    let other = service.logged_in("eve@example.org").await;
+    no_content(end_others(&other).await).await;
 }

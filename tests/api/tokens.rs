@@ -101,6 +101,8 @@ async fn refused(response: Response, reason: &str, what: &str) {
 }
 
 /// Their signature alone does not let them in, nor does one that the header asks for.
+///
+/// Guarantee X3.
 #[rstest]
 #[tokio::test]
 async fn tokens_without_the_signature_of_the_key_are_refused(
@@ -155,6 +157,8 @@ async fn tokens_without_the_signature_of_the_key_are_refused(
 }
 
 /// Each has a genuine signature, and one thing is wrong with it.
+///
+/// Guarantee X3.
 #[rstest]
 #[tokio::test]
 async fn signed_tokens_are_refused_for_their_header_and_their_claims(
@@ -270,6 +274,8 @@ async fn tokens_of_unknown_keys_hardly_reach_the_database(
 }
 
 /// The same key does not make two deployments one.
+///
+/// Guarantee X3.
 #[rstest]
 #[tokio::test]
 async fn a_token_is_for_one_deployment_and_one_audience(
@@ -394,6 +400,8 @@ async fn published(service: &InProcess) -> Vec<Value> {
 
 /// The first token of a new key is accepted at once: by validators with the keys of five minutes ago, and by
 /// instances that have not read the table since.
+///
+/// Guarantee X6.
 #[tokio::test]
 async fn a_rotation_of_keys_is_not_noticed() {
     let settings = [("READS", "protected"), ("BCRYPT_COST", "4")];
@@ -424,6 +432,8 @@ async fn a_rotation_of_keys_is_not_noticed() {
 }
 
 /// Takes up to half a minute, nearly all of it waiting.
+///
+/// Guarantee X6.
 #[rstest]
 #[tokio::test]
 async fn the_tokens_of_a_revoked_key_are_soon_refused_and_sessions_go_on(

@@ -141,6 +141,7 @@ def settings_of(url: str, **more: str) -> dict[str, str]:
         # All requests of a test come from one address, and a run may be long.
         "RATE_LIMIT_LOGIN": "off",
         "RATE_LIMIT_REFRESH": "off",
+        "RATE_LIMIT_USER": "off",
         "ACCESS_TOKEN_TTL_SECONDS": "3600",
         "ADMIN_PORT": "0",
         "BCRYPT_COST": "4",

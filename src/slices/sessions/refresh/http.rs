@@ -1,6 +1,7 @@
 //! HTTP handler: the token and the key, the decision, the responses, and their documentation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use chrono::TimeDelta;
@@ -25,6 +26,7 @@ use crate::http::validation::{check, required};
 use crate::platform::clock::Clock;
 use crate::platform::context::RequestContext;
 use crate::platform::database::Database;
+use crate::platform::turns::Turns;
 use crate::slices::sessions::end;
 use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender, Issuer, TokenResponse};
 use crate::slices::sessions::problems::{
@@ -40,7 +42,10 @@ const MAX_BODY: usize = 4 * 1024;
 
 /// How often a refresh that lost a race looks again. Each time another refresh has won, so that one
 /// look is enough but for a client that sends many at once.
-const MAX_TRIES: usize = 4;
+const MAX_TRIES: usize = 5;
+
+/// How long a refresh waits for the one before it.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// A session may use this part of the refreshes of a client.
 const SESSION_PART: u32 = 6;
@@ -71,6 +76,9 @@ struct State {
     ender: Ender,
     clock: Arc<dyn Clock>,
     settings: AuthSettings,
+    /// Refreshes of a session that come at once wait for each other here, and not for the database's
+    /// writer, which would refuse some of them.
+    turns: Arc<Turns<SessionId>>,
     /// The limit of each session.
     rate_limit: Option<RateLimit<SessionId>>,
     metrics: Refreshes,
@@ -87,6 +95,7 @@ impl State {
             ender: Ender::new(dependencies),
             clock: Arc::clone(&dependencies.clock),
             settings: dependencies.settings.auth.clone(),
+            turns: Arc::default(),
             rate_limit: rate.map(|rate| RateLimit::new(rate, Arc::clone(&dependencies.clock))),
             metrics: Refreshes::new(&dependencies.metrics).expect("a unique name"),
         }
@@ -133,6 +142,7 @@ async fn refresh(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
     });
     let generation = Generation::new(presented.token.generation);
     let grace = TimeDelta::from_std(state.settings.refresh_grace).unwrap_or_default();
+    let mut turn = None;
     for _ in 0..MAX_TRIES {
         let found = session::by_id(&state.database, id).await?;
         let genuine =
@@ -147,6 +157,14 @@ async fn refresh(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
         let now = state.clock.now();
         match rotation::decide(&session.stored, &presented, grace, now) {
             Decision::Rotate => {
+                if turn.is_none() {
+                    let taken = state.turns.take(session.id, WAIT).await;
+                    let taken = turn.insert(taken.ok_or_else(Problem::unavailable)?);
+                    if taken.has_waited {
+                        // The one before has refreshed it, most likely.
+                        continue;
+                    }
+                }
                 if let Some(rate_limit) = &state.rate_limit {
                     rate_limit.has_room(session.id)?;
                 }

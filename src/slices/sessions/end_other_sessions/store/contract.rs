@@ -1,12 +1,13 @@
 //! Tests of the contract of [`EndOtherSessions`], on each database.
 
+use futures_util::future::join;
 use rstest::rstest;
 
 use super::{EndOtherSessions, Outcome};
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::{EndReason, SessionId};
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::sessions::testing::{another_session, caller, ending, new_session};
+use crate::slices::sessions::testing::{another_session, caller, ending, new_session, uuid};
 
 async fn end(test: &TestDatabase, by: SessionId) -> Outcome {
     let work = EndOtherSessions {
@@ -51,4 +52,34 @@ async fn an_ended_session_ends_no_other(#[values(Sqlite, Postgres)] backend: Bac
     assert_eq!(end(&test, other).await, Outcome::Ended(vec![own]));
     assert_eq!(end(&test, own).await, Outcome::CallerEnded);
     assert_eq!(live(&test).await, [format!("{:032x}", 3)]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn two_sessions_that_end_all_others_leave_one(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    let first = new_session(&test, 1).await;
+    for number in 10..40 {
+        let second = another_session(&test, 1, number).await;
+        let outcomes = join(end(&test, first), end(&test, second)).await;
+        assert!(
+            matches!(
+                outcomes,
+                (Outcome::Ended(_), Outcome::CallerEnded)
+                    | (Outcome::CallerEnded, Outcome::Ended(_))
+            ),
+            "{outcomes:?}"
+        );
+        assert_eq!(live(&test).await.len(), 1);
+        let revived = format!(
+            "UPDATE sessions SET ended_at = NULL WHERE id = {}",
+            uuid(&test, 1)
+        );
+        test.sql(&revived).await;
+        test.sql(&format!(
+            "DELETE FROM sessions WHERE id <> {}",
+            uuid(&test, 1)
+        ))
+        .await;
+    }
 }

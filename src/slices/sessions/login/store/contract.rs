@@ -87,6 +87,7 @@ async fn a_login_writes_its_session_its_log_and_clears_its_subject(
     assert_eq!(count(&test, "auth_log").await, "1");
 }
 
+/// Guarantee S7.
 #[rstest]
 #[case::another_password("UPDATE users SET password_hash = 'other'")]
 #[case::a_suspension("UPDATE users SET status = 'suspended'")]
