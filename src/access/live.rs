@@ -18,9 +18,6 @@ static LIVE: Statement = Statement::new(
 static LOCK_POSTGRES: Statement =
     Statement::new("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
 
-// Its transactions are one after the other.
-static LOCK_SQLITE: Statement = Statement::new("SELECT id FROM users WHERE id = $1");
-
 /// Whether the caller's session has not ended, its user is active, and the epoch of its token is
 /// current. If not, roll back, and respond as to a revoked token.
 ///
@@ -48,11 +45,8 @@ pub async fn check_alone(
     transaction: &mut Transaction,
     caller: &UserCaller,
 ) -> Result<bool, Error> {
-    let lock = transaction.pick(&LOCK_POSTGRES, &LOCK_SQLITE);
-    let found: Option<(Uuid,)> = transaction
-        .fetch_optional(lock, (caller.user.as_uuid(),))
-        .await?;
-    Ok(found.is_some() && check(transaction, caller).await?)
+    transaction.lock(&LOCK_POSTGRES, (caller.user.as_uuid(),)).await?;
+    check(transaction, caller).await
 }
 
 #[cfg(test)]
