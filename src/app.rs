@@ -179,6 +179,7 @@ impl Service {
             readable,
             redis,
             hasher: Arc::new(hasher),
+            attempts: Arc::default(),
             costs: Arc::new(Costs::new(settings.hashing.cost)),
             idempotency,
             tokens,
@@ -192,6 +193,12 @@ impl Service {
             started: clock::monotonic(),
             settings,
         };
+        // Before the first request: otherwise roles and service keys would be unknown for a second.
+        dependencies
+            .feed
+            .read()
+            .await
+            .map_err(|error| StartError(format!("cannot read revocations: {error}")))?;
         let operations = listen_for_operations(&dependencies, slices).await?;
         let main = listen(&dependencies, slices, operations.is_some()).await?;
         // Last: its default port gives way to the others.

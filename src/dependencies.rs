@@ -14,7 +14,9 @@ use crate::platform::database::{Database, Statement};
 use crate::platform::machine::Machine;
 use crate::platform::metrics::Metrics;
 use crate::platform::redis::Redis;
+use crate::platform::turns::Turns;
 use crate::tokens::Tokens;
+use crate::tokens::secrets::Mac;
 
 /// Everything that a slice may use.
 pub struct Dependencies {
@@ -28,6 +30,8 @@ pub struct Dependencies {
     pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// The attempts at passwords under way, by subject: of all operations together.
+    pub attempts: Arc<Turns<Mac>>,
     /// The costs of the stored hashes.
     pub costs: Arc<Costs>,
     /// Runs commands once per idempotency key.

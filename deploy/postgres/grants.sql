@@ -1,5 +1,5 @@
--- Creates the service's database user with the privileges that its statements need, by column: it can change no name,
--- address or hash of an account, and no event of its history. Run this as the owner of the database, after
+-- Creates the service's database user with the privileges that its statements need, by column: it can change no name or
+-- address of an account, and no event of its history. Run this as the owner of the database, after
 -- `signup-service migrate`, and after every update. It is safe to repeat, and then resets the password.
 --
 --   SIGNUP_PASSWORD=… psql --set=ON_ERROR_STOP=1 --file=deploy/postgres/grants.sql

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth_log;
 use super::change::{self, Actor, Change, ChangeError};
 use super::feed::{self, Feed, Revocation};
 use super::history::{self, Event};
@@ -146,8 +147,7 @@ pub async fn revoke_tokens(
     reason: &str,
 ) -> Result<(), Error> {
     let revocation = Revocation::User(user, epoch);
-    let (id, at, life) = (change.id(), change.at, change.token_life);
-    feed::revoke(transaction, id, revocation, reason, at, life).await
+    feed::revoke(transaction, change.id(), revocation, reason, change.at).await
 }
 
 /// Changes of the status and the sessions of users.
@@ -176,7 +176,6 @@ impl Accounts {
         status: Status,
         change: Change,
     ) -> Result<StatusOutcome, ChangeError> {
-        let life = change.token_life;
         let work = SetStatus {
             user,
             status,
@@ -184,7 +183,7 @@ impl Accounts {
         };
         let outcome = change::write(&self.database, &change, work).await?;
         if let StatusOutcome::Changed(_, Some(epoch)) = outcome {
-            self.publish(user, epoch, life);
+            self.publish(user, epoch);
         }
         Ok(outcome)
     }
@@ -194,22 +193,21 @@ impl Accounts {
     /// # Errors
     /// When the actor was revoked meanwhile, or the outcome is not certain: the change can be repeated.
     pub async fn end_sessions(&self, user: UserId, change: Change) -> Result<bool, ChangeError> {
-        let life = change.token_life;
         let work = EndSessions {
             user,
             change: change.clone(),
         };
         let ended = change::write(&self.database, &change, work).await?;
         if let Some(epoch) = ended {
-            self.publish(user, epoch, life);
+            self.publish(user, epoch);
         }
         Ok(ended.is_some())
     }
 
     /// This instance need not wait for the next read of the feed.
-    fn publish(&self, user: UserId, epoch: TokenEpoch, life: std::time::Duration) {
+    fn publish(&self, user: UserId, epoch: TokenEpoch) {
         if let Some(feed) = &self.feed {
-            feed.add(Revocation::User(user, epoch), life);
+            feed.add(Revocation::User(user, epoch));
         }
     }
 }
@@ -259,6 +257,9 @@ impl UnitOfWork for SetStatus {
             actor: &change.actor,
         };
         history::append(transaction, &change.of(*user), event).await?;
+        if ends_access {
+            auth_log::append_change(transaction, change, "suspended", &user.to_string()).await?;
+        }
         let raised = ends_access.then_some(epoch);
         Ok(End::Commit(StatusOutcome::Changed(version, raised)))
     }
@@ -284,6 +285,7 @@ impl UnitOfWork for EndSessions {
             actor: &change.actor,
         };
         history::append(transaction, &change.of(*user), event).await?;
+        auth_log::append_change(transaction, change, "sessions_ended", &user.to_string()).await?;
         Ok(End::Commit(Some(epoch)))
     }
 }

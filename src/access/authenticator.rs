@@ -9,7 +9,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
 use super::feed::{Feed, ServiceKey, Standing};
 use super::{Caller, ServiceCaller, UserCaller};
-use crate::domain::StoreError;
+use crate::domain::{Role, StoreError};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::Clock;
 use crate::platform::errors::error_chain;
@@ -88,6 +88,10 @@ impl Authenticator {
             Standing::Revoked => return Err(NotAuthenticated::Refused(Reason::Revoked)),
             Standing::Erased => return Err(NotAuthenticated::Refused(Reason::Erased)),
         }
+        let is_own = |role: &String| Role::built_in(role).is_none();
+        if claims.roles.iter().any(is_own) {
+            self.feed.ensure_lists().await?;
+        }
         Ok(Caller::User(UserCaller {
             user: claims.sub,
             session: claims.sid,
@@ -108,6 +112,7 @@ impl Authenticator {
             let mut hashes = key.hashes.iter();
             hashes.any(|hash| presented.has_hash(hash, secrets))
         };
+        self.feed.ensure_lists().await?;
         // One that was made or rotated a moment ago, on another instance, is looked up.
         let key = match self.feed.service_key(id) {
             Some(key) if is_genuine(&key) => key,

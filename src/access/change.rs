@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
@@ -58,8 +57,6 @@ pub struct Change {
     pub correlation_id: String,
     /// The network of the client, as in the log.
     pub network: Option<String>,
-    /// How long access tokens are valid: a revocation is kept for longer.
-    pub token_life: Duration,
     /// The source of ids.
     pub randomness: Arc<dyn Randomness>,
 }
@@ -71,13 +68,19 @@ impl Change {
         uuid_v7(self.at, self.randomness.as_ref())
     }
 
-    /// Whether the credential of the actor is still good, as this transaction sees it.
+    /// Whether the credential of the actor is still good, as this transaction sees it. It locks the
+    /// actor first: what takes the credential away comes before this change, or waits for it. Two who
+    /// change each other at once may wait for each other; the database then refuses one, which is tried
+    /// again.
     async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
         match (&self.actor, &self.caller) {
             (Actor::Cli, _) => Ok(true),
-            (Actor::User(_), Some(caller)) => live::check(transaction, caller).await,
+            (Actor::User(_), Some(caller)) => live::check_alone(transaction, caller, self.at).await,
             (Actor::User(_), None) => Ok(false),
             (Actor::Service(key), _) => {
+                transaction
+                    .lock(&LOCK_KEY_POSTGRES, (key.as_str(),))
+                    .await?;
                 let row = (key.as_str(), Micros(self.at));
                 let found: Option<(String,)> = transaction.fetch_optional(&LIVE_KEY, row).await?;
                 Ok(found.is_some())
@@ -96,6 +99,9 @@ impl Change {
         }
     }
 }
+
+static LOCK_KEY_POSTGRES: Statement =
+    Statement::new("SELECT id FROM service_keys WHERE id = $1 FOR NO KEY UPDATE");
 
 static LIVE_KEY: Statement = Statement::new(
     "SELECT id FROM service_keys WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",

@@ -32,11 +32,8 @@ pub const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a revocation can matter: the longest life of an access token that may be set, and what
-/// clocks may differ by.
+/// clocks may differ by. Not the life that is set now: a token may be from before a change of it.
 pub const LONGEST: TimeDelta = TimeDelta::minutes(65);
-
-/// How much longer than a token a revocation is kept: two clocks may differ.
-const MARGIN: TimeDelta = TimeDelta::minutes(5);
 
 /// Revocations that are kept. Beyond it, the database is asked for each request.
 const MAX_REVOCATIONS: usize = 1_000_000;
@@ -202,7 +199,6 @@ pub async fn revoke(
     revocation: Revocation,
     reason: &str,
     at: DateTime<Utc>,
-    token_life: Duration,
 ) -> Result<(), Error> {
     let (kind, subject, epoch) = match revocation {
         Revocation::Session(session) => ("session", session.as_uuid(), None),
@@ -213,7 +209,7 @@ pub async fn revoke(
         Revocation::Erased(_) => ERASED,
         Revocation::Session(_) | Revocation::User(..) => reason,
     };
-    let forget_at = at + TimeDelta::from_std(token_life).unwrap_or(MARGIN) + MARGIN;
+    let forget_at = at + LONGEST;
     let row = (
         id,
         kind,
@@ -242,10 +238,12 @@ struct Known {
     /// By the clock of this instance.
     read_until: Option<DateTime<Utc>>,
     read_at: Option<Instant>,
+    /// When roles and keys were read.
+    lists_read_at: Option<Instant>,
     /// When the keys were last read because one was unknown.
     keys_asked_at: Option<Instant>,
-    /// Whether some revocations were not kept.
-    is_full: bool,
+    /// Until when revocations matter that were not kept, as there were too many.
+    lost_until: Option<DateTime<Utc>>,
 }
 
 /// What is revoked of a user.
@@ -259,7 +257,7 @@ struct Changed {
 impl Known {
     fn add(&mut self, revocation: Revocation, forget_at: DateTime<Utc>) {
         if self.sessions.len() + self.users.len() >= MAX_REVOCATIONS {
-            self.is_full = true;
+            self.lost_until = self.lost_until.max(Some(forget_at));
             return;
         }
         let (user, min_epoch) = match revocation {
@@ -285,9 +283,7 @@ impl Known {
     fn forget(&mut self, now: DateTime<Utc>) {
         self.sessions.retain(|_, forget_at| *forget_at > now);
         self.users.retain(|_, changed| changed.forget_at > now);
-        if self.sessions.len() + self.users.len() < MAX_REVOCATIONS / 2 {
-            self.is_full = false;
-        }
+        self.lost_until = self.lost_until.filter(|until| *until > now);
     }
 
     fn standing(&self, session: SessionId, user: UserId, epoch: TokenEpoch) -> Standing {
@@ -365,8 +361,7 @@ impl Feed {
                 break;
             }
         }
-        self.read_roles().await?;
-        self.read_keys(now).await?;
+        self.read_lists().await?;
         let mut known = self.known_mut();
         known.read_until = Some(now);
         known.read_at = Some(begun);
@@ -377,13 +372,30 @@ impl Feed {
     /// Reads roles and keys now, after they were changed by this instance. If that fails, the next read
     /// makes up for it.
     pub async fn reload(&self) {
-        let reload = async {
-            self.read_roles().await?;
-            self.read_keys(self.clock.now()).await
-        };
-        if let Err(error) = reload.await {
+        if let Err(error) = self.read_lists().await {
             tracing::warn!(reason = error_chain(&error), "roles and keys not read");
         }
+    }
+
+    /// Reads roles and keys, if what is known of them is too old.
+    ///
+    /// # Errors
+    /// When the database is unavailable: they may have been taken away since.
+    pub async fn ensure_lists(&self) -> Result<(), StoreError> {
+        let read_at = self.known().lists_read_at;
+        let age = read_at.map(|at| self.clock.instant().saturating_duration_since(at));
+        if age.is_some_and(|age| age <= STALE_AFTER) {
+            return Ok(());
+        }
+        self.read_lists().await
+    }
+
+    async fn read_lists(&self) -> Result<(), StoreError> {
+        let begun = self.clock.instant();
+        self.read_roles().await?;
+        self.read_keys(self.clock.now()).await?;
+        self.known_mut().lists_read_at = Some(begun);
+        Ok(())
     }
 
     async fn read_roles(&self) -> Result<(), StoreError> {
@@ -409,9 +421,8 @@ impl Feed {
     }
 
     /// Records a revocation of this instance at once.
-    pub fn add(&self, revocation: Revocation, token_life: Duration) {
-        let life = TimeDelta::from_std(token_life).unwrap_or(MARGIN) + MARGIN;
-        self.known_mut().add(revocation, self.clock.now() + life);
+    pub fn add(&self, revocation: Revocation) {
+        self.known_mut().add(revocation, self.clock.now() + LONGEST);
     }
 
     /// Whether an access token with these claims is still accepted.
@@ -429,7 +440,8 @@ impl Feed {
             let age = known
                 .read_at
                 .map(|at| self.clock.instant().saturating_duration_since(at));
-            let is_current = age.is_some_and(|age| age <= STALE_AFTER) && !known.is_full;
+            let is_current =
+                age.is_some_and(|age| age <= STALE_AFTER) && known.lost_until.is_none();
             let standing = known.standing(session, user, epoch);
             if is_current || standing != Standing::Good {
                 return Ok(standing);

@@ -4,15 +4,16 @@
 //! command asks the rows once more, so that an ended session changes nothing from the moment on at
 //! which it ended.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::UserCaller;
-use crate::platform::database::{Error, Statement, Transaction};
+use crate::platform::database::{Error, Micros, Statement, Transaction};
 
 static LIVE: Statement = Statement::new(
     "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id \
-     WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND u.status = 'active' \
-     AND u.token_epoch <= $3",
+     WHERE s.id = $1 AND s.user_id = $2 AND s.ended_at IS NULL AND s.idle_until > $4 AND s.expires_at > $4 \
+     AND u.status = 'active' AND u.token_epoch <= $3",
 );
 
 static LOCK_POSTGRES: Statement =
@@ -26,32 +27,39 @@ static LOCK_POSTGRES: Statement =
 ///
 /// # Errors
 /// The driver's.
-pub async fn check(transaction: &mut Transaction, caller: &UserCaller) -> Result<bool, Error> {
+pub async fn check(
+    transaction: &mut Transaction,
+    caller: &UserCaller,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
     let parameters = (
         caller.session.as_uuid(),
         caller.user.as_uuid(),
         caller.epoch.get(),
+        Micros(now),
     );
     let found: Option<(Uuid,)> = transaction.fetch_optional(&LIVE, parameters).await?;
     Ok(found.is_some())
 }
 
-/// As [`check`], for a command after which another session of the user may not be live: two of them
-/// are one after the other.
+/// As [`check`], for a command that may take away what another one of the same user rests on: the two
+/// are one after the other. It locks the user.
 ///
 /// # Errors
 /// The driver's.
 pub async fn check_alone(
     transaction: &mut Transaction,
     caller: &UserCaller,
+    now: DateTime<Utc>,
 ) -> Result<bool, Error> {
-    transaction.lock(&LOCK_POSTGRES, (caller.user.as_uuid(),)).await?;
-    check(transaction, caller).await
+    transaction
+        .lock(&LOCK_POSTGRES, (caller.user.as_uuid(),))
+        .await?;
+    check(transaction, caller, now).await
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use rstest::rstest;
 
     use super::*;
@@ -59,15 +67,19 @@ mod tests {
     use crate::domain::{Permissions, SessionId, TokenEpoch, UserId};
     use crate::platform::database::testing::TestDatabase;
     use crate::platform::database::{End, UnitOfWork};
-    use crate::slices::sessions::testing::new_session;
+    use crate::slices::sessions::testing::{NOW, new_session};
 
     struct Command(UserCaller);
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(NOW + 1, 0).expect("in range")
+    }
 
     impl UnitOfWork for Command {
         type Outcome = bool;
 
         async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
-            Ok(End::Rollback(check(transaction, &self.0).await?))
+            Ok(End::Rollback(check(transaction, &self.0, now()).await?))
         }
     }
 
@@ -77,6 +89,8 @@ mod tests {
     #[case::of_an_earlier_epoch("UPDATE users SET token_epoch = 4", false)]
     #[case::suspended("UPDATE users SET status = 'suspended'", false)]
     #[case::ended("UPDATE sessions SET ended_at = rotated_at", false)]
+    #[case::idle_for_too_long("UPDATE sessions SET idle_until = rotated_at", false)]
+    #[case::too_old("UPDATE sessions SET expires_at = rotated_at", false)]
     #[case::erased("DELETE FROM users", false)]
     #[tokio::test]
     async fn a_command_is_for_callers_whose_session_is_live(

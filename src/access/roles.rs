@@ -1,7 +1,8 @@
 //! Roles: what they permit, and which users have which.
 //!
 //! The built-in roles are in the program ([`Role::built_in`]); their grants are rows like any other.
-//! A party that grants a role, or takes it away, or defines it, has every permission of it.
+//! A party that grants a role or takes it away has every permission of it; one that defines a role has
+//! every permission that the role then has. A role can be cut down by a party that has less.
 
 #[cfg(test)]
 mod contract;
@@ -395,12 +396,12 @@ impl Roles {
     }
 
     async fn change(&self, grant: Grant, is_given: bool) -> Result<GrantOutcome, ChangeError> {
-        let (user, life) = (grant.user, grant.change.token_life);
+        let user = grant.user;
         let change = grant.change.clone();
         let work = ChangeGrant { grant, is_given };
         let outcome = change::write(&self.database, &change, work).await?;
         if let (GrantOutcome::Changed(epoch), Some(feed)) = (outcome, &self.feed) {
-            feed.add(Revocation::User(user, epoch), life);
+            feed.add(Revocation::User(user, epoch));
         }
         Ok(outcome)
     }

@@ -1,7 +1,6 @@
 //! Rows of users and sessions, written directly; and changes of them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -25,7 +24,6 @@ pub fn change() -> Change {
         at: now(),
         correlation_id: "correlation".to_owned(),
         network: None,
-        token_life: Duration::from_mins(30),
         randomness: Arc::new(SystemRandomness),
     }
 }

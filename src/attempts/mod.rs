@@ -17,7 +17,7 @@ use crate::platform::client::Network;
 use crate::platform::clock::Clock;
 use crate::platform::limits::{Bound, Limit};
 use crate::platform::turns::{Turn, Turns};
-use crate::tokens::device::{self, DeviceId};
+use crate::tokens::device::DeviceId;
 use crate::tokens::secrets::{Mac, Purpose, TokenSecrets};
 use renewal::Renewal;
 use throttle::{Failures, Subject, Throttle};
@@ -97,7 +97,7 @@ impl Attempts {
         let request_timeout = dependencies.settings.http.request_timeout;
         Self {
             throttle: Throttle::new(dependencies.database.clone()),
-            turns: Arc::default(),
+            turns: Arc::clone(&dependencies.attempts),
             hasher: Arc::clone(&dependencies.hasher),
             costs: Arc::clone(&dependencies.costs),
             secrets: Arc::clone(&dependencies.tokens.secrets),
@@ -117,10 +117,7 @@ impl Attempts {
         // Without a look-up for one that would not be verified.
         self.hasher
             .admits(claim.class, claim.client, hash_deadline)?;
-        let subject = Subject {
-            hash: device::subject(&claim.address, claim.device, &self.secrets),
-            is_known_device: claim.device.is_some(),
-        };
+        let subject = Subject::of(&claim.address, claim.device, &self.secrets);
         let turn = self.turns.take(subject.hash, WAIT).await;
         let turn = turn.ok_or(AttemptError::Throttled(BUSY))?;
         let now = self.clock.now();

@@ -7,9 +7,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::StoreError;
-use crate::platform::database::{Database, Error, Micros, Statement, Transaction};
+use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::platform::limits::{Bound, Limit};
-use crate::tokens::secrets::Mac;
+use crate::tokens::device::{self, DeviceId};
+use crate::tokens::secrets::{Mac, TokenSecrets};
 
 /// Failures in a row without a wait.
 const FREE: i32 = 10;
@@ -48,6 +49,17 @@ pub struct Subject {
     pub hash: Mac,
     /// Whether it is a device that the owner has logged in from.
     pub is_known_device: bool,
+}
+
+impl Subject {
+    /// The subject of an address; on a device, if the owner is known to have logged in from it.
+    #[must_use]
+    pub fn of(address: &str, device: Option<DeviceId>, secrets: &TokenSecrets) -> Self {
+        Self {
+            hash: device::subject(address, device, secrets),
+            is_known_device: device.is_some(),
+        }
+    }
 }
 
 /// The failures of a subject.
@@ -92,8 +104,11 @@ static FAILED: Statement = Statement::new(
      failures = CASE WHEN login_throttle.last_at < $4 THEN 1 ELSE login_throttle.failures + 1 END, \
      last_at = $2, \
      blocked_until = CASE WHEN login_throttle.blocked_until > $3 THEN login_throttle.blocked_until \
-     ELSE $3 END RETURNING failures",
+     ELSE $3 END",
 );
+
+static FORGET: Statement =
+    Statement::new("DELETE FROM login_throttle WHERE subject = $1 RETURNING failures");
 
 static CLEAR: Statement = Statement::new("DELETE FROM login_throttle WHERE subject = $1");
 
@@ -130,6 +145,16 @@ impl Throttle {
         })
     }
 
+    /// Forgets the failures of a subject. Returns whether there were some.
+    ///
+    /// # Errors
+    /// When the outcome is not certain.
+    pub async fn forget(&self, subject: &Subject) -> Result<bool, StoreError> {
+        let parameters = (subject.hash.to_vec(),);
+        let rows: Vec<(i32,)> = self.database.write_one(&FORGET, parameters).await?;
+        Ok(!rows.is_empty())
+    }
+
     /// Records one more failure. `before` is what was found before the attempt: over several instances
     /// that try at once, the waits may be one step shorter for each.
     ///
@@ -141,16 +166,37 @@ impl Throttle {
         before: Failures,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let blocked_until = before.blocked_after_one_more(subject.is_known_device, now);
+        let failure = Failure {
+            subject: *subject,
+            at: now,
+            blocked_until: before.blocked_after_one_more(subject.is_known_device, now),
+        };
+        self.database.write(failure).await
+    }
+}
+
+struct Failure {
+    subject: Subject,
+    at: DateTime<Utc>,
+    blocked_until: DateTime<Utc>,
+}
+
+impl UnitOfWork for Failure {
+    type Outcome = ();
+
+    /// A password was verified. If this were refused sooner than the session of a right password, the
+    /// refusal would show that the password is wrong, and would not be counted.
+    const IS_PAID: bool = true;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<()>, Error> {
         let parameters = (
-            subject.hash.to_vec(),
-            Micros(now),
-            Micros(blocked_until),
-            Micros(now - REMEMBERED),
+            self.subject.hash.to_vec(),
+            Micros(self.at),
+            Micros(self.blocked_until),
+            Micros(self.at - REMEMBERED),
         );
-        let rows: Vec<(i32,)> = self.database.write_one(&FAILED, parameters).await?;
-        drop(rows);
-        Ok(())
+        transaction.execute(&FAILED, parameters).await?;
+        Ok(End::Commit(()))
     }
 }
 

@@ -81,7 +81,6 @@ impl Operator {
             at,
             correlation_id: uuid_v7(at, &SystemRandomness).to_string(),
             network: None,
-            token_life: self.settings.auth.access_token_ttl,
             randomness: Arc::new(SystemRandomness),
         }
     }

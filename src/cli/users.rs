@@ -14,6 +14,7 @@ use super::{Failure, private};
 use crate::access::account::{Accounts, Status, StatusOutcome};
 use crate::access::change::Change;
 use crate::access::roles::{Grant, GrantOutcome, Roles};
+use crate::attempts::throttle::{Subject, Throttle};
 use crate::config::Settings;
 use crate::domain::{Email, Name, Password, Permissions, Role, UserId};
 use crate::hashing::bcrypt_sha256;
@@ -28,12 +29,15 @@ const MAX_INPUT: u64 = 4096;
 static BY_EMAIL: Statement =
     Statement::new("SELECT id, status FROM users WHERE email_canonical = $1");
 
+static HAS_ROLE: Statement =
+    Statement::new("SELECT role FROM user_roles WHERE user_id = $1 AND role = $2");
+
 #[derive(Subcommand)]
 pub enum Action {
     /// Create a user, with a verified address; asks for the password
     ///
-    /// If the user exists, its password stays as it is, and only missing roles are granted: it is safe
-    /// to repeat.
+    /// It is safe to repeat: nothing is changed if the user exists and has the roles. A user who exists
+    /// without one of them is refused, as the password may be another person's: grant it the role.
     Create(Create),
     /// Grant a role to a user
     Grant(Granted),
@@ -43,6 +47,8 @@ pub enum Action {
     Suspend(Named),
     /// Activate a suspended user
     Activate(Named),
+    /// Forget the failed logins of an address, which keep its owner out on new devices
+    Unlock(Named),
 }
 
 #[derive(Args)]
@@ -92,6 +98,7 @@ pub async fn run(settings: Settings, action: Action) -> Result<(), Failure> {
         Action::Revoke(granted) => change_grant(settings, granted, false).await,
         Action::Suspend(named) => set_status(settings, named, Status::Suspended).await,
         Action::Activate(named) => set_status(settings, named, Status::Active).await,
+        Action::Unlock(named) => unlock(settings, named).await,
     }
 }
 
@@ -196,6 +203,27 @@ async fn set_status(settings: Settings, named: Named, status: Status) -> Result<
     operator.close(outcome).await
 }
 
+/// Forgets the failed logins of strangers. The address need not have an account: whether it has one is
+/// not what counts.
+async fn unlock(settings: Settings, named: Named) -> Result<(), Failure> {
+    let email = email(&named.email)?;
+    let operator = Operator::open(settings).await?;
+    let work = async {
+        let subject = Subject::of(email.canonical(), None, operator.secrets()?.as_ref());
+        let unlocked = Throttle::new(operator.database.clone())
+            .forget(&subject)
+            .await?;
+        let text = if unlocked {
+            "the failed logins of this address are forgotten"
+        } else {
+            "this address has no failed logins"
+        };
+        print(named.json, &json!({ "unlocked": unlocked }), text)
+    };
+    let outcome = work.await;
+    operator.close(outcome).await
+}
+
 async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
     private::protect_memory();
     let email = email(&create.email)?;
@@ -216,58 +244,47 @@ async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
             add(&operator, &name, &email, &password, &roles).await?
         };
         let (user, is_new) = outcome;
-        let mut granted = Vec::new();
-        if is_new {
-            granted.extend(&roles);
-        } else {
-            granted.extend(grant_missing(&operator, user, &roles).await?);
+        if !is_new {
+            has_all(&operator, user, &email, &roles).await?;
         }
-        report(user, is_new, &granted, create.json)
+        report(user, is_new, &roles, create.json)
     };
     let outcome = work.await;
     operator.close(outcome).await
 }
 
-fn report(user: UserId, is_new: bool, granted: &[&Role], as_json: bool) -> Result<(), Failure> {
+fn report(user: UserId, is_new: bool, roles: &[Role], as_json: bool) -> Result<(), Failure> {
+    let granted = if is_new { roles } else { &[] };
     let json: Value = json!({ "id": user, "created": is_new, "granted": granted });
-    let names: Vec<&str> = granted.iter().map(|role| role.as_str()).collect();
-    let granted = match names.as_slice() {
-        [] => String::new(),
-        names => format!(", and granted: {}", names.join(", ")),
-    };
-    let text = if is_new {
-        format!("user {user} created{granted}")
-    } else if granted.is_empty() {
-        format!("user {user} exists already; nothing was changed")
-    } else {
-        format!("user {user} exists already{granted}")
+    let names: Vec<&str> = granted.iter().map(Role::as_str).collect();
+    let text = match (is_new, names.as_slice()) {
+        (false, _) => format!("user {user} exists already; nothing was changed"),
+        (true, []) => format!("user {user} created"),
+        (true, names) => format!("user {user} created, and granted: {}", names.join(", ")),
     };
     print(as_json, &json, &text)
 }
 
-/// Grants the roles that a user lacks; returns them.
-async fn grant_missing<'a>(
+/// Refuses to go on with a user who exists and lacks one of these roles: a stranger may have signed up
+/// with the address, and knows the password.
+async fn has_all(
     operator: &Operator,
     user: UserId,
-    roles: &'a [Role],
-) -> Result<Vec<&'a Role>, Failure> {
-    let mut granted = Vec::new();
+    email: &Email,
+    roles: &[Role],
+) -> Result<(), Failure> {
     for role in roles {
-        let grant = Grant {
-            user,
-            role: role.clone(),
-            limit: Permissions::ALL,
-            change: operator.change(),
-        };
-        let outcome = Roles::new(operator.database.clone(), None)
-            .grant(grant)
-            .await?;
-        refused(outcome, role)?;
-        if outcome != GrantOutcome::Unchanged {
-            granted.push(role);
+        let key = (user.as_uuid(), role.as_str().to_owned());
+        let found: Option<(String,)> = operator.database.fetch_latest(&HAS_ROLE, key).await?;
+        if found.is_none() {
+            return Err(Failure::new(&format!(
+                "there is an account with this address, without the role {role}, and its password stays as it is; if it \
+                 is the right person's: signup-service users grant {} {role}",
+                email.canonical()
+            )));
         }
     }
-    Ok(granted)
+    Ok(())
 }
 
 /// The password: from standard input, or twice from the terminal. Never from an argument or a variable,

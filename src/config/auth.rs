@@ -62,8 +62,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TOKEN_KEY",
         "auth.token_key",
         "none: keys are generated, rotated and stored, encrypted, in the database",
-        "A private key in PEM with which access tokens are signed, instead of the keys in the database: P-256, or RSA of \
-         at least 2,048 bits. Its file is named by `TOKEN_KEY_FILE`.",
+        "A private key in PEM with which access tokens are signed, instead of the keys in the database: P-256 for ES256, \
+         or RSA of at least 2,048 bits for RS256, whatever `TOKEN_ALGORITHM` is. Its file is named by `TOKEN_KEY_FILE`.",
     )),
     fixed(
         "ACCESS_TOKEN_TTL_SECONDS",

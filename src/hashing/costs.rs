@@ -23,6 +23,13 @@ impl Costs {
         }
     }
 
+    /// Whether no hash has been counted yet.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        let counts = self.counts.read().unwrap_or_else(PoisonError::into_inner);
+        counts.is_empty()
+    }
+
     /// Replaces the counts: pairs of a cost, and the number of hashes that have it.
     pub fn set(&self, counts: Vec<(u32, u64)>) {
         let mut known = self.counts.write().unwrap_or_else(PoisonError::into_inner);

@@ -140,14 +140,6 @@ impl Presented {
         })
     }
 
-    /// The hash under the current secret: to store in place of one under the previous secret, which is lost with
-    /// it. Only of a key that [`Presented::has_hash`] found genuine.
-    #[must_use]
-    pub fn secret_hash(&self, secrets: &TokenSecrets) -> Mac {
-        let values = values(&self.id, self.secret.expose_secret());
-        secrets.mac(Purpose::ServiceKey, &values)
-    }
-
     /// Whether it is the key with this stored hash, made with the current or the previous secret. It takes the
     /// same time whatever the hash is.
     #[must_use]
@@ -245,7 +237,6 @@ mod tests {
         assert!(!presented.has_hash(b"", &before));
         assert!(presented.has_hash(&one.secret_hash, &secrets("new", Some("old"))));
         assert!(!presented.has_hash(&one.secret_hash, &secrets("new", None)));
-        assert_eq!(presented.secret_hash(&before), one.secret_hash);
         let shown = format!("{presented:?} {one:?}");
         let secret = one
             .text

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join, join_all};
 use reqwest::{Method, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -769,4 +770,43 @@ async fn a_taken_default_port_is_a_warning_and_a_taken_one_that_was_set_an_error
         same.stderr.contains("ADMIN_PORT is the same as PORT"),
         "{same:?}"
     );
+}
+
+/// A change that waits for the one that takes its right away is not made after it.
+///
+/// Guarantee X4.
+#[tokio::test]
+async fn a_demoted_administrator_does_not_regain_the_role() {
+    let unlimited = [settings()[0], ("RATE_LIMIT_REFRESH", "off")];
+    let database = Arc::new(Database::new(Postgres));
+    let one = Service::start_on(Arc::clone(&database), &unlimited).await;
+    let other = Service::start_on(Arc::clone(&database), &unlimited).await;
+    let (_, root) = all_permissions(&one);
+    let keeper = json_of(one.sign_up("eve@example.org").await, 201).await;
+    let keeper = format!("/admin/users/{}/roles/admin", text(&keeper, "id"));
+    assert_eq!(send(&one, "PUT", &keeper, &root, None).await.status(), 204);
+    let session = one.logged_in("ada@example.org").await;
+    let role = format!("/admin/users/{}/roles/admin", text(&session["user"], "id"));
+    let mut refresh_token = session["refresh_token"].clone();
+    for round in 0..20 {
+        assert_eq!(send(&one, "PUT", &role, &root, None).await.status(), 204);
+        let refreshed = json_of(other.refresh(&refresh_token, None).await, 200).await;
+        refresh_token = refreshed["refresh_token"].clone();
+        let token = text(&refreshed, "access_token").to_owned();
+        let regain = (0..8).map(|_| send(&other, "PUT", &role, &token, None));
+        let (demoted, regained) =
+            join(send(&one, "DELETE", &role, &root, None), join_all(regain)).await;
+        assert_eq!(demoted.status(), 204);
+        let statuses: Vec<u16> = regained.iter().map(|one| one.status().as_u16()).collect();
+        assert!(
+            statuses.iter().all(|status| [204, 401].contains(status)),
+            "{statuses:?}"
+        );
+        let held = "SELECT CAST(count(*) AS text) FROM user_roles WHERE role = 'admin'";
+        assert_eq!(
+            database.rows(held).await,
+            ["1"],
+            "in round {round}: {statuses:?}"
+        );
+    }
 }

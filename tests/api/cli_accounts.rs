@@ -457,26 +457,36 @@ async fn what_is_missing_is_said_in_one_line() {
     assert_eq!(secretless.stderr.lines().count(), 1, "{secretless:?}");
 }
 
-/// A user who is made while a signup takes the address is not made twice.
+/// A stranger may have signed up with the address of an administrator to come, and knows its password.
 #[rstest]
 #[tokio::test]
-async fn a_user_who_signed_up_is_granted_the_role(#[values(Sqlite, Postgres)] backend: Backend) {
+async fn a_user_who_signed_up_is_granted_a_role_by_name_only(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
     let commands = Commands::new(backend);
     let service = Service::start_on(Arc::clone(&commands.database), &[]).await;
     let response = service.sign_up("ada@example.org").await;
     let user: Value = response.json().await.expect("JSON");
-    let made = commands.json(&[
+    let create = [
         "users",
         "create",
         "--email",
         "ada@example.org",
         "--name",
         "Other",
-        "--role",
-        "admin",
-    ]);
-    let expected = json!({ "id": user["id"], "created": false, "granted": ["admin"] });
-    assert_eq!(made, expected);
+    ];
+    let made = commands.json(&create);
+    assert_eq!(
+        made,
+        json!({ "id": user["id"], "created": false, "granted": [] })
+    );
+    let with_role = [&create[..], &["--role", "admin", "--password-stdin"]].concat();
+    let line = commands.failure(&with_role, PASSWORD, 1);
+    assert!(line.contains("users grant ada@example.org admin"), "{line}");
+    let roles = "SELECT CAST(count(*) AS text) FROM user_roles";
+    assert_eq!(commands.rows(roles).await, ["0"]);
+    commands.json(&["users", "grant", "ada@example.org", "admin"]);
+    assert_eq!(commands.rows(roles).await, ["1"]);
     // Its password is still its own.
     let response = service
         .post("/auth/login", &login_body("ada@example.org"))
@@ -485,4 +495,26 @@ async fn a_user_who_signed_up_is_granted_the_role(#[values(Sqlite, Postgres)] ba
     let wrong = json!({ "email": "ada@example.org", "password": "another horse battery staple" });
     let response = service.post("/auth/login", &wrong).send().await;
     problem(response.expect("a response"), 401, "invalid-credentials").await;
+}
+
+#[tokio::test]
+async fn an_operator_forgets_the_failed_logins_of_an_address() {
+    let commands = Commands::new(Sqlite);
+    let settings = [("RATE_LIMIT_LOGIN", "off")];
+    let service = Service::start_on(Arc::clone(&commands.database), &settings).await;
+    service.sign_up("ada@example.org").await;
+    let log_in = async |body: &Value| {
+        let response = service.post("/auth/login", body).send().await;
+        response.expect("a response").status().as_u16()
+    };
+    let wrong = json!({ "email": "ada@example.org", "password": "wrong" });
+    for _ in 0..10 {
+        assert_eq!(log_in(&wrong).await, 401);
+    }
+    let right = login_body("ada@example.org");
+    assert_eq!(log_in(&right).await, 429);
+    let unlock = |email| commands.json(&["users", "unlock", email]);
+    assert_eq!(unlock("eve@example.org"), json!({ "unlocked": false }));
+    assert_eq!(unlock("Ada@example.org"), json!({ "unlocked": true }));
+    assert_eq!(log_in(&right).await, 200);
 }

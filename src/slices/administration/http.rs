@@ -1,9 +1,7 @@
 //! What the operations of administration have in common.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::web::Query;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
@@ -17,10 +15,8 @@ use crate::http::authorization::{self, PERMISSION_DENIED};
 use crate::http::openapi::Documentation;
 use crate::http::operation::Call;
 use crate::http::problem::{Problem, ProblemType};
+use crate::http::query::{QueryParameters, invalid};
 use crate::platform::clock::{Clock, Randomness, push_timestamp};
-
-/// The maximum number of parameters in a query, known or not.
-const MAX_PARAMETERS: usize = 16;
 
 /// The id of the user in examples.
 pub const EXAMPLE_USER: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
@@ -41,7 +37,6 @@ pub const EXAMPLE_TIME: &str = "2026-11-21T06:34:27.161988Z";
 pub struct Circumstances {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
-    token_life: Duration,
 }
 
 impl Circumstances {
@@ -51,7 +46,6 @@ impl Circumstances {
         Self {
             clock: Arc::clone(&dependencies.clock),
             randomness: Arc::clone(&dependencies.randomness),
-            token_life: dependencies.settings.auth.access_token_ttl,
         }
     }
 
@@ -67,7 +61,6 @@ impl Circumstances {
             at: self.clock.now(),
             correlation_id: call.context.correlation_id.clone(),
             network: call.context.network(),
-            token_life: self.token_life,
             randomness: Arc::clone(&self.randomness),
         };
         Ok((change, caller.permissions()))
@@ -149,20 +142,9 @@ pub fn time(at: DateTime<Utc>) -> String {
 /// # Errors
 /// 400 if it is repeated, or not what a page returned.
 pub fn cursor<T>(call: &Call, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
-    let invalid = |detail: &'static str| Problem::new(ProblemType::INVALID_PARAMETER, detail);
-    let query = call.request.query_string();
-    // Before any parameter is decoded.
-    if query.split('&').nth(MAX_PARAMETERS).is_some() {
-        return Err(invalid("There are more than 16 parameters."));
-    }
-    let pairs = Query::<Vec<(String, String)>>::from_query(query)
-        .map_err(|_| invalid("The query string is invalid."))?
-        .into_inner();
-    let mut values = pairs.iter().filter(|(name, _)| name == "cursor");
-    let text = match (values.next(), values.next()) {
-        (None, _) => return Ok(None),
-        (Some((_, text)), None) => text,
-        (Some(_), Some(_)) => return Err(invalid("A parameter is repeated.")),
+    let query = QueryParameters::parse(call.request.query_string())?;
+    let Some(text) = query.single("cursor")? else {
+        return Ok(None);
     };
     let cursor = parse(text);
     cursor

@@ -5,7 +5,6 @@
 //! [`Ending`] in its own unit of work, and adds what was ended to the feed of this instance.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -38,14 +37,14 @@ pub struct Ending {
     pub reason: EndReason,
     /// What was done, for the log: `logout`.
     pub action: &'static str,
+    /// Who did it, for the log: `user`, or `service` for what follows from a rule.
+    pub actor: &'static str,
     /// The network of the client, as in the log.
     pub network: Option<String>,
     /// The correlation id of the request.
     pub correlation_id: String,
     /// When, in whole microseconds.
     pub at: DateTime<Utc>,
-    /// How long access tokens are valid.
-    pub token_life: Duration,
     /// For the ids of revocations and of entries in the log.
     pub randomness: Arc<dyn Randomness>,
 }
@@ -111,20 +110,12 @@ impl Ending {
         let id = uuid_v7(self.at, self.randomness.as_ref());
         let reason = self.reason.as_str();
         let revocation = Revocation::Session(session);
-        feed::revoke(
-            transaction,
-            id,
-            revocation,
-            reason,
-            self.at,
-            self.token_life,
-        )
-        .await?;
+        feed::revoke(transaction, id, revocation, reason, self.at).await?;
         let entry = Entry {
             id,
             user: Some(user),
             session: Some(session),
-            actor: "user",
+            actor: self.actor,
             action: self.action,
             outcome: reason,
             network: self.network.clone(),
@@ -146,16 +137,16 @@ pub async fn end(
     sessions: Vec<SessionId>,
     ending: Ending,
 ) -> Result<(), StoreError> {
-    let (ended, life) = (sessions.clone(), ending.token_life);
+    let ended = sessions.clone();
     database.write(EndSessions { sessions, ending }).await?;
-    known_at_once(feed, &ended, life);
+    known_at_once(feed, &ended);
     Ok(())
 }
 
 /// Has this instance refuse the access tokens of sessions that were ended.
-pub fn known_at_once(feed: &Feed, ended: &[SessionId], token_life: Duration) {
+pub fn known_at_once(feed: &Feed, ended: &[SessionId]) {
     for session in ended {
-        feed.add(Revocation::Session(*session), token_life);
+        feed.add(Revocation::Session(*session));
     }
 }
 

@@ -68,8 +68,6 @@ pub struct Ender {
     pub database: Database,
     /// What this instance knows of revocations.
     pub feed: Arc<Feed>,
-    /// How long access tokens are valid.
-    pub token_life: Duration,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
 }
@@ -81,7 +79,6 @@ impl Ender {
         Self {
             database: dependencies.database.clone(),
             feed: Arc::clone(&dependencies.feed),
-            token_life: dependencies.settings.auth.access_token_ttl,
             clock: Arc::clone(&dependencies.clock),
             randomness: Arc::clone(&dependencies.randomness),
         }
@@ -98,10 +95,14 @@ impl Ender {
         Ending {
             reason,
             action,
+            actor: if reason == EndReason::Reused {
+                "service"
+            } else {
+                "user"
+            },
             network: context.network(),
             correlation_id: context.correlation_id.clone(),
             at: self.clock.now(),
-            token_life: self.token_life,
             randomness: Arc::clone(&self.randomness),
         }
     }
@@ -189,7 +190,8 @@ impl Issuer {
     pub fn access_token(&self, session: &Session) -> Result<AccessTokenResponse, Problem> {
         let now = self.clock.now();
         let life = TimeDelta::from_std(self.access_token_ttl).unwrap_or(TimeDelta::MAX);
-        let life = life.min(session.stored.expires_at - now);
+        let end = session.stored.idle_until.min(session.stored.expires_at);
+        let life = life.min(end - now);
         let seconds = u64::try_from(life.num_seconds()).unwrap_or(0);
         let claims = Claims {
             sub: session.user,

@@ -1,5 +1,7 @@
 //! A session as it is stored, with what its tokens say about its user.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -9,7 +11,7 @@ use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement
 use crate::tokens::refresh::Nonce;
 
 /// A session.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -29,6 +31,13 @@ pub struct Session {
     pub epoch: TokenEpoch,
     /// The roles of the user, in order.
     pub roles: Vec<String>,
+}
+
+// Its refresh tokens are derived from the nonce.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Session").field(&self.id).finish()
+    }
 }
 
 /// A query of sessions: `sessions!("JOIN users ON users.id = user_id WHERE sessions.id = $1")`. Defines

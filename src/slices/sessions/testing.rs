@@ -1,7 +1,6 @@
 //! Rows of users and sessions, written directly.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -21,10 +20,10 @@ pub fn ending(reason: EndReason) -> Ending {
     Ending {
         reason,
         action: "test",
+        actor: "user",
         network: Some("192.0.2.0/24".to_owned()),
         correlation_id: "correlation".to_owned(),
         at: DateTime::from_timestamp(NOW, 0).expect("in range"),
-        token_life: Duration::from_mins(30),
         randomness: Arc::new(SystemRandomness),
     }
 }

@@ -35,7 +35,7 @@ async fn end_other_sessions(ender: Arc<Ender>, call: Call) -> Result<HttpRespons
     };
     match ender.database.write(work).await? {
         Outcome::Ended(sessions) => {
-            end::known_at_once(&ender.feed, &sessions, ender.token_life);
+            end::known_at_once(&ender.feed, &sessions);
             Ok(HttpResponse::NoContent().finish())
         }
         Outcome::CallerEnded => Err(authorization::invalid(Reason::Revoked)),

@@ -29,7 +29,7 @@ impl UnitOfWork for EndOtherSessions {
     type Outcome = Outcome;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
-        if !live::check_alone(transaction, &self.caller).await? {
+        if !live::check_alone(transaction, &self.caller, self.ending.at).await? {
             return Ok(End::Rollback(Outcome::CallerEnded));
         }
         let (user, kept) = (self.caller.user, self.caller.session);

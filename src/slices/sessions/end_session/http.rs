@@ -41,7 +41,7 @@ async fn end_session(ender: Arc<Ender>, call: Call) -> Result<HttpResponse, Prob
     };
     match ender.database.write(work).await? {
         Outcome::Ended => {
-            end::known_at_once(&ender.feed, &[session], ender.token_life);
+            end::known_at_once(&ender.feed, &[session]);
             Ok(HttpResponse::NoContent().finish())
         }
         Outcome::NotFound => Err(SESSION_NOT_FOUND.into()),

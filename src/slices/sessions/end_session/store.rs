@@ -37,7 +37,7 @@ impl UnitOfWork for EndSession {
     type Outcome = Outcome;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
-        if !live::check(transaction, &self.caller).await? {
+        if !live::check(transaction, &self.caller, self.ending.at).await? {
             return Ok(End::Rollback(Outcome::CallerEnded));
         }
         let key = (self.session.as_uuid(), self.caller.user.as_uuid());

@@ -153,10 +153,10 @@ impl LogInHandler {
     fn new_session(&self, command: &LogIn, account: &Account, subject: Subject) -> NewSession {
         let now = self.clock.now();
         let user = account.user.id;
-        let login_key = command.key.as_ref().map(|key| {
+        let login_keys = command.key.as_ref().map_or_else(Vec::new, |key| {
             let id = user.as_uuid();
             let values: [&[u8]; 2] = [id.as_bytes(), key.expose().as_bytes()];
-            self.secrets.mac(Purpose::LoginKey, &values)
+            self.secrets.macs(Purpose::LoginKey, &values)
         });
         let id = SessionId::new(uuid_v7(now, self.randomness.as_ref()));
         let (idle_until, expires_at) = self.life(now);
@@ -169,7 +169,8 @@ impl LogInHandler {
             at: now,
             idle_until,
             expires_at,
-            login_key,
+            login_key: login_keys.first().copied(),
+            previous_login_key: login_keys.get(1).copied(),
             label: command
                 .label
                 .as_ref()
@@ -189,10 +190,10 @@ impl LogInHandler {
             ending: Ending {
                 reason: EndReason::Revoked,
                 action: "login",
+                actor: "service",
                 network: command.network.clone(),
                 correlation_id: command.correlation_id.clone(),
                 at: now,
-                token_life: self.settings.access_token_ttl,
                 randomness: Arc::clone(&self.randomness),
             },
         }

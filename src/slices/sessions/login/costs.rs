@@ -1,7 +1,10 @@
 //! Counts the costs of the hashes in the table, for [`Costs`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::dependencies::Dependencies;
 use crate::domain::StoreError;
@@ -16,11 +19,17 @@ pub const JOB: Job = Job {
     bind: rounds,
 };
 
+/// The pause after a count that failed.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Hashes that are read at once: a whole table would take longer than a statement may.
+const PAGE: i32 = 5_000;
+
 /// A hash has its cost as two digits after `$bcrypt-sha256$v=2,t=2b,r=`; one digit is followed by a `$`.
-static COUNT: Statement = Statement::new(
-    "SELECT substr(password_hash, 27, 2) AS cost, count(*) AS accounts FROM users \
-     WHERE password_hash LIKE '$bcrypt-sha256$v=2,t=2b,r=%' \
-     GROUP BY substr(password_hash, 27, 2) ORDER BY cost LIMIT 28",
+static COSTS: Statement = Statement::new(
+    "SELECT id, CASE WHEN password_hash LIKE '$bcrypt-sha256$v=2,t=2b,r=%' \
+     THEN substr(password_hash, 27, 2) ELSE '' END AS cost \
+     FROM users WHERE id > $1 ORDER BY id LIMIT $2",
 );
 
 fn rounds(dependencies: &Dependencies) -> Repeat {
@@ -29,8 +38,9 @@ fn rounds(dependencies: &Dependencies) -> Repeat {
     Box::new(move || {
         let (database, costs) = (database.clone(), Arc::clone(&costs));
         Box::pin(async move {
-            if let Err(error) = count(&database, &costs).await {
+            while let Err(error) = count(&database, &costs).await {
                 tracing::warn!(reason = error_chain(&error), "costs of hashes not counted");
+                tokio::time::sleep(RETRY).await;
             }
         })
     })
@@ -41,13 +51,27 @@ fn rounds(dependencies: &Dependencies) -> Repeat {
 /// # Errors
 /// When the store is unavailable; the counts before stay.
 async fn count(database: &Database, costs: &Costs) -> Result<(), StoreError> {
-    let rows: Vec<(String, i64)> = database.fetch_all_latest(&COUNT, ()).await?;
-    let counts = rows.into_iter().filter_map(|(cost, accounts)| {
-        let cost = cost.trim_end_matches('$').parse().ok()?;
-        Some((cost, u64::try_from(accounts).ok()?))
-    });
-    costs.set(counts.collect());
-    Ok(())
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut after = Uuid::nil();
+    loop {
+        let page: Vec<(Uuid, String)> = database.fetch_all_latest(&COSTS, (after, PAGE)).await?;
+        let is_last = page.len() < PAGE as usize;
+        for (id, cost) in page {
+            after = id;
+            // Any other text is no hash that is verified here.
+            let cost = cost.trim_end_matches('$').parse();
+            if let Ok(cost @ 4..=31) = cost {
+                *counts.entry(cost).or_default() += 1;
+            }
+        }
+        // The first pages are better than nothing.
+        if is_last || costs.is_unknown() {
+            costs.set(counts.iter().map(|(cost, count)| (*cost, *count)).collect());
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
 }
 
 #[cfg(test)]

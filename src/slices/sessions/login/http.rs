@@ -60,7 +60,6 @@ struct State {
     tokens: Arc<Tokens>,
     feed: Arc<Feed>,
     metrics: Logins,
-    token_life: std::time::Duration,
 }
 
 impl State {
@@ -79,7 +78,6 @@ impl State {
             tokens: Arc::clone(&dependencies.tokens),
             feed: Arc::clone(&dependencies.feed),
             metrics: Logins::new(&dependencies.metrics).expect("a unique name"),
-            token_life: settings.auth.access_token_ttl,
         }
     }
 }
@@ -199,7 +197,7 @@ async fn log_in(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Probl
             return Err(error.into());
         }
     };
-    end::known_at_once(&state.feed, &logged_in.ended, state.token_life);
+    end::known_at_once(&state.feed, &logged_in.ended);
     state.metrics.count(if logged_in.is_replay {
         Outcome::Replayed
     } else {

@@ -57,13 +57,14 @@ static ACCOUNT: Statement = Statement::new(
 );
 
 /// The lock of the row makes a change of the password wait for the session, and end it; or the session
-/// wait for the change, and not begin. SQLite has one writer.
+/// wait for the change, and not begin. Two logins of a user are one after the other, so that each counts
+/// the sessions of all before. SQLite has one writer.
 static INSERT_POSTGRES: Statement = Statement::new(
     "INSERT INTO sessions (id, user_id, nonce, rotated_at, created_at, last_used_at, auth_time, \
      idle_until, expires_at, login_key, amr, label, network) \
      SELECT $1, u.id, $2, $3, $3, $3, $3, $4, $5, $6, 'pwd', $7, $8 FROM users u \
      WHERE u.id = $9 AND u.password_hash = $10 AND u.status = 'active' \
-     AND ($11 OR u.email_verified_at IS NOT NULL) FOR SHARE OF u \
+     AND ($11 OR u.email_verified_at IS NOT NULL) FOR NO KEY UPDATE OF u \
      ON CONFLICT (login_key) DO NOTHING",
 );
 
@@ -104,6 +105,8 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
     /// The keyed hash of the key of the login.
     pub login_key: Option<Mac>,
+    /// The same under the previous secret: an earlier attempt may be from before a rotation.
+    pub previous_login_key: Option<Mac>,
     /// What the user calls the device.
     pub label: Option<String>,
     /// Whose failures are forgotten.
@@ -167,6 +170,13 @@ impl UnitOfWork for Begin {
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Begun>, Error> {
         let Self(new) = self;
+        if let Some(key) = new.previous_login_key {
+            let found: Option<Session> =
+                transaction.fetch_optional(&BY_KEY, (key.to_vec(),)).await?;
+            if found.is_some() {
+                return Ok(End::Rollback(self.repeated(found)));
+            }
+        }
         let insert = transaction.pick(&INSERT_POSTGRES, &INSERT_SQLITE);
         let row = (
             new.id.as_uuid(),
@@ -200,8 +210,12 @@ impl Begin {
         let Some(key) = self.0.login_key else {
             return Ok(End::Rollback(Begun::Changed));
         };
-        let found: Option<Session> = transaction.fetch_optional(&BY_KEY, (key.to_vec(),)).await?;
-        Ok(End::Rollback(match found {
+        let found = transaction.fetch_optional(&BY_KEY, (key.to_vec(),)).await?;
+        Ok(End::Rollback(self.repeated(found)))
+    }
+
+    fn repeated(&self, found: Option<Session>) -> Begun {
+        match found {
             None => Begun::Changed,
             Some(session)
                 if session.stored.generation.get() == 0
@@ -211,7 +225,7 @@ impl Begin {
                 Begun::Same(session)
             }
             Some(_) => Begun::KeyReused,
-        }))
+        }
     }
 
     async fn end_oldest(&self, transaction: &mut Transaction) -> Result<Vec<SessionId>, Error> {

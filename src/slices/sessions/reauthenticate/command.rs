@@ -77,7 +77,7 @@ impl ReauthenticateHandler {
             // Each session is counted by itself: strangers cannot hold it up, nor can it guess for
             // long.
             device: Some(DeviceId(*session.as_uuid().as_bytes())),
-            class: Class::Known,
+            class: Class::Account,
             client: command.client,
             deadline: command.deadline,
         });

@@ -22,6 +22,7 @@ static ACCOUNT: Statement =
 
 static FRESH: Statement = Statement::new(
     "UPDATE sessions SET auth_time = $2 WHERE id = $1 AND ended_at IS NULL \
+     AND idle_until > $2 AND expires_at > $2 \
      AND EXISTS (SELECT 1 FROM users u WHERE u.id = sessions.user_id AND u.status = 'active' \
      AND u.password_hash = $3)",
 );

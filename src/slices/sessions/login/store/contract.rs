@@ -30,6 +30,7 @@ fn session(number: u128, seconds: i64) -> NewSession {
         idle_until: at(seconds) + TimeDelta::days(7),
         expires_at: at(seconds) + TimeDelta::days(30),
         login_key: None,
+        previous_login_key: None,
         label: Some("Ada's phone".to_owned()),
         subject: Subject {
             hash: [5; 32],
