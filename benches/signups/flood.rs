@@ -32,7 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[("RATE_LIMIT_LOGIN", "off")];
 const TIMES: Times = Times {
     // Long enough for the guesses to fill the queue.
     warm_up: Duration::from_secs(5),
-    measured: Duration::from_secs(60),
+    measured: Duration::from_mins(1),
 };
 
 /// A user with a known device.

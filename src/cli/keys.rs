@@ -84,7 +84,7 @@ async fn with(operator: &Operator, action: Action) -> Result<(), Failure> {
 
 async fn record(operator: &Operator, action: &'static str, kid: String) -> Result<(), Failure> {
     let logged = Logged {
-        change: operator.change(),
+        change: Operator::change(),
         action,
         kid,
     };

@@ -73,7 +73,7 @@ impl Operator {
     }
 
     /// The circumstances of a change that begins now.
-    pub fn change(&self) -> Change {
+    pub fn change() -> Change {
         let at = SystemClock.now();
         Change {
             actor: Actor::Cli,

@@ -132,7 +132,7 @@ async fn create(operator: &Operator, new: NewKey, as_json: bool) -> Result<(), F
     let name = new.name.as_str().to_owned();
     let permissions = new.permissions;
     let keys = operator.service_keys()?;
-    let created = keys.create(new, Permissions::ALL, operator.change());
+    let created = keys.create(new, Permissions::ALL, Operator::change());
     let (issued, expires_at) = match created.await? {
         CreateOutcome::Created(issued, expires_at) => (issued, expires_at),
         CreateOutcome::TooMany => {
@@ -160,7 +160,9 @@ fn secret(issued: &Issued) -> Value {
 
 async fn rotate(operator: &Operator, id: ServiceKeyId, as_json: bool) -> Result<(), Failure> {
     let keys = operator.service_keys()?;
-    let rotated = keys.rotate(id, Permissions::ALL, operator.change()).await?;
+    let rotated = keys
+        .rotate(id, Permissions::ALL, Operator::change())
+        .await?;
     let RotateOutcome::Rotated(issued) = rotated else {
         return Err(Failure::new(
             &"there is no such service key, or it has expired or was revoked",
@@ -181,7 +183,7 @@ async fn finish_rotation(
     as_json: bool,
 ) -> Result<(), Failure> {
     let keys = operator.service_keys()?;
-    if !keys.finish_rotation(id.clone(), operator.change()).await? {
+    if !keys.finish_rotation(id.clone(), Operator::change()).await? {
         return Err(unknown());
     }
     let json = json!({ "id": id.as_str(), "rotating": false });
@@ -190,7 +192,7 @@ async fn finish_rotation(
 
 async fn revoke(operator: &Operator, id: ServiceKeyId, as_json: bool) -> Result<(), Failure> {
     let keys = operator.service_keys()?;
-    if !keys.revoke(id.clone(), operator.change()).await? {
+    if !keys.revoke(id.clone(), Operator::change()).await? {
         return Err(unknown());
     }
     let json = json!({ "id": id.as_str(), "revoked": true });

@@ -153,7 +153,7 @@ async fn change_grant(settings: Settings, granted: Granted, is_given: bool) -> R
             user,
             role: role.clone(),
             limit: Permissions::ALL,
-            change: operator.change(),
+            change: Operator::change(),
         };
         let outcome = if is_given {
             roles.grant(grant).await?
@@ -181,7 +181,9 @@ async fn set_status(settings: Settings, named: Named, status: Status) -> Result<
     let work = async {
         let user = existing(&operator, &email).await?;
         let accounts = Accounts::new(operator.database.clone(), None);
-        let outcome = accounts.set_status(user, status, operator.change()).await?;
+        let outcome = accounts
+            .set_status(user, status, Operator::change())
+            .await?;
         let changed = match outcome {
             StatusOutcome::Changed(..) => true,
             StatusOutcome::Unchanged(_) => false,
@@ -344,7 +346,7 @@ async fn add(
 ) -> Result<(UserId, bool), Failure> {
     let cost = operator.settings.hashing.cost;
     let password_hash = bcrypt_sha256::hash(password, cost, SystemRandomness.bytes());
-    let change = operator.change();
+    let change = Operator::change();
     let account = NewAccount {
         id: UserId::new(change.id()),
         event_id: change.id(),

@@ -20,7 +20,7 @@ pub const JOB: Job = Job {
 };
 
 /// The pause after a count that failed.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_mins(1);
 
 /// Hashes that are read at once: a whole table would take longer than a statement may.
 const PAGE: i32 = 5_000;
