@@ -1,4 +1,4 @@
--- Logins, ended sessions and changes of keys and roles, for 90 days. No address, password, token or key
+-- Logins, refreshes, ended sessions and changes of keys and roles, for 90 days. No address, password, token or key
 -- is here; the network is that of a client, cut as in the log. subject is the id of a key, or the name of a role.
 CREATE TABLE auth_log (
     id             uuid        NOT NULL,
