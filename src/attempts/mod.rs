@@ -172,8 +172,8 @@ impl Attempt<'_> {
         Ok(is_right)
     }
 
-    /// The attempt has succeeded: its password replaces a stored hash of a lower cost, once the
-    /// response has left and if no other password waits.
+    /// The attempt has succeeded: its password replaces a stored hash of a lower cost, beside the
+    /// response, if a lane is free. Call it after the write that depends on the stored hash.
     pub fn succeeded(self, user: UserId, stored: String, password: PresentedPassword) {
         self.attempts.renewal.renew(user, stored, password);
     }

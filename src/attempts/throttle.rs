@@ -1,4 +1,5 @@
-//! The throttle of failed logins: an address is never locked out by strangers, and never guessed.
+//! The throttle of failed logins: strangers have few guesses, and an owner on a known device does not
+//! notice them.
 //!
 //! Failures are counted by subject: an address, or an address and a device that its owner has logged
 //! in from. Strangers and each known device have counts of their own, so that a stream of guesses
