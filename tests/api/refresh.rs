@@ -189,6 +189,26 @@ async fn a_session_ends_when_it_is_idle_or_too_old(#[values(Sqlite, TwoInstances
     ended(client.refresh(&token, None).await, "expired").await;
 }
 
+/// An access token has its whole life after a refresh, however idle the session was; but none after its end.
+#[tokio::test]
+async fn an_access_token_does_not_outlive_its_session() {
+    const DAY: u64 = 86_400;
+    let (client, mut token) = Client::start(Sqlite).await;
+    let mut life = async |wait: u64| {
+        client.wait(wait);
+        let response = client.refresh(&token, None).await;
+        assert_eq!(response.status(), 200);
+        let tokens: Value = response.json().await.expect("JSON");
+        token = tokens["refresh_token"].clone();
+        tokens["expires_in"].as_u64().expect("seconds")
+    };
+    for _ in 0..4 {
+        assert_eq!(life(7 * DAY - 60).await, 1800);
+    }
+    let last = life(2 * DAY + 180).await;
+    assert!((1..=60).contains(&last), "{last}");
+}
+
 #[tokio::test]
 async fn what_is_no_token_of_a_session_is_invalid() {
     let (client, token) = Client::start(Sqlite).await;

@@ -292,9 +292,12 @@ async fn a_token_is_for_one_deployment_and_one_audience(
     let session = issuer.logged_in("ada@example.org").await;
     let token = session["access_token"].as_str().expect("a text");
     assert_eq!(read(&issuer, token).await.status(), 200);
-    // A copy of it, which accepts the token and does not know the session.
+    // A copy of it accepts the token, and has no such user. A command asks for the session, which it lacks as well.
     let same = start(url, audience).await;
-    refused(read(&same, token).await, "revoked", "of no session").await;
+    problem(read(&same, token).await, 404, "user-not-found").await;
+    let command = same.client.delete(same.url("/users/me/sessions"));
+    let command = command.bearer_auth(token).send().await;
+    refused(command.expect("a response"), "revoked", "of no session").await;
     for (url, audience) in [
         ("https://other.example", audience),
         (url, "https://other.example"),

@@ -228,10 +228,12 @@ async fn rotate(
         idle_until: (now + idle).min(session.stored.expires_at),
         network: context.network(),
     };
+    let mut refreshed = session.clone();
+    refreshed.stored.idle_until = rotation.idle_until;
     if !store::rotate(&state.database, rotation).await? {
         return Ok(None);
     }
-    let tokens = state.issuer.issue(session, to)?;
+    let tokens = state.issuer.issue(&refreshed, to)?;
     Ok(Some(HttpResponse::Ok().json(tokens)))
 }
 

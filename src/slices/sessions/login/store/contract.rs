@@ -167,6 +167,35 @@ async fn logins_with_one_key_begin_one_session(#[values(Sqlite, Postgres)] backe
 
 #[rstest]
 #[tokio::test]
+async fn a_login_is_repeated_across_a_rotation_of_the_secret(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let test = TestDatabase::new(backend).await;
+    new_session(&test, 1).await;
+    let before = NewSession {
+        login_key: Some([3; 32]),
+        ..session(2, 0)
+    };
+    let begun = open(&test).begin(before).await.expect("written");
+    assert!(matches!(begun, Begun::New(..)), "{begun:?}");
+    let after = NewSession {
+        login_key: Some([4; 32]),
+        previous_login_key: Some([3; 32]),
+        ..session(3, 1)
+    };
+    let begun = open(&test).begin(after).await.expect("written");
+    let Begun::Same(same) = begun else {
+        panic!("{begun:?}");
+    };
+    assert_eq!(same.id, SessionId::new(Uuid::from_u128(2)));
+    assert_eq!(
+        count(&test, "sessions WHERE login_key IS NOT NULL").await,
+        "1"
+    );
+}
+
+#[rstest]
+#[tokio::test]
 async fn the_oldest_of_too_many_sessions_ends(#[values(Sqlite, Postgres)] backend: Backend) {
     let test = TestDatabase::new(backend).await;
     // The first session.
