@@ -6,11 +6,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::operator::{Operator, print, table, time};
+use super::operator::{Operator, print, table};
 use crate::access::auth_log::append_change;
 use crate::access::change::Change;
 use crate::config::Settings;
-use crate::platform::clock::SystemClock;
+use crate::platform::clock::{SystemClock, timestamp};
 use crate::platform::database::{End, Error, Transaction, UnitOfWork};
 use crate::tokens::signing_keys::schedule::State;
 use crate::tokens::signing_keys::{Keyring, KeyringError};
@@ -123,10 +123,10 @@ async fn list(keyring: &Keyring, as_json: bool) -> Result<(), Failure> {
                 "kid": key.kid,
                 "algorithm": key.algorithm,
                 "state": state(key.state),
-                "created_at": time(key.times.created_at),
-                "active_from": time(key.times.active_from),
-                "retired_at": key.times.retired_at.map(time),
-                "remove_at": key.times.remove_at.map(time),
+                "created_at": timestamp(key.times.created_at),
+                "active_from": timestamp(key.times.active_from),
+                "retired_at": key.times.retired_at.map(timestamp),
+                "remove_at": key.times.remove_at.map(timestamp),
             })
         })
         .collect();
@@ -137,8 +137,8 @@ async fn list(keyring: &Keyring, as_json: bool) -> Result<(), Failure> {
                 key.kid.clone(),
                 key.algorithm.clone(),
                 state(key.state).to_owned(),
-                time(key.times.active_from),
-                key.times.remove_at.map_or_else(String::new, time),
+                timestamp(key.times.active_from),
+                key.times.remove_at.map_or_else(String::new, timestamp),
             ]
         })
         .collect();

@@ -13,7 +13,7 @@ use crate::app;
 use crate::config::Settings;
 use crate::domain::{Permission, Permissions, StoreError};
 use crate::lifecycle::Lifecycle;
-use crate::platform::clock::{Clock, SystemClock, SystemRandomness, push_timestamp, uuid_v7};
+use crate::platform::clock::{Clock, SystemClock, SystemRandomness, uuid_v7};
 use crate::platform::database::Database;
 use crate::platform::errors::error_chain;
 use crate::platform::metrics::Metrics;
@@ -139,13 +139,6 @@ pub fn print_secret(as_json: bool, json: &Value, secret: &str, hint: &str) -> Re
     print(as_json, json, secret)?;
     terminal::error(hint);
     Ok(())
-}
-
-/// A time for people and JSON: RFC 3339, in UTC.
-pub fn time(at: DateTime<Utc>) -> String {
-    let mut text = String::new();
-    push_timestamp(&mut text, &at);
-    text
 }
 
 /// A day for people.

@@ -5,11 +5,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::operator::{Operator, day, names, print, print_secret, table, time};
+use super::operator::{Operator, day, names, print, print_secret, table};
 use crate::access::service_keys::{CreateOutcome, Issued, Listed, MAX_DAYS, NewKey, RotateOutcome};
 use crate::config::Settings;
 use crate::domain::{Name, Permission, Permissions};
-use crate::platform::clock::{Clock, SystemClock};
+use crate::platform::clock::{Clock, SystemClock, timestamp};
 use crate::tokens::service_key::ServiceKeyId;
 
 #[derive(Subcommand)]
@@ -145,7 +145,7 @@ async fn create(operator: &Operator, new: NewKey, as_json: bool) -> Result<(), F
     let mut json = secret(&issued);
     json["name"] = name.into();
     json["permissions"] = names(permissions).into();
-    json["expires_at"] = time(expires_at).into();
+    json["expires_at"] = timestamp(expires_at).into();
     let hint = format!(
         "service key {} created; it expires on {}. Store it now: it is not shown again",
         issued.id,
@@ -228,8 +228,8 @@ async fn list(operator: &Operator, as_json: bool) -> Result<(), Failure> {
                 "state": state(key),
                 "permissions": names(key.permissions),
                 "created_by": key.created_by,
-                "created_at": time(key.created_at),
-                "expires_at": time(key.expires_at),
+                "created_at": timestamp(key.created_at),
+                "expires_at": timestamp(key.expires_at),
                 "last_used_on": key.last_used_on.map(day),
             })
         })

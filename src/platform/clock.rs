@@ -106,6 +106,14 @@ pub fn uuid_v7(at: DateTime<Utc>, randomness: &dyn Randomness) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
+/// A time in responses and for people: RFC 3339 with six digits of microseconds, in UTC.
+#[must_use]
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    let mut text = String::with_capacity(27);
+    push_timestamp(&mut text, &time);
+    text
+}
+
 /// Appends a time as RFC 3339 with six digits of microseconds, in UTC: faster than by chrono's
 /// formatter, for every log line and response.
 pub fn push_timestamp(text: &mut String, time: &DateTime<Utc>) {

@@ -9,6 +9,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::UserId;
+use crate::platform::clock::timestamp;
 use crate::platform::database::{Error, FromRow, Micros, Row};
 
 /// A query of users: `users_read!("WHERE id = $1")`. Defines the columns of a [`User`] in one
@@ -45,16 +46,10 @@ mod six_digits {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::platform::clock::push_timestamp;
-
-    pub fn text(time: &DateTime<Utc>) -> String {
-        let mut text = String::with_capacity(27);
-        push_timestamp(&mut text, time);
-        text
-    }
+    use crate::platform::clock::timestamp;
 
     pub fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&text(time))
+        to.serialize_str(&timestamp(*time))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
@@ -142,7 +137,7 @@ impl<'a> From<&'a User> for UserResponse<'a> {
             name: &user.name,
             email: &user.email,
             display_name: &user.display_name,
-            created_at: six_digits::text(&user.created_at).into(),
+            created_at: timestamp(user.created_at).into(),
         }
     }
 }

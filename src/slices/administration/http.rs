@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
@@ -16,7 +15,7 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::Call;
 use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::{QueryParameters, invalid};
-use crate::platform::clock::{Clock, Randomness, push_timestamp};
+use crate::platform::clock::{Clock, Randomness};
 
 /// The id of the user in examples.
 pub const EXAMPLE_USER: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
@@ -127,14 +126,6 @@ pub fn permissions(names: Vec<String>) -> Result<Permissions, BrokenRule> {
         "unknown_value",
         "Must be permissions of this service, such as users:read.",
     ))
-}
-
-/// A time in a response: RFC 3339, in UTC, with six digits of microseconds.
-#[must_use]
-pub fn time(at: DateTime<Utc>) -> String {
-    let mut text = String::with_capacity(27);
-    push_timestamp(&mut text, &at);
-    text
 }
 
 /// The parameter `cursor` of a query, if it is there and valid.

@@ -11,7 +11,7 @@ use crate::http::conditional;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
-use crate::platform::clock::push_timestamp;
+use crate::platform::clock::timestamp;
 use crate::platform::database::Database;
 use crate::slices::accounts::problems::USER_NOT_FOUND;
 use crate::slices::user::UserResponse;
@@ -59,11 +59,7 @@ impl<'a> From<&'a Account> for AccountResponse<'a> {
             email_verified: account.email_verified,
             status: &account.status,
             roles: &account.roles,
-            updated_at: account.updated_at.map(|time| {
-                let mut text = String::with_capacity(27);
-                push_timestamp(&mut text, &time);
-                text
-            }),
+            updated_at: account.updated_at.map(timestamp),
         }
     }
 }

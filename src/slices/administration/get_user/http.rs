@@ -13,10 +13,10 @@ use crate::domain::Permission;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
-use crate::platform::clock::Clock;
+use crate::platform::clock::{Clock, timestamp};
 use crate::platform::database::Database;
 use crate::slices::administration::http::{
-    EXAMPLE_ADMIN, EXAMPLE_TIME, EXAMPLE_USER, of_user, time, user,
+    EXAMPLE_ADMIN, EXAMPLE_TIME, EXAMPLE_USER, of_user, user,
 };
 
 /// The slice's operations.
@@ -160,8 +160,8 @@ impl From<Details> for AdministeredUser {
             email_verified: user.email_verified,
             status: user.status,
             version: user.version,
-            created_at: time(user.created_at),
-            updated_at: user.updated_at.map(time),
+            created_at: timestamp(user.created_at),
+            updated_at: user.updated_at.map(timestamp),
             roles: roles.into_iter().map(GrantedRole::from).collect(),
             sessions: sessions.into_iter().map(LiveSession::from).collect(),
             events: events.into_iter().map(HistoryEvent::from).collect(),
@@ -174,7 +174,7 @@ impl From<Granted> for GrantedRole {
         Self {
             role: granted.role,
             granted_by: granted.by,
-            granted_at: time(granted.at),
+            granted_at: timestamp(granted.at),
         }
     }
 }
@@ -185,9 +185,9 @@ impl From<Session> for LiveSession {
             id: session.id.to_string(),
             label: session.label,
             network: session.network,
-            created_at: time(session.created_at),
-            last_used_at: time(session.last_used_at),
-            expires_at: time(session.expires_at),
+            created_at: timestamp(session.created_at),
+            last_used_at: timestamp(session.last_used_at),
+            expires_at: timestamp(session.expires_at),
         }
     }
 }
@@ -202,7 +202,7 @@ impl From<Event> for HistoryEvent {
         Self {
             id: event.id.to_string(),
             kind: event.kind,
-            occurred_at: time(event.at),
+            occurred_at: timestamp(event.at),
             correlation_id: event.correlation_id,
             actor,
             payload,

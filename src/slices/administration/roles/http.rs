@@ -16,9 +16,10 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
+use crate::platform::clock::timestamp;
 use crate::slices::administration::http::{
     Circumstances, EXAMPLE_TIME, EXAMPLE_USER, cursor, lacking, names, of_role, paged, permissions,
-    role, time,
+    role,
 };
 use crate::slices::administration::problems::{
     LIMIT_REACHED, ROLE_FIXED, ROLE_IN_USE, ROLE_NOT_FOUND,
@@ -153,7 +154,7 @@ impl From<Definition> for RoleDefinition {
             role: definition.role,
             permissions: names(definition.permissions),
             built_in: definition.created_at.is_none(),
-            created_at: definition.created_at.map(time),
+            created_at: definition.created_at.map(timestamp),
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
+use crate::platform::clock::timestamp;
 use crate::slices::administration::http::{
     Circumstances, EXAMPLE_ADMIN, EXAMPLE_KEY, EXAMPLE_KEY_ID, EXAMPLE_TIME, cursor, lacking,
-    names, of_key, paged, permissions, time,
+    names, of_key, paged, permissions,
 };
 use crate::slices::administration::problems::{LIMIT_REACHED, SERVICE_KEY_NOT_FOUND};
 use crate::slices::user::PersonName;
@@ -226,12 +227,12 @@ impl From<Listed> for ListedKey {
             name: key.name,
             permissions: names(key.permissions),
             created_by: key.created_by,
-            created_at: time(key.created_at),
-            expires_at: time(key.expires_at),
+            created_at: timestamp(key.created_at),
+            expires_at: timestamp(key.expires_at),
             last_used_on: key
                 .last_used_on
                 .map(|day| day.format("%Y-%m-%d").to_string()),
-            revoked_at: key.revoked_at.map(time),
+            revoked_at: key.revoked_at.map(timestamp),
             rotating: key.is_rotating,
         }
     }
@@ -265,7 +266,7 @@ async fn create(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Probl
                 key: issued.text,
                 name,
                 permissions: names(permissions),
-                expires_at: time(expires_at),
+                expires_at: timestamp(expires_at),
             }))
         }
         CreateOutcome::Lacking(permissions) => Err(lacking(permissions)),

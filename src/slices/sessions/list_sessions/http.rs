@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -14,7 +13,7 @@ use crate::domain::SessionId;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
-use crate::platform::clock::{Clock, push_timestamp};
+use crate::platform::clock::{Clock, timestamp};
 use crate::platform::database::Database;
 use crate::platform::limits::{Bound, Limit};
 use crate::slices::sessions::http::EXAMPLE_SESSION;
@@ -77,17 +76,11 @@ impl SessionResponse {
             current: session.id == current,
             id: session.id.to_string(),
             label: session.label,
-            created_at: text(session.created_at),
-            last_used_at: text(session.last_used_at),
+            created_at: timestamp(session.created_at),
+            last_used_at: timestamp(session.last_used_at),
             network: session.network,
         }
     }
-}
-
-fn text(time: DateTime<Utc>) -> String {
-    let mut text = String::with_capacity(27);
-    push_timestamp(&mut text, &time);
-    text
 }
 
 async fn list_sessions(

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -18,7 +17,7 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::{QueryParameters, invalid};
-use crate::platform::clock::{Clock, push_timestamp};
+use crate::platform::clock::{Clock, timestamp};
 use crate::platform::database::Database;
 use crate::platform::limits::{Bound, Limit};
 use crate::slices::sessions::http::EXAMPLE_SESSION;
@@ -88,16 +87,10 @@ impl From<Revoked> for Revocation {
             subject: row.subject.to_string(),
             min_epoch: row.min_epoch,
             reason: row.reason,
-            created_at: text(row.created_at),
-            forget_at: text(row.forget_at),
+            created_at: timestamp(row.created_at),
+            forget_at: timestamp(row.forget_at),
         }
     }
-}
-
-fn text(time: DateTime<Utc>) -> String {
-    let mut text = String::with_capacity(27);
-    push_timestamp(&mut text, &time);
-    text
 }
 
 async fn revocations(
@@ -192,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_example_of_a_cursor_is_one() {
-        let now = DateTime::from_timestamp(1_795_241_067, 0).expect("in range");
+        let now = chrono::DateTime::from_timestamp(1_795_241_067, 0).expect("in range");
         let cursor = Cursor::behind(now);
         assert_eq!(Cursor::read(CURSOR), Some(cursor), "{}", cursor.write());
     }
