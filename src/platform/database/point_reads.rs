@@ -502,6 +502,7 @@ mod tests {
     use futures_util::future::join_all;
     use rstest::rstest;
 
+    use super::super::sqlite_pool::{SqliteLease, SqlitePool};
     use super::super::testing::TestDatabase;
     use super::*;
     use crate::config::Backend::{self, Postgres, Sqlite};
@@ -746,6 +747,16 @@ mod tests {
         assert_eq!(slow.expect("a row"), Some(named("name 0")));
     }
 
+    /// Every connection for queries, so that no statement runs until they are dropped.
+    async fn every_reader(test: &TestDatabase) -> Vec<SqliteLease> {
+        let Pools::Sqlite { read, .. } = &test.database.pools else {
+            panic!("not on SQLite");
+        };
+        let places = std::iter::repeat_n(read, read.size().most);
+        let leases = join_all(places.map(SqlitePool::acquire)).await;
+        leases.into_iter().map(|lease| lease.expect("a place")).collect()
+    }
+
     #[test]
     fn reads_of_a_runtime_that_ends_are_not_waited_for() {
         let runtime = || {
@@ -754,8 +765,9 @@ mod tests {
         };
         let first = runtime();
         // One is under way, and the others wait for it.
-        let (test, reads) = first.block_on(async {
+        let (test, reads, held) = first.block_on(async {
             let test = names(Sqlite).await;
+            let held = every_reader(&test).await;
             let mut reads = ["k0", "k1", "k2"].map(|key| {
                 let database = test.database.clone();
                 Box::pin(async move { database.fetch_by_key(&NAME, key.to_owned()).await })
@@ -764,9 +776,10 @@ mod tests {
                 assert!(read.as_mut().now_or_never().is_none(), "it waits");
                 tokio::task::yield_now().await;
             }
-            (test, reads)
+            (test, reads, held)
         });
         drop(first);
+        drop(held);
         for read in reads {
             let row = read.now_or_never().expect("it waits no more");
             assert!(matches!(row, Err(StoreError::Broken(_))), "{row:?}");
