@@ -754,7 +754,10 @@ mod tests {
         };
         let places = std::iter::repeat_n(read, read.size().most);
         let leases = join_all(places.map(SqlitePool::acquire)).await;
-        leases.into_iter().map(|lease| lease.expect("a place")).collect()
+        leases
+            .into_iter()
+            .map(|lease| lease.expect("a place"))
+            .collect()
     }
 
     #[test]
