@@ -141,18 +141,27 @@ impl Writer {
     }
 }
 
-/// Writes and reads for some time, on one instance.
-pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> History {
+/// Writes and reads for some time, and until there are so many writes, on one instance: a disk that others
+/// use is slow. Gives up after eight times the time.
+pub async fn run(
+    place: Place,
+    seconds: u64,
+    least_writes: u64,
+    seed: u64,
+    plant: &'static str,
+) -> History {
     let place = Arc::new(place);
     let options = Options::with_plant(plant);
     let instances = Arc::new(Instances::start(Arc::clone(&place), 1, seed, options).await);
     Writer::connect(&place).await.make_users().await;
     let running = Arc::new(AtomicBool::new(true));
 
+    let written = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..USERS)
         .map(|user| {
             let (place, running) = (Arc::clone(&place), Arc::clone(&running));
-            tokio::spawn(async move { write_on(&place, user, &running).await })
+            let written = Arc::clone(&written);
+            tokio::spawn(async move { write_on(&place, user, &running, &written).await })
         })
         .collect();
     let cancelled = Arc::new(AtomicU64::new(0));
@@ -166,7 +175,13 @@ pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> 
         })
         .collect();
 
-    let faults = disturb(&place, seed, Duration::from_secs(seconds)).await;
+    let time = Duration::from_secs(seconds);
+    let begun = Instant::now();
+    let goes_on = || {
+        let is_short = written.load(Ordering::Relaxed) <= least_writes;
+        begun.elapsed() < time || is_short && begun.elapsed() < 8 * time
+    };
+    let faults = disturb(&place, seed, goes_on).await;
     running.store(false, Ordering::Relaxed);
     let mut history = History {
         faults,
@@ -188,7 +203,12 @@ pub async fn run(place: Place, seconds: u64, seed: u64, plant: &'static str) -> 
     history
 }
 
-async fn write_on(place: &Place, user: usize, running: &AtomicBool) -> Vec<Write> {
+async fn write_on(
+    place: &Place,
+    user: usize,
+    running: &AtomicBool,
+    written: &AtomicU64,
+) -> Vec<Write> {
     let mut connection = Writer::connect(place).await;
     let mut writes = Vec::new();
     let mut number = 0;
@@ -200,6 +220,7 @@ async fn write_on(place: &Place, user: usize, running: &AtomicBool) -> Vec<Write
             number,
             acknowledged: Instant::now(),
         });
+        written.fetch_add(1, Ordering::Relaxed);
         // Readers need the processors, too.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -304,11 +325,10 @@ async fn shared(instances: &Instances) -> (f64, f64) {
 
 /// Ends the service's sessions, resets, holds up and delays its connections; SQLite has none. Returns how
 /// often.
-async fn disturb(place: &Place, seed: u64, time: Duration) -> u64 {
+async fn disturb(place: &Place, seed: u64, goes_on: impl Fn() -> bool) -> u64 {
     let mut chance = Chance::new(seed);
-    let begun = Instant::now();
     let mut faults = 0;
-    while begun.elapsed() < time {
+    while goes_on() {
         tokio::time::sleep(chance.millis(100, 500)).await;
         let Place::Postgres { server, proxy, .. } = place else {
             continue;
