@@ -18,6 +18,7 @@ use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
 use crate::idempotency::{Idempotency, KeyMetrics, LeaseStore, SecretError, Secrets};
+use crate::mail;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
 use crate::platform::database::{self, Database, Statement, migrate};
@@ -174,6 +175,19 @@ impl Service {
             clock: Arc::clone(&clock),
             lifecycle: lifecycle.clone(),
         });
+        let delivery = mail::delivery(&mail::Parts {
+            settings: &settings,
+            database: &database,
+            secrets: &tokens.secrets,
+            clock: &clock,
+            randomness: &randomness,
+            metrics: &metrics,
+        })
+        .map_err(StartError)?;
+        if settings.auth.requires_verification && delivery.is_none() {
+            let line = "EMAIL_VERIFICATION=required needs MAIL_URL: without mail no address can be verified";
+            return Err(StartError(line.to_owned()));
+        }
         let dependencies = Dependencies {
             database,
             readable,
@@ -185,6 +199,7 @@ impl Service {
             tokens,
             feed,
             authenticator,
+            delivery: delivery.map(Arc::new),
             clock,
             randomness,
             lifecycle,

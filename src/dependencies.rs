@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::hashing::{Costs, PasswordHasher};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Lifecycle;
+use crate::mail::delivery::Delivery;
 use crate::platform::clock::{Clock, Randomness};
 use crate::platform::database::{Database, Statement};
 use crate::platform::machine::Machine;
@@ -42,6 +43,8 @@ pub struct Dependencies {
     pub feed: Arc<Feed>,
     /// Finds out who calls.
     pub authenticator: Arc<Authenticator>,
+    /// Sends mails; `None` if they go nowhere.
+    pub delivery: Option<Arc<Delivery>>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Random bytes for salts and ids.

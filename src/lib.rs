@@ -102,6 +102,7 @@ pub mod config;
 pub mod dependencies;
 pub mod http;
 pub mod lifecycle;
+mod mail;
 pub mod slice;
 pub mod slices;
 

@@ -18,11 +18,12 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 
 -- Privileges granted by older versions.
 REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, sessions, login_throttle,
-    revocations, roles, role_permissions, user_roles, service_keys, auth_log, _sqlx_migrations FROM signup;
+    one_time_tokens, revocations, mail_queue, roles, role_permissions, user_roles, service_keys, auth_log,
+    _sqlx_migrations FROM signup;
 
 GRANT SELECT (id, email_canonical, password_hash, status, email_verified_at, token_epoch, version),
     INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
-    UPDATE (password_hash, status, email_verified_at, token_epoch, version, updated_at)
+    UPDATE (password_hash, password_changed_at, status, email_verified_at, token_epoch, version, updated_at)
     ON users TO signup;
 
 GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),
@@ -60,6 +61,19 @@ GRANT SELECT (id, user_id, nonce, generation, rotated_at, rotation_key, login_ke
     UPDATE (generation, rotated_at, rotation_key, last_used_at, idle_until, network, auth_time, ended_at, end_reason),
     DELETE
     ON sessions TO signup;
+
+GRANT SELECT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, used_at, voided_at),
+    INSERT (id, user_id, purpose, email_canonical, epoch, created_at, expires_at),
+    UPDATE (used_at, voided_at),
+    DELETE
+    ON one_time_tokens TO signup;
+
+GRANT SELECT (id, kind, user_id, token_id, to_sealed, params, created_at, next_at, attempts, leased_until, sent_at,
+        dead_at, last_error),
+    INSERT (id, kind, user_id, token_id, to_sealed, params, created_at, next_at),
+    UPDATE (kind, user_id, token_id, to_sealed, next_at, attempts, leased_until, sent_at, dead_at, last_error),
+    DELETE
+    ON mail_queue TO signup;
 
 GRANT SELECT (subject, failures, last_at, blocked_until),
     INSERT (subject, failures, last_at, blocked_until),

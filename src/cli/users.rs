@@ -357,6 +357,7 @@ async fn add(
         created_at: change.at,
         correlation_id: change.correlation_id.clone(),
         actor: Some(change.actor.clone()),
+        verification: None,
     };
     let user = account.id;
     let work = AddUser {

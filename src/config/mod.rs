@@ -11,6 +11,7 @@ mod hashing;
 mod http;
 mod idempotency;
 mod log;
+mod mail;
 mod rate_limit;
 mod reader;
 mod redis;
@@ -32,6 +33,7 @@ pub use hashing::{HashShares, HashingSettings};
 pub use http::{AdministrationSettings, HttpSettings};
 pub use idempotency::IdempotencySettings;
 pub use log::{LogFormat, LogSettings};
+pub use mail::{MailSettings, MailUrl, SmtpTls, SmtpUrl};
 pub use rate_limit::Rate;
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use setting::{Setting, default_of, reference};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub idempotency: IdempotencySettings,
     /// Sessions and tokens.
     pub auth: AuthSettings,
+    /// Mail.
+    pub mail: MailSettings,
     /// The limit of signups per client; `None` for no limit.
     pub signup_rate: Option<Rate>,
     /// The limit of requests with a password per client; `None` for no limit.
@@ -62,6 +66,8 @@ pub struct Settings {
     pub refresh_rate: Option<Rate>,
     /// The maximum rate of each kind of change of a user's own account; `None` for no limit.
     pub user_rate: Option<Rate>,
+    /// The limit of requests for a mail per client; `None` for no limit.
+    pub mail_rate: Option<Rate>,
     /// Logs.
     pub log: LogSettings,
     /// Traces.
@@ -95,6 +101,7 @@ impl Settings {
         let hashing = hashing::read(s);
         let idempotency = idempotency::read(s);
         let auth = auth::read(s);
+        let mail = mail::read(s);
         let rates = rate_limit::read(s, http.is_on_loopback());
         let log = log::read(s, stdout_is_terminal);
         let traces = traces::read(s);
@@ -107,10 +114,12 @@ impl Settings {
             hashing,
             idempotency,
             auth,
+            mail,
             signup_rate: rates.signup,
             login_rate: rates.login,
             refresh_rate: rates.refresh,
             user_rate: rates.user,
+            mail_rate: rates.mail,
             log,
             traces,
             warnings,

@@ -37,6 +37,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "The maximum number of changes of a user's own account, for each kind of change and each user; in the form of \
          `RATE_LIMIT_SIGNUP`.",
     )),
+    text(fixed(
+        "RATE_LIMIT_MAIL",
+        "rate_limit.mail",
+        "5/1m",
+        "The maximum number of requests for a mail per client address, for each kind of request; in the form of \
+         `RATE_LIMIT_SIGNUP`. An account gets at most 3 such mails an hour and 10 a day, beside it.",
+    )),
 ];
 
 /// A number of requests per time.
@@ -76,6 +83,8 @@ pub(super) struct Rates {
     pub refresh: Option<Rate>,
     /// Of changes of a user.
     pub user: Option<Rate>,
+    /// Of requests for a mail.
+    pub mail: Option<Rate>,
 }
 
 pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Rates {
@@ -85,6 +94,7 @@ pub(super) fn read(s: &mut Sources, is_on_loopback: bool) -> Rates {
         login: s.take("rate_limit.login", rate),
         refresh: s.take("rate_limit.refresh", rate),
         user: s.take("rate_limit.user", rate),
+        mail: s.take("rate_limit.mail", rate),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{auth, database, hashing, http, idempotency, log, rate_limit, redis, traces};
+use super::{auth, database, hashing, http, idempotency, log, mail, rate_limit, redis, traces};
 
 /// A setting, for the reader and the reference page.
 #[derive(Debug)]
@@ -97,6 +97,7 @@ const GROUPS: &[&[Setting]] = &[
     hashing::SETTINGS,
     idempotency::SETTINGS,
     auth::SETTINGS,
+    mail::SETTINGS,
     rate_limit::SETTINGS,
     log::SETTINGS,
     traces::SETTINGS,

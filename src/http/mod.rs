@@ -6,6 +6,7 @@
 //! 14). Every request passes through [`middleware`]. Responses are JSON, [`static_content`] or a
 //! [`problem`]; [`openapi`] describes all of them.
 
+pub mod attempts;
 pub mod authorization;
 pub mod conditional;
 pub mod connection;

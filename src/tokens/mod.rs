@@ -5,9 +5,10 @@
 //! | JWT | access token, valid for minutes ([`access_token`]) | a published key ([`signing_keys`]) |
 //! | `srt_…` | refresh token, replaced at each use ([`refresh`]) | the row of its session |
 //! | `sdt_…` | device token, a right to be counted alone ([`device`]) | nothing but the address |
+//! | 64 characters | one-time token of a link in a mail ([`one_time`]) | what its row says |
 //! | `ssk_…` | key of another service ([`service_key`]) | the hash in its row |
 //!
-//! All but access tokens have a checksum, so that damaged ones cost no query, and macs under keys that are
+//! All with a prefix have a checksum, so that damaged ones cost no query, and macs under keys that are
 //! derived from `AUTH_SECRET` ([`secrets`]): neither the database nor the secret alone makes a token.
 //!
 //! To add a kind, add a [`Purpose`](secrets::Purpose) for its key, and a file with its format. Nothing here
@@ -16,6 +17,7 @@
 pub mod access_token;
 pub mod device;
 mod format;
+pub mod one_time;
 pub mod refresh;
 pub mod secrets;
 pub mod service_key;

@@ -17,6 +17,7 @@ mod leaks;
 mod lifecycle;
 mod lifetimes;
 mod login;
+mod mail;
 mod migrations;
 mod model;
 mod operations;

@@ -180,13 +180,42 @@ impl ProblemType {
         member: Member::Errors,
     });
 
+    /// The address has no account, or another password.
+    pub const INVALID_CREDENTIALS: Self = Self::new(&About {
+        slug: "invalid-credentials",
+        status: StatusCode::UNAUTHORIZED,
+        title: "Invalid credentials",
+        meaning: "The address has no account, or another password; which of them is not \
+              said. The attempt is counted.",
+        advice: "Ask the user to check both. After ten failures in a row, further attempts \
+              have to wait.",
+        detail: "The address or the password is wrong.",
+        headers: &["WWW-Authenticate"],
+        member: Member::None,
+    });
+
+    /// There were too many failed logins.
+    pub const LOGIN_THROTTLED: Self = Self::new(&About {
+        slug: "login-throttled",
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "Login throttled",
+        meaning: "There were too many failed logins for this address, or another login of it \
+              is under way. It is the same for an address without an account. Nothing \
+              was done.",
+        advice: "Wait for the seconds in `Retry-After`. A client that sends the \
+              `device_token` of an earlier login is counted by itself.",
+        detail: "There were too many failed logins for this address.",
+        headers: &["Retry-After"],
+        member: Member::None,
+    });
+
     /// The client sent too many requests in a short time.
     pub const RATE_LIMITED: Self = Self::new(&About {
         slug: "rate-limited",
         status: StatusCode::TOO_MANY_REQUESTS,
         title: "Too many requests",
-        meaning: "Too many signups came from the network address of the client; more \
-              are refused for a while. Nothing was done.",
+        meaning: "Too many such requests came from the network address of the client, or \
+              for its user or session; more are refused for a while. Nothing was done.",
         advice: "Wait for the seconds in `Retry-After`, and retry, with the same key if \
               the request has one.",
         detail: "Too many requests came from this address. Nothing was done.",

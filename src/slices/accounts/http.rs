@@ -5,6 +5,9 @@ use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 use crate::http::openapi::Documentation;
 use crate::slices::user::EXAMPLE_ID;
 
+/// The token of a mail in examples.
+pub const EXAMPLE_TOKEN: &str = "AaH80DnZft-ZUxv-8EbSxxmDUvqoQO3mRBaZ1fK2tPZ0cHqk4cS8iJbF9wYd7nLs";
+
 /// Describes the `id` in the path of an operation on a user.
 #[must_use]
 pub fn by_id(documentation: Documentation) -> Documentation {

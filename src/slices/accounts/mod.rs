@@ -9,4 +9,13 @@ mod problems;
 #[cfg(test)]
 mod testing;
 
-slices![signup, get_user, list_users, me];
+slices![
+    signup,
+    get_user,
+    list_users,
+    me,
+    verify_email,
+    request_mail,
+    reset_password,
+    send_mail,
+];

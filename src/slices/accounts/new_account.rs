@@ -6,9 +6,12 @@ use uuid::Uuid;
 
 use crate::access::change::Actor;
 use crate::access::history::{self, Circumstances, Event};
-use crate::domain::{Email, Name, PasswordHash, UserId};
+use crate::domain::{Email, Name, PasswordHash, TokenEpoch, UserId};
+use crate::mail::links;
+use crate::mail::queue::{self, Kind, NewMail};
 use crate::platform::database::{Error, Micros, Statement, Transaction};
 use crate::slices::user::User;
+use crate::tokens::one_time::{Grant, Use};
 
 /// The values that commit together.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub struct NewAccount {
     pub correlation_id: String,
     /// Who created it, if not the user.
     pub actor: Option<Actor>,
+    /// The ids of the mail that is to verify the address and of its token, if it is to be verified.
+    pub verification: Option<(Uuid, Uuid)>,
 }
 
 impl NewAccount {
@@ -102,7 +107,8 @@ static VERIFY: Statement = Statement::new("UPDATE users SET email_verified_at = 
 static PROJECT_VERIFIED: Statement =
     Statement::new("UPDATE users_read SET email_verified = TRUE WHERE id = $1");
 
-/// Inserts one row each of `users`, `users_read` and `user_events`, in this lock order. Returns whether
+/// Inserts one row each of `users`, `users_read` and `user_events`, in this lock order; and the mail with
+/// its token, if the address is to be verified. Returns whether
 /// it did: not if the canonical address has an account; nothing is then written.
 ///
 /// # Errors
@@ -130,7 +136,30 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         created_at,
     );
     transaction.execute(&INSERT_USER_READ, user_read).await?;
+    let Some((mail, token)) = account.verification else {
+        history::append(transaction, &account.circumstances(), account.event()).await?;
+        return Ok(true);
+    };
+    let at = account.created_at;
+    let grant = Grant {
+        id: token,
+        user: account.id,
+        purpose: Use::Verify,
+        address: email.canonical().to_owned(),
+        epoch: TokenEpoch::default(),
+        expires_at: at + links::life(Use::Verify),
+    };
+    links::add(transaction, &grant, at).await?;
     history::append(transaction, &account.circumstances(), account.event()).await?;
+    let mail = NewMail {
+        id: mail,
+        kind: Kind::Verify,
+        user: Some(account.id),
+        token: Some(token),
+        to_sealed: None,
+        at,
+    };
+    queue::add(transaction, &mail).await?;
     Ok(true)
 }
 

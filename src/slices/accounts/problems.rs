@@ -23,3 +23,44 @@ pub const EMAIL_ALREADY_REGISTERED: ProblemType = ProblemType::new(&About {
     headers: &["Idempotent-Replayed"],
     member: Member::None,
 });
+
+/// The token of a link is none of this service.
+pub const TOKEN_INVALID: ProblemType = ProblemType::new(&About {
+    slug: "token-invalid",
+    status: StatusCode::BAD_REQUEST,
+    title: "Invalid token",
+    meaning: "The token is none that this service sent for this operation, or its \
+          account is gone. Nothing was done.",
+    advice: "Use the whole token of the link in the mail: what follows the `#`. Ask for \
+          another mail if it is damaged.",
+    detail: "The token is invalid.",
+    headers: &[],
+    member: Member::None,
+});
+
+/// The token of a link is too old, or was replaced.
+pub const TOKEN_EXPIRED: ProblemType = ProblemType::new(&About {
+    slug: "token-expired",
+    status: StatusCode::GONE,
+    title: "Token expired",
+    meaning: "The token is too old, a newer mail has replaced it, or the password or the \
+          address has changed since. Nothing was done.",
+    advice: "Ask for another mail, and use its link.",
+    detail: "The token has expired.",
+    headers: &[],
+    member: Member::None,
+});
+
+/// The token of a link was used.
+pub const TOKEN_USED: ProblemType = ProblemType::new(&About {
+    slug: "token-used",
+    status: StatusCode::GONE,
+    title: "Token used",
+    meaning: "The token has been used, and each works once. This request did nothing.",
+    advice: "If the password was just chosen, log in with it. Otherwise ask for another \
+          mail. A retry of the request that used the token gets its outcome if both have \
+          the same `Idempotency-Key`.",
+    detail: "The token was used.",
+    headers: &["Idempotent-Replayed"],
+    member: Member::None,
+});

@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::end::Ending;
-use super::problems::LOGIN_THROTTLED;
 use super::session::Session;
 use crate::access::feed::Feed;
-use crate::attempts::AttemptError;
 use crate::dependencies::Dependencies;
 use crate::domain::{EndReason, Generation};
-use crate::hashing::HashError;
-use crate::http::problem::{Problem, ProblemType};
+use crate::http::problem::Problem;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::context::RequestContext;
 use crate::platform::database::Database;
@@ -214,36 +211,5 @@ impl Issuer {
             token_type: "Bearer",
             expires_in: seconds.max(1),
         })
-    }
-}
-
-impl From<AttemptError> for Problem {
-    fn from(error: AttemptError) -> Self {
-        match error {
-            AttemptError::Throttled(wait) => Self::from(LOGIN_THROTTLED).retry_after(wait),
-            AttemptError::Hash(error) => hash_problem(&error),
-            AttemptError::Store(error) => error.into(),
-        }
-    }
-}
-
-/// The response to a password that was not verified.
-fn hash_problem(error: &HashError) -> Problem {
-    match *error {
-        HashError::Overloaded { retry_after } => Problem::new(
-            ProblemType::OVERLOADED,
-            "Too many passwords are waiting. Nothing was done.",
-        )
-        .retry_after(retry_after),
-        HashError::NetworkBusy { retry_after } => Problem::new(
-            ProblemType::RATE_LIMITED,
-            "Too many logins of this network are waiting. Nothing was done.",
-        )
-        .retry_after(retry_after),
-        HashError::Guessable(_) | HashError::Failed => {
-            tracing::error!("password verification failed");
-            Problem::internal()
-        }
-        HashError::Stopped => Problem::unavailable(),
     }
 }

@@ -68,20 +68,6 @@ pub const SESSION_NOT_FOUND: ProblemType = ProblemType::new(&About {
     member: Member::None,
 });
 
-/// The address has no account, or another password.
-pub const INVALID_CREDENTIALS: ProblemType = ProblemType::new(&About {
-    slug: "invalid-credentials",
-    status: StatusCode::UNAUTHORIZED,
-    title: "Invalid credentials",
-    meaning: "The address has no account, or another password; which of them is not \
-          said. The attempt is counted.",
-    advice: "Ask the user to check both. After ten failures in a row, further attempts \
-          have to wait.",
-    detail: "The address or the password is wrong.",
-    headers: &["WWW-Authenticate"],
-    member: Member::None,
-});
-
 /// The account is suspended.
 pub const ACCOUNT_SUSPENDED: ProblemType = ProblemType::new(&About {
     slug: "account-suspended",
@@ -107,17 +93,3 @@ pub const EMAIL_NOT_VERIFIED: ProblemType = ProblemType::new(&About {
     member: Member::None,
 });
 
-/// There were too many failed logins.
-pub const LOGIN_THROTTLED: ProblemType = ProblemType::new(&About {
-    slug: "login-throttled",
-    status: StatusCode::TOO_MANY_REQUESTS,
-    title: "Login throttled",
-    meaning: "There were too many failed logins for this address, or another login of it \
-          is under way. It is the same for an address without an account. Nothing \
-          was done.",
-    advice: "Wait for the seconds in `Retry-After`. A client that sends the \
-          `device_token` of an earlier login is counted by itself.",
-    detail: "There were too many failed logins for this address.",
-    headers: &["Retry-After"],
-    member: Member::None,
-});

@@ -50,6 +50,8 @@ pub struct SignUpHandler {
     pub clock: Arc<dyn Clock>,
     /// The source of ids.
     pub randomness: Arc<dyn Randomness>,
+    /// Whether a mail verifies the address.
+    pub verifies: bool,
     /// The part of a request's time that is reserved for the write: the hash must end that much
     /// earlier.
     pub write_reserve: Duration,
@@ -102,6 +104,10 @@ impl SignUpHandler {
             created_at: now,
             correlation_id: command.correlation_id,
             actor: None,
+            verification: self.verifies.then(|| {
+                let id = || uuid_v7(now, self.randomness.as_ref());
+                (id(), id())
+            }),
         };
 
         Ok(self.store.sign_up(account, execution).await?)

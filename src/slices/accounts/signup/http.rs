@@ -69,6 +69,7 @@ impl State {
                 store: SignupStore::new(dependencies.database.clone()),
                 clock: Arc::clone(&dependencies.clock),
                 randomness: Arc::clone(&dependencies.randomness),
+                verifies: dependencies.settings.auth.requires_verification,
                 write_reserve: dependencies.settings.http.request_timeout / 5,
             },
             metrics: dependencies.metrics.clone(),

@@ -25,9 +25,7 @@ use crate::http::validation::{check, required};
 use crate::platform::client::Client;
 use crate::slices::sessions::end;
 use crate::slices::sessions::http::{Issuer, TokenResponse, exposed};
-use crate::slices::sessions::problems::{
-    ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED, INVALID_CREDENTIALS, LOGIN_THROTTLED,
-};
+use crate::slices::sessions::problems::{ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED};
 use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 use crate::tokens::Tokens;
 use crate::tokens::device;
@@ -241,7 +239,7 @@ const fn outcome_of(error: &LogInError) -> Option<Outcome> {
 impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
-            LogInError::InvalidCredentials => INVALID_CREDENTIALS.into(),
+            LogInError::InvalidCredentials => ProblemType::INVALID_CREDENTIALS.into(),
             LogInError::Suspended => ACCOUNT_SUSPENDED.into(),
             LogInError::Unverified => EMAIL_NOT_VERIFIED.into(),
             LogInError::KeyReused => IDEMPOTENCY_KEY_REUSED.into(),
@@ -282,10 +280,10 @@ fn documentation() -> Documentation {
         .fields(&["/email", "/password", "/label"])
         .json::<LogInResponse<'_>>(200, "The session and its tokens.", example())
         .problems(&[
-            INVALID_CREDENTIALS,
+            ProblemType::INVALID_CREDENTIALS,
             ACCOUNT_SUSPENDED,
             EMAIL_NOT_VERIFIED,
-            LOGIN_THROTTLED,
+            ProblemType::LOGIN_THROTTLED,
             ProblemType::VALIDATION_FAILED,
             ProblemType::RATE_LIMITED,
             ProblemType::OVERLOADED,

@@ -22,7 +22,6 @@ use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
 use crate::slices::sessions::http::{AccessTokenResponse, Issuer};
-use crate::slices::sessions::problems::{INVALID_CREDENTIALS, LOGIN_THROTTLED};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
@@ -111,7 +110,7 @@ async fn reauthenticate(state: Arc<State>, mut call: Call) -> Result<HttpRespons
 impl From<ReauthenticateError> for Problem {
     fn from(error: ReauthenticateError) -> Self {
         match error {
-            ReauthenticateError::InvalidCredentials => INVALID_CREDENTIALS.into(),
+            ReauthenticateError::InvalidCredentials => ProblemType::INVALID_CREDENTIALS.into(),
             ReauthenticateError::Ended => authorization::invalid(Reason::Revoked),
             ReauthenticateError::Attempt(error) => error.into(),
             ReauthenticateError::Store(error) => error.into(),
@@ -140,8 +139,8 @@ fn documentation() -> Documentation {
     .fields(&["/password"])
     .json::<AccessTokenResponse>(200, "A new access token.", AccessTokenResponse::example())
     .problems(&[
-        INVALID_CREDENTIALS,
-        LOGIN_THROTTLED,
+        ProblemType::INVALID_CREDENTIALS,
+        ProblemType::LOGIN_THROTTLED,
         ProblemType::VALIDATION_FAILED,
         ProblemType::RATE_LIMITED,
         ProblemType::OVERLOADED,

@@ -1,0 +1,432 @@
+//! Sends what is due in the queue.
+//!
+//! Each instance leases a few mails at a time. Mails to one domain are sent a few at once, so that one
+//! that is slow holds up no other. A server that cannot be reached costs no mail an attempt: the round
+//! ends, and the next ones are further apart until one succeeds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use secrecy::ExposeSecret;
+use tokio::sync::Semaphore;
+
+use super::links::{self, Link};
+use super::message::{Letter, Renderer};
+use super::queue::{self, Kind, Leased, Queue};
+use super::transport::{SendError, Transport};
+use super::{Addressee, MailMetrics};
+use crate::domain::{StoreError, UserId};
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
+use crate::platform::errors::error_chain;
+use crate::platform::limits::{Bound, Limit};
+use crate::tokens::one_time::{Grant, Use};
+use crate::tokens::secrets::TokenSecrets;
+
+/// Mails that are leased at once.
+const BATCH: i32 = 20;
+
+/// The interval between two removals of old rows.
+const PURGE_EVERY: Duration = Duration::from_mins(10);
+
+/// Rows that are removed at once.
+const PURGED: i32 = 500;
+
+/// How long a lease lasts: all mails of a batch have ended by then.
+const LEASE: TimeDelta = TimeDelta::seconds(90);
+
+/// Mails to one domain that are sent at once.
+const PER_DOMAIN: usize = 4;
+
+/// The wait after the first failure of a mail. It doubles.
+const FIRST_WAIT: TimeDelta = TimeDelta::seconds(10);
+
+/// The longest wait between two attempts.
+const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+
+/// The age at which a mail that fails is given up.
+const GIVEN_UP_AFTER: TimeDelta = TimeDelta::hours(24);
+
+/// The longest pause after the server could not be reached.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Mails on request that an account gets in an hour, and in a day.
+const MOST: [(TimeDelta, i64); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[
+    Limit {
+        what: "Mails to one domain that an instance sends at once",
+        bound: Bound::Count(PER_DOMAIN),
+        effect: "further ones wait",
+    },
+    Limit {
+        what: "Sending a mail",
+        bound: Bound::Time(super::transport::TIMEOUT),
+        effect: "it is tried again after 10 s, doubling to 1 h, for a day",
+    },
+    Limit {
+        what: "Mails on request to an account in an hour; ten in a day",
+        bound: Bound::Count(3),
+        effect: "no further one is sent; the response is the same",
+    },
+];
+
+static BY_ADDRESS: Statement = Statement::new(
+    "SELECT id, name, email, email_canonical, status, email_verified_at, token_epoch FROM users \
+     WHERE email_canonical = $1",
+);
+
+static BY_ID: Statement = Statement::new(
+    "SELECT id, name, email, email_canonical, status, email_verified_at, token_epoch FROM users \
+     WHERE id = $1",
+);
+
+static RECENT: Statement = Statement::new(
+    "SELECT count(*) AS mails FROM mail_queue WHERE user_id = $1 AND kind = $2 AND created_at > $3",
+);
+
+/// The parts of a delivery.
+pub struct Delivery {
+    pub(super) database: Database,
+    pub(super) queue: Queue,
+    pub(super) secrets: Arc<TokenSecrets>,
+    pub(super) renderer: Renderer,
+    pub(super) transport: Transport,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) randomness: Arc<dyn Randomness>,
+    pub(super) metrics: MailMetrics,
+    pub(super) breaker: Mutex<Breaker>,
+    /// When old rows were last removed.
+    pub(super) purged_at: Mutex<Option<Instant>>,
+}
+
+/// When the server may be tried again.
+#[derive(Default)]
+pub(super) struct Breaker {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+/// What to send.
+enum Resolved {
+    /// This, to this user.
+    Letter(Addressee, Option<Grant>, Kind),
+    /// Nothing: it is for no one, or not valid any more.
+    Nothing,
+}
+
+impl Delivery {
+    /// Sends what is due.
+    pub async fn round(&self) {
+        if self.is_paused() {
+            return;
+        }
+        loop {
+            let now = self.clock.now();
+            let leased = match self.queue.lease(now, LEASE, BATCH).await {
+                Ok(leased) => leased,
+                Err(error) => {
+                    tracing::warn!(reason = error_chain(&error), "no mail leased");
+                    return;
+                }
+            };
+            if leased.is_empty() {
+                break;
+            }
+            let domains: Mutex<HashMap<String, Arc<Semaphore>>> = Mutex::default();
+            let all = leased.iter().map(|mail| self.deliver(mail, &domains));
+            join_all(all).await;
+            if self.is_paused() {
+                break;
+            }
+        }
+        if let Err(error) = self.purge().await {
+            tracing::warn!(reason = error_chain(&error), "old mails not removed");
+        }
+        match self.queue.backlog(self.clock.now()).await {
+            Ok((oldest, dead)) => self.metrics.backlog(oldest, dead),
+            Err(error) => {
+                tracing::warn!(reason = error_chain(&error), "mails that wait not counted");
+            }
+        }
+    }
+
+    /// Removes old rows, from time to time.
+    async fn purge(&self) -> Result<(), StoreError> {
+        let now = self.clock.instant();
+        {
+            let purged = &self.purged_at;
+            let mut purged_at = purged.lock().unwrap_or_else(PoisonError::into_inner);
+            if purged_at.is_some_and(|at| now.saturating_duration_since(at) < PURGE_EVERY) {
+                return Ok(());
+            }
+            *purged_at = Some(now);
+        }
+        let now = self.clock.now();
+        while self.queue.purge(now, PURGED).await? == PURGED as usize {}
+        while links::purge(&self.database, now, PURGED).await? == PURGED as usize {}
+        Ok(())
+    }
+
+    /// Sends a mail, and marks it. An error of the database is logged: its lease ends by itself.
+    async fn deliver(&self, mail: &Leased, domains: &Mutex<HashMap<String, Arc<Semaphore>>>) {
+        if let Err(error) = self.try_deliver(mail, domains).await {
+            let reason = error_chain(&error);
+            tracing::warn!(mail_id = %mail.id, reason, "mail not marked");
+        }
+    }
+
+    async fn try_deliver(
+        &self,
+        mail: &Leased,
+        domains: &Mutex<HashMap<String, Arc<Semaphore>>>,
+    ) -> Result<(), StoreError> {
+        let Resolved::Letter(to, grant, kind) = self.resolve(mail).await? else {
+            return self.queue.remove(mail).await;
+        };
+        let token = grant.as_ref().map(|grant| grant.token(&self.secrets));
+        let letter = Letter {
+            id: mail.id,
+            kind,
+            to: &to.email,
+            name: &to.name,
+            token: token.as_ref().map(ExposeSecret::expose_secret),
+            valid_for: match grant.as_ref().map(|grant| grant.purpose) {
+                Some(Use::Reset) => "30 minutes",
+                _ => "24 hours",
+            },
+            at: mail.created_at,
+        };
+        let sent = match self.renderer.render(&letter) {
+            Ok(message) => {
+                let domain = to.email.rsplit('@').next().unwrap_or_default();
+                let turn = {
+                    let mut domains = domains.lock().unwrap_or_else(PoisonError::into_inner);
+                    let of = domains.entry(domain.to_ascii_lowercase());
+                    Arc::clone(of.or_insert_with(|| Arc::new(Semaphore::new(PER_DOMAIN))))
+                };
+                let _turn = turn.acquire().await;
+                let at = mail.created_at.format("%Y%m%dT%H%M%SZ");
+                let name = format!("{at}-{}-{}.eml", kind.as_str(), mail.id);
+                if self.is_paused() {
+                    Err(SendError::Unreachable("connection"))
+                } else {
+                    self.transport.send(&name, message).await
+                }
+            }
+            Err(reason) => Err(SendError::Permanent(reason)),
+        };
+        self.mark(mail, kind, sent).await
+    }
+
+    async fn mark(
+        &self,
+        mail: &Leased,
+        kind: Kind,
+        sent: Result<(), SendError>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        match sent {
+            Ok(()) => {
+                self.breaker().close();
+                self.metrics.sent(kind, "sent");
+                self.queue.sent(mail, now).await
+            }
+            Err(SendError::Unreachable(reason)) => {
+                let pause = self.breaker().open(self.clock.instant());
+                tracing::warn!(mail_id = %mail.id, reason, "mail server cannot be used");
+                let next_at = now + TimeDelta::from_std(pause).unwrap_or_default();
+                // It was not the mail's fault.
+                let attempts = mail.attempts - 1;
+                self.queue.later(mail, next_at, attempts, reason).await
+            }
+            Err(SendError::Temporary(reason)) if now - mail.created_at < GIVEN_UP_AFTER => {
+                self.metrics.sent(kind, "deferred");
+                tracing::warn!(mail_id = %mail.id, reason, attempts = mail.attempts, "mail not sent yet");
+                let next_at = now + wait_after(mail.attempts);
+                self.queue.later(mail, next_at, mail.attempts, reason).await
+            }
+            Err(SendError::Temporary(reason) | SendError::Permanent(reason)) => {
+                self.metrics.sent(kind, "dead");
+                tracing::error!(mail_id = %mail.id, reason, "mail given up");
+                self.queue.dead(mail, now, reason).await
+            }
+        }
+    }
+
+    /// Finds out to whom a mail goes, and with which token. For a request this is where it is looked
+    /// up whether the address has an account, so that the request itself takes as long for any address.
+    async fn resolve(&self, mail: &Leased) -> Result<Resolved, StoreError> {
+        match mail.kind {
+            Kind::VerifyRequest => self.resolve_request(mail, Use::Verify, Kind::Verify).await,
+            Kind::ResetRequest => self.resolve_request(mail, Use::Reset, Kind::Reset).await,
+            Kind::Verify | Kind::Reset => {
+                let (Some(user), Some(token)) = (mail.user, mail.token) else {
+                    return Ok(Resolved::Nothing);
+                };
+                let to = self.by_id(user).await?;
+                let link = links::by_id(&self.database, token).await?;
+                Ok(match to.zip(link) {
+                    Some((to, link)) if self.is_live(&to, &link) => {
+                        Resolved::Letter(to, Some(link.grant), mail.kind)
+                    }
+                    _ => Resolved::Nothing,
+                })
+            }
+            Kind::PasswordChanged | Kind::SessionReused => {
+                let to = match mail.user {
+                    Some(user) => self.by_id(user).await?,
+                    None => None,
+                };
+                Ok(to.map_or(Resolved::Nothing, |to| {
+                    Resolved::Letter(to, None, mail.kind)
+                }))
+            }
+        }
+    }
+
+    fn is_live(&self, to: &Addressee, link: &Link) -> bool {
+        link.is_live(to.epoch, self.clock.now()) && link.grant.address == to.address
+    }
+
+    async fn resolve_request(
+        &self,
+        mail: &Leased,
+        purpose: Use,
+        kind: Kind,
+    ) -> Result<Resolved, StoreError> {
+        let sealed = mail.to_sealed.as_deref().unwrap_or_default();
+        let address = super::unseal(&self.secrets, mail.id, sealed);
+        let Some(address) = address else {
+            return Ok(Resolved::Nothing);
+        };
+        let found: Option<Addressee> = self.database.fetch_latest(&BY_ADDRESS, (address,)).await?;
+        let wanted = |to: &Addressee| {
+            to.is_active && (purpose == Use::Reset || !to.is_verified)
+        };
+        let Some(to) = found.filter(wanted) else {
+            return Ok(Resolved::Nothing);
+        };
+        let now = self.clock.now();
+        for (time, most) in MOST {
+            let parameters = (to.id.as_uuid(), kind.as_str(), Micros(now - time));
+            let recent: Option<(i64,)> = self.database.fetch_latest(&RECENT, parameters).await?;
+            if recent.is_some_and(|(mails,)| mails >= most) {
+                return Ok(Resolved::Nothing);
+            }
+        }
+        let grant = Grant {
+            id: uuid_v7(now, self.randomness.as_ref()),
+            user: to.id,
+            purpose,
+            address: to.address.clone(),
+            epoch: to.epoch,
+            expires_at: now + links::life(purpose),
+        };
+        let turn = Turn {
+            mail: mail.clone(),
+            kind,
+            grant: grant.clone(),
+            at: now,
+        };
+        Ok(if self.database.write(turn).await? {
+            Resolved::Letter(to, Some(grant), kind)
+        } else {
+            Resolved::Nothing
+        })
+    }
+
+    async fn by_id(&self, user: UserId) -> Result<Option<Addressee>, StoreError> {
+        self.database.fetch_latest(&BY_ID, (user.as_uuid(),)).await
+    }
+
+    fn is_paused(&self) -> bool {
+        let until = self.breaker().until;
+        until.is_some_and(|until| self.clock.instant() < until)
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Breaker {
+    fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Begins a pause, unless one has begun. Returns how long it is.
+    fn open(&mut self, now: Instant) -> Duration {
+        if self.until.is_none_or(|until| until <= now) {
+            self.pause = (self.pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE);
+            self.until = Some(now + self.pause);
+        }
+        self.pause
+    }
+}
+
+/// The wait after this many attempts.
+fn wait_after(attempts: i32) -> TimeDelta {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+    let wait = FIRST_WAIT.checked_mul(1 << doublings);
+    wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+}
+
+/// Turns a request into a mail with its token: from then on each attempt has the same one.
+struct Turn {
+    mail: Leased,
+    kind: Kind,
+    grant: Grant,
+    at: DateTime<Utc>,
+}
+
+impl UnitOfWork for Turn {
+    type Outcome = bool;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
+        links::add(transaction, &self.grant, self.at).await?;
+        let (user, token) = (self.grant.user, self.grant.id);
+        let turned = queue::turn_into(transaction, &self.mail, self.kind, user, token).await?;
+        Ok(if turned {
+            End::Commit(true)
+        } else {
+            End::Rollback(false)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_from_ten_seconds_to_an_hour() {
+        let waits: Vec<i64> = (1..12).map(|n| wait_after(n).num_seconds()).collect();
+        assert_eq!(
+            waits,
+            [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
+        );
+        assert_eq!(wait_after(i32::MAX), LONGEST_WAIT);
+        assert_eq!(wait_after(0), FIRST_WAIT);
+    }
+
+    #[test]
+    fn pauses_double_to_a_minute_and_end_with_a_success() {
+        let mut breaker = Breaker::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let pause = breaker.open(now);
+            assert_eq!(breaker.open(now), pause, "one failure more in the same round");
+            pauses.push(pause.as_secs());
+            now += pause;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        breaker.close();
+        assert_eq!(breaker.open(now), Duration::from_secs(1));
+    }
+}

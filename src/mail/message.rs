@@ -1,0 +1,247 @@
+//! What a mail says: templates, rendered as text and as HTML.
+//!
+//! A template begins with its subject; its HTML is in a file of its own. Names are hostile: HTML is
+//! escaped, and a subject is one line. To add a kind of mail, add its two templates to [`BUILT_IN`].
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
+use lettre::Message;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use minijinja::{AutoEscape, Environment, context};
+use secrecy::zeroize::Zeroizing;
+use url::Url;
+use uuid::Uuid;
+
+use super::queue::Kind;
+
+/// The templates in the program.
+const BUILT_IN: [(&str, &str); 8] = [
+    ("verify.txt", include_str!("templates/verify.txt")),
+    ("verify.html", include_str!("templates/verify.html")),
+    ("reset.txt", include_str!("templates/reset.txt")),
+    ("reset.html", include_str!("templates/reset.html")),
+    (
+        "password_changed.txt",
+        include_str!("templates/password_changed.txt"),
+    ),
+    (
+        "password_changed.html",
+        include_str!("templates/password_changed.html"),
+    ),
+    (
+        "session_reused.txt",
+        include_str!("templates/session_reused.txt"),
+    ),
+    (
+        "session_reused.html",
+        include_str!("templates/session_reused.html"),
+    ),
+];
+
+/// Renders mails.
+pub struct Renderer {
+    templates: Environment<'static>,
+    from: Mailbox,
+    /// The beginning of links, without a trailing slash.
+    links: String,
+    /// The host of the service, for people and in `Message-ID`s.
+    host: String,
+}
+
+/// A mail to render.
+pub struct Letter<'a> {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is about.
+    pub kind: Kind,
+    /// The address, as typed.
+    pub to: &'a str,
+    /// The user's name.
+    pub name: &'a str,
+    /// The token of its link.
+    pub token: Option<&'a str>,
+    /// For how long the link works.
+    pub valid_for: &'a str,
+    /// When it was caused.
+    pub at: DateTime<Utc>,
+}
+
+impl Renderer {
+    /// Reads the templates.
+    ///
+    /// # Errors
+    /// One line that says which setting or template is wrong.
+    pub fn new(
+        public_url: &str,
+        link_url: Option<&str>,
+        from: Option<&str>,
+        folder: Option<&Path>,
+    ) -> Result<Self, String> {
+        let host = Url::parse(public_url).ok();
+        let host = host.and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.unwrap_or_else(|| "localhost".to_owned());
+        let from = from.map_or_else(|| format!("no-reply@{host}"), str::to_owned);
+        let from = from
+            .parse()
+            .map_err(|_| "MAIL_FROM: must be an address such as accounts@example.org".to_owned())?;
+        let mut templates = Environment::new();
+        templates.set_auto_escape_callback(|name| {
+            let extension = Path::new(name).extension();
+            if extension.is_some_and(|extension| extension == "html") {
+                AutoEscape::Html
+            } else {
+                AutoEscape::None
+            }
+        });
+        for (name, built_in) in BUILT_IN {
+            let own = folder.map(|folder| folder.join(name));
+            let source = match own.filter(|path| path.exists()) {
+                None => built_in.to_owned(),
+                Some(path) => std::fs::read_to_string(&path)
+                    .map_err(|error| format!("MAIL_TEMPLATES: {name} cannot be read: {error}"))?,
+            };
+            templates
+                .add_template_owned(name, source)
+                .map_err(|error| format!("MAIL_TEMPLATES: {name} is no template: {error}"))?;
+        }
+        Ok(Self {
+            templates,
+            from,
+            links: link_url.unwrap_or(public_url).to_owned(),
+            host,
+        })
+    }
+
+    /// Renders a mail. The same one has the same `Message-ID` each time, so that a copy can be told.
+    ///
+    /// # Errors
+    /// What is wrong, in a word.
+    pub fn render(&self, letter: &Letter<'_>) -> Result<Message, &'static str> {
+        let page = match letter.kind {
+            Kind::Reset | Kind::ResetRequest => "reset-password",
+            _ => "verify-email",
+        };
+        // The token is in the fragment, which no log and no `Referer` has.
+        let link = letter.token.map(|token| {
+            let link = format!("{}/{page}#{token}", self.links);
+            Zeroizing::new(link)
+        });
+        let values = context! {
+            name => letter.name,
+            service => self.host.as_str(),
+            link => link.as_deref(),
+            forgot_link => format!("{}/forgot-password", self.links),
+            valid_for => letter.valid_for,
+        };
+        let render = |extension: &str| {
+            let name = format!("{}.{extension}", letter.kind.as_str());
+            let template = self.templates.get_template(&name).map_err(|_| "template")?;
+            template.render(&values).map_err(|_| "template")
+        };
+        let (text, html) = (render("txt")?, render("html")?);
+        let (subject, text) = text.split_once('\n').ok_or("template")?;
+        let subject = subject.strip_prefix("Subject:").ok_or("template")?.trim();
+        let to: Mailbox = letter.to.parse().map_err(|_| "address")?;
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .to(to)
+            .subject(subject)
+            .message_id(Some(format!("<{}@{}>", letter.id, self.host)))
+            .date(SystemTime::from(letter.at))
+            .multipart(MultiPart::alternative_plain_html(
+                text.trim_start().to_owned(),
+                html,
+            ))
+            .map_err(|_| "message")?;
+        // No reply by a machine (RFC 3834, section 5).
+        let name = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let header = HeaderValue::new(name, "auto-generated".to_owned());
+        message.headers_mut().insert_raw(header);
+        Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(kind: Kind, name: &str) -> Letter<'_> {
+        Letter {
+            id: Uuid::from_u128(7),
+            kind,
+            to: "ada@example.org",
+            name,
+            token: Some("TOKEN"),
+            valid_for: "24 hours",
+            at: DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
+        }
+    }
+
+    fn rendered(kind: Kind, name: &str) -> String {
+        let renderer = Renderer::new("https://signup.example", None, None, None);
+        let message = renderer.expect("built in").render(&letter(kind, name));
+        let text = String::from_utf8(message.expect("a mail").formatted()).expect("ASCII");
+        // Soft line breaks of quoted-printable.
+        text.replace("=\r\n", "")
+    }
+
+    #[test]
+    fn every_kind_that_is_sent_has_templates() {
+        for kind in [
+            Kind::Verify,
+            Kind::Reset,
+            Kind::PasswordChanged,
+            Kind::SessionReused,
+        ] {
+            let text = rendered(kind, "Ada");
+            assert!(text.contains("To: ada@example.org\r\n"), "{text}");
+            assert!(
+                text.contains("From: no-reply@signup.example\r\n"),
+                "{text}"
+            );
+            let id = "Message-ID: <00000000-0000-0000-0000-000000000007@signup.example>\r\n";
+            assert!(text.contains(id), "{text}");
+            assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
+            assert!(text.contains("Hello Ada,"), "{text}");
+        }
+        let verify = rendered(Kind::Verify, "Ada");
+        assert!(verify.contains("https://signup.example/verify-email#TOKEN"), "{verify}");
+        let reset = rendered(Kind::Reset, "Ada");
+        assert!(reset.contains("https://signup.example/reset-password#TOKEN"), "{reset}");
+    }
+
+    #[test]
+    fn names_are_escaped_and_add_no_header() {
+        let text = rendered(Kind::Verify, "<b>Ada</b>\r\nBcc: eve@example.org");
+        assert!(text.contains("Hello &lt;b&gt;Ada"), "{text}");
+        let head = text.split("\r\n\r\n").next().expect("a head");
+        assert!(!head.contains("Bcc"), "{head}");
+    }
+
+    #[test]
+    fn own_templates_replace_those_built_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = "Subject: {{ name }}, confirm\n\nMy {{ link }}\n";
+        std::fs::write(folder.path().join("verify.txt"), own).expect("written");
+        let renderer = |folder: &Path| {
+            Renderer::new(
+                "https://signup.example",
+                Some("https://app.example/account"),
+                Some("Example <accounts@example.org>"),
+                Some(folder),
+            )
+        };
+        let message = renderer(folder.path()).expect("read");
+        let message = message.render(&letter(Kind::Verify, "Ada\nBcc: eve@example.org"));
+        let text = String::from_utf8(message.expect("a mail").formatted()).expect("ASCII");
+        assert!(text.contains("My https://app.example/account/verify-email#TOKEN"), "{text}");
+        assert!(text.contains("From: Example <accounts@example.org>\r\n"), "{text}");
+        assert!(!text.split("\r\n\r\n").next().expect("a head").contains("\nBcc"), "{text}");
+        std::fs::write(folder.path().join("reset.html"), "{% if").expect("written");
+        let error = renderer(folder.path()).err().expect("no template");
+        assert!(error.contains("reset.html"), "{error}");
+    }
+}
