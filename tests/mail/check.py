@@ -68,27 +68,30 @@ class Inbox:
             return [mail for mail in self.mails if mail["To"] == address]
 
 
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate of this host name, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def certificate(folder: Path, host: str) -> tuple[Path, Path, Path]:
+    """The certificate of an authority; that of this host, signed by it; and its key."""
     now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
+    names = {who: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in ("authority", host)}
+    keys = {who: ec.generate_private_key(ec.SECP256R1()) for who in names}
+    paths = folder / "authority.pem", folder / "host.pem", folder / "host.key"
+    for who, path in zip(names, paths, strict=False):
+        is_authority = who == "authority"
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(names[who])
+            .issuer_name(names["authority"])
+            .public_key(keys[who].public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        )
+        if not is_authority:
+            made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        signed = made.sign(keys["authority"], hashes.SHA256())
+        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    paths[2].write_bytes(
+        keys[host].private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
@@ -190,9 +193,9 @@ def main() -> None:
     binary = arguments.parse_args().binary.resolve()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        pem, key = certificate(folder, "localhost")
+        pem, own, key = certificate(folder, "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem, key)
+        context.load_cert_chain(own, key)
         encrypted(binary, folder / "encrypted", context, pem)
         unreliable(binary, folder / "unreliable", context, pem)
     print("check-mail: 2 passed, 0 failed")
