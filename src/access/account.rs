@@ -15,7 +15,7 @@ use super::change::{self, Actor, Change, ChangeError};
 use super::feed::{self, Feed, Revocation};
 use super::history::{self, Event};
 use super::roles;
-use crate::domain::{EndReason, TokenEpoch, UserId};
+use crate::domain::{EndReason, SessionId, TokenEpoch, UserId};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 
 /// Whether a user may log in.
@@ -106,6 +106,11 @@ static END_SESSIONS: Statement = Statement::new(
     "UPDATE sessions SET ended_at = $2, end_reason = $3 WHERE user_id = $1 AND ended_at IS NULL",
 );
 
+static END_OTHER_SESSIONS: Statement = Statement::new(
+    "UPDATE sessions SET ended_at = $2, end_reason = $3 \
+     WHERE user_id = $1 AND id <> $4 AND ended_at IS NULL",
+);
+
 /// Makes the access tokens of a user invalid that were issued before. Returns the new epoch; `None` if
 /// there is no such user. Locks the user.
 ///
@@ -133,6 +138,26 @@ pub async fn end_sessions(
 ) -> Result<u64, Error> {
     let row = (user.as_uuid(), Micros(change.at), reason.as_str());
     transaction.execute(&END_SESSIONS, row).await
+}
+
+/// The same, but for this one.
+///
+/// # Errors
+/// The driver's.
+pub async fn end_other_sessions(
+    transaction: &mut Transaction,
+    user: UserId,
+    but: SessionId,
+    change: &Change,
+    reason: EndReason,
+) -> Result<u64, Error> {
+    let row = (
+        user.as_uuid(),
+        Micros(change.at),
+        reason.as_str(),
+        but.as_uuid(),
+    );
+    transaction.execute(&END_OTHER_SESSIONS, row).await
 }
 
 /// Appends the revocation of the access tokens of a user that have a lower epoch.

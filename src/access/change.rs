@@ -72,7 +72,7 @@ impl Change {
     /// actor first: what takes the credential away comes before this change, or waits for it. Two who
     /// change each other at once may wait for each other; the database then refuses one, which is tried
     /// again.
-    async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
+    pub(super) async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
         match (&self.actor, &self.caller) {
             (Actor::Cli, _) => Ok(true),
             (Actor::User(_), Some(caller)) => live::check_alone(transaction, caller, self.at).await,

@@ -13,6 +13,7 @@ pub mod account;
 pub mod auth_log;
 pub mod authenticator;
 pub mod change;
+pub mod erasure;
 pub mod feed;
 pub mod history;
 pub mod live;

@@ -44,7 +44,10 @@ where
             }
         };
         let stored = Stored::new(&outcome, self.request_id.clone())?;
-        record::complete(transaction, &self.claim, &stored).await?;
+        if !outcome.is_final() {
+            return Ok(End::Rollback(Some((outcome, stored))));
+        }
+        record::complete(transaction, &self.claim, &stored, outcome.subject()).await?;
         Ok(End::Commit(Some((outcome, stored))))
     }
 }

@@ -138,11 +138,11 @@ impl LeaseStore {
             .is_some_and(|end| now - MAX_SKEW < end && end < now + longest)
     }
 
-    /// Removes the outcome of a claim's key: from now on its record decides. While a secret is
-    /// rotated, instances name the key differently.
-    pub async fn withdraw(&self, claim: &Claim) {
-        let keys = claim.identities.iter().map(|identity| name(identity.key));
-        let (redis, names) = (self.redis.clone(), keys.collect::<Vec<_>>());
+    /// Removes the outcomes of these keys: from now on their records decide. While a secret is
+    /// rotated, instances name a key differently.
+    pub async fn withdraw(&self, keys: &[KeyFingerprint]) {
+        let names = keys.iter().map(|key| name(*key)).collect::<Vec<_>>();
+        let redis = self.redis.clone();
         // If Redis is unavailable, the outcome expires.
         let _ = self
             .lifecycle

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::StoreError;
+use crate::domain::{StoreError, UserId};
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
 use crate::platform::context;
@@ -114,6 +114,18 @@ pub trait Outcome: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The version of the form. An instance that reads a newer version than it knows reports that
     /// it is unavailable: a newer instance can respond.
     const VERSION: i16;
+
+    /// Whether the key has this outcome for good. If not, nothing is written or recorded, and a retry
+    /// executes the command again.
+    fn is_final(&self) -> bool {
+        true
+    }
+
+    /// The user whose name or address is part of it. When the user is erased, the outcome becomes
+    /// `"account_erased"`, which an outcome with a subject MUST read.
+    fn subject(&self) -> Option<UserId> {
+        None
+    }
 
     /// Parses an outcome that was recorded in this form; `None` if it is invalid. An outcome whose
     /// form has changed also parses its older forms.
@@ -311,7 +323,8 @@ impl Idempotency {
                 .await
                 .map_err(|error| StoreError::unavailable(why_ended(&error)))??;
             if let Some(leases) = &self.leases {
-                leases.withdraw(claim).await;
+                let keys: Vec<_> = claim.identities.iter().map(|one| one.key).collect();
+                leases.withdraw(&keys).await;
             }
         }
         if !is_same || mismatches > MAX_MISMATCHES {
@@ -374,6 +387,13 @@ impl Idempotency {
         }
     }
 
+    /// Removes the copies of the outcomes of these keys in Redis, after their records have changed.
+    pub async fn forget(&self, keys: &[KeyFingerprint]) {
+        if let Some(leases) = &self.leases {
+            leases.withdraw(keys).await;
+        }
+    }
+
     async fn find(&self, claim: &Claim) -> Result<Option<Record>, StoreError> {
         self.records.find(&claim.identities, self.clock.now()).await
     }
@@ -424,7 +444,9 @@ impl Execution {
         };
         idempotency.metrics.ended(IdempotencyResult::First);
         let request_id = stored.request_id.clone();
-        if let Some(lease) = first.lease {
+        if outcome.is_final()
+            && let Some(lease) = first.lease
+        {
             lease.share(stored, first.claim.life);
         }
         faults::point("RESPONSE");

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::Outcome;
 use super::fingerprint::{Claim, Identity, KeyFingerprint, RequestFingerprint};
-use crate::domain::StoreError;
+use crate::domain::{StoreError, UserId};
 use crate::platform::database::{Database, Error, Micros, Pools, Statement, Transaction};
 
 /// The record of a key.
@@ -93,8 +93,8 @@ static CLAIM: Statement = Statement::new(
 );
 
 static COMPLETE: Statement = Statement::new(
-    "UPDATE idempotency_records SET outcome_version = $2, outcome = $3, request_id = $4 \
-     WHERE key_hash = $1",
+    "UPDATE idempotency_records SET outcome_version = $2, outcome = $3, request_id = $4, \
+     subject_id = $5 WHERE key_hash = $1",
 );
 
 static FIND: Statement = Statement::new(
@@ -102,6 +102,14 @@ static FIND: Statement = Statement::new(
      CAST(mismatches AS bigint) \
      FROM idempotency_records WHERE key_hash = $1 AND expires_at > $2",
 );
+
+static REDACT: Statement = Statement::new(
+    "UPDATE idempotency_records SET outcome_version = 1, outcome = $2, subject_id = NULL \
+     WHERE subject_id = $1 RETURNING key_hash",
+);
+
+/// The outcome of a key whose user was erased, in the form of every [`Outcome`] with a subject.
+pub(super) const ERASED: &str = "\"account_erased\"";
 
 // An exhausted key is not written to any more.
 static COUNT_MISMATCH: Statement = Statement::new(
@@ -155,6 +163,7 @@ pub async fn complete(
     transaction: &mut Transaction,
     claim: &Claim,
     stored: &Stored,
+    subject: Option<UserId>,
 ) -> Result<(), Error> {
     for Identity { key, .. } in &claim.identities {
         let outcome = (
@@ -162,10 +171,27 @@ pub async fn complete(
             stored.version,
             stored.outcome.as_str(),
             stored.request_id.as_str(),
+            subject.map(UserId::as_uuid),
         );
         transaction.execute(&COMPLETE, outcome).await?;
     }
     Ok(())
+}
+
+/// Gives the records that have the name or address of this user the outcome `account_erased`: a late
+/// retry does not make the account again. Returns their keys, whose copies are then to be removed by
+/// [`Idempotency::forget`](super::Idempotency::forget).
+///
+/// # Errors
+/// The driver's.
+pub async fn redact(
+    transaction: &mut Transaction,
+    subject: UserId,
+) -> Result<Vec<KeyFingerprint>, Error> {
+    let row = (subject.as_uuid(), ERASED);
+    let keys: Vec<(Vec<u8>,)> = transaction.fetch_all(&REDACT, row).await?;
+    let keys = keys.into_iter().filter_map(|(key,)| key.try_into().ok());
+    Ok(keys.map(KeyFingerprint).collect())
 }
 
 /// A row of a record: request, version, outcome, request id, mismatches.

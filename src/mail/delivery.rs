@@ -18,7 +18,7 @@ use super::message::{Letter, Renderer};
 use super::queue::{self, Kind, Leased, Queue};
 use super::transport::{SendError, Transport};
 use super::{Addressee, MailMetrics};
-use crate::domain::{StoreError, UserId};
+use crate::domain::{Email, StoreError, UserId};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::platform::errors::error_chain;
@@ -195,10 +195,9 @@ impl Delivery {
             to: &to.email,
             name: &to.name,
             token: token.as_ref().map(ExposeSecret::expose_secret),
-            valid_for: match grant.as_ref().map(|grant| grant.purpose) {
-                Some(Use::Reset) => "30 minutes",
-                _ => "24 hours",
-            },
+            valid_for: grant
+                .as_ref()
+                .map_or("", |grant| links::in_words(grant.purpose)),
             at: mail.created_at,
         };
         let sent = match self.renderer.render(&letter) {
@@ -234,6 +233,10 @@ impl Delivery {
             Ok(()) => {
                 self.breaker().close();
                 self.metrics.sent(kind, "sent");
+                if mail.kind == Kind::Erased {
+                    // Its address is that of no account any more.
+                    return self.queue.remove(mail).await;
+                }
                 self.queue.sent(mail, now).await
             }
             Err(SendError::Unreachable(reason)) => {
@@ -264,33 +267,82 @@ impl Delivery {
         match mail.kind {
             Kind::VerifyRequest => self.resolve_request(mail, Use::Verify, Kind::Verify).await,
             Kind::ResetRequest => self.resolve_request(mail, Use::Reset, Kind::Reset).await,
-            Kind::Verify | Kind::Reset => {
-                let (Some(user), Some(token)) = (mail.user, mail.token) else {
-                    return Ok(Resolved::Nothing);
-                };
-                let to = self.by_id(user).await?;
-                let link = links::by_id(&self.database, token).await?;
-                Ok(match to.zip(link) {
-                    Some((to, link)) if self.is_live(&to, &link) => {
-                        Resolved::Letter(to, Some(link.grant), mail.kind)
-                    }
-                    _ => Resolved::Nothing,
-                })
+            Kind::SignupRequest => self.resolve_signup(mail).await,
+            // The link of an earlier change still works.
+            Kind::EmailChanging if mail.token.is_none() => self.resolve_notice(mail).await,
+            Kind::Verify
+            | Kind::Reset
+            | Kind::SetPassword
+            | Kind::ConfirmEmail
+            | Kind::EmailChanging => self.resolve_link(mail).await,
+            Kind::PasswordChanged | Kind::SessionReused | Kind::AccountExists => {
+                self.resolve_notice(mail).await
             }
-            Kind::PasswordChanged | Kind::SessionReused => {
-                let to = match mail.user {
-                    Some(user) => self.by_id(user).await?,
-                    None => None,
-                };
-                Ok(to.map_or(Resolved::Nothing, |to| {
-                    Resolved::Letter(to, None, mail.kind)
-                }))
-            }
+            Kind::Erased => Ok(match self.unsealed(mail) {
+                Some(email) => Resolved::Letter(Addressee::stranger(email), None, mail.kind),
+                None => Resolved::Nothing,
+            }),
         }
     }
 
+    async fn resolve_notice(&self, mail: &Leased) -> Result<Resolved, StoreError> {
+        let to = match mail.user {
+            Some(user) => self.by_id(user).await?,
+            None => None,
+        };
+        Ok(to.map_or(Resolved::Nothing, |to| {
+            Resolved::Letter(to, None, mail.kind)
+        }))
+    }
+
+    /// A mail with a link goes to the address that it is about: to a new one before it is that of the
+    /// account, to an old one even after.
+    async fn resolve_link(&self, mail: &Leased) -> Result<Resolved, StoreError> {
+        let (Some(user), Some(token)) = (mail.user, mail.token) else {
+            return Ok(Resolved::Nothing);
+        };
+        let to = self.by_id(user).await?;
+        let link = links::by_id(&self.database, token).await?;
+        let Some((mut to, link)) = to.zip(link).filter(|(to, link)| self.is_live(to, link)) else {
+            return Ok(Resolved::Nothing);
+        };
+        if let Some(email) = link.grant.new_email.clone() {
+            to.email = email;
+        }
+        if mail.kind == Kind::ConfirmEmail {
+            let owner = self.by_address(canonical(&to.email)).await?;
+            if let Some(owner) = owner.filter(|owner| owner.id != to.id) {
+                // Only the owner of the mailbox learns that it has an account.
+                return Ok(Resolved::Letter(owner, None, Kind::AccountExists));
+            }
+        }
+        Ok(Resolved::Letter(to, Some(link.grant), mail.kind))
+    }
+
     fn is_live(&self, to: &Addressee, link: &Link) -> bool {
-        link.is_live(to.epoch, self.clock.now()) && link.grant.address == to.address
+        link.is_live(to.epoch, self.clock.now())
+            && (link.grant.address == to.address || link.grant.purpose == Use::Undo)
+    }
+
+    /// An address that wanted to sign up and has an account: one that was never verified can be taken by
+    /// a reset, since only its owner gets the mail.
+    async fn resolve_signup(&self, mail: &Leased) -> Result<Resolved, StoreError> {
+        let found = match self.unsealed(mail) {
+            Some(address) => self.by_address(address).await?,
+            None => None,
+        };
+        match found {
+            Some(to) if !to.is_verified => {
+                self.resolve_request(mail, Use::Reset, Kind::Reset).await
+            }
+            Some(to) => Ok(Resolved::Letter(to, None, Kind::AccountExists)),
+            None => Ok(Resolved::Nothing),
+        }
+    }
+
+    fn unsealed(&self, mail: &Leased) -> Option<String> {
+        let sealed = mail.to_sealed.as_deref().unwrap_or_default();
+        super::unseal(&self.secrets, mail.id, sealed)
     }
 
     async fn resolve_request(
@@ -299,12 +351,10 @@ impl Delivery {
         purpose: Use,
         kind: Kind,
     ) -> Result<Resolved, StoreError> {
-        let sealed = mail.to_sealed.as_deref().unwrap_or_default();
-        let address = super::unseal(&self.secrets, mail.id, sealed);
-        let Some(address) = address else {
+        let Some(address) = self.unsealed(mail) else {
             return Ok(Resolved::Nothing);
         };
-        let found: Option<Addressee> = self.database.fetch_latest(&BY_ADDRESS, (address,)).await?;
+        let found = self.by_address(address).await?;
         let wanted = |to: &Addressee| {
             to.is_active && (purpose == Use::Reset || !to.is_verified)
         };
@@ -324,6 +374,7 @@ impl Delivery {
             user: to.id,
             purpose,
             address: to.address.clone(),
+            new_email: None,
             epoch: to.epoch,
             expires_at: now + links::life(purpose),
         };
@@ -342,6 +393,10 @@ impl Delivery {
 
     async fn by_id(&self, user: UserId) -> Result<Option<Addressee>, StoreError> {
         self.database.fetch_latest(&BY_ID, (user.as_uuid(),)).await
+    }
+
+    async fn by_address(&self, address: String) -> Result<Option<Addressee>, StoreError> {
+        self.database.fetch_latest(&BY_ADDRESS, (address,)).await
     }
 
     fn is_paused(&self) -> bool {
@@ -367,6 +422,11 @@ impl Breaker {
         }
         self.pause
     }
+}
+
+/// The canonical form of an address that was accepted.
+fn canonical(email: &str) -> String {
+    Email::parse(email).map_or_else(|_| String::new(), |email| email.canonical().to_owned())
 }
 
 /// The wait after this many attempts.

@@ -1,22 +1,37 @@
 //! The rows of one-time tokens, which links in mails carry: `one_time_tokens`.
 //!
 //! A token is used once, by state: its row says when. A user has one of each use that is neither used
-//! nor void; a new one voids the one before.
+//! nor void; a new one voids the one before. Only the one that undoes a change of the address stays: a
+//! second change must not take the first address away from its owner.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::domain::{StoreError, TokenEpoch, UserId};
+use crate::domain::{SessionId, StoreError, TokenEpoch, UserId};
 use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement, Transaction};
 use crate::tokens::one_time::{Grant, Presented, Use};
 use crate::tokens::secrets::TokenSecrets;
 
 /// How long a token is valid.
 #[must_use]
+pub const fn in_words(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Verify | Use::Change => "24 hours",
+        Use::Reset => "30 minutes",
+        Use::SetPassword => "72 hours",
+        Use::Undo => "7 days",
+    }
+}
+
+/// The same, as a time.
+#[must_use]
 pub const fn life(purpose: Use) -> TimeDelta {
     match purpose {
         Use::Verify => TimeDelta::hours(24),
         Use::Reset => TimeDelta::minutes(30),
+        Use::SetPassword => TimeDelta::hours(72),
+        Use::Change => TimeDelta::hours(24),
+        Use::Undo => TimeDelta::days(7),
     }
 }
 
@@ -29,6 +44,8 @@ pub struct Link {
     pub used_at: Option<DateTime<Utc>>,
     /// Whether a newer one, or a change of the password, has made it void.
     pub is_void: bool,
+    /// The session that asked for a change of address.
+    pub session: Option<SessionId>,
 }
 
 impl Link {
@@ -37,7 +54,8 @@ impl Link {
     pub fn is_live(&self, epoch: TokenEpoch, now: DateTime<Utc>) -> bool {
         self.used_at.is_none()
             && !self.is_void
-            && self.grant.epoch == epoch
+            // One who has taken an account over must not void the way back.
+            && (self.grant.epoch == epoch || self.grant.purpose == Use::Undo)
             && now < self.grant.expires_at
     }
 }
@@ -49,24 +67,27 @@ impl FromRow for Link {
             .ok_or_else(|| Error::Decode(format!("use of a token {purpose}").into()))?;
         let used_at: Option<Micros> = row.get("used_at")?;
         let voided_at: Option<Micros> = row.get("voided_at")?;
+        let session: Option<Uuid> = row.get("session_id")?;
         Ok(Self {
             grant: Grant {
                 id: row.get("id")?,
                 user: UserId::new(row.get("user_id")?),
                 purpose,
                 address: row.get("email_canonical")?,
+                new_email: row.get("new_email")?,
                 epoch: TokenEpoch::new(row.get("epoch")?),
                 expires_at: row.get::<Micros>("expires_at")?.0,
             },
             used_at: used_at.map(|at| at.0),
             is_void: voided_at.is_some(),
+            session: session.map(SessionId::new),
         })
     }
 }
 
 static BY_ID: Statement = Statement::new(
-    "SELECT id, user_id, purpose, email_canonical, epoch, expires_at, used_at, voided_at \
-     FROM one_time_tokens WHERE id = $1",
+    "SELECT id, user_id, purpose, email_canonical, new_email, epoch, expires_at, used_at, voided_at, \
+     session_id FROM one_time_tokens WHERE id = $1",
 );
 
 static VOID: Statement = Statement::new(
@@ -76,12 +97,22 @@ static VOID: Statement = Statement::new(
 
 static VOID_ALL: Statement = Statement::new(
     "UPDATE one_time_tokens SET voided_at = $2 WHERE user_id = $1 AND used_at IS NULL \
-     AND voided_at IS NULL",
+     AND voided_at IS NULL AND purpose <> 'undo'",
+);
+
+static VOID_EXPIRED: Statement = Statement::new(
+    "UPDATE one_time_tokens SET voided_at = $3 WHERE user_id = $1 AND purpose = $2 \
+     AND used_at IS NULL AND voided_at IS NULL AND expires_at <= $3",
 );
 
 static INSERT: Statement = Statement::new(
-    "INSERT INTO one_time_tokens (id, user_id, purpose, email_canonical, epoch, created_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    "INSERT INTO one_time_tokens \
+     (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+);
+
+static RECENT: Statement = Statement::new(
+    "SELECT count(*) AS tokens FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > $3",
 );
 
 static USE: Statement = Statement::new(
@@ -111,6 +142,21 @@ pub async fn purge(
     Ok(rows.len())
 }
 
+/// How many tokens of a use were made for a user since a time.
+///
+/// # Errors
+/// The driver's.
+pub async fn made_since(
+    transaction: &mut Transaction,
+    user: UserId,
+    purpose: Use,
+    since: DateTime<Utc>,
+) -> Result<i64, Error> {
+    let row = (user.as_uuid(), purpose.as_str(), Micros(since));
+    let made: Option<(i64,)> = transaction.fetch_optional(&RECENT, row).await?;
+    Ok(made.map_or(0, |(tokens,)| tokens))
+}
+
 /// Adds a token, and voids the one before.
 ///
 /// # Errors
@@ -120,20 +166,40 @@ pub async fn add(
     grant: &Grant,
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
+    add_of(transaction, grant, None, at).await.map(drop)
+}
+
+/// Adds a token that this session has asked for. Returns whether it did: one that undoes a change is
+/// not added beside another one that is still valid.
+///
+/// # Errors
+/// The driver's.
+pub async fn add_of(
+    transaction: &mut Transaction,
+    grant: &Grant,
+    session: Option<SessionId>,
+    at: DateTime<Utc>,
+) -> Result<bool, Error> {
     let (user, purpose) = (grant.user.as_uuid(), grant.purpose.as_str());
+    let void = match grant.purpose {
+        Use::Undo => &VOID_EXPIRED,
+        Use::Verify | Use::Reset | Use::SetPassword | Use::Change => &VOID,
+    };
     transaction
-        .execute(&VOID, (user, purpose, Micros(at)))
+        .execute(void, (user, purpose, Micros(at)))
         .await?;
     let row = (
         grant.id,
         user,
         purpose,
         grant.address.as_str(),
+        grant.new_email.as_deref(),
         grant.epoch.get(),
         Micros(at),
         Micros(grant.expires_at),
+        session.map(SessionId::as_uuid),
     );
-    transaction.execute(&INSERT, row).await.map(drop)
+    Ok(transaction.execute(&INSERT, row).await? > 0)
 }
 
 /// Marks a token as used. Returns whether it did: not if it was used before, or is void.
@@ -148,7 +214,7 @@ pub async fn use_up(
     Ok(transaction.execute(&USE, (id, Micros(at))).await? > 0)
 }
 
-/// Voids all tokens of a user that were not used.
+/// Voids all tokens of a user that were not used, but for the one that undoes a change of the address.
 ///
 /// # Errors
 /// The driver's.
@@ -163,14 +229,14 @@ pub async fn void_all(
         .map(drop)
 }
 
-/// The token that a client sent, if it is one of this use, from the primary.
+/// The token that a client sent, if it is one of these uses, from the primary.
 ///
 /// # Errors
 /// When the store is unavailable, or reports an error.
 pub async fn find(
     database: &Database,
     text: &str,
-    purpose: Use,
+    purposes: &[Use],
     secrets: &TokenSecrets,
 ) -> Result<Option<Link>, StoreError> {
     let Some(presented) = Presented::parse(text) else {
@@ -178,7 +244,8 @@ pub async fn find(
     };
     let found: Option<Link> = database.fetch_latest(&BY_ID, (presented.id,)).await?;
     Ok(found
-        .filter(|link| link.grant.purpose == purpose && presented.is_of(&link.grant, secrets)))
+        .filter(|link| purposes.contains(&link.grant.purpose))
+        .filter(|link| presented.is_of(&link.grant, secrets)))
 }
 
 /// The token with this id, from the primary.

@@ -51,6 +51,21 @@ pub struct Addressee {
     pub epoch: TokenEpoch,
 }
 
+impl Addressee {
+    /// An address without an account.
+    fn stranger(email: String) -> Self {
+        Self {
+            id: UserId::new(Uuid::nil()),
+            name: String::new(),
+            address: String::new(),
+            email,
+            is_active: false,
+            is_verified: false,
+            epoch: TokenEpoch::default(),
+        }
+    }
+}
+
 impl FromRow for Addressee {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
         let status: String = row.get("status")?;
@@ -169,12 +184,7 @@ impl MailMetrics {
             )?,
             dead: registrar.gauge("mail_dead", "Mails that were given up.")?,
         };
-        for kind in [
-            Kind::Verify,
-            Kind::Reset,
-            Kind::PasswordChanged,
-            Kind::SessionReused,
-        ] {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sent()) {
             for outcome in ["sent", "deferred", "dead"] {
                 all.sent.with_label_values(&[kind.as_str(), outcome]);
             }

@@ -31,17 +31,42 @@ pub enum Kind {
     PasswordChanged,
     /// A session ended, as one of its old refresh tokens was used.
     SessionReused,
+    /// A new user, whom an administrator made, may set the first password.
+    SetPassword,
+    /// A user is to show that a mailbox is theirs, before it replaces the address. It goes to the new one.
+    ConfirmEmail,
+    /// A change of the address was asked for, or was done. It goes to the address before, and can be undone.
+    EmailChanging,
+    /// An account was to be made for an address, or an address was to be moved to it, and it has one already.
+    AccountExists,
+    /// An address was to sign up that has an account; what it gets is found out when it is sent.
+    SignupRequest,
+    /// The account was erased.
+    Erased,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
         Self::Verify,
         Self::VerifyRequest,
         Self::Reset,
         Self::ResetRequest,
         Self::PasswordChanged,
         Self::SessionReused,
+        Self::SetPassword,
+        Self::ConfirmEmail,
+        Self::EmailChanging,
+        Self::AccountExists,
+        Self::SignupRequest,
+        Self::Erased,
     ];
+
+    /// Whether a mail of this kind is sent as it is: the others become one of these.
+    #[must_use]
+    pub const fn is_sent(self) -> bool {
+        !matches!(self, Self::VerifyRequest | Self::ResetRequest | Self::SignupRequest)
+    }
 
     /// Its name, in the table, for templates and in metrics.
     #[must_use]
@@ -53,6 +78,12 @@ impl Kind {
             Self::ResetRequest => "reset_request",
             Self::PasswordChanged => "password_changed",
             Self::SessionReused => "session_reused",
+            Self::SetPassword => "set_password",
+            Self::ConfirmEmail => "confirm_email",
+            Self::EmailChanging => "email_changing",
+            Self::AccountExists => "account_exists",
+            Self::SignupRequest => "signup_request",
+            Self::Erased => "erased",
         }
     }
 
@@ -76,6 +107,49 @@ pub struct NewMail {
     pub to_sealed: Option<Vec<u8>>,
     /// When it was caused, in whole microseconds.
     pub at: DateTime<Utc>,
+}
+
+impl NewMail {
+    /// A mail to a user, without a link.
+    #[must_use]
+    pub const fn notice(id: Uuid, kind: Kind, user: UserId, at: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            kind,
+            user: Some(user),
+            token: None,
+            to_sealed: None,
+            at,
+        }
+    }
+
+    /// A mail with the link of this token.
+    #[must_use]
+    pub fn with_link(
+        id: Uuid,
+        kind: Kind,
+        user: UserId,
+        token: Uuid,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            token: Some(token),
+            ..Self::notice(id, kind, user, at)
+        }
+    }
+
+    /// A mail to an address, sealed for this id: whether it has an account is found out when it is sent.
+    #[must_use]
+    pub const fn to_address(id: Uuid, kind: Kind, sealed: Vec<u8>, at: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            kind,
+            user: None,
+            token: None,
+            to_sealed: Some(sealed),
+            at,
+        }
+    }
 }
 
 /// A mail that this instance may send until its lease ends.

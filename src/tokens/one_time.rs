@@ -24,24 +24,39 @@ pub enum Use {
     Verify,
     /// Sets another password.
     Reset,
+    /// Sets the first password.
+    SetPassword,
+    /// Moves the account to another address.
+    Change,
+    /// Moves it back.
+    Undo,
 }
 
 impl Use {
+    const ALL: [Self; 5] = [
+        Self::Verify,
+        Self::Reset,
+        Self::SetPassword,
+        Self::Change,
+        Self::Undo,
+    ];
+
     /// Its name, in the table and under the mac.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verify => "verify",
             Self::Reset => "reset",
+            Self::SetPassword => "set_password",
+            Self::Change => "change",
+            Self::Undo => "undo",
         }
     }
 
     /// The use with this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Verify, Self::Reset]
-            .into_iter()
-            .find(|purpose| purpose.as_str() == text)
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text)
     }
 }
 
@@ -54,8 +69,10 @@ pub struct Grant {
     pub user: UserId,
     /// What it is for.
     pub purpose: Use,
-    /// The canonical address that the mail goes to.
+    /// The canonical address of the account.
     pub address: String,
+    /// The address to move the account to, as typed: of [`Use::Change`] and [`Use::Undo`].
+    pub new_email: Option<String>,
     /// The user's epoch: when it rises, the token is void.
     pub epoch: TokenEpoch,
     /// Until when it is valid, in whole microseconds.
@@ -73,6 +90,7 @@ impl Grant {
             self.id.as_bytes(),
             self.user.as_uuid().as_bytes(),
             self.address.as_bytes(),
+            self.new_email.as_deref().unwrap_or_default().as_bytes(),
             &self.epoch.get().to_be_bytes(),
             &self.expires_at.timestamp_micros().to_be_bytes(),
         ])
@@ -132,6 +150,7 @@ mod tests {
             user: UserId::new(Uuid::from_u128(1)),
             purpose: Use::Verify,
             address: "ada@example.org".to_owned(),
+            new_email: None,
             epoch: TokenEpoch::new(3),
             expires_at: DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
         }
@@ -164,6 +183,10 @@ mod tests {
             },
             Grant {
                 address: "eve@example.org".to_owned(),
+                ..grant()
+            },
+            Grant {
+                new_email: Some("eve@example.org".to_owned()),
                 ..grant()
             },
             Grant {

@@ -146,19 +146,13 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         user: account.id,
         purpose: Use::Verify,
         address: email.canonical().to_owned(),
+        new_email: None,
         epoch: TokenEpoch::default(),
         expires_at: at + links::life(Use::Verify),
     };
     links::add(transaction, &grant, at).await?;
     history::append(transaction, &account.circumstances(), account.event()).await?;
-    let mail = NewMail {
-        id: mail,
-        kind: Kind::Verify,
-        user: Some(account.id),
-        token: Some(token),
-        to_sealed: None,
-        at,
-    };
+    let mail = NewMail::with_link(mail, Kind::Verify, account.id, token, at);
     queue::add(transaction, &mail).await?;
     Ok(true)
 }

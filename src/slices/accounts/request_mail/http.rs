@@ -103,14 +103,8 @@ async fn request(state: Arc<State>, kind: Kind, mut call: Call) -> Result<HttpRe
     let at = state.clock.now();
     let id = uuid_v7(at, state.randomness.as_ref());
     let sealed = seal(&state.tokens.secrets, id, email.canonical());
-    let mail = NewMail {
-        id,
-        kind,
-        user: None,
-        token: None,
-        to_sealed: Some(sealed.ok_or_else(Problem::internal)?),
-        at,
-    };
+    let sealed = sealed.ok_or_else(Problem::internal)?;
+    let mail = NewMail::to_address(id, kind, sealed, at);
     if state.sends {
         queue::add_alone(&state.database, &mail).await?;
     }

@@ -122,7 +122,7 @@ impl ResetPasswordStore {
         text: &str,
         secrets: &TokenSecrets,
     ) -> Result<Option<Link>, StoreError> {
-        links::find(&self.database, text, Use::Reset, secrets).await
+        links::find(&self.database, text, &[Use::Reset, Use::SetPassword], secrets).await
     }
 
     /// The account of a user, from the primary.
@@ -193,14 +193,7 @@ impl UnitOfWork for NewPassword {
         throttle::clear(transaction, &self.subject).await?;
         let event = PasswordChanged { by: "reset" };
         history::append(transaction, &change.of(user), event).await?;
-        let notice = NewMail {
-            id: change.id(),
-            kind: Kind::PasswordChanged,
-            user: Some(user),
-            token: None,
-            to_sealed: None,
-            at: self.at,
-        };
+        let notice = NewMail::notice(change.id(), Kind::PasswordChanged, user, self.at);
         queue::add(transaction, &notice).await?;
         let subject = user.to_string();
         auth_log::append_change(transaction, &change, "password_reset", &subject).await?;

@@ -100,7 +100,7 @@ impl VerifyEmailStore {
         text: &str,
         secrets: &TokenSecrets,
     ) -> Result<Option<Link>, StoreError> {
-        links::find(&self.database, text, Use::Verify, secrets).await
+        links::find(&self.database, text, &[Use::Verify], secrets).await
     }
 
     /// The account of a user, from the primary.
