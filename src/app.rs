@@ -18,8 +18,8 @@ use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
 use crate::idempotency::{Idempotency, KeyMetrics, LeaseStore, SecretError, Secrets};
-use crate::mail;
 use crate::lifecycle::Lifecycle;
+use crate::mail;
 use crate::platform::clock::{self, Clock, Randomness, SystemRandomness};
 use crate::platform::database::{self, Database, Statement, migrate};
 use crate::platform::descriptors;
@@ -186,6 +186,10 @@ impl Service {
         .map_err(StartError)?;
         if settings.auth.requires_verification && delivery.is_none() {
             let line = "EMAIL_VERIFICATION=required needs MAIL_URL: without mail no address can be verified";
+            return Err(StartError(line.to_owned()));
+        }
+        if settings.auth.uniform_signup && !settings.auth.requires_verification {
+            let line = "SIGNUP_ANSWER=uniform needs EMAIL_VERIFICATION=required: only a mail says what a signup came to";
             return Err(StartError(line.to_owned()));
         }
         let dependencies = Dependencies {

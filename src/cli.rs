@@ -3,6 +3,7 @@
 //! 0 is success, 1 a failure, 2 wrong usage or invalid settings. `docs/reference/command-line.md` has the
 //! rest, and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
+mod erase;
 mod healthcheck;
 mod keys;
 mod migrate;

@@ -1,5 +1,5 @@
--- Creates the service's database user with the privileges that its statements need, by column: it can change no name or
--- address of an account, and no event of its history. Run this as the owner of the database, after
+-- Creates the service's database user with the privileges that its statements need, by column: of an event of the
+-- history it can change nothing but its payload, which an erasure removes. Run this as the owner of the database, after
 -- `signup-service migrate`, and after every update. It is safe to repeat, and then resets the password.
 --
 --   SIGNUP_PASSWORD=… psql --set=ON_ERROR_STOP=1 --file=deploy/postgres/grants.sql
@@ -19,26 +19,31 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 -- Privileges granted by older versions.
 REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, sessions, login_throttle,
     one_time_tokens, revocations, mail_queue, roles, role_permissions, user_roles, service_keys, auth_log,
-    _sqlx_migrations FROM signup;
+    user_tombstones, _sqlx_migrations FROM signup;
 
-GRANT SELECT (id, email_canonical, password_hash, status, email_verified_at, token_epoch, version),
+GRANT SELECT (id, name, email, email_canonical, password_hash, status, email_verified_at, password_changed_at, token_epoch,
+        version),
     INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
-    UPDATE (password_hash, password_changed_at, status, email_verified_at, token_epoch, version, updated_at)
+    UPDATE (name, email, email_canonical, password_hash, password_changed_at, status, email_verified_at, token_epoch,
+        version, updated_at),
+    DELETE
     ON users TO signup;
 
 GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),
     INSERT (id, name, email, email_canonical, display_name, created_at),
-    UPDATE (email_verified, status, updated_at, version)
+    UPDATE (name, email, email_canonical, display_name, email_verified, status, updated_at, version),
+    DELETE
     ON users_read TO signup;
 
 GRANT SELECT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload),
-    INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload)
+    INSERT (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload),
+    UPDATE (payload)
     ON user_events TO signup;
 
 GRANT SELECT (key_hash, fingerprint, outcome_version, outcome, request_id, mismatches, created_at,
-        expires_at),
+        expires_at, subject_id),
     INSERT (key_hash, fingerprint, outcome_version, outcome, request_id, created_at, expires_at),
-    UPDATE (fingerprint, outcome_version, outcome, request_id, mismatches, created_at, expires_at),
+    UPDATE (fingerprint, outcome_version, outcome, request_id, mismatches, created_at, expires_at, subject_id),
     DELETE
     ON idempotency_records TO signup;
 
@@ -62,8 +67,9 @@ GRANT SELECT (id, user_id, nonce, generation, rotated_at, rotation_key, login_ke
     DELETE
     ON sessions TO signup;
 
-GRANT SELECT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, used_at, voided_at),
-    INSERT (id, user_id, purpose, email_canonical, epoch, created_at, expires_at),
+GRANT SELECT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, used_at, voided_at,
+        session_id),
+    INSERT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id),
     UPDATE (used_at, voided_at),
     DELETE
     ON one_time_tokens TO signup;
@@ -103,6 +109,8 @@ GRANT SELECT (id, user_id, session_id, actor, action, outcome, network, correlat
     INSERT (id, user_id, session_id, actor, action, outcome, subject, network, correlation_id, at),
     DELETE
     ON auth_log TO signup;
+
+GRANT SELECT (user_id, erased_at, actor), INSERT (user_id, erased_at, actor) ON user_tombstones TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;
 

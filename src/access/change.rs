@@ -72,7 +72,10 @@ impl Change {
     /// actor first: what takes the credential away comes before this change, or waits for it. Two who
     /// change each other at once may wait for each other; the database then refuses one, which is tried
     /// again.
-    pub(super) async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn is_authorized(&self, transaction: &mut Transaction) -> Result<bool, Error> {
         match (&self.actor, &self.caller) {
             (Actor::Cli, _) => Ok(true),
             (Actor::User(_), Some(caller)) => live::check_alone(transaction, caller, self.at).await,
@@ -122,7 +125,7 @@ pub enum ChangeError {
 ///
 /// # Errors
 /// See [`ChangeError`].
-pub(super) async fn write<W: UnitOfWork>(
+pub async fn write<W: UnitOfWork>(
     database: &Database,
     change: &Change,
     work: W,

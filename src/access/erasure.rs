@@ -5,9 +5,6 @@
 //! backup from before is restored. A late retry of the signup gets the outcome `account_erased`, and does
 //! not make the account again.
 
-#[cfg(test)]
-mod contract;
-
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -20,6 +17,7 @@ use super::change::{Actor, Change, ChangeError};
 use super::feed::{self, Feed, Revocation};
 use super::history::{self, Event};
 use super::roles;
+use crate::dependencies::Dependencies;
 use crate::domain::{StoreError, UserId};
 use crate::idempotency::{Idempotency, KeyFingerprint, record};
 use crate::mail;
@@ -85,6 +83,18 @@ pub struct Eraser {
 }
 
 impl Eraser {
+    /// Of the instance with these dependencies.
+    #[must_use]
+    pub fn new(dependencies: &Dependencies) -> Self {
+        let secrets = &dependencies.tokens.secrets;
+        Self {
+            database: dependencies.database.clone(),
+            feed: Some(Arc::clone(&dependencies.feed)),
+            idempotency: Some(Arc::clone(&dependencies.idempotency)),
+            secrets: dependencies.delivery.as_ref().map(|_| Arc::clone(secrets)),
+        }
+    }
+
     /// Erases a user. The last active administrator is not erased.
     ///
     /// # Errors

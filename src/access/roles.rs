@@ -212,6 +212,15 @@ static DEFINITIONS: Statement = Statement::new(
      WHERE p.role = r.name) AS permissions FROM roles r WHERE r.name > $1 ORDER BY r.name LIMIT $2",
 );
 
+/// The names of a list that the database has put together with spaces, in order.
+#[must_use]
+pub fn names(list: Option<&str>) -> Vec<String> {
+    let names = list.into_iter().flat_map(|list| list.split(' '));
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
 fn parse(permissions: Option<&str>) -> Permissions {
     let words = permissions.unwrap_or_default().split(' ');
     // A permission of a newer release is none here.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::operator::{Operator, print};
-use super::{Failure, private};
+use super::{Failure, erase, private};
 use crate::access::account::{Accounts, Status, StatusOutcome};
 use crate::access::change::Change;
 use crate::access::roles::{Grant, GrantOutcome, Roles};
@@ -49,6 +49,12 @@ pub enum Action {
     Activate(Named),
     /// Forget the failed logins of an address, which keep its owner out on new devices
     Unlock(Named),
+    /// Erase a user for good, or after a restore those who had been erased
+    Erase(erase::Erase),
+    /// Print the ids of the users who were erased, and when; keep them beside your backups
+    Tombstones,
+    /// Print everything that is stored about a user, as JSON
+    Export(erase::Export),
 }
 
 #[derive(Args)]
@@ -99,10 +105,13 @@ pub async fn run(settings: Settings, action: Action) -> Result<(), Failure> {
         Action::Suspend(named) => set_status(settings, named, Status::Suspended).await,
         Action::Activate(named) => set_status(settings, named, Status::Active).await,
         Action::Unlock(named) => unlock(settings, named).await,
+        Action::Erase(erase) => erase::erase(settings, erase).await,
+        Action::Tombstones => erase::tombstones(settings).await,
+        Action::Export(export) => erase::export(settings, export).await,
     }
 }
 
-fn email(text: &str) -> Result<Email, Failure> {
+pub(super) fn email(text: &str) -> Result<Email, Failure> {
     Email::parse(text).map_err(|rule| Failure::usage(&format!("the address: {}", rule.detail)))
 }
 
@@ -118,7 +127,7 @@ async fn find(operator: &Operator, email: &Email) -> Result<Option<(UserId, Stri
     Ok(found.map(|(id, status)| (UserId::new(id), status)))
 }
 
-async fn existing(operator: &Operator, email: &Email) -> Result<UserId, Failure> {
+pub(super) async fn existing(operator: &Operator, email: &Email) -> Result<UserId, Failure> {
     let found = find(operator, email).await?;
     let found = found.ok_or_else(|| Failure::new(&"there is no user with this address"))?;
     Ok(found.0)
@@ -139,7 +148,7 @@ fn refused(outcome: GrantOutcome, role: &Role) -> Result<(), Failure> {
     Err(Failure::new(&reason))
 }
 
-fn last_admin() -> String {
+pub(super) fn last_admin() -> String {
     "the user is the last active administrator; grant another user the role admin first".to_owned()
 }
 

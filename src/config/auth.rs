@@ -103,6 +103,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "off",
         "Whether users may log in before their address is verified: `off`, or `required`.",
     ),
+    fixed(
+        "SIGNUP_ANSWER",
+        "auth.signup_answer",
+        "direct",
+        "What a signup says: `direct`, whether the address has an account; `uniform`, the same for every address, and \
+         a mail says the rest. `uniform` needs `EMAIL_VERIFICATION=required`.",
+    ),
 ];
 
 /// The algorithm of a signing key, by its name in RFC 7518, section 3.1.
@@ -160,6 +167,8 @@ pub struct AuthSettings {
     pub open_reads: bool,
     /// Whether only users with a verified address may log in.
     pub requires_verification: bool,
+    /// Whether the response to a signup is the same for every address.
+    pub uniform_signup: bool,
 }
 
 pub(super) fn read(s: &mut Sources) -> AuthSettings {
@@ -193,6 +202,11 @@ pub(super) fn read(s: &mut Sources) -> AuthSettings {
             "off" => Ok(false),
             "required" => Ok(true),
             _ => Err("must be off or required".to_owned()),
+        }),
+        uniform_signup: s.take("auth.signup_answer", |text| match text {
+            "direct" => Ok(false),
+            "uniform" => Ok(true),
+            _ => Err("must be direct or uniform".to_owned()),
         }),
     }
 }

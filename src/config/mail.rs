@@ -140,7 +140,9 @@ fn mail_url(text: &str) -> Result<MailUrl, String> {
     for (name, value) in url.query_pairs() {
         match (name.as_ref(), value.as_ref()) {
             ("tls", "none") if is_loopback(&host) => tls = SmtpTls::None,
-            ("tls", "none") => return Err("may be without TLS on a loopback address only".to_owned()),
+            ("tls", "none") => {
+                return Err("may be without TLS on a loopback address only".to_owned());
+            }
             _ => return Err("may have the parameter tls=none only".to_owned()),
         }
     }

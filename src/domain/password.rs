@@ -290,6 +290,12 @@ impl PasswordHash {
         Self(formatted)
     }
 
+    /// The hash of no password: an account that has it cannot log in with one.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("!".to_owned())
+    }
+
     /// The text to store.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -7,7 +7,9 @@ use crate::hashing::HashError;
 impl From<AttemptError> for Problem {
     fn from(error: AttemptError) -> Self {
         match error {
-            AttemptError::Throttled(wait) => Self::from(ProblemType::LOGIN_THROTTLED).retry_after(wait),
+            AttemptError::Throttled(wait) => {
+                Self::from(ProblemType::LOGIN_THROTTLED).retry_after(wait)
+            }
             AttemptError::Hash(error) => hash_problem(&error),
             AttemptError::Store(error) => error.into(),
         }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
+use actix_web::http::Method;
 use actix_web::http::header::{
-    CACHE_CONTROL, ETAG, Header, HeaderValue, IF_NONE_MATCH, IfNoneMatch,
+    CACHE_CONTROL, ETAG, EntityTag, Header, HeaderValue, IF_MATCH, IF_NONE_MATCH, IfMatch,
+    IfNoneMatch,
 };
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -50,10 +52,38 @@ pub fn tag(bytes: &[u8]) -> String {
 pub fn is_known(request: &HttpRequest, tag: &str) -> bool {
     // Most requests are not conditional. Tags are compared weakly (RFC 9110, section 13.1.2).
     request.headers().contains_key(IF_NONE_MATCH)
+        && matches!(*request.method(), Method::GET | Method::HEAD)
         && IfNoneMatch::parse(request).is_ok_and(|known| match known {
             IfNoneMatch::Any => true,
             IfNoneMatch::Items(tags) => tags.iter().any(|known| known.tag() == tag),
         })
+}
+
+/// The representations that a client wants to change: `If-Match` (RFC 9110, section 13.1.1).
+pub struct Expected(IfMatch);
+
+/// Which representations the client of this request wants to change: any, if it does not say.
+#[must_use]
+pub fn expected(request: &HttpRequest) -> Expected {
+    if !request.headers().contains_key(IF_MATCH) {
+        return Expected(IfMatch::Any);
+    }
+    // One that cannot be read is met by none.
+    Expected(IfMatch::parse(request).unwrap_or(IfMatch::Items(Vec::new())))
+}
+
+impl Expected {
+    /// Whether this is one of them, by the tag of its JSON. Tags are compared strongly.
+    #[must_use]
+    pub fn is_met_by(&self, value: &impl Serialize) -> bool {
+        match &self.0 {
+            IfMatch::Any => true,
+            IfMatch::Items(tags) => serde_json::to_vec(value).is_ok_and(|bytes| {
+                let now = EntityTag::new_strong(tag(&bytes));
+                tags.iter().any(|tag| tag.strong_eq(&now))
+            }),
+        }
+    }
 }
 
 /// A JSON response with its tag, or 304 if the client has it. The client may keep it, but not use

@@ -64,6 +64,29 @@ pub async fn read_form_or_json<T: DeserializeOwned>(
     }
 }
 
+/// Reads a JSON merge patch (RFC 7396), which may also be sent as `application/json`, as [`read_json`]
+/// does.
+///
+/// # Errors
+/// Those of [`read_json`].
+pub async fn read_patch<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limits: BodyLimits,
+) -> Result<T, Problem> {
+    if !matches!(media_type(request).as_deref(), Some(PATCH | JSON)) {
+        return Err(unsupported(
+            "Send the body with the header Content-Type: application/merge-patch+json, or \
+             application/json.",
+        ));
+    }
+    let body = read_body(request, payload, limits).await?;
+    parse_object(&body)
+}
+
+/// The media type of JSON merge patches.
+pub const PATCH: &str = "application/merge-patch+json";
+
 /// The media type of forms.
 pub const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -8,6 +8,7 @@
 
 pub mod attempts;
 pub mod authorization;
+pub mod changes;
 pub mod conditional;
 pub mod connection;
 pub mod json;

@@ -22,7 +22,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{self, Components, Header, Ref, RefOr, Required};
 use utoipa::{OpenApi, ToSchema};
 
-use super::json::{FORM, JSON};
+use super::json::{FORM, JSON, PATCH};
 use super::middleware::idempotency;
 use super::operation::{KeyUse, Method};
 use super::problem::{EXAMPLE_ID, MEDIA_TYPE, ProblemType, field_error_schema};
@@ -362,6 +362,36 @@ impl Documentation {
             .into_iter()
             .fold(response, |response, (name, link)| response.link(name, link));
         self.response(status, response)
+    }
+
+    /// The body as a JSON merge patch, or as JSON; it is made only if the client has the current entity
+    /// tag, if it sends one, and the response has the new one.
+    #[must_use]
+    pub fn patch_body<T: ToSchema>(
+        mut self,
+        description: &str,
+        examples: impl IntoIterator<Item = (&'static str, &'static str, Value)>,
+    ) -> Self {
+        self.is_conditional = true;
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "The `ETag` of the representation to change, or several (RFC 9110, section 13.1.1): \
+                 otherwise nothing is done.",
+            ))
+            .schema(Some(
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .examples([EXAMPLE_TAG]),
+            ));
+        self.parameter(parameter).body_of::<T>(
+            Required::True,
+            &[PATCH, JSON],
+            description,
+            examples,
+        )
     }
 
     /// Its response has an entity tag, and is 304 to a client that has it.

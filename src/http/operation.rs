@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use tracing::Span;
 
-use super::json::{BodyLimits, has_body, read_form_or_json, read_json};
+use super::json::{BodyLimits, has_body, read_form_or_json, read_json, read_patch};
 use super::openapi::Documentation;
 use super::problem::{FieldError, Problem, ProblemType};
 use crate::access::{Access, Caller, UserCaller};
@@ -122,9 +122,12 @@ impl Call {
             .map(|(_, value)| Some(value.as_bytes()))
             .chain(fields.iter().copied())
             .collect();
-        let begun = self
-            .idempotency
-            .begin(self.key.take(), &self.scope, &fields);
+        // Callers choose their keys by themselves.
+        let scope = match &self.caller {
+            Some(caller) => format!("{} {}", self.scope, caller.actor()).into(),
+            None => Arc::clone(&self.scope),
+        };
+        let begun = self.idempotency.begin(self.key.take(), &scope, &fields);
         Ok(begun.await?)
     }
 
@@ -150,6 +153,18 @@ impl Call {
         parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
     ) -> Result<V, Problem> {
         let body = read_json(&self.request, &mut self.payload, self.limits).await?;
+        validate(body, parse)
+    }
+
+    /// The same for a JSON merge patch.
+    ///
+    /// # Errors
+    /// Those of [`Call::validated`].
+    pub async fn validated_patch<T: DeserializeOwned, V>(
+        &mut self,
+        parse: impl FnOnce(T) -> Result<V, Vec<FieldError>>,
+    ) -> Result<V, Problem> {
+        let body = read_patch(&self.request, &mut self.payload, self.limits).await?;
         validate(body, parse)
     }
 

@@ -355,9 +355,7 @@ impl Delivery {
             return Ok(Resolved::Nothing);
         };
         let found = self.by_address(address).await?;
-        let wanted = |to: &Addressee| {
-            to.is_active && (purpose == Use::Reset || !to.is_verified)
-        };
+        let wanted = |to: &Addressee| to.is_active && (purpose == Use::Reset || !to.is_verified);
         let Some(to) = found.filter(wanted) else {
             return Ok(Resolved::Nothing);
         };
@@ -481,7 +479,11 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let pause = breaker.open(now);
-            assert_eq!(breaker.open(now), pause, "one failure more in the same round");
+            assert_eq!(
+                breaker.open(now),
+                pause,
+                "one failure more in the same round"
+            );
             pauses.push(pause.as_secs());
             now += pause;
         }

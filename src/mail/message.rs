@@ -193,21 +193,27 @@ mod tests {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sent()) {
             let text = rendered(kind, "Ada");
             assert!(text.contains("To: ada@example.org\r\n"), "{text}");
-            assert!(
-                text.contains("From: no-reply@signup.example\r\n"),
-                "{text}"
-            );
+            assert!(text.contains("From: no-reply@signup.example\r\n"), "{text}");
             let id = "Message-ID: <00000000-0000-0000-0000-000000000007@signup.example>\r\n";
             assert!(text.contains(id), "{text}");
-            assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
+            assert!(
+                text.contains("Auto-Submitted: auto-generated\r\n"),
+                "{text}"
+            );
             if kind != Kind::Erased {
                 assert!(text.contains("Hello Ada,"), "{text}");
             }
         }
         let verify = rendered(Kind::Verify, "Ada");
-        assert!(verify.contains("https://signup.example/verify-email#TOKEN"), "{verify}");
+        assert!(
+            verify.contains("https://signup.example/verify-email#TOKEN"),
+            "{verify}"
+        );
         let reset = rendered(Kind::Reset, "Ada");
-        assert!(reset.contains("https://signup.example/reset-password#TOKEN"), "{reset}");
+        assert!(
+            reset.contains("https://signup.example/reset-password#TOKEN"),
+            "{reset}"
+        );
     }
 
     #[test]
@@ -234,9 +240,22 @@ mod tests {
         let message = renderer(folder.path()).expect("read");
         let message = message.render(&letter(Kind::Verify, "Ada\nBcc: eve@example.org"));
         let text = String::from_utf8(message.expect("a mail").formatted()).expect("ASCII");
-        assert!(text.contains("My https://app.example/account/verify-email#TOKEN"), "{text}");
-        assert!(text.contains("From: Example <accounts@example.org>\r\n"), "{text}");
-        assert!(!text.split("\r\n\r\n").next().expect("a head").contains("\nBcc"), "{text}");
+        assert!(
+            text.contains("My https://app.example/account/verify-email#TOKEN"),
+            "{text}"
+        );
+        assert!(
+            text.contains("From: Example <accounts@example.org>\r\n"),
+            "{text}"
+        );
+        assert!(
+            !text
+                .split("\r\n\r\n")
+                .next()
+                .expect("a head")
+                .contains("\nBcc"),
+            "{text}"
+        );
         std::fs::write(folder.path().join("reset.html"), "{% if").expect("written");
         let error = renderer(folder.path()).err().expect("no template");
         assert!(error.contains("reset.html"), "{error}");

@@ -193,9 +193,7 @@ impl MailMetrics {
     }
 
     fn sent(&self, kind: Kind, outcome: &str) {
-        self.sent
-            .with_label_values(&[kind.as_str(), outcome])
-            .inc();
+        self.sent.with_label_values(&[kind.as_str(), outcome]).inc();
     }
 
     fn backlog(&self, oldest: TimeDelta, dead: i64) {

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::domain::{StoreError, UserId};
 use crate::platform::database::{
-    Database, End, Error, FromRow, Json, Micros, Parameters, Row, Statement, Transaction, UnitOfWork,
+    Database, End, Error, FromRow, Json, Micros, Parameters, Row, Statement, Transaction,
+    UnitOfWork,
 };
 
 /// What a mail is about.
@@ -65,7 +66,10 @@ impl Kind {
     /// Whether a mail of this kind is sent as it is: the others become one of these.
     #[must_use]
     pub const fn is_sent(self) -> bool {
-        !matches!(self, Self::VerifyRequest | Self::ResetRequest | Self::SignupRequest)
+        !matches!(
+            self,
+            Self::VerifyRequest | Self::ResetRequest | Self::SignupRequest
+        )
     }
 
     /// Its name, in the table, for templates and in metrics.
@@ -125,13 +129,7 @@ impl NewMail {
 
     /// A mail with the link of this token.
     #[must_use]
-    pub fn with_link(
-        id: Uuid,
-        kind: Kind,
-        user: UserId,
-        token: Uuid,
-        at: DateTime<Utc>,
-    ) -> Self {
+    pub fn with_link(id: Uuid, kind: Kind, user: UserId, token: Uuid, at: DateTime<Utc>) -> Self {
         Self {
             token: Some(token),
             ..Self::notice(id, kind, user, at)
@@ -325,7 +323,13 @@ impl Queue {
         attempts: i32,
         error: &'static str,
     ) -> Result<(), StoreError> {
-        let parameters = (mail.id, Micros(mail.lease), Micros(next_at), attempts, error);
+        let parameters = (
+            mail.id,
+            Micros(mail.lease),
+            Micros(next_at),
+            attempts,
+            error,
+        );
         self.change(&LATER, parameters).await
     }
 

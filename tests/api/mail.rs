@@ -81,7 +81,11 @@ impl Mailing {
                 assert_eq!(mails.len(), count, "{mails:?}");
                 return mails.pop().expect("one");
             }
-            assert!(begun.elapsed() < SOON, "no mail: {}", self.service.log_text());
+            assert!(
+                begun.elapsed() < SOON,
+                "no mail: {}",
+                self.service.log_text()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -143,7 +147,10 @@ async fn an_address_is_verified_by_its_mail_and_the_password(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let mailing = Mailing::start(backend).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
     problem(mailing.log_in(&password()).await, 403, "email-not-verified").await;
     let mail = mailing.mail("verify", 1).await;
     assert_eq!(mail.to, "ada@example.org");
@@ -173,7 +180,10 @@ async fn a_mail_is_sent_again_on_request_and_voids_the_one_before(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let mailing = Mailing::start(backend).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
     let first = mailing.mail("verify", 1).await.token();
     let mut seen = BTreeSet::new();
     for email in ["ADA@example.org", "eve@example.org"] {
@@ -201,15 +211,26 @@ async fn a_mail_is_sent_again_on_request_and_voids_the_one_before(
 #[tokio::test]
 async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Backend) {
     let mailing = Mailing::start(backend).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
     let verify = mailing.mail("verify", 1).await.token();
     assert_eq!(mailing.verify(&verify, &password()).await.status(), 204);
-    let session: Value = mailing.log_in(&password()).await.json().await.expect("JSON");
+    let session: Value = mailing
+        .log_in(&password())
+        .await
+        .json()
+        .await
+        .expect("JSON");
     let forgot = json!({ "email": "ada@example.org" });
     let response = mailing.post("/auth/password/forgot", forgot).await;
     assert_eq!(response.status(), 202);
     let token = mailing.mail("reset", 1).await.token();
-    for (password, code) in [("short", "too_short"), ("ada@example.org", "own_name_or_address")] {
+    for (password, code) in [
+        ("short", "too_short"),
+        ("ada@example.org", "own_name_or_address"),
+    ] {
         let refused = mailing.reset(&token, password).await;
         let body = problem(refused, 422, "validation-failed").await;
         assert_eq!(body["errors"][0]["code"], code);
@@ -224,22 +245,38 @@ async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Back
     let replayed = keyed("k", new).await.expect("a response");
     assert_eq!(replayed.status(), 204);
     assert_eq!(replayed.headers()["idempotent-replayed"], "true");
-    let other = keyed("k", "yet another horse battery").await.expect("a response");
+    let other = keyed("k", "yet another horse battery")
+        .await
+        .expect("a response");
     problem(other, 422, "idempotency-key-reused").await;
     problem(mailing.reset(&token, new).await, 410, "token-used").await;
-    problem(mailing.log_in(&password()).await, 401, "invalid-credentials").await;
+    problem(
+        mailing.log_in(&password()).await,
+        401,
+        "invalid-credentials",
+    )
+    .await;
     assert_eq!(mailing.log_in(new).await.status(), 200);
-    let ended = mailing.service.refresh(&session["refresh_token"], None).await;
+    let ended = mailing
+        .service
+        .refresh(&session["refresh_token"], None)
+        .await;
     let body = problem(ended, 401, "session-ended").await;
     assert_eq!(body["reason"], "password_changed");
-    assert_eq!(mailing.mail("password_changed", 1).await.to, "ada@example.org");
+    assert_eq!(
+        mailing.mail("password_changed", 1).await.to,
+        "ada@example.org"
+    );
 }
 
 #[rstest]
 #[tokio::test]
 async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] backend: Backend) {
     let mailing = Mailing::start(backend).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
     let forgot = json!({ "email": "ada@example.org" });
     mailing.post("/auth/password/forgot", forgot).await;
     let token = mailing.mail("reset", 1).await.token();
@@ -264,16 +301,30 @@ async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] bac
 #[tokio::test]
 async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox() {
     let mailing = Mailing::start(Sqlite).await;
-    let response = mailing.service.signup(&signup_body("ada@example.org")).send().await;
+    let response = mailing
+        .service
+        .signup(&signup_body("ada@example.org"))
+        .send()
+        .await;
     assert_eq!(response.expect("a response").status(), 201);
     let token = mailing.mail("verify", 1).await.token();
     let own = "another horse battery staple";
-    problem(mailing.verify(&token, own).await, 401, "invalid-credentials").await;
+    problem(
+        mailing.verify(&token, own).await,
+        401,
+        "invalid-credentials",
+    )
+    .await;
     let forgot = json!({ "email": "ada@example.org" });
     mailing.post("/auth/password/forgot", forgot).await;
     let reset = mailing.mail("reset", 1).await.token();
     assert_eq!(mailing.reset(&reset, own).await.status(), 204);
-    problem(mailing.log_in(&password()).await, 401, "invalid-credentials").await;
+    problem(
+        mailing.log_in(&password()).await,
+        401,
+        "invalid-credentials",
+    )
+    .await;
     assert_eq!(mailing.log_in(own).await.status(), 200);
     // Nor does the link of the first mail.
     let old = mailing.verify(&token, &password()).await;
@@ -284,14 +335,23 @@ async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox() {
 #[tokio::test]
 async fn no_address_or_token_is_in_the_queue_or_in_the_log() {
     let mailing = Mailing::start(Postgres).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
     let token = mailing.mail("verify", 1).await.token();
     for email in ["ada@example.org", "eve@example.org"] {
-        mailing.post("/auth/password/forgot", json!({ "email": email })).await;
+        mailing
+            .post("/auth/password/forgot", json!({ "email": email }))
+            .await;
     }
     let reset = mailing.mail("reset", 1).await.token();
     mailing.idle().await;
-    let queue = mailing.service.database.rows("SELECT CAST(m AS text) FROM mail_queue m").await;
+    let queue = mailing
+        .service
+        .database
+        .rows("SELECT CAST(m AS text) FROM mail_queue m")
+        .await;
     let tokens = "SELECT CAST(t AS text) FROM one_time_tokens t";
     let tokens = mailing.service.database.rows(tokens).await;
     let log = mailing.service.log_text();

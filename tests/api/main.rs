@@ -1,6 +1,7 @@
 //! Tests of the real binary over HTTP, on every backend.
 
 mod access;
+mod accounts;
 mod administration;
 mod at_rest;
 mod cli_accounts;
@@ -9,6 +10,7 @@ mod connections;
 mod context;
 mod credentials;
 mod docs;
+mod erasure;
 mod harness;
 mod hashing;
 mod hostile;
@@ -18,6 +20,7 @@ mod lifecycle;
 mod lifetimes;
 mod login;
 mod mail;
+
 mod migrations;
 mod model;
 mod operations;

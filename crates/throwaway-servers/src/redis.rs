@@ -130,6 +130,16 @@ impl Database {
         format!("redis://{}/{}", self.server.address(), self.number)
     }
 
+    /// The names of its keys.
+    ///
+    /// # Panics
+    /// If Redis does not respond.
+    pub fn keys(&self) -> Vec<String> {
+        let names = self.command(&["KEYS", "*"]);
+        let names = names.lines().filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    }
+
     /// Runs a command in it; see [`Server::command`].
     ///
     /// # Panics

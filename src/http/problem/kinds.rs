@@ -238,6 +238,19 @@ impl ProblemType {
         member: Member::None,
     });
 
+    /// No active administrator would be left.
+    pub const LAST_ADMIN: Self = Self::new(&About {
+        slug: "last-admin",
+        status: StatusCode::CONFLICT,
+        title: "Last administrator",
+        meaning: "The user is the only active one with the role `admin`, and no one could \
+              administer the service afterwards. Nothing was done.",
+        advice: "Grant another active user the role `admin` first.",
+        detail: "The user is the last active administrator.",
+        headers: &[],
+        member: Member::None,
+    });
+
     /// A defect in the service.
     pub const INTERNAL: Self = Self::new(&About {
         slug: "internal-error",

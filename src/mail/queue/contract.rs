@@ -73,13 +73,19 @@ async fn what_became_of_a_mail_is_recorded(#[values(Sqlite, Postgres)] backend: 
     queue.sent(&mails[0], at(11)).await.expect("written");
     let later = queue.later(&mails[1], at(50), 1, "deferred");
     later.await.expect("written");
-    queue.dead(&mails[2], at(11), "rejected").await.expect("written");
+    queue
+        .dead(&mails[2], at(11), "rejected")
+        .await
+        .expect("written");
     queue.remove(&mails[3]).await.expect("written");
     let states = "SELECT CAST(sent_at IS NOT NULL AS text) || ' ' || CAST(dead_at IS NOT NULL AS text) \
                   || ' ' || coalesce(last_error, '-') FROM mail_queue ORDER BY id";
-    let states: Vec<String> = test.sql(states).await.into_iter().map(|state| {
-        state.replace("true", "1").replace("false", "0")
-    }).collect();
+    let states: Vec<String> = test
+        .sql(states)
+        .await
+        .into_iter()
+        .map(|state| state.replace("true", "1").replace("false", "0"))
+        .collect();
     assert_eq!(states, ["1 0 -", "0 0 deferred", "0 1 rejected"]);
     // No address is kept of what is over.
     let sealed = "SELECT CAST(count(to_sealed) AS text) FROM mail_queue";

@@ -5,9 +5,12 @@
 
 mod http;
 pub mod new_account;
-mod problems;
+mod password_changed;
+pub mod problems;
 #[cfg(test)]
 mod testing;
+
+pub use export_data::exported;
 
 slices![
     signup,
@@ -17,5 +20,10 @@ slices![
     verify_email,
     request_mail,
     reset_password,
+    change_password,
+    change_email,
+    confirm_email,
+    export_data,
+    erase,
     send_mail,
 ];

@@ -34,8 +34,19 @@ pub struct NewAccount {
     pub correlation_id: String,
     /// Who created it, if not the user.
     pub actor: Option<Actor>,
-    /// The ids of the mail that is to verify the address and of its token, if it is to be verified.
-    pub verification: Option<(Uuid, Uuid)>,
+    /// The mail to the user, if there is one.
+    pub verification: Option<FirstMail>,
+}
+
+/// The mail with which a new user confirms the address.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstMail {
+    /// How: [`Use::Verify`] with the password, or [`Use::SetPassword`] by choosing it.
+    pub purpose: Use,
+    /// The id of the mail.
+    pub mail: Uuid,
+    /// The id of its token.
+    pub token: Uuid,
 }
 
 impl NewAccount {
@@ -136,7 +147,12 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         created_at,
     );
     transaction.execute(&INSERT_USER_READ, user_read).await?;
-    let Some((mail, token)) = account.verification else {
+    let Some(FirstMail {
+        purpose,
+        mail,
+        token,
+    }) = account.verification
+    else {
         history::append(transaction, &account.circumstances(), account.event()).await?;
         return Ok(true);
     };
@@ -144,15 +160,19 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
     let grant = Grant {
         id: token,
         user: account.id,
-        purpose: Use::Verify,
+        purpose,
         address: email.canonical().to_owned(),
         new_email: None,
         epoch: TokenEpoch::default(),
-        expires_at: at + links::life(Use::Verify),
+        expires_at: at + links::life(purpose),
     };
     links::add(transaction, &grant, at).await?;
     history::append(transaction, &account.circumstances(), account.event()).await?;
-    let mail = NewMail::with_link(mail, Kind::Verify, account.id, token, at);
+    let kind = match purpose {
+        Use::SetPassword => Kind::SetPassword,
+        _ => Kind::Verify,
+    };
+    let mail = NewMail::with_link(mail, kind, account.id, token, at);
     queue::add(transaction, &mail).await?;
     Ok(true)
 }

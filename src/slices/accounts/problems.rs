@@ -64,3 +64,42 @@ pub const TOKEN_USED: ProblemType = ProblemType::new(&About {
     headers: &["Idempotent-Replayed"],
     member: Member::None,
 });
+
+/// The account of a signup was erased.
+pub const ACCOUNT_ERASED: ProblemType = ProblemType::new(&About {
+    slug: "account-erased",
+    status: StatusCode::GONE,
+    title: "Account erased",
+    meaning: "An earlier request with this `Idempotency-Key` created an account, and the account \
+          has been erased since. This request did nothing.",
+    advice: "Stop retrying. To create another account, use a new key.",
+    detail: "The account of this Idempotency-Key was erased.",
+    headers: &["Idempotent-Replayed"],
+    member: Member::None,
+});
+
+/// The password changed while the request was under way.
+pub const CHANGED_MEANWHILE: ProblemType = ProblemType::new(&About {
+    slug: "changed-meanwhile",
+    status: StatusCode::CONFLICT,
+    title: "Changed meanwhile",
+    meaning: "Another request changed the password of the account at the same time. This request \
+          did nothing.",
+    advice: "Ask for the current password again, and retry.",
+    detail: "The password was changed meanwhile.",
+    headers: &[],
+    member: Member::None,
+});
+
+/// The representation is not the one that the client has.
+pub const PRECONDITION_FAILED: ProblemType = ProblemType::new(&About {
+    slug: "precondition-failed",
+    status: StatusCode::PRECONDITION_FAILED,
+    title: "Precondition failed",
+    meaning: "The account has changed since the client read it: its `ETag` is none of those in \
+          `If-Match`. Nothing was done.",
+    advice: "Read `GET /users/me` again, apply the change to it, and send its `ETag`.",
+    detail: "The account has changed since.",
+    headers: &[],
+    member: Member::None,
+});

@@ -1,21 +1,15 @@
 //! What the operations of administration have in common.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use utoipa::openapi::{ObjectBuilder, SchemaFormat, Type};
 
 use super::problems::ROLE_NOT_FOUND;
-use crate::access::authenticator::Reason;
-use crate::access::change::{Change, ChangeError};
-use crate::dependencies::Dependencies;
 use crate::domain::{BrokenRule, Permission, Permissions, Role, UserId};
-use crate::http::authorization::{self, PERMISSION_DENIED};
+use crate::http::authorization::PERMISSION_DENIED;
 use crate::http::openapi::Documentation;
 use crate::http::operation::Call;
 use crate::http::problem::{Problem, ProblemType};
 use crate::http::query::{QueryParameters, invalid};
-use crate::platform::clock::{Clock, Randomness};
 
 /// The id of the user in examples.
 pub const EXAMPLE_USER: &str = "01a1fcd0-39d9-7edf-9953-1bfef046d2c7";
@@ -32,49 +26,6 @@ pub const EXAMPLE_KEY: &str = "ssk_0h2k4n6q8s_00z0R12GKAHXwQ4KLnSREmn0LsM4X7ML0j
 /// A time in examples.
 pub const EXAMPLE_TIME: &str = "2026-11-21T06:34:27.161988Z";
 
-/// The circumstances of changes that this instance makes.
-pub struct Circumstances {
-    clock: Arc<dyn Clock>,
-    randomness: Arc<dyn Randomness>,
-}
-
-impl Circumstances {
-    /// Of the instance with these dependencies.
-    #[must_use]
-    pub fn new(dependencies: &Dependencies) -> Self {
-        Self {
-            clock: Arc::clone(&dependencies.clock),
-            randomness: Arc::clone(&dependencies.randomness),
-        }
-    }
-
-    /// The circumstances of a change by this call, and what its caller may do.
-    ///
-    /// # Errors
-    /// 500 if the operation is open to every caller, which none of administration is.
-    pub fn of(&self, call: &Call) -> Result<(Change, Permissions), Problem> {
-        let caller = call.caller.as_ref().ok_or_else(Problem::internal)?;
-        let change = Change {
-            actor: caller.actor(),
-            caller: caller.user().cloned(),
-            at: self.clock.now(),
-            correlation_id: call.context.correlation_id.clone(),
-            network: call.context.network(),
-            randomness: Arc::clone(&self.randomness),
-        };
-        Ok((change, caller.permissions()))
-    }
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Revoked => authorization::invalid(Reason::Revoked),
-            ChangeError::Store(error) => error.into(),
-        }
-    }
-}
-
 /// The user in the path.
 ///
 /// # Errors
@@ -82,6 +33,17 @@ impl From<ChangeError> for Problem {
 pub fn user(call: &Call) -> Result<UserId, Problem> {
     let id = call.path("id").parse();
     id.map_err(|_| ProblemType::USER_NOT_FOUND.into())
+}
+
+/// Refuses what cannot be done without a mail.
+///
+/// # Errors
+/// 503 if this service sends none.
+pub fn sends_mail(sends_mail: bool) -> Result<(), Problem> {
+    let refusal = "This service sends no mails: its setting MAIL_URL says where they go.";
+    sends_mail
+        .then_some(())
+        .ok_or_else(|| Problem::new(ProblemType::UNAVAILABLE, refusal))
 }
 
 /// The role in the path.

@@ -6,4 +6,13 @@
 pub mod http;
 mod problems;
 
-slices![get_user, change_user, grant_role, roles, service_keys];
+slices![
+    get_user,
+    create_user,
+    change_user,
+    reset_password,
+    erase_user,
+    grant_role,
+    roles,
+    service_keys,
+];

@@ -32,19 +32,6 @@ pub const SERVICE_KEY_NOT_FOUND: ProblemType = ProblemType::new(&About {
     member: Member::None,
 });
 
-/// No active administrator would be left.
-pub const LAST_ADMIN: ProblemType = ProblemType::new(&About {
-    slug: "last-admin",
-    status: StatusCode::CONFLICT,
-    title: "Last administrator",
-    meaning: "The user is the only active one with the role `admin`, and no one could \
-          administer the service afterwards. Nothing was done.",
-    advice: "Grant another active user the role `admin` first.",
-    detail: "The user is the last active administrator.",
-    headers: &[],
-    member: Member::None,
-});
-
 /// The role is built in.
 pub const ROLE_FIXED: ProblemType = ProblemType::new(&About {
     slug: "role-fixed",

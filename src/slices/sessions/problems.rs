@@ -92,4 +92,3 @@ pub const EMAIL_NOT_VERIFIED: ProblemType = ProblemType::new(&About {
     headers: &[],
     member: Member::None,
 });
-

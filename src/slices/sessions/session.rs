@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::access::roles;
 use crate::domain::rotation::{KeyHash, Stored};
 use crate::domain::{EndReason, Generation, SessionId, StoreError, TokenEpoch, UserId};
 use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement, Transaction};
@@ -66,12 +67,7 @@ impl FromRow for Session {
         let end_reason: Option<String> = row.get("end_reason")?;
         let status: String = row.get("status")?;
         let roles: Option<String> = row.get("roles")?;
-        let mut roles: Vec<String> = roles
-            .iter()
-            .flat_map(|roles| roles.split(' '))
-            .map(str::to_owned)
-            .collect();
-        roles.sort_unstable();
+        let roles = roles::names(roles.as_deref());
         let nonce: Vec<u8> = row.get("nonce")?;
         Ok(Self {
             id: SessionId::new(row.get("id")?),

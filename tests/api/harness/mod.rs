@@ -2,11 +2,13 @@
 
 pub mod collector;
 mod in_process;
+mod mailing;
 mod raw;
 mod service;
 mod setup;
 
 pub use in_process::InProcess;
+pub use mailing::Mailing;
 pub use raw::Connection;
 pub use service::{Output, Service, run, run_with_input};
 pub use setup::{Instances, Setup};

@@ -1,20 +1,29 @@
 //! HTTP handler and its documentation.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::store::{self, Account};
+use super::store::{self, Account, Outcome, UpdateProfile};
 use crate::access::Access;
-use crate::http::conditional;
+use crate::access::authenticator::Reason;
+use crate::domain::Name;
+use crate::http::changes::Circumstances;
 use crate::http::openapi::Documentation;
-use crate::http::operation::{Call, Operation};
-use crate::http::problem::{Problem, ProblemType};
+use crate::http::operation::{Call, Method, Operation};
+use crate::http::problem::{FieldError, Problem, ProblemType};
+use crate::http::validation::{check, required};
+use crate::http::{authorization, conditional};
 use crate::platform::clock::timestamp;
 use crate::platform::database::Database;
-use crate::slices::accounts::problems::USER_NOT_FOUND;
-use crate::slices::user::UserResponse;
+use crate::slices::accounts::problems::{PRECONDITION_FAILED, USER_NOT_FOUND};
+use crate::slices::user::{PersonName, UserResponse};
+
+/// The largest body, in bytes.
+const MAX_BODY: usize = 4 * 1024;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
@@ -25,7 +34,83 @@ pub fn operations() -> Vec<Operation> {
                 let database = dependencies.database.clone();
                 move |call| me(database.clone(), call)
             }),
+        Operation::of(Method::Patch, "/users/me", Access::User)
+            .body(MAX_BODY)
+            .rate_limited_by_user(|settings| settings.user_rate)
+            .documented(document_update)
+            .handled_by(|dependencies| {
+                let database = dependencies.database.clone();
+                let circumstances = Arc::new(Circumstances::new(dependencies));
+                move |call| update(database.clone(), Arc::clone(&circumstances), call)
+            }),
     ]
+}
+
+// A field that is there and null is not the same as one that is missing (RFC 7396, section 1).
+/// A change of the profile, as a JSON merge patch (RFC 7396): fields that are missing stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfilePatch {
+    /// Another name.
+    #[schema(value_type = PersonName)]
+    #[serde(default, deserialize_with = "present")]
+    name: Option<Option<String>>,
+    /// Another display name; null for the name.
+    #[schema(value_type = Option<PersonName>)]
+    #[serde(default, deserialize_with = "present")]
+    display_name: Option<Option<String>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// The validated fields: another name, and another display name or none of its own.
+type Profile = (Option<Name>, Option<Option<Name>>);
+
+impl ProfilePatch {
+    fn parse(self) -> Result<Profile, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let name = self.name.map(|name| {
+            let name = required(name.as_deref(), Name::parse);
+            check(&mut errors, "/name", name)
+        });
+        let display_name = self
+            .display_name
+            .map(|name| name.map(|name| check(&mut errors, "/display_name", Name::parse(&name))));
+        if errors.is_empty() {
+            Ok((name.flatten(), display_name.map(Option::flatten)))
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+async fn update(
+    database: Database,
+    circumstances: Arc<Circumstances>,
+    mut call: Call,
+) -> Result<HttpResponse, Problem> {
+    let (name, display_name) = call.validated_patch(ProfilePatch::parse).await?;
+    let (change, _) = circumstances.of(&call)?;
+    let precondition = conditional::expected(&call.request);
+    let work = UpdateProfile {
+        caller: call.user()?.clone(),
+        change,
+        name,
+        display_name,
+        is_expected: move |account: &Account| {
+            precondition.is_met_by(&AccountResponse::from(account))
+        },
+    };
+    match database.write(work).await? {
+        Outcome::Done(account) => Ok(conditional::json(
+            &call.request,
+            &AccountResponse::from(&account),
+        )),
+        Outcome::Unexpected => Err(PRECONDITION_FAILED.into()),
+        Outcome::CallerEnded => Err(authorization::invalid(Reason::Revoked)),
+    }
 }
 
 /// The caller's own account: the members of a `User`, and those that only the user sees.
@@ -75,21 +160,45 @@ async fn me(database: Database, call: Call) -> Result<HttpResponse, Problem> {
     }
 }
 
-fn documentation() -> Documentation {
+fn example() -> Value {
     let roles = ["support".to_owned()];
-    let example = AccountResponse {
+    json!(AccountResponse {
         user: UserResponse::example(),
         email_verified: true,
         status: "active",
         roles: &roles,
         updated_at: None,
-    };
+    })
+}
+
+fn document_update() -> Documentation {
+    Documentation::new("update_profile", "users", "Changes the caller's profile.")
+        .description(
+            "A JSON merge patch (RFC 7396): fields that are missing stay, and a `display_name` of null is the name. With \
+             `If-Match`, it is made only if the account is the one that the client has read. A patch that changes nothing \
+             is no change.",
+        )
+        .patch_body::<ProfilePatch>(
+            "At most 4 KiB, as `application/merge-patch+json` or `application/json`.",
+            [("rename", "Another display name", json!({ "display_name": "Ada L." }))],
+        )
+        .fields(&["/name", "/display_name"])
+        .json::<AccountResponse<'_>>(200, "The account as it is now.", example())
+        .problems(&[
+            PRECONDITION_FAILED,
+            ProblemType::VALIDATION_FAILED,
+            ProblemType::RATE_LIMITED,
+            ProblemType::UNAVAILABLE,
+        ])
+}
+
+fn documentation() -> Documentation {
     Documentation::new("me", "users", "The caller's own account.")
         .description(
             "The members of `GET /users/{id}`, and the state of the account. It is never older than the caller's last \
              change.",
         )
         .conditional()
-        .json::<AccountResponse<'_>>(200, "The account.", json!(example))
+        .json::<AccountResponse<'_>>(200, "The account.", example())
         .problems(&[USER_NOT_FOUND, ProblemType::UNAVAILABLE])
 }

@@ -1,4 +1,4 @@
-//! `GET /users/me`: the caller's own account.
+//! `GET` and `PATCH /users/me`: the caller's own account, and its profile.
 
 mod http;
 mod store;

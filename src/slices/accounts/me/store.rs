@@ -1,12 +1,18 @@
-//! The query of the slice.
+//! The query and the write of the slice.
 
 #[cfg(test)]
 mod contract;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
-use crate::domain::{StoreError, UserId};
-use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement};
+use crate::access::change::Change;
+use crate::access::history::{self, Event};
+use crate::access::{UserCaller, live, roles};
+use crate::domain::{Name, StoreError, UserId};
+use crate::platform::database::{
+    Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
+};
 use crate::slices::user::User;
 
 /// The caller's own account.
@@ -27,18 +33,12 @@ pub struct Account {
 impl FromRow for Account {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
         let roles: Option<String> = row.get("roles")?;
-        let mut roles: Vec<String> = roles
-            .iter()
-            .flat_map(|roles| roles.split(' '))
-            .map(str::to_owned)
-            .collect();
-        roles.sort_unstable();
         let updated_at: Option<Micros> = row.get("updated_at")?;
         Ok(Self {
             user: User::from_row(row)?,
             email_verified: row.get("email_verified")?,
             status: row.get("status")?,
-            roles,
+            roles: roles::names(roles.as_deref()),
             updated_at: updated_at.map(|time| time.0),
         })
     }
@@ -49,6 +49,100 @@ static BY_ID: Statement = Statement::new(
      (SELECT string_agg(r.role, ' ') FROM user_roles r WHERE r.user_id = users_read.id) AS roles \
      FROM users_read WHERE id = $1",
 );
+
+static LOCK_POSTGRES: Statement =
+    Statement::new("SELECT id FROM users_read WHERE id = $1 FOR UPDATE");
+
+static UPDATE: Statement = Statement::new(
+    "UPDATE users SET name = $2, version = version + 1, updated_at = $3 WHERE id = $1 \
+     RETURNING version",
+);
+
+static PROJECT: Statement = Statement::new(
+    "UPDATE users_read SET name = $2, display_name = $3, updated_at = $4, version = $5 WHERE id = $1",
+);
+
+/// The profile of a user was changed.
+#[derive(Serialize)]
+struct ProfileUpdated<'a> {
+    /// The name now.
+    name: &'a str,
+    /// The display name now.
+    display_name: &'a str,
+}
+
+impl Event for ProfileUpdated<'_> {
+    const TYPE: &'static str = "user.profile_updated";
+}
+
+/// A change of a profile. What is `None` stays.
+pub struct UpdateProfile<T> {
+    /// Who makes it.
+    pub caller: UserCaller,
+    /// The circumstances.
+    pub change: Change,
+    /// Another name.
+    pub name: Option<Name>,
+    /// Another display name; `Some(None)` for the name.
+    pub display_name: Option<Option<Name>>,
+    /// Whether the account as it is now is the one that the client wants to change.
+    pub is_expected: T,
+}
+
+/// The outcome of a change of a profile.
+pub enum Outcome {
+    /// The account is as the client wants it.
+    Done(Account),
+    /// It is not the one that the client wants to change; nothing was written.
+    Unexpected,
+    /// The session of the caller has ended; nothing was written.
+    CallerEnded,
+}
+
+impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfile<T> {
+    type Outcome = Outcome;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
+        let (change, id) = (&self.change, self.caller.user.as_uuid());
+        // It locks the user: two changes are one after the other.
+        if !live::check_alone(transaction, &self.caller, change.at).await? {
+            return Ok(End::Rollback(Outcome::CallerEnded));
+        }
+        transaction.lock(&LOCK_POSTGRES, (id,)).await?;
+        let found: Option<Account> = transaction.fetch_optional(&BY_ID, (id,)).await?;
+        let Some(mut account) = found else {
+            return Ok(End::Rollback(Outcome::CallerEnded));
+        };
+        if !(self.is_expected)(&account) {
+            return Ok(End::Rollback(Outcome::Unexpected));
+        }
+        let user = &mut account.user;
+        let name = self.name.as_ref().map_or(user.name.as_str(), Name::as_str);
+        let display_name = match &self.display_name {
+            None => user.display_name.as_str(),
+            Some(None) => name,
+            Some(Some(display_name)) => display_name.as_str(),
+        };
+        let (name, display_name) = (name.to_owned(), display_name.to_owned());
+        if (&name, &display_name) == (&user.name, &user.display_name) {
+            return Ok(End::Rollback(Outcome::Done(account)));
+        }
+        let (name, display_name) = (name.as_str(), display_name.as_str());
+        let at = Micros(change.at);
+        let changed: Option<(i32,)> = transaction.fetch_optional(&UPDATE, (id, name, at)).await?;
+        let Some((version,)) = changed else {
+            return Ok(End::Rollback(Outcome::CallerEnded));
+        };
+        let row = (id, name, display_name, at, version);
+        transaction.execute(&PROJECT, row).await?;
+        let event = ProfileUpdated { name, display_name };
+        history::append(transaction, &change.of(self.caller.user), event).await?;
+        user.name = name.to_owned();
+        user.display_name = display_name.to_owned();
+        account.updated_at = Some(change.at);
+        Ok(End::Commit(Outcome::Done(account)))
+    }
+}
 
 /// The account of this user, from the projection and the roles; `None` if there is none. It is read
 /// from the primary: a user who has just signed up or changed something sees it.

@@ -33,11 +33,7 @@ pub fn operations() -> Vec<Operation> {
             Kind::VerifyRequest,
             document_resend,
         ),
-        (
-            "/auth/password/forgot",
-            Kind::ResetRequest,
-            document_forgot,
-        ),
+        ("/auth/password/forgot", Kind::ResetRequest, document_forgot),
     ];
     let operations = requests.map(|(path, kind, documentation)| {
         Operation::post(
@@ -115,7 +111,11 @@ fn documented(documentation: Documentation) -> Documentation {
     documentation
         .body::<MailRequest>(
             "At most 4 KiB.",
-            [("address", "An address", json!({ "email": "ada@example.org" }))],
+            [(
+                "address",
+                "An address",
+                json!({ "email": "ada@example.org" }),
+            )],
         )
         .fields(&["/email"])
         .response(

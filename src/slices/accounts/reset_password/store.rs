@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::account::{end_sessions, revoke_tokens};
 use crate::access::auth_log;
 use crate::access::change::{Actor, Change};
-use crate::access::history::{self, Event};
+use crate::access::history;
 use crate::attempts::throttle::{self, Subject};
 use crate::domain::{EndReason, PasswordHash, StoreError, TokenEpoch, UserId};
 use crate::idempotency::{self, Execution, Recorded};
@@ -21,6 +21,7 @@ use crate::platform::clock::Randomness;
 use crate::platform::database::{
     Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
 };
+use crate::slices::accounts::password_changed::PasswordChanged;
 use crate::tokens::one_time::{Grant, Use};
 use crate::tokens::secrets::TokenSecrets;
 
@@ -57,17 +58,6 @@ static SET_PASSWORD: Statement = Statement::new(
 static PROJECT: Statement = Statement::new(
     "UPDATE users_read SET email_verified = TRUE, updated_at = $2, version = $3 WHERE id = $1",
 );
-
-/// The password of an account was changed.
-#[derive(Serialize)]
-struct PasswordChanged {
-    /// How: by a mail.
-    by: &'static str,
-}
-
-impl Event for PasswordChanged {
-    const TYPE: &'static str = "user.password_changed";
-}
 
 /// The outcome of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +112,13 @@ impl ResetPasswordStore {
         text: &str,
         secrets: &TokenSecrets,
     ) -> Result<Option<Link>, StoreError> {
-        links::find(&self.database, text, &[Use::Reset, Use::SetPassword], secrets).await
+        links::find(
+            &self.database,
+            text,
+            &[Use::Reset, Use::SetPassword],
+            secrets,
+        )
+        .await
     }
 
     /// The account of a user, from the primary.

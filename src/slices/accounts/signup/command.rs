@@ -7,8 +7,13 @@ use super::store::{NewAccount, Outcome, SignupStore};
 use crate::domain::{Candidate, Email, Name, UserId};
 use crate::hashing::{Class, HashError, PasswordHasher};
 use crate::idempotency::{self, Execution, Recorded};
+use crate::mail::queue::{Kind, NewMail};
+use crate::mail::seal;
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
+use crate::slices::accounts::new_account::FirstMail;
+use crate::tokens::one_time::Use;
+use crate::tokens::secrets::TokenSecrets;
 
 /// Creates an account. It has no `Debug`, as it carries a password.
 pub struct SignUp {
@@ -52,6 +57,8 @@ pub struct SignUpHandler {
     pub randomness: Arc<dyn Randomness>,
     /// Whether a mail verifies the address.
     pub verifies: bool,
+    /// Seals the address of a mail to one that has an account; `None` if the response says so.
+    pub uniform: Option<Arc<TokenSecrets>>,
     /// The part of a request's time that is reserved for the write: the hash must end that much
     /// earlier.
     pub write_reserve: Duration,
@@ -106,10 +113,23 @@ impl SignUpHandler {
             actor: None,
             verification: self.verifies.then(|| {
                 let id = || uuid_v7(now, self.randomness.as_ref());
-                (id(), id())
+                FirstMail {
+                    purpose: Use::Verify,
+                    mail: id(),
+                    token: id(),
+                }
             }),
         };
 
-        Ok(self.store.sign_up(account, execution).await?)
+        let taken = match &self.uniform {
+            None => None,
+            Some(secrets) => {
+                let id = uuid_v7(now, self.randomness.as_ref());
+                let sealed = seal(secrets, id, account.email.canonical());
+                let sealed = sealed.ok_or(HashError::Failed)?;
+                Some(NewMail::to_address(id, Kind::SignupRequest, sealed, now))
+            }
+        };
+        Ok(self.store.sign_up(account, taken, execution).await?)
     }
 }

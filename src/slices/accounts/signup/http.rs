@@ -30,7 +30,7 @@ use crate::idempotency::Begun;
 use crate::platform::client::Client;
 use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
-use crate::slices::accounts::problems::EMAIL_ALREADY_REGISTERED;
+use crate::slices::accounts::problems::{ACCOUNT_ERASED, EMAIL_ALREADY_REGISTERED};
 use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 
 /// The largest body, in bytes.
@@ -57,12 +57,15 @@ pub fn operations() -> Vec<Operation> {
 /// The dependencies of the handler.
 struct State {
     handler: SignUpHandler,
+    /// What a signup says.
+    render: fn(&Outcome) -> Result<HttpResponse, Problem>,
     metrics: Metrics,
     duplicates: IntCounter,
 }
 
 impl State {
     fn new(dependencies: &Dependencies) -> Self {
+        let is_uniform = dependencies.settings.auth.uniform_signup;
         Self {
             handler: SignUpHandler {
                 hasher: Arc::clone(&dependencies.hasher),
@@ -70,8 +73,10 @@ impl State {
                 clock: Arc::clone(&dependencies.clock),
                 randomness: Arc::clone(&dependencies.randomness),
                 verifies: dependencies.settings.auth.requires_verification,
+                uniform: is_uniform.then(|| Arc::clone(&dependencies.tokens.secrets)),
                 write_reserve: dependencies.settings.http.request_timeout / 5,
             },
+            render: if is_uniform { render_uniformly } else { render },
             metrics: dependencies.metrics.clone(),
             duplicates: metrics::duplicates(&dependencies.metrics).expect("a unique name"),
         }
@@ -116,7 +121,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
     // For a signup that will be refused, only the outcome of its key is still looked up.
     let admitted = state.handler.admits(network, context.deadline);
     let execution = match call.begin(&fields.values()).await? {
-        Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
+        Begun::Replay(recorded) => return Ok(respond(&recorded, state.render)),
         Begun::Execute(execution) => execution,
     };
     if let Err(refusal) = admitted {
@@ -145,7 +150,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
         Outcome::EmailTaken if !recorded.is_replay => state.duplicates.inc(),
         _ => {}
     }
-    Ok(respond(&recorded, render))
+    Ok(respond(&recorded, state.render))
 }
 
 /// The response to the outcome of a signup.
@@ -158,6 +163,17 @@ fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
             EMAIL_ALREADY_REGISTERED,
             "The address has an account already.",
         )),
+        Outcome::AccountErased => Err(ACCOUNT_ERASED.into()),
+    }
+}
+
+/// The response that does not say whether the address has an account.
+fn render_uniformly(outcome: &Outcome) -> Result<HttpResponse, Problem> {
+    match outcome {
+        Outcome::Created(_) | Outcome::EmailTaken => {
+            Ok(HttpResponse::Accepted().json(json!({ "status": "check_mail" })))
+        }
+        Outcome::AccountErased => Err(ACCOUNT_ERASED.into()),
     }
 }
 
@@ -261,6 +277,16 @@ impl From<SignUpError> for Problem {
     }
 }
 
+/// The response to a signup that does not say what it came to.
+#[derive(ToSchema)]
+#[schema(as = SignupAccepted)]
+#[expect(dead_code, reason = "it describes the response")]
+pub struct Accepted {
+    /// `check_mail`.
+    #[schema(example = "check_mail")]
+    status: String,
+}
+
 fn documentation() -> Documentation {
     let user = LinkBuilder::new()
         .operation_id("get_user")
@@ -283,6 +309,17 @@ fn documentation() -> Documentation {
         .header("Location", Header::default())
         .link("user", user)
         .link("by_address", by_address);
+    let accepted = ResponseBuilder::new()
+        .description(
+            "With `SIGNUP_ANSWER=uniform`, for every address: a mail says what it came to.",
+        )
+        .content(
+            "application/json",
+            ContentBuilder::new()
+                .schema(Some(documentation.reference::<Accepted>()))
+                .example(Some(json!({ "status": "check_mail" })))
+                .build(),
+        );
     documentation
         .description(
             "A 201 means that the account is on disk. With an `Idempotency-Key` a signup can safely be retried:\n\
@@ -315,8 +352,10 @@ fn documentation() -> Documentation {
         )
         .fields(&["/name", "/email", PASSWORD, "/display_name"])
         .response(201, created)
+        .response(202, accepted)
         .problems(&[
             EMAIL_ALREADY_REGISTERED,
+            ACCOUNT_ERASED,
             ProblemType::VALIDATION_FAILED,
             ProblemType::OVERLOADED,
             ProblemType::UNAVAILABLE,

@@ -5,7 +5,9 @@ mod contract;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::UserId;
 use crate::idempotency::{self, Execution, Recorded};
+use crate::mail::queue::{self, NewMail};
 use crate::platform::database::{Database, End, Error, Transaction, UnitOfWork};
 use crate::slices::accounts::new_account;
 use crate::slices::user::User;
@@ -20,10 +22,19 @@ pub enum Outcome {
     Created(User),
     /// The address has an account; nothing was written.
     EmailTaken,
+    /// The account was created, and has been erased since.
+    AccountErased,
 }
 
 impl idempotency::Outcome for Outcome {
     const VERSION: i16 = 1;
+
+    fn subject(&self) -> Option<UserId> {
+        match self {
+            Self::Created(user) => Some(user.id),
+            Self::EmailTaken | Self::AccountErased => None,
+        }
+    }
 }
 
 /// The store of accounts.
@@ -39,7 +50,8 @@ impl SignupStore {
     }
 
     /// Writes one row each of `users`, `users_read` and `user_events`, in one transaction and in
-    /// this lock order; and before them the record, if the execution has a key.
+    /// this lock order; and before them the record, if the execution has a key. If the address has an
+    /// account, writes the mail `taken`, if there is one.
     ///
     /// It
     /// - writes all three rows or none, whatever fails and whenever the future is dropped;
@@ -56,16 +68,21 @@ impl SignupStore {
     pub async fn sign_up(
         &self,
         account: NewAccount,
+        taken: Option<NewMail>,
         execution: Execution,
     ) -> Result<Recorded<Outcome>, idempotency::Error> {
         execution
-            .write(&self.database, CreateAccount(account))
+            .write(&self.database, CreateAccount { account, taken })
             .await
     }
 }
 
 /// The unit of work that writes the rows of a signup.
-struct CreateAccount(NewAccount);
+struct CreateAccount {
+    account: NewAccount,
+    /// The mail that is added if the address has an account.
+    taken: Option<NewMail>,
+}
 
 impl UnitOfWork for CreateAccount {
     type Outcome = Outcome;
@@ -73,9 +90,13 @@ impl UnitOfWork for CreateAccount {
     const IS_PAID: bool = true;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<Outcome>, Error> {
-        let Self(account) = self;
+        let Self { account, taken } = self;
         if !new_account::insert(transaction, account).await? {
-            return Ok(End::Rollback(Outcome::EmailTaken));
+            let Some(mail) = taken else {
+                return Ok(End::Rollback(Outcome::EmailTaken));
+            };
+            queue::add(transaction, mail).await?;
+            return Ok(End::Commit(Outcome::EmailTaken));
         }
         Ok(End::Commit(Outcome::Created(account.view())))
     }

@@ -12,12 +12,12 @@ use crate::access::Access;
 use crate::access::account::{Accounts, Status, StatusOutcome};
 use crate::dependencies::Dependencies;
 use crate::domain::{BrokenRule, Permission};
+use crate::http::changes::Circumstances;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
-use crate::slices::administration::http::{Circumstances, EXAMPLE_USER, of_user, user};
-use crate::slices::administration::problems::LAST_ADMIN;
+use crate::slices::administration::http::{EXAMPLE_USER, of_user, user};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 1024;
@@ -108,7 +108,7 @@ async fn set_status(state: Arc<State>, mut call: Call) -> Result<HttpResponse, P
         }
         StatusOutcome::Unchanged(version) => version,
         StatusOutcome::NoSuchUser => return Err(ProblemType::USER_NOT_FOUND.into()),
-        StatusOutcome::LastAdmin => return Err(LAST_ADMIN.into()),
+        StatusOutcome::LastAdmin => return Err(ProblemType::LAST_ADMIN.into()),
     };
     Ok(HttpResponse::Ok().json(UserStatus {
         id: user.to_string(),
@@ -149,7 +149,7 @@ fn document_status() -> Documentation {
     )
     .problems(&[
         ProblemType::USER_NOT_FOUND,
-        LAST_ADMIN,
+        ProblemType::LAST_ADMIN,
         ProblemType::VALIDATION_FAILED,
         ProblemType::UNAVAILABLE,
     ])

@@ -9,11 +9,12 @@ use crate::access::Access;
 use crate::access::roles::{Grant, GrantOutcome, Roles};
 use crate::dependencies::Dependencies;
 use crate::domain::Permission;
+use crate::http::changes::Circumstances;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{Problem, ProblemType};
-use crate::slices::administration::http::{Circumstances, lacking, of_role, of_user, role, user};
-use crate::slices::administration::problems::{LAST_ADMIN, ROLE_FIXED, ROLE_NOT_FOUND};
+use crate::slices::administration::http::{lacking, of_role, of_user, role, user};
+use crate::slices::administration::problems::{ROLE_FIXED, ROLE_NOT_FOUND};
 
 const PATH: &str = "/admin/users/{id}/roles/{role}";
 
@@ -82,7 +83,7 @@ async fn change(state: Arc<State>, call: Call, is_given: bool) -> Result<HttpRes
             return Err(Problem::new(ROLE_FIXED, "Every user has the role user."));
         }
         GrantOutcome::Lacking(permissions) => return Err(lacking(permissions)),
-        GrantOutcome::LastAdmin => return Err(LAST_ADMIN.into()),
+        GrantOutcome::LastAdmin => return Err(ProblemType::LAST_ADMIN.into()),
     }
     Ok(HttpResponse::NoContent().finish())
 }
@@ -118,7 +119,7 @@ fn document_revocation() -> Documentation {
             ProblemType::USER_NOT_FOUND,
             ROLE_NOT_FOUND,
             ROLE_FIXED,
-            LAST_ADMIN,
+            ProblemType::LAST_ADMIN,
             ProblemType::UNAVAILABLE,
         ])
 }

@@ -12,14 +12,14 @@ use crate::access::Access;
 use crate::access::roles::{self, Definition, RoleOutcome, Roles};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions, Role};
+use crate::http::changes::Circumstances;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::clock::timestamp;
 use crate::slices::administration::http::{
-    Circumstances, EXAMPLE_TIME, EXAMPLE_USER, cursor, lacking, names, of_role, paged, permissions,
-    role,
+    EXAMPLE_TIME, EXAMPLE_USER, cursor, lacking, names, of_role, paged, permissions, role,
 };
 use crate::slices::administration::problems::{
     LIMIT_REACHED, ROLE_FIXED, ROLE_IN_USE, ROLE_NOT_FOUND,

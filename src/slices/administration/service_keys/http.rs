@@ -15,14 +15,15 @@ use crate::access::service_keys::{
 };
 use crate::dependencies::Dependencies;
 use crate::domain::{BrokenRule, Name, Permission};
+use crate::http::changes::Circumstances;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::clock::timestamp;
 use crate::slices::administration::http::{
-    Circumstances, EXAMPLE_ADMIN, EXAMPLE_KEY, EXAMPLE_KEY_ID, EXAMPLE_TIME, cursor, lacking,
-    names, of_key, paged, permissions,
+    EXAMPLE_ADMIN, EXAMPLE_KEY, EXAMPLE_KEY_ID, EXAMPLE_TIME, cursor, lacking, names, of_key,
+    paged, permissions,
 };
 use crate::slices::administration::problems::{LIMIT_REACHED, SERVICE_KEY_NOT_FOUND};
 use crate::slices::user::PersonName;

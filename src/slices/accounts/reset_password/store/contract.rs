@@ -20,6 +20,7 @@ fn grant(number: u128, purpose: Use) -> Grant {
         user: UserId::new(Uuid::from_u128(1)),
         purpose,
         address: "ada1@example.org".to_owned(),
+        new_email: None,
         epoch: TokenEpoch::default(),
         expires_at: at(0) + TimeDelta::minutes(30),
     }
@@ -62,8 +63,12 @@ async fn a_reset_sets_the_password_and_voids_everything_else(
 ) {
     let test = prepared(backend).await;
     let outcome = test.database.write(new_password()).await.expect("written");
-    assert_eq!(outcome, Outcome::Done(grant(7, Use::Reset).user, TokenEpoch::new(1)));
-    let users = "users WHERE password_hash = 'new' AND email_verified_at IS NOT NULL AND version = 1";
+    assert_eq!(
+        outcome,
+        Outcome::Done(grant(7, Use::Reset).user, TokenEpoch::new(1))
+    );
+    let users =
+        "users WHERE password_hash = 'new' AND email_verified_at IS NOT NULL AND version = 1";
     for (of, expected) in [
         (users, "1"),
         ("users_read WHERE email_verified AND version = 1", "1"),

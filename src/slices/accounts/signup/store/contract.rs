@@ -38,7 +38,10 @@ impl Store {
         account: &NewAccount,
         claim: Option<&Claim>,
     ) -> Result<Written, StoreError> {
-        let signup = CreateAccount(account.clone());
+        let signup = CreateAccount {
+            account: account.clone(),
+            taken: None,
+        };
         let outcome = match claim {
             None => self.0.write(signup).await?,
             Some(claim) => {
@@ -63,6 +66,7 @@ impl Store {
                 Written::Account
             }
             Outcome::EmailTaken => Written::NothingEmailTaken,
+            Outcome::AccountErased => panic!("no one was erased"),
         })
     }
 }
@@ -333,7 +337,10 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
             let ended = match dropper {
                 Dropper::Caller => poll_at_most(polls, dropped, store.sign_up(&begun, None)).await,
                 Dropper::Runtime => {
-                    let signup = CreateAccount(begun.clone());
+                    let signup = CreateAccount {
+                        account: begun.clone(),
+                        taken: None,
+                    };
                     let work = test.database.transact(&signup);
                     let ended = poll_at_most(polls, dropped, work).await;
                     ended.map(|outcome| outcome.map(|_| Written::Account))
@@ -346,7 +353,10 @@ async fn a_signup_dropped_at_any_await_is_whole_or_nothing(
                         claim,
                         now: begun.created_at,
                         request_id: String::new(),
-                        work: CreateAccount(begun.clone()),
+                        work: CreateAccount {
+                            account: begun.clone(),
+                            taken: None,
+                        },
                     };
                     let work = test.database.transact(&keyed);
                     let ended = poll_at_most(polls, dropped, work).await;

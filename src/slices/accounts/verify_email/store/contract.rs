@@ -19,6 +19,7 @@ fn grant() -> Grant {
         user: UserId::new(Uuid::from_u128(1)),
         purpose: Use::Verify,
         address: "ada1@example.org".to_owned(),
+        new_email: None,
         epoch: TokenEpoch::default(),
         expires_at: at(0) + TimeDelta::hours(24),
     }

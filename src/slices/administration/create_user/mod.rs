@@ -1,0 +1,9 @@
+//! `POST /admin/users`: makes an account for another person, who chooses the password by a mail.
+
+mod http;
+mod store;
+
+use crate::slice::Slice;
+
+/// The slice.
+pub const SLICE: Slice = Slice::new(http::operations);

@@ -1,0 +1,8 @@
+//! `DELETE /admin/users/{id}`: erases a user.
+
+mod http;
+
+use crate::slice::Slice;
+
+/// The slice.
+pub const SLICE: Slice = Slice::new(http::operations);

@@ -1,0 +1,137 @@
+//! A service whose mails a test reads.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Response;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Backend, Service};
+
+/// How long a mail may take.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A service that writes mails to files.
+pub struct Mailing {
+    pub service: Service,
+    folder: TempDir,
+}
+
+/// A mail.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    pub to: String,
+    pub id: String,
+    pub text: String,
+}
+
+impl Mail {
+    pub fn token(&self) -> String {
+        let after = self.text.split('#').nth(1).expect("a link");
+        let is_token = |c: &char| c.is_ascii_alphanumeric() || ['-', '_'].contains(c);
+        after.chars().take_while(is_token).collect()
+    }
+}
+
+impl Mailing {
+    /// One in which users must verify their address.
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, &[("EMAIL_VERIFICATION", "required")]).await
+    }
+
+    pub async fn start_with(backend: Backend, own: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("file:{}", folder.path().join("mail").display());
+        let mut settings = vec![
+            ("MAIL_URL", url.as_str()),
+            ("RATE_LIMIT_MAIL", "off"),
+            ("RATE_LIMIT_LOGIN", "off"),
+            ("RATE_LIMIT_REFRESH", "off"),
+        ];
+        settings.extend(own);
+        let service = Service::start_with(backend, &settings).await;
+        Self { service, folder }
+    }
+
+    /// The mails of a kind so far, the oldest first.
+    pub fn mails(&self, kind: &str) -> Vec<Mail> {
+        let folder = self.folder.path().join("mail");
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_some_and(|name| name.contains(&format!("Z-{kind}-")))
+                    && path.extension().is_some_and(|extension| extension == "eml")
+            })
+            .collect();
+        paths.sort();
+        paths.iter().map(|path| read(path)).collect()
+    }
+
+    /// Waits until there are this many mails of a kind, and returns the newest.
+    pub async fn mail(&self, kind: &str, count: usize) -> Mail {
+        let begun = Instant::now();
+        loop {
+            let mut mails = self.mails(kind);
+            if mails.len() >= count {
+                assert_eq!(mails.len(), count, "{mails:?}");
+                return mails.pop().expect("one");
+            }
+            assert!(
+                begun.elapsed() < SOON,
+                "no mail: {}",
+                self.service.log_text()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Response {
+        let response = self.service.post(path, &body).send().await;
+        response.expect("a response")
+    }
+
+    pub async fn log_in(&self, password: &str) -> Response {
+        let body = json!({ "email": "ada@example.org", "password": password });
+        self.post("/auth/login", body).await
+    }
+
+    pub async fn verify(&self, token: &str, password: &str) -> Response {
+        let body = json!({ "token": token, "password": password });
+        self.post("/auth/verify-email", body).await
+    }
+
+    pub async fn reset(&self, token: &str, password: &str) -> Response {
+        let body = json!({ "token": token, "password": password });
+        self.post("/auth/password/reset", body).await
+    }
+
+    /// Waits until no mail waits to be sent.
+    pub async fn idle(&self) {
+        let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
+        let begun = Instant::now();
+        while self.service.database.rows(waiting).await != ["0"] {
+            assert!(begun.elapsed() < SOON, "{}", self.service.log_text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn read(path: &Path) -> Mail {
+    let text = std::fs::read_to_string(path).expect("a mail");
+    // Soft line breaks and the sign of equality, of quoted-printable.
+    let text = text.replace("=\r\n", "").replace("=3D", "=");
+    let header = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().to_owned()
+    };
+    Mail {
+        to: header("To:"),
+        id: header("Message-ID:"),
+        text: text.clone(),
+    }
+}
