@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 
 # The parts of `make test`, in this order. CI has a job for each.
-TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-kernel
+TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-mail check-kernel
 # The programs that they need.
 TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv valgrind curl jq
 
@@ -20,6 +20,8 @@ MONITORING_VENV := target/monitoring-venv
 DEPLOYMENT_VENV := target/deployment-venv
 # The environment of `check-openapi` and `check-docs-page`.
 OPENAPI_VENV := target/openapi-venv
+# The environment of `check-mail`.
+MAIL_VENV := target/mail-venv
 # The environment of `supply-chain`.
 SUPPLY_CHAIN_VENV := target/supply-chain-venv
 # The environment of the tool that signs releases.
@@ -77,6 +79,9 @@ check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/ins
 
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
+
+check-mail: debug-build $(MAIL_VENV)/installed ## Send mails to a real mail server: encrypted, and one that fails
+	$(MAIL_VENV)/bin/python tests/mail/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
 check-kernel: ## Count the instructions of bcrypt-lanes with each build profile, and pack it as for crates.io
 	@scripts/install.sh valgrind
@@ -142,6 +147,7 @@ $(MONITORING_VENV)/installed: tests/monitoring/requirements.txt
 $(DEPLOYMENT_VENV)/installed: tests/deployment/requirements.txt
 $(OPENAPI_VENV)/installed: tests/openapi/requirements.txt
 $(GENERATORS_VENV)/installed: tests/openapi/clients/requirements.txt
+$(MAIL_VENV)/installed: tests/mail/requirements.txt
 $(SUPPLY_CHAIN_VENV)/installed: tests/supply_chain/requirements.txt
 $(RELEASE_VENV)/installed: scripts/release/requirements.txt
 $(WORDS_VENV)/installed: tests/words/requirements.txt

@@ -108,7 +108,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         files: |path| {
-            ["src/access/", "src/attempts/"]
+            ["src/access/", "src/attempts/", "src/mail/"]
                 .iter()
                 .any(|folder| path.starts_with(folder))
                 || path == "src/dependencies.rs"
@@ -159,6 +159,12 @@ const RULES: &[Rule] = &[
         modules: &[],
         crates: &["sqlx"],
         because: "the platform has one place for databases",
+    },
+    Rule {
+        files: |path| !path.starts_with("src/mail/"),
+        modules: &[],
+        crates: &["lettre", "minijinja"],
+        because: "mails are made and sent in one place",
     },
     Rule {
         files: |path| path != "src/platform/redis.rs",
@@ -650,6 +656,8 @@ fn written(text: &str) -> Option<&str> {
 #[case("src/slices/accounts/signup/mod.rs", "use crate::app::Service;")]
 #[case("src/slice.rs", "use crate::slices::all;")]
 #[case("src/lifecycle.rs", "use actix_web::dev::Server;")]
+#[case("src/mail/delivery.rs", "use crate::http::problem::Problem;")]
+#[case("src/slices/accounts/signup/command.rs", "use lettre::Message;")]
 #[case(
     "src/slices/accounts/signup/store.rs",
     "fn open(pool: &sqlx::PgPool) {}"

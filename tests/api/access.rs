@@ -17,7 +17,7 @@ use crate::harness::{
 use crate::tokens::{self, Forger};
 
 /// The operations that every caller may use. Each says why in its access rule.
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 14] = [
     "GET /",
     "GET /.well-known/jwks.json",
     "GET /health",
@@ -26,7 +26,11 @@ const PUBLIC: [&str; 10] = [
     "GET /ready",
     "POST /auth/login",
     "POST /auth/logout",
+    "POST /auth/password/forgot",
+    "POST /auth/password/reset",
     "POST /auth/refresh",
+    "POST /auth/verify-email",
+    "POST /auth/verify-email/resend",
     "POST /signup",
 ];
 

@@ -28,6 +28,7 @@ LAYERS = [
     ("domain", r"src/domain/", 100.0),
     ("commands", r"src/slices/.*/command\.rs$", 95.0),
     ("stores and faces", r"src/(slices/|http/|idempotency/)", 85.0),
+    ("mail", r"src/mail/", 85.0),
     ("the rest", r"src/", 70.0),
 ]
 

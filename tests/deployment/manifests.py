@@ -39,6 +39,8 @@ PATHS = {
     ("/auth/refresh", "Exact"),
     ("/auth/logout", "Exact"),
     ("/auth/reauthenticate", "Exact"),
+    ("/auth/verify-email", "Prefix"),
+    ("/auth/password", "Prefix"),
     ("/users", "Prefix"),
     ("/.well-known/jwks.json", "Exact"),
     ("/openapi.json", "Exact"),
