@@ -93,11 +93,11 @@ if [ -n "${LOAD_URL:-}" ]; then
 else
   cargo build --release --locked
   folder=$(mktemp -d)
-  # The rate limits are off, as all users of a run have one address. Port 0 takes a free one, which is logged. Inherited
+  # The rate limits are off, as all users of a run have one address, and no user has a mailbox. Port 0 takes a free one, which is logged. Inherited
   # settings of other servers are removed.
   settings=(-u SIGNUP_CONFIG -u REDIS_URL -u DATABASE_READ_URL -u READS
     HOST=127.0.0.1 PORT=0 ADMIN_PORT=0 DATABASE_URL="sqlite://$folder/signup.db" DATABASE_MIGRATE=true
-    RATE_LIMIT_SIGNUP=off RATE_LIMIT_LOGIN=off RATE_LIMIT_REFRESH=off LOG_FORMAT=json RUST_LOG=info)
+    EMAIL_VERIFICATION=off RATE_LIMIT_SIGNUP=off RATE_LIMIT_LOGIN=off RATE_LIMIT_REFRESH=off LOG_FORMAT=json RUST_LOG=info)
   env "${settings[@]}" "$binary" serve >"$log" 2>&1 &
   service=$!
   url=

@@ -10,7 +10,9 @@ use secrecy::ExposeSecret;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
-use crate::config::{AdministrationSettings, Backend, RedisUrl, Settings, is_in_clear};
+use crate::config::{
+    AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear,
+};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
 use crate::hashing::{Costs, Pool};
@@ -137,6 +139,17 @@ impl Service {
         if settings.auth.secret.is_none() && settings.database.url.backend == Backend::Postgres {
             return Err(StartError(secrets::SecretError::Missing.to_string()));
         }
+        if settings.auth.requires_verification
+            && matches!(mail::destination(&settings), MailUrl::Off)
+        {
+            let line = "EMAIL_VERIFICATION=required needs mail, or no address can be verified: set MAIL_URL, or \
+                        EMAIL_VERIFICATION=off";
+            return Err(StartError(line.to_owned()));
+        }
+        if settings.auth.uniform_signup && !settings.auth.requires_verification {
+            let line = "SIGNUP_ANSWER=uniform needs EMAIL_VERIFICATION=required: only a mail says what a signup came to";
+            return Err(StartError(line.to_owned()));
+        }
         warn_of_risks(&settings);
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
@@ -184,14 +197,6 @@ impl Service {
             metrics: &metrics,
         })
         .map_err(StartError)?;
-        if settings.auth.requires_verification && delivery.is_none() {
-            let line = "EMAIL_VERIFICATION=required needs MAIL_URL: without mail no address can be verified";
-            return Err(StartError(line.to_owned()));
-        }
-        if settings.auth.uniform_signup && !settings.auth.requires_verification {
-            let line = "SIGNUP_ANSWER=uniform needs EMAIL_VERIFICATION=required: only a mail says what a signup came to";
-            return Err(StartError(line.to_owned()));
-        }
         let dependencies = Dependencies {
             database,
             readable,

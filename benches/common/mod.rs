@@ -55,6 +55,7 @@ impl Server {
             .env("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more")
             .env("AUTH_SECRET", "a secret of thirty-two bytes or more")
             .env("READS", "open")
+            .env("EMAIL_VERIFICATION", "off")
             .env("ADMIN_PORT", "0")
             .env("RUST_LOG", "info")
             .envs(settings.iter().copied())

@@ -21,6 +21,8 @@ from machine import Postgres
 HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
 PASSWORD = "correct horse battery staple"
+# The others send no mails either.
+WITHOUT_MAIL = {"EMAIL_VERIFICATION": "off"}
 # Where the virtual environment has its programs.
 PROGRAMS = Path(sys.executable).parent
 
@@ -197,7 +199,7 @@ class PocketBase(Contestant):
 
 @dataclass(frozen=True)
 class Service(Contestant):
-    """This service, with its defaults, on PostgreSQL."""
+    """This service, with its defaults but without mails, on PostgreSQL."""
 
     program: Path
     path: ClassVar[str] = "/signup"
@@ -220,6 +222,7 @@ class Service(Contestant):
             "DATABASE_MIGRATE": "true",
             "IDEMPOTENCY_SECRET": os.urandom(32).hex(),
             "AUTH_SECRET": os.urandom(32).hex(),
+            **WITHOUT_MAIL,
         }
 
     def accounts(self, place: Place) -> list[tuple[str, str]]:
@@ -231,7 +234,7 @@ class Service(Contestant):
 
 @dataclass(frozen=True)
 class ServiceOnSqlite(Service):
-    """This service, with its defaults."""
+    """This service, with its defaults but without mails."""
 
     on: ClassVar[str] = "SQLite"
 
@@ -239,6 +242,7 @@ class ServiceOnSqlite(Service):
         return {
             "PORT": str(place.port),
             "DATABASE_URL": f"sqlite://{place.folder / 'signup.db'}",
+            **WITHOUT_MAIL,
         }
 
     def accounts(self, place: Place) -> list[tuple[str, str]]:

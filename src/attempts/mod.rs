@@ -10,11 +10,15 @@ pub mod throttle;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use crate::dependencies::Dependencies;
 use crate::domain::{PresentedPassword, StoreError, UserId};
 use crate::hashing::{Class, Costs, HashError, PasswordHasher, StoredHash};
+use crate::mail::queue::{Kind, NewMail};
+use crate::mail::seal;
 use crate::platform::client::Network;
-use crate::platform::clock::Clock;
+use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::limits::{Bound, Limit};
 use crate::platform::turns::{Turn, Turns};
 use crate::tokens::device::DeviceId;
@@ -47,6 +51,9 @@ pub struct Attempts {
     costs: Arc<Costs>,
     secrets: Arc<TokenSecrets>,
     clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    /// Whether mails go anywhere.
+    sends_mail: bool,
     renewal: Arc<Renewal>,
     /// The part of a request's time that is reserved for the write.
     write_reserve: Duration,
@@ -102,6 +109,8 @@ impl Attempts {
             costs: Arc::clone(&dependencies.costs),
             secrets: Arc::clone(&dependencies.tokens.secrets),
             clock: Arc::clone(&dependencies.clock),
+            randomness: Arc::clone(&dependencies.randomness),
+            sends_mail: dependencies.delivery.is_some(),
             renewal: Arc::new(Renewal::new(dependencies)),
             write_reserve: request_timeout / 5,
         }
@@ -164,10 +173,13 @@ impl Attempt<'_> {
         let is_right = verifying.await? && has_password;
         if !is_right {
             let now = attempts.clock.now();
-            attempts
-                .throttle
-                .failed(&self.subject, self.failures, now)
-                .await?;
+            let closes = self.failures.one_more_closes(self.subject.is_known_device);
+            let mail = (closes && attempts.sends_mail).then(|| self.closed(now));
+            let failed =
+                attempts
+                    .throttle
+                    .failed(&self.subject, self.failures, mail.flatten(), now);
+            failed.await?;
         }
         Ok(is_right)
     }
@@ -176,6 +188,21 @@ impl Attempt<'_> {
     /// response, if a lane is free. Call it after the write that depends on the stored hash.
     pub fn succeeded(self, user: UserId, stored: String, password: PresentedPassword) {
         self.attempts.renewal.renew(user, stored, password);
+    }
+
+    /// The mail that logins are closed, for an address that may have no account: that is found out when
+    /// it is sent, so that the failure is the same work for any address.
+    fn closed(&self, now: DateTime<Utc>) -> Option<NewMail> {
+        let id = uuid_v7(now, self.attempts.randomness.as_ref());
+        let to_sealed = seal(&self.attempts.secrets, id, &self.claim.address)?;
+        Some(NewMail {
+            id,
+            kind: Kind::LoginClosedRequest,
+            user: None,
+            token: None,
+            to_sealed: Some(to_sealed),
+            at: now,
+        })
     }
 
     /// The hash to verify against where there is none: of the same work, and always the same one.

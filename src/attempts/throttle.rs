@@ -8,6 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::StoreError;
+use crate::mail::queue::{self, NewMail};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::platform::limits::{Bound, Limit};
 use crate::tokens::device::{self, DeviceId};
@@ -80,12 +81,18 @@ impl Failures {
         (left > TimeDelta::zero()).then_some(left)
     }
 
+    /// Whether one more failure closes logins: those of strangers, until the owner has proved to be it.
+    #[must_use]
+    pub fn one_more_closes(&self, is_known_device: bool) -> bool {
+        self.count.saturating_add(1) >= MOST && !is_known_device
+    }
+
     /// Until when attempts are refused after one more failure.
     fn blocked_after_one_more(&self, is_known_device: bool, now: DateTime<Utc>) -> DateTime<Utc> {
-        let count = self.count.saturating_add(1);
-        if count >= MOST && !is_known_device {
+        if self.one_more_closes(is_known_device) {
             return now + REMEMBERED;
         }
+        let count = self.count.saturating_add(1);
         let Ok(doublings) = u32::try_from(count - FREE) else {
             return now;
         };
@@ -156,8 +163,8 @@ impl Throttle {
         Ok(!rows.is_empty())
     }
 
-    /// Records one more failure. `before` is what was found before the attempt: over several instances
-    /// that try at once, the waits may be one step shorter for each.
+    /// Records one more failure, with a mail about it if there is one. `before` is what was found before
+    /// the attempt: over several instances that try at once, the waits may be one step shorter for each.
     ///
     /// # Errors
     /// When the outcome is not certain.
@@ -165,12 +172,14 @@ impl Throttle {
         &self,
         subject: &Subject,
         before: Failures,
+        mail: Option<NewMail>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let failure = Failure {
             subject: *subject,
             at: now,
             blocked_until: before.blocked_after_one_more(subject.is_known_device, now),
+            mail,
         };
         self.database.write(failure).await
     }
@@ -180,6 +189,7 @@ struct Failure {
     subject: Subject,
     at: DateTime<Utc>,
     blocked_until: DateTime<Utc>,
+    mail: Option<NewMail>,
 }
 
 impl UnitOfWork for Failure {
@@ -197,6 +207,9 @@ impl UnitOfWork for Failure {
             Micros(self.at - REMEMBERED),
         );
         transaction.execute(&FAILED, parameters).await?;
+        if let Some(mail) = &self.mail {
+            queue::add(transaction, mail).await?;
+        }
         Ok(End::Commit(()))
     }
 }
@@ -259,7 +272,7 @@ mod tests {
         for second in 0..10 {
             let before = throttle.find(&stranger, at(second)).await.expect("read");
             assert_eq!(before.wait(at(second)), None, "{second}");
-            let failed = throttle.failed(&stranger, before, at(second)).await;
+            let failed = throttle.failed(&stranger, before, None, at(second)).await;
             failed.expect("written");
         }
         let found = throttle.find(&stranger, at(10)).await.expect("read");
@@ -270,7 +283,7 @@ mod tests {
         let later = at(0) + REMEMBERED + TimeDelta::seconds(10);
         let forgotten = throttle.find(&stranger, later).await.expect("read");
         assert_eq!(forgotten, Failures::default());
-        let failed = throttle.failed(&stranger, forgotten, later).await;
+        let failed = throttle.failed(&stranger, forgotten, None, later).await;
         failed.expect("written");
         let found = throttle.find(&stranger, later).await.expect("read");
         assert_eq!(found.count, 1, "they are counted from the start again");

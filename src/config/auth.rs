@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::reader::Sources;
 use super::setting::{Setting, fixed, secret, text, worded};
 use super::urls::public_url;
-use super::values::{long_secret, seconds};
+use super::values::{boolean, long_secret, seconds};
 
 /// The longest life of an access token that may be set, in seconds. A signing key that is replaced stays
 /// published for this long, so a change of the setting never leaves a token without its key.
@@ -18,6 +18,12 @@ const MAX_REFRESH_GRACE: u64 = 300;
 
 /// A year, in seconds: a longer life is a mistake in the unit.
 const MAX_LIFE: u64 = 31_536_000;
+
+/// The shortest life of an account that is not verified, in seconds: that of the link in its mail.
+const MIN_UNVERIFIED_TTL: u64 = 86_400;
+
+/// The longest, in seconds: until then it is known when the user was asked.
+const MAX_UNVERIFIED_TTL: u64 = 2_592_000;
 
 /// The longest audience, in bytes. It is part of every access token.
 const MAX_AUDIENCE: usize = 255;
@@ -100,8 +106,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     fixed(
         "EMAIL_VERIFICATION",
         "auth.email_verification",
-        "off",
-        "Whether users may log in before their address is verified: `off`, or `required`.",
+        "required",
+        "Whether users may log in before their address is verified: `off`, or `required`, which needs `MAIL_URL` on \
+         PostgreSQL.",
+    ),
+    fixed(
+        "VERIFY_WITH_PASSWORD",
+        "auth.verify_with_password",
+        "true",
+        "Whether an address is verified by the token of the mail and the password, and not by the token alone. With \
+         `false`, a user who opens a link confirms an account that another person may have made with the address, and \
+         whose password that person knows.",
+    ),
+    fixed(
+        "UNVERIFIED_TTL_SECONDS",
+        "auth.unverified_ttl_seconds",
+        "604800",
+        "How long after its first mail an account is removed whose address is not verified, with \
+         `EMAIL_VERIFICATION=required`; from a day, 86400, to 30 days.",
     ),
     fixed(
         "SIGNUP_ANSWER",
@@ -169,6 +191,10 @@ pub struct AuthSettings {
     pub requires_verification: bool,
     /// Whether the response to a signup is the same for every address.
     pub uniform_signup: bool,
+    /// Whether a verification takes the password as well.
+    pub verify_with_password: bool,
+    /// How long an account is kept that is not verified.
+    pub unverified_ttl: Duration,
 }
 
 pub(super) fn read(s: &mut Sources) -> AuthSettings {
@@ -207,6 +233,10 @@ pub(super) fn read(s: &mut Sources) -> AuthSettings {
             "direct" => Ok(false),
             "uniform" => Ok(true),
             _ => Err("must be direct or uniform".to_owned()),
+        }),
+        verify_with_password: s.take("auth.verify_with_password", boolean),
+        unverified_ttl: s.take("auth.unverified_ttl_seconds", |text| {
+            seconds(text, (MIN_UNVERIFIED_TTL, MAX_UNVERIFIED_TTL))
         }),
     }
 }

@@ -1,6 +1,7 @@
 //! Settings of mail.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
@@ -171,7 +172,11 @@ fn mail_url(text: &str) -> Result<MailUrl, String> {
 
 fn is_loopback(host: &Host<&str>) -> bool {
     match host {
-        Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
+        // With a scheme that the URL standard does not know, an IPv4 address is a name.
+        Host::Domain(name) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     }
@@ -189,6 +194,8 @@ mod tests {
     #[case("smtp://mail.example:25/", "mail.example", 25, SmtpTls::StartTls)]
     #[case("smtps://mail.example", "mail.example", 465, SmtpTls::Wrapped)]
     #[case("smtp://127.0.0.1:1025?tls=none", "127.0.0.1", 1025, SmtpTls::None)]
+    #[case("smtp://[::1]:1025?tls=none", "[::1]", 1025, SmtpTls::None)]
+    #[case("smtp://localhost:1025?tls=none", "localhost", 1025, SmtpTls::None)]
     fn servers(#[case] text: &str, #[case] host: &str, #[case] port: u16, #[case] tls: SmtpTls) {
         let Ok(MailUrl::Smtp(url)) = mail_url(text) else {
             panic!("{text} is refused");

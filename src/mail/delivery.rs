@@ -54,7 +54,10 @@ const GIVEN_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Mails on request that an account gets in an hour, and in a day.
-const MOST: [(TimeDelta, i64); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
+const MOST: &[(TimeDelta, i64)] = &[(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
+
+/// Mails about closed logins that an account gets in a day.
+const MOST_CLOSED: &[(TimeDelta, i64)] = &[(TimeDelta::days(1), 1)];
 
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[
@@ -76,14 +79,18 @@ pub const LIMITS: &[Limit] = &[
 ];
 
 static BY_ADDRESS: Statement = Statement::new(
-    "SELECT id, name, email, email_canonical, status, email_verified_at, token_epoch FROM users \
-     WHERE email_canonical = $1",
+    "SELECT u.id, r.name, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+     FROM users u JOIN users_read r ON r.id = u.id WHERE u.email_canonical = $1",
 );
 
 static BY_ID: Statement = Statement::new(
-    "SELECT id, name, email, email_canonical, status, email_verified_at, token_epoch FROM users \
-     WHERE id = $1",
+    "SELECT u.id, r.name, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+     FROM users u JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
+
+// Requests of one account are counted one after the other.
+static LOCK_POSTGRES: Statement =
+    Statement::new("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
 
 static RECENT: Statement = Statement::new(
     "SELECT count(*) AS mails FROM mail_queue WHERE user_id = $1 AND kind = $2 AND created_at > $3",
@@ -267,11 +274,16 @@ impl Delivery {
         match mail.kind {
             Kind::VerifyRequest => self.resolve_request(mail, Use::Verify, Kind::Verify).await,
             Kind::ResetRequest => self.resolve_request(mail, Use::Reset, Kind::Reset).await,
+            Kind::LoginClosedRequest => {
+                self.resolve_request(mail, Use::Reset, Kind::LoginClosed)
+                    .await
+            }
             Kind::SignupRequest => self.resolve_signup(mail).await,
             // The link of an earlier change still works.
             Kind::EmailChanging if mail.token.is_none() => self.resolve_notice(mail).await,
             Kind::Verify
             | Kind::Reset
+            | Kind::LoginClosed
             | Kind::SetPassword
             | Kind::ConfirmEmail
             | Kind::EmailChanging => self.resolve_link(mail).await,
@@ -360,13 +372,6 @@ impl Delivery {
             return Ok(Resolved::Nothing);
         };
         let now = self.clock.now();
-        for (time, most) in MOST {
-            let parameters = (to.id.as_uuid(), kind.as_str(), Micros(now - time));
-            let recent: Option<(i64,)> = self.database.fetch_latest(&RECENT, parameters).await?;
-            if recent.is_some_and(|(mails,)| mails >= most) {
-                return Ok(Resolved::Nothing);
-            }
-        }
         let grant = Grant {
             id: uuid_v7(now, self.randomness.as_ref()),
             user: to.id,
@@ -434,7 +439,8 @@ fn wait_after(attempts: i32) -> TimeDelta {
     wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
-/// Turns a request into a mail with its token: from then on each attempt has the same one.
+/// Turns a request into a mail with its token, unless the account has had too many: from then on each
+/// attempt has the same one.
 struct Turn {
     mail: Leased,
     kind: Kind,
@@ -446,8 +452,20 @@ impl UnitOfWork for Turn {
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
-        links::add(transaction, &self.grant, self.at).await?;
         let (user, token) = (self.grant.user, self.grant.id);
+        transaction.lock(&LOCK_POSTGRES, (user.as_uuid(),)).await?;
+        let limits = match self.kind {
+            Kind::LoginClosed => MOST_CLOSED,
+            _ => MOST,
+        };
+        for (time, most) in limits {
+            let parameters = (user.as_uuid(), self.kind.as_str(), Micros(self.at - *time));
+            let recent: Option<(i64,)> = transaction.fetch_optional(&RECENT, parameters).await?;
+            if recent.is_some_and(|(mails,)| mails >= *most) {
+                return Ok(End::Rollback(false));
+            }
+        }
+        links::add(transaction, &self.grant, self.at).await?;
         let turned = queue::turn_into(transaction, &self.mail, self.kind, user, token).await?;
         Ok(if turned {
             End::Commit(true)

@@ -27,9 +27,10 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 18] = built_in![
+const BUILT_IN: [(&str, &str); 20] = built_in![
     "verify",
     "reset",
+    "login_closed",
     "password_changed",
     "session_reused",
     "set_password",
@@ -119,7 +120,7 @@ impl Renderer {
     /// What is wrong, in a word.
     pub fn render(&self, letter: &Letter<'_>) -> Result<Message, &'static str> {
         let page = match letter.kind {
-            Kind::Reset | Kind::SetPassword => "reset-password",
+            Kind::Reset | Kind::LoginClosed | Kind::SetPassword => "reset-password",
             Kind::ConfirmEmail => "confirm-email",
             Kind::EmailChanging => "undo-email",
             _ => "verify-email",

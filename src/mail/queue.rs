@@ -28,6 +28,10 @@ pub enum Kind {
     Reset,
     /// An address asked for [`Kind::Reset`]; the same.
     ResetRequest,
+    /// Logins from new devices are closed, after too many failed ones; the user may set another password.
+    LoginClosed,
+    /// Logins with an address were closed; whether it has an account is found out when it is sent.
+    LoginClosedRequest,
     /// The password was changed.
     PasswordChanged,
     /// A session ended, as one of its old refresh tokens was used.
@@ -48,11 +52,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Verify,
         Self::VerifyRequest,
         Self::Reset,
         Self::ResetRequest,
+        Self::LoginClosed,
+        Self::LoginClosedRequest,
         Self::PasswordChanged,
         Self::SessionReused,
         Self::SetPassword,
@@ -68,7 +74,10 @@ impl Kind {
     pub const fn is_sent(self) -> bool {
         !matches!(
             self,
-            Self::VerifyRequest | Self::ResetRequest | Self::SignupRequest
+            Self::VerifyRequest
+                | Self::ResetRequest
+                | Self::LoginClosedRequest
+                | Self::SignupRequest
         )
     }
 
@@ -80,6 +89,8 @@ impl Kind {
             Self::VerifyRequest => "verify_request",
             Self::Reset => "reset",
             Self::ResetRequest => "reset_request",
+            Self::LoginClosed => "login_closed",
+            Self::LoginClosedRequest => "login_closed_request",
             Self::PasswordChanged => "password_changed",
             Self::SessionReused => "session_reused",
             Self::SetPassword => "set_password",

@@ -419,7 +419,6 @@ async fn the_granted_role_suffices_and_no_more_is_granted() {
         "SELECT name FROM users",
         "SELECT count(*) FROM users WHERE email LIKE '%'",
         "UPDATE users SET name = 'x'",
-        "DELETE FROM users",
         "UPDATE users_read SET name = 'x'",
         "UPDATE user_events SET type = 'x'",
         "DELETE FROM user_events",

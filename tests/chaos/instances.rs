@@ -326,6 +326,7 @@ fn command(place: &Place, options: Options) -> Command {
         ("IDEMPOTENCY_SECRET", "a secret of thirty-two bytes or more"),
         ("AUTH_SECRET", "a secret of thirty-two bytes or more"),
         ("READS", "open"),
+        ("EMAIL_VERIFICATION", "off"),
         ("ADMIN_PORT", "0"),
     ]);
     if let Some(redis) = place.redis() {

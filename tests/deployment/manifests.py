@@ -290,7 +290,7 @@ def the_network_is_closed() -> Mistakes:
                 yield f"{where}: the {workload['kind']} does not have exactly one policy for both directions"
                 continue
             out = {port["port"] for rule in mine[0]["spec"]["egress"] for port in rule["ports"]}
-            wanted = {53, 5432} | ({6379, 4317, 4318} if workload["kind"] == "Deployment" else set())
+            wanted = {53, 5432} | ({6379, 587, 4317, 4318} if workload["kind"] == "Deployment" else set())
             if out != wanted:
                 yield f"{where}: the {workload['kind']} may connect to the ports {sorted(out)}"
             inside = mine[0]["spec"].get("ingress", [])

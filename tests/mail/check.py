@@ -157,7 +157,6 @@ def service(binary: Path, folder: Path, **settings: str) -> Iterator[tuple[Servi
                 "ADMIN_PORT": "0",
                 "BCRYPT_COST": "4",
                 "LOG_FORMAT": "json",
-                "EMAIL_VERIFICATION": "required",
                 **settings,
             },
             stdout=output,

@@ -71,6 +71,7 @@ impl Limited {
                 ("LOG_FORMAT", "json"),
                 // The attackers have no account, and are to reach the database.
                 ("READS", "open"),
+                ("EMAIL_VERIFICATION", "off"),
                 ("ADMIN_PORT", "0"),
                 ("RUST_LOG", "info,signup_service::http::middleware=warn"),
             ])

@@ -79,11 +79,15 @@ impl Service {
                 ("RATE_LIMIT_LOGIN", "off"),
                 // Some accounts may not log in for it.
                 ("EMAIL_VERIFICATION", "required"),
+                ("MAIL_URL", "console"),
+                ("RATE_LIMIT_MAIL", "off"),
                 ("IDEMPOTENCY_SECRET", SECRET),
                 ("AUTH_SECRET", SECRET),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // The mails.
+            .stderr(Stdio::null())
             .spawn()
             .expect("the binary runs");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();

@@ -26,4 +26,5 @@ slices![
     export_data,
     erase,
     send_mail,
+    expire_unverified,
 ];

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::auth_log::{self, Entry};
 use crate::access::feed::{self, Feed, Revocation};
 use crate::domain::{EndReason, SessionId, StoreError, UserId};
+use crate::mail::queue::{self, Kind, NewMail};
 use crate::platform::clock::{Randomness, uuid_v7};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 
@@ -45,7 +46,10 @@ pub struct Ending {
     pub correlation_id: String,
     /// When, in whole microseconds.
     pub at: DateTime<Utc>,
-    /// For the ids of revocations and of entries in the log.
+    /// Whether the user gets a mail about a session that was [`Reused`](EndReason::Reused): if mails go
+    /// anywhere.
+    pub sends_mail: bool,
+    /// For the ids of revocations, of mails and of entries in the log.
     pub randomness: Arc<dyn Randomness>,
 }
 
@@ -100,7 +104,8 @@ impl Ending {
         }
     }
 
-    /// Revokes the access tokens of a session that was ended, and logs it.
+    /// Revokes the access tokens of a session that was ended, and logs it; with a mail to the user if one
+    /// of its tokens was stolen.
     async fn record(
         &self,
         transaction: &mut Transaction,
@@ -111,6 +116,17 @@ impl Ending {
         let reason = self.reason.as_str();
         let revocation = Revocation::Session(session);
         feed::revoke(transaction, id, revocation, reason, self.at).await?;
+        if self.reason == EndReason::Reused && self.sends_mail {
+            let notice = NewMail {
+                id: uuid_v7(self.at, self.randomness.as_ref()),
+                kind: Kind::SessionReused,
+                user: Some(user),
+                token: None,
+                to_sealed: None,
+                at: self.at,
+            };
+            queue::add(transaction, &notice).await?;
+        }
         let entry = Entry {
             id,
             user: Some(user),
@@ -211,9 +227,11 @@ mod tests {
                 .expect("written");
         }
         assert_eq!(ended(&test, id).await, Some(EndReason::Reused));
-        for table in ["revocations", "auth_log"] {
+        for table in ["revocations", "auth_log", "mail_queue"] {
             assert_eq!(count(&test, table).await, ["1"], "{table}");
         }
+        let mail = "SELECT kind FROM mail_queue";
+        assert_eq!(test.sql(mail).await, ["session_reused"]);
         let user = UserId::new(Uuid::from_u128(1));
         let standing = feed.standing(id, user, TokenEpoch::default()).await;
         assert_eq!(standing.expect("known"), Standing::Revoked);
@@ -259,6 +277,7 @@ mod tests {
                 "{table}"
             );
         }
+        assert_eq!(count(&test, "mail_queue").await, ["0"]);
         let again = test.database.write(end_others()).await.expect("written");
         assert!(again.is_empty());
     }

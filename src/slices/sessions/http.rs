@@ -67,6 +67,7 @@ pub struct Ender {
     pub feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
+    sends_mail: bool,
 }
 
 impl Ender {
@@ -78,6 +79,7 @@ impl Ender {
             feed: Arc::clone(&dependencies.feed),
             clock: Arc::clone(&dependencies.clock),
             randomness: Arc::clone(&dependencies.randomness),
+            sends_mail: dependencies.delivery.is_some(),
         }
     }
 
@@ -100,6 +102,7 @@ impl Ender {
             network: context.network(),
             correlation_id: context.correlation_id.clone(),
             at: self.clock.now(),
+            sends_mail: self.sends_mail,
             randomness: Arc::clone(&self.randomness),
         }
     }

@@ -24,6 +24,7 @@ pub fn ending(reason: EndReason) -> Ending {
         network: Some("192.0.2.0/24".to_owned()),
         correlation_id: "correlation".to_owned(),
         at: DateTime::from_timestamp(NOW, 0).expect("in range"),
+        sends_mail: true,
         randomness: Arc::new(SystemRandomness),
     }
 }

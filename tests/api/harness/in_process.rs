@@ -43,11 +43,9 @@ impl InProcess {
             ("DATABASE_URL", url.as_str()),
             ("DATABASE_MIGRATE", "true"),
             ("IDEMPOTENCY_SECRET", super::SECRET),
-            ("AUTH_SECRET", super::SECRET),
-            ("READS", "open"),
-            ("ADMIN_PORT", "0"),
             ("PORT", "0"),
         ];
+        environment.extend(super::DEFAULTS);
         environment.extend(settings);
         let sources = Sources::given(&environment, "").expect("an empty file");
         let settings = Settings::from_sources(sources, false).expect("valid settings");

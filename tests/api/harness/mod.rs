@@ -23,6 +23,18 @@ use tempfile::TempDir;
 /// The default secret of every instance.
 pub const SECRET: &str = "a secret of thirty-two bytes or more";
 
+/// The settings of every instance that a test does not set otherwise.
+const DEFAULTS: [(&str, &str); 4] = [
+    // On PostgreSQL the service does not start without it.
+    ("AUTH_SECRET", SECRET),
+    // Most tests are not about access: see `access`.
+    ("READS", "open"),
+    // Nor about mail: see `mail`.
+    ("EMAIL_VERIFICATION", "off"),
+    // Many instances run at a time.
+    ("ADMIN_PORT", "0"),
+];
+
 /// The kind of database that the service runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {

@@ -37,12 +37,7 @@ pub struct Output {
 fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signup-service"));
     command.env_clear().envs(counters()).args(arguments);
-    // On PostgreSQL the service does not start without it.
-    command.env("AUTH_SECRET", super::SECRET);
-    // Most tests are not about access: see `access`.
-    command.env("READS", "open");
-    // Many instances run at a time.
-    command.env("ADMIN_PORT", "0");
+    command.envs(super::DEFAULTS);
     command.envs(settings.iter().copied());
     command
 }

@@ -45,8 +45,10 @@ impl FromRow for Account {
     }
 }
 
-static ACCOUNT: Statement =
-    Statement::new("SELECT name, email_canonical, token_epoch FROM users WHERE id = $1");
+static ACCOUNT: Statement = Statement::new(
+    "SELECT r.name, u.email_canonical, u.token_epoch FROM users u JOIN users_read r ON r.id = u.id \
+     WHERE u.id = $1",
+);
 
 /// The mail has reached the owner of the address, so it counts as verified.
 static SET_PASSWORD: Statement = Statement::new(

@@ -6,7 +6,8 @@ use std::time::Instant;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::store::{Verification, VerifyEmailStore};
-use crate::attempts::{AttemptError, Attempts, Claim};
+use crate::attempts::throttle::Subject;
+use crate::attempts::{Attempt, AttemptError, Attempts, Claim};
 use crate::domain::{PresentedPassword, StoreError};
 use crate::hashing::Class;
 use crate::platform::client::Network;
@@ -17,8 +18,8 @@ use crate::tokens::secrets::TokenSecrets;
 pub struct VerifyEmail {
     /// The token of the mail.
     pub token: SecretString,
-    /// The password of the account.
-    pub password: PresentedPassword,
+    /// The password of the account; `None` if the token alone is enough.
+    pub password: Option<PresentedPassword>,
     /// The network whose share of hashing it uses.
     pub client: Option<Network>,
     /// The correlation id of the request.
@@ -84,30 +85,22 @@ impl VerifyEmailHandler {
             if !link.is_live(account.epoch, now) || account.address != link.grant.address {
                 return Err(VerifyEmailError::TokenExpired);
             }
-            let attempt = match &attempt {
-                Some(begun) => begun,
-                None => attempt.insert(
-                    self.attempts
-                        .begin(Claim {
-                            address: account.address.clone(),
-                            device: None,
-                            class: Class::Account,
-                            client: command.client,
-                            deadline: command.deadline,
-                        })
-                        .await?,
-                ),
-            };
             let hash = account.password_hash;
-            let verifying = attempt.verify(command.password.clone(), Some(&hash));
-            if !verifying.await? {
-                return Err(VerifyEmailError::InvalidCredentials);
+            if let Some(password) = &command.password {
+                let attempt = match &attempt {
+                    Some(begun) => begun,
+                    None => attempt.insert(self.begin(&command, &account.address).await?),
+                };
+                let verifying = attempt.verify(password.clone(), Some(&hash));
+                if !verifying.await? {
+                    return Err(VerifyEmailError::InvalidCredentials);
+                }
             }
             let now = self.clock.now();
             let verification = Verification {
                 grant: link.grant.clone(),
                 password_hash: hash,
-                subject: attempt.subject(),
+                subject: Subject::of(&account.address, None, &self.secrets),
                 event_id: uuid_v7(now, self.randomness.as_ref()),
                 correlation_id: command.correlation_id.clone(),
                 at: now,
@@ -118,5 +111,21 @@ impl VerifyEmailHandler {
             // The hash has changed, or a request beside this one has used the token.
         }
         Err(VerifyEmailError::TokenExpired)
+    }
+
+    /// Begins an attempt at the password of the account with this address.
+    async fn begin(
+        &self,
+        command: &VerifyEmail,
+        address: &str,
+    ) -> Result<Attempt<'_>, AttemptError> {
+        let claim = Claim {
+            address: address.to_owned(),
+            device: None,
+            class: Class::Account,
+            client: command.client,
+            deadline: command.deadline,
+        };
+        self.attempts.begin(claim).await
     }
 }

@@ -36,19 +36,30 @@ pub fn operations() -> Vec<Operation> {
         .rate_limited(|settings| settings.login_rate)
         .documented(documentation)
         .handled_by(|dependencies| {
-            let handler = Arc::new(handler(dependencies));
-            move |call| verify(Arc::clone(&handler), call)
+            let state = Arc::new(State::new(dependencies));
+            move |call| verify(Arc::clone(&state), call)
         }),
     ]
 }
 
-fn handler(dependencies: &Dependencies) -> VerifyEmailHandler {
-    VerifyEmailHandler {
-        store: VerifyEmailStore::new(dependencies.database.clone()),
-        attempts: Attempts::new(dependencies),
-        secrets: Arc::clone(&dependencies.tokens.secrets),
-        clock: Arc::clone(&dependencies.clock),
-        randomness: Arc::clone(&dependencies.randomness),
+/// The dependencies of the handler.
+struct State {
+    handler: VerifyEmailHandler,
+    with_password: bool,
+}
+
+impl State {
+    fn new(dependencies: &Dependencies) -> Self {
+        Self {
+            handler: VerifyEmailHandler {
+                store: VerifyEmailStore::new(dependencies.database.clone()),
+                attempts: Attempts::new(dependencies),
+                secrets: Arc::clone(&dependencies.tokens.secrets),
+                clock: Arc::clone(&dependencies.clock),
+                randomness: Arc::clone(&dependencies.randomness),
+            },
+            with_password: dependencies.settings.auth.verify_with_password,
+        }
     }
 }
 
@@ -60,7 +71,8 @@ pub struct VerifyEmailRequest {
     /// The token of the mail: what follows the `#` of its link.
     #[schema(value_type = String, required = true, example = json!(EXAMPLE_TOKEN))]
     token: Option<SecretString>,
-    /// The password of the account, unchanged: not trimmed, not cut.
+    /// The password of the account, unchanged: not trimmed, not cut. With `VERIFY_WITH_PASSWORD=false` it
+    /// may be missing, and is not looked at.
     #[schema(
         value_type = String,
         required = true,
@@ -74,8 +86,11 @@ pub struct VerifyEmailRequest {
     password: Option<SecretString>,
 }
 
+/// The validated fields: the token, and the password if it counts.
+type Fields = (SecretString, Option<PresentedPassword>);
+
 impl VerifyEmailRequest {
-    fn parse(self) -> Result<(SecretString, PresentedPassword), Vec<FieldError>> {
+    fn parse(self) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let token = check(&mut errors, "/token", required(self.token, Ok));
         let password = check(
@@ -83,12 +98,26 @@ impl VerifyEmailRequest {
             "/password",
             required(self.password, PresentedPassword::parse),
         );
-        token.zip(password).ok_or(errors)
+        match token.zip(password) {
+            Some((token, password)) => Ok((token, Some(password))),
+            None => Err(errors),
+        }
+    }
+
+    fn parse_token(self) -> Result<Fields, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let token = check(&mut errors, "/token", required(self.token, Ok));
+        token.map(|token| (token, None)).ok_or(errors)
     }
 }
 
-async fn verify(handler: Arc<VerifyEmailHandler>, mut call: Call) -> Result<HttpResponse, Problem> {
-    let (token, password) = call.validated(VerifyEmailRequest::parse).await?;
+async fn verify(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
+    let parse = if state.with_password {
+        VerifyEmailRequest::parse
+    } else {
+        VerifyEmailRequest::parse_token
+    };
+    let (token, password) = call.validated(parse).await?;
     let context = Arc::clone(&call.context);
     let command = VerifyEmail {
         token,
@@ -97,7 +126,7 @@ async fn verify(handler: Arc<VerifyEmailHandler>, mut call: Call) -> Result<Http
         correlation_id: context.correlation_id.clone(),
         deadline: context.deadline,
     };
-    handler.handle(command).await?;
+    state.handler.handle(command).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -194,6 +194,7 @@ impl LogInHandler {
                 network: command.network.clone(),
                 correlation_id: command.correlation_id.clone(),
                 at: now,
+                sends_mail: false,
                 randomness: Arc::clone(&self.randomness),
             },
         }

@@ -73,7 +73,7 @@ async fn a_login_writes_its_session_its_log_and_clears_its_subject(
     let new = session(2, 0);
     let throttle = Throttle::new(test.database.clone());
     let before = throttle.find(&new.subject, at(0)).await;
-    let failed = throttle.failed(&new.subject, before.expect("read"), at(0));
+    let failed = throttle.failed(&new.subject, before.expect("read"), None, at(0));
     failed.await.expect("written");
     let begun = open(&test).begin(new.clone()).await.expect("written");
     let Begun::New(found, ended) = begun else {
