@@ -229,7 +229,7 @@ async fn guesses_at_once_over_two_instances_are_throttled() {
 
 #[rstest]
 #[case::suspended("UPDATE users SET status = 'suspended'", &[], "account-suspended")]
-#[case::unverified("UPDATE users SET email_verified_at = NULL", &[("EMAIL_VERIFICATION", "required")], "email-not-verified")]
+#[case::unverified("UPDATE users SET email_verified_at = NULL", &[("EMAIL_VERIFICATION", "required"), ("MAIL_URL", "smtp://127.0.0.1:1?tls=none")], "email-not-verified")]
 #[tokio::test]
 async fn who_may_not_log_in_learns_why_only_with_the_right_password(
     #[values(Sqlite, Postgres)] backend: Backend,

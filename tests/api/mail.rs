@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
-use reqwest::Response;
+use futures_util::future::{join, join_all};
+use reqwest::{Method, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Service, login_body, problem, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, login_body, problem, run,
+    signup_body,
 };
 
 /// How long a mail may take.
@@ -41,15 +43,21 @@ impl Mail {
 
 impl Mailing {
     async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, &[]).await
+    }
+
+    /// Like [`start`](Self::start), with settings.
+    async fn start_with(backend: Backend, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("file:{}", folder.path().join("mail").display());
-        let settings = [
+        let mut settings = vec![
             ("MAIL_URL", url.as_str()),
             ("EMAIL_VERIFICATION", "required"),
             ("RATE_LIMIT_MAIL", "off"),
             ("RATE_LIMIT_LOGIN", "off"),
             ("RATE_LIMIT_REFRESH", "off"),
         ];
+        settings.extend(more);
         let service = Service::start_with(backend, &settings).await;
         Self { service, folder }
     }
@@ -98,6 +106,20 @@ impl Mailing {
     async fn log_in(&self, password: &str) -> Response {
         let body = json!({ "email": "ada@example.org", "password": password });
         self.post("/auth/login", body).await
+    }
+
+    /// Signs up with this address, and returns the token of the mail.
+    async fn signed_up(&self, email: &str) -> String {
+        let before = self.mails("verify").len();
+        assert_eq!(self.service.sign_up(email).await.status(), 201);
+        let mail = self.mail("verify", before + 1).await;
+        assert_eq!(mail.to, email);
+        mail.token()
+    }
+
+    async fn forgot(&self, email: &str) -> Response {
+        self.post("/auth/password/forgot", json!({ "email": email }))
+            .await
     }
 
     async fn verify(&self, token: &str, password: &str) -> Response {
@@ -298,23 +320,19 @@ async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] bac
 }
 
 /// A stranger signs up with an address. Its owner does not get an account that the stranger can open.
+#[rstest]
 #[tokio::test]
-async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox() {
-    let mailing = Mailing::start(Sqlite).await;
-    let response = mailing
-        .service
-        .signup(&signup_body("ada@example.org"))
-        .send()
-        .await;
+async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    let response = mailing.service.signup(&signup_body("ada@example.org")).send().await;
     assert_eq!(response.expect("a response").status(), 201);
     let token = mailing.mail("verify", 1).await.token();
     let own = "another horse battery staple";
-    problem(
-        mailing.verify(&token, own).await,
-        401,
-        "invalid-credentials",
-    )
-    .await;
+    problem(mailing.verify(&token, own).await, 401, "invalid-credentials").await;
+    let verified = "SELECT CAST(count(*) AS text) FROM users WHERE email_verified_at IS NOT NULL";
+    assert_eq!(mailing.service.database.rows(verified).await, ["0"]);
     let forgot = json!({ "email": "ada@example.org" });
     mailing.post("/auth/password/forgot", forgot).await;
     let reset = mailing.mail("reset", 1).await.token();
@@ -361,5 +379,275 @@ async fn no_address_or_token_is_in_the_queue_or_in_the_log() {
     }
     for place in [queue.join("\n"), log] {
         assert!(!place.contains("example.org"), "{place}");
+    }
+}
+
+/// Programs that scan mails follow links, some with HEAD first.
+#[rstest]
+#[tokio::test]
+async fn a_scanner_consumes_no_token(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mailing = Mailing::start(backend).await;
+    let verify = mailing.signed_up("ada@example.org").await;
+    mailing.forgot("ada@example.org").await;
+    let reset = mailing.mail("reset", 1).await.token();
+    for method in [Method::GET, Method::HEAD] {
+        for path in [
+            "/auth/verify-email".to_owned(),
+            "/auth/password/reset".to_owned(),
+            // A client that takes the fragment for a part of the path.
+            format!("/auth/verify-email?token={verify}"),
+            format!("/auth/password/reset?token={reset}"),
+            format!("/verify-email%23{verify}"),
+            format!("/reset-password%23{reset}"),
+        ] {
+            let request = mailing
+                .service
+                .client
+                .request(method.clone(), mailing.service.url(&path));
+            let status = request.send().await.expect("a response").status().as_u16();
+            assert!([404, 405].contains(&status), "{method} {path}: {status}");
+        }
+    }
+    let used = "SELECT CAST(count(*) AS text) FROM one_time_tokens WHERE used_at IS NOT NULL";
+    assert_eq!(mailing.service.database.rows(used).await, ["0"]);
+    assert_eq!(mailing.verify(&verify, &password()).await.status(), 204);
+    let new = "another horse battery staple";
+    assert_eq!(mailing.reset(&reset, new).await.status(), 204);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_token_is_good_for_its_user_and_its_use_alone(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    let ada = mailing.signed_up("ada@example.org").await;
+    let eve = mailing.signed_up("eve@example.org").await;
+    mailing.forgot("ada@example.org").await;
+    let reset = mailing.mail("reset", 1).await.token();
+    // The id of one row and the mac of another: 16 bytes are 22 characters, of which the last is shared.
+    let mixed = format!("{}{}", &ada[..21], &eve[21..]);
+    for token in [&mixed, &reset] {
+        problem(mailing.verify(token, &password()).await, 400, "token-invalid").await;
+    }
+    let new = "another horse battery staple";
+    for token in [&mixed, &ada] {
+        problem(mailing.reset(token, new).await, 400, "token-invalid").await;
+    }
+    // A new password voids all links from before.
+    assert_eq!(mailing.reset(&reset, new).await.status(), 204);
+    problem(mailing.verify(&ada, new).await, 410, "token-expired").await;
+    assert_eq!(mailing.verify(&eve, &password()).await.status(), 204);
+}
+
+/// The statuses, bytes and names of headers of requests for a mail show nothing; `tests/timing` has the times.
+#[rstest]
+#[case("/auth/password/forgot")]
+#[case("/auth/verify-email/resend")]
+#[tokio::test]
+async fn requests_for_a_mail_get_the_same_response_for_every_address(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] path: &str,
+) {
+    let mailing = Mailing::start(backend).await;
+    let token = mailing.signed_up("known@example.org").await;
+    assert_eq!(mailing.verify(&token, &password()).await.status(), 204);
+    mailing.signed_up("unverified@example.org").await;
+    mailing.signed_up("suspended@example.org").await;
+    let suspend = "UPDATE users SET status = 'suspended' WHERE email LIKE 'suspended%'";
+    mailing.service.database.execute(suspend).await.expect("changed");
+    let mut seen = BTreeSet::new();
+    // The last ones of an address are beyond its limit.
+    for address in ["known", "unverified", "suspended", "unknown", "known"].repeat(4) {
+        let body = json!({ "email": format!("{address}@example.org") });
+        let response = mailing.post(path, body).await;
+        let names: BTreeSet<String> = response.headers().keys().map(ToString::to_string).collect();
+        let status = response.status().as_u16();
+        seen.insert((status, names, response.text().await.expect("text")));
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen.first().map(|(status, ..)| *status), Some(202));
+}
+
+/// Many at once are counted one after the other.
+#[rstest]
+#[tokio::test]
+async fn an_account_gets_three_mails_on_request_in_an_hour(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    mailing.signed_up("ada@example.org").await;
+    for response in join_all((0..12).map(|_| mailing.forgot("ada@example.org"))).await {
+        assert_eq!(response.status(), 202);
+    }
+    mailing.idle().await;
+    let mails = mailing.mails("reset");
+    assert_eq!(mails.len(), 3);
+    // The newest link works, and no other.
+    let new = "another horse battery staple";
+    let mut statuses = Vec::new();
+    for mail in &mails {
+        statuses.push(mailing.reset(&mail.token(), new).await.status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 410, 410]);
+}
+
+/// Strangers can close logins from new devices, and the owner opens them by mail.
+#[rstest]
+#[tokio::test]
+async fn closed_logins_are_opened_by_the_link_of_a_mail(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    let token = mailing.signed_up("ada@example.org").await;
+    assert_eq!(mailing.verify(&token, &password()).await.status(), 204);
+    let session: Value = mailing.log_in(&password()).await.json().await.expect("JSON");
+    let guess = async |email: &str| {
+        let body = json!({ "email": email, "password": "wrong" });
+        mailing.post("/auth/login", body).await
+    };
+    // Ninety-nine failures for either address, and the wait after the last one is over.
+    for email in ["ada@example.org", "eve@example.org"] {
+        problem(guess(email).await, 401, "invalid-credentials").await;
+    }
+    let database = &mailing.service.database;
+    let failed = "UPDATE login_throttle SET failures = 99, blocked_until = last_at";
+    database.execute(failed).await.expect("changed");
+    for email in ["ada@example.org", "eve@example.org"] {
+        problem(guess(email).await, 401, "invalid-credentials").await;
+        problem(guess(email).await, 429, "login-throttled").await;
+    }
+    let mail = mailing.mail("login_closed", 1).await;
+    assert_eq!(mail.to, "ada@example.org");
+    // A new device; and the one that is known.
+    problem(mailing.log_in(&password()).await, 429, "login-throttled").await;
+    let mut known = login_body("ada@example.org");
+    known["device_token"] = session["device_token"].clone();
+    let known = mailing.post("/auth/login", known).await;
+    assert_eq!(known.status(), 200);
+    let new = "another horse battery staple";
+    assert_eq!(mailing.reset(&mail.token(), new).await.status(), 204);
+    assert_eq!(mailing.log_in(new).await.status(), 200);
+
+    // Closed once more on the same day: without a mail.
+    problem(guess("ada@example.org").await, 401, "invalid-credentials").await;
+    database.execute(failed).await.expect("changed");
+    problem(guess("ada@example.org").await, 401, "invalid-credentials").await;
+    problem(guess("ada@example.org").await, 429, "login-throttled").await;
+    mailing.idle().await;
+    assert_eq!(mailing.mails("login_closed").len(), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_user_gets_one_mail_about_a_session_whose_token_was_used_twice(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [("EMAIL_VERIFICATION", "off"), ("REFRESH_GRACE_SECONDS", "0")];
+    let mailing = Mailing::start_with(backend, &settings).await;
+    let session = mailing.service.logged_in("ada@example.org").await;
+    let token = &session["refresh_token"];
+    assert_eq!(mailing.service.refresh(token, None).await.status(), 200);
+    for _ in 0..3 {
+        let reused = mailing.service.refresh(token, None).await;
+        let body = problem(reused, 401, "session-ended").await;
+        assert_eq!(body["reason"], "reused");
+    }
+    assert_eq!(mailing.mail("session_reused", 1).await.to, "ada@example.org");
+    mailing.idle().await;
+    assert_eq!(mailing.mails("session_reused").len(), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_token_alone_verifies_where_that_is_set(#[values(Sqlite, Postgres)] backend: Backend) {
+    let settings = [("VERIFY_WITH_PASSWORD", "false")];
+    let mailing = Mailing::start_with(backend, &settings).await;
+    let token = mailing.signed_up("ada@example.org").await;
+    let path = "/auth/verify-email";
+    let without = mailing.post(path, json!({})).await;
+    let body = problem(without, 422, "validation-failed").await;
+    assert_eq!(body["errors"].as_array().map(Vec::len), Some(1), "{body}");
+    for _ in 0..2 {
+        let response = mailing.post(path, json!({ "token": token })).await;
+        assert_eq!(response.status(), 204);
+    }
+    assert_eq!(mailing.log_in(&password()).await.status(), 200);
+    // One that a client sends all the same does not count.
+    let token = mailing.signed_up("eve@example.org").await;
+    assert_eq!(mailing.verify(&token, "").await.status(), 204);
+}
+
+#[rstest]
+#[tokio::test]
+async fn accounts_that_are_not_verified_in_time_are_removed(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let database = Arc::new(Database::new(backend));
+    let required = [
+        ("EMAIL_VERIFICATION", "required"),
+        ("MAIL_URL", "smtp://127.0.0.1:1?tls=none"),
+    ];
+    let service = Service::start_on(Arc::clone(&database), &required).await;
+    for email in ["ada@example.org", "eve@example.org"] {
+        assert_eq!(service.sign_up(email).await.status(), 201);
+    }
+    drop(service);
+    // One from before a verification was needed.
+    let service = Service::start_on(Arc::clone(&database), &[]).await;
+    assert_eq!(service.sign_up("old@example.org").await.status(), 201);
+    drop(service);
+    let verify = "UPDATE users SET email_verified_at = created_at WHERE email LIKE 'eve%'";
+    database.execute(verify).await.expect("changed");
+    let later = match backend {
+        Sqlite => "UPDATE one_time_tokens SET expires_at = expires_at - 7 * 86400 * 1000000",
+        Postgres => "UPDATE one_time_tokens SET expires_at = expires_at - interval '7 days'",
+    };
+    database.execute(later).await.expect("changed");
+    let mut service = Service::start_on(Arc::clone(&database), &required).await;
+    let line = service.wait_for_line("users removed that were not verified in time").await;
+    assert_eq!(line["users"], 1, "{line}");
+    let left = "SELECT email FROM users ORDER BY email";
+    assert_eq!(database.rows(left).await, ["eve@example.org", "old@example.org"]);
+    let left = "SELECT email FROM users_read ORDER BY email";
+    assert_eq!(database.rows(left).await, ["eve@example.org", "old@example.org"]);
+    let expired = "SELECT CAST(count(*) AS text) FROM user_events WHERE type = 'user.expired'";
+    assert_eq!(database.rows(expired).await, ["1"]);
+    // The address is free.
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+}
+
+/// Without settings, everything works on SQLite; on PostgreSQL the start says what is missing.
+#[tokio::test]
+async fn without_a_mail_server_mails_are_files_on_sqlite_and_postgresql_wants_one() {
+    let database = Arc::new(Database::new(Sqlite));
+    let required = [("EMAIL_VERIFICATION", "required")];
+    let mut service = Service::start_on(Arc::clone(&database), &required).await;
+    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    let line = service.wait_for_line("mail written").await;
+    let file = Path::new(line["file"].as_str().expect("a path"));
+    let Database::Sqlite(folder) = &*database else {
+        unreachable!("just made");
+    };
+    assert_eq!(file.parent(), Some(folder.path().join("mail").as_path()));
+    assert_eq!(read(file).to, "ada@example.org");
+    assert!(!service.log_text().contains("example.org"), "{}", service.log_text());
+    drop(service);
+
+    let database = Database::new(Postgres);
+    let settings = [
+        ("DATABASE_URL", &*database.url()),
+        ("IDEMPOTENCY_SECRET", crate::harness::SECRET),
+        ("PORT", "0"),
+        required[0],
+    ];
+    for more in [None, Some(("MAIL_URL", "off"))] {
+        let settings: Vec<_> = settings.into_iter().chain(more).collect();
+        let refused = run(&["serve"], &settings);
+        assert!(!refused.status.success());
+        let line = "signup-service: EMAIL_VERIFICATION=required needs mail, or no address can be verified: set MAIL_URL, \
+                    or EMAIL_VERIFICATION=off\n";
+        assert_eq!(refused.stderr, line);
     }
 }

@@ -1,6 +1,6 @@
 """The service sends its mails to a real mail server (aiosmtpd): by STARTTLS and by TLS, with a certificate that is checked;
-and to one that refuses, defers, is slow, breaks off and is gone. Each signup gets its 201 in its usual time, and each mail
-arrives once the server takes it, with one `Message-ID` and in few copies.
+and to one that is gone, slow, defers and rejects, and accepts a mail as the service is killed. Each signup gets its 201 in
+its usual time, and each mail arrives once the server takes it, with one `Message-ID` and in two copies at most.
 
     make check-mail
 """
@@ -8,11 +8,13 @@ arrives once the server takes it, with one `Message-ID` and in few copies.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime
 import email
 import email.policy
 import json
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -45,14 +47,15 @@ class Inbox:
     mails: list[email.message.EmailMessage] = field(default_factory=list)
     # The response to the next mails, by recipient; the last one stays.
     responses: dict[str, list[str]] = field(default_factory=dict)
-    # Seconds before each response.
-    delay: float = 0.0
+    # Seconds before the next responses, by recipient.
+    delays: dict[str, list[float]] = field(default_factory=dict)
+    # Called with each mail that was accepted, before the service gets to know.
+    accepted: Callable[[], None] = lambda: None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        import asyncio
-
-        await asyncio.sleep(self.delay)
+        delays = self.delays.get(envelope.rcpt_tos[0])
+        await asyncio.sleep(delays.pop(0) if delays else 0)
         content = envelope.original_content or b""
         mail = email.message_from_bytes(content, policy=email.policy.default)
         assert isinstance(mail, email.message.EmailMessage)
@@ -61,6 +64,8 @@ class Inbox:
             response = responses.pop(0) if len(responses) > 1 else responses[0]
             if response.startswith("250"):
                 self.mails.append(mail)
+        if response.startswith("250"):
+            self.accepted()
         return response
 
     def to(self, address: str) -> list[email.message.EmailMessage]:
@@ -148,6 +153,9 @@ class Service:
 @contextmanager
 def service(binary: Path, folder: Path, **settings: str) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
     log = folder / "service.log"
+    log.touch()
+    # Another one may have logged here before.
+    lines_before = len(log.read_text().splitlines())
     with log.open("a") as output:
         process = subprocess.Popen(
             [str(binary)],
@@ -164,7 +172,6 @@ def service(binary: Path, folder: Path, **settings: str) -> Iterator[tuple[Servi
         )
     try:
         begun = time.monotonic()
-        lines_before = 0
         while True:
             lines = log.read_text().splitlines()[lines_before:]
             ready = [json.loads(line) for line in lines if '"ready: listening"' in line]
@@ -219,29 +226,41 @@ def encrypted(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) ->
 
 
 def unreliable(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -> None:
-    """A server that is gone, then slow, defers one mail and rejects another; and a service that is killed meanwhile."""
+    """A server that is gone; then accepts a mail while the service is killed; then is slow with one mail, defers another and
+    rejects a third, and does not hold up the rest."""
     folder.mkdir()
     inbox, port = Inbox(), free_port()
     inbox.responses = {"later@example.org": ["451 later", "250 OK"], "never@example.org": ["550 no such user"]}
     url = f"smtp://accounts%40example.org:p%2Fw@localhost:{port}"
-    names = ["ada", "later", "never", "eve"]
-    with service(binary, folder, MAIL_URL=url, SSL_CERT_FILE=str(pem)) as (running, process):
-        # No server: signups do not notice.
-        for name in names:
+    settings = {"MAIL_URL": url, "SSL_CERT_FILE": str(pem)}
+    with service(binary, folder, **settings) as (running, process):
+        for name in ("ada", "eve"):
             took = running.sign_up(f"{name}@example.org")
             assert took < 2, took
         wait("the server is missed", lambda: "mail server cannot be used" in running.log.read_text())
-        inbox.delay = 2.0
+        # The server has the mail, and the service does not know.
+        inbox.accepted = process.kill
         with server(inbox, port, context):
-            wait("a mail is under way", lambda: bool(inbox.mails))
-            process.kill()
-    inbox.delay = 0.0
-    with server(inbox, port, context), service(binary, folder, MAIL_URL=url, SSL_CERT_FILE=str(pem)) as (running, _):
-        # The lease of the one that was killed has to end first.
-        for name in ("ada", "eve", "later"):
+            wait("the service is killed", lambda: process.poll() is not None)
+    inbox.accepted = lambda: None
+    (first, *_) = inbox.mails
+    # As if the time of its leases had passed.
+    with sqlite3.connect(folder / "signup.db") as database:
+        database.execute("UPDATE mail_queue SET leased_until = 0 WHERE leased_until IS NOT NULL")
+    database.close()
+    # Longer than the service waits for a response.
+    inbox.delays = {"slow@example.org": [12.0]}
+    with server(inbox, port, context), service(binary, folder, **settings) as (running, _):
+        for name in ("slow", "later", "never", "bob"):
+            took = running.sign_up(f"{name}@example.org")
+            assert took < 2, took
+        for name in ("ada", "eve", "bob", "later", "slow"):
             wait(f"the mail to {name}", lambda name=name: bool(inbox.to(f"{name}@example.org")))
+            if name == "bob":
+                assert not inbox.to("slow@example.org"), "the slow one held up the others"
         wait("the rejected one is given up", lambda: "mail given up" in running.log.read_text())
-    for name in ("ada", "eve", "later"):
+        wait("the first one once more", lambda: len(inbox.to(str(first["To"]))) > 1)
+    for name in ("ada", "eve", "bob", "later", "slow"):
         mails = inbox.to(f"{name}@example.org")
         assert len(mails) <= 2, (name, len(mails))
         assert len({mail["Message-ID"] for mail in mails}) == 1, name

@@ -36,6 +36,8 @@ RUNBOOKS = ROOT / "docs/how-to/respond-to-alerts.md"
 JOB = "signup-service"
 OF_JOB = ("job", "=", JOB)
 
+JSON = {"Content-Type": "application/json"}
+
 # Labels that Prometheus adds to scraped metrics.
 TARGET_LABELS = {"job", "instance"}
 
@@ -272,13 +274,13 @@ def use(url: str) -> Counter[str]:
 
     def sign_up(expected: int, headers: Mapping[str, str], values: Mapping[str, str] | None) -> Any:
         body = json.dumps(values).encode() if values else b"not JSON"
-        response = request(f"{url}/signup", body, {"Content-Type": "application/json"} | dict(headers))
+        response = request(f"{url}/signup", body, JSON | dict(headers))
         if response.status != expected:
             raise Failed(f"POST /signup: {response.status} instead of {expected}: {response.body!r}")
         return response.json()
 
     def post(path: str, expected: int, values: Mapping[str, str], key: str) -> Any:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        headers = JSON | {"Idempotency-Key": key}
         response = request(f"{url}{path}", json.dumps(values).encode(), headers)
         if response.status != expected:
             raise Failed(f"POST {path}: {response.status} instead of {expected}: {response.body!r}")
@@ -301,6 +303,9 @@ def use(url: str) -> Counter[str]:
     post("/auth/refresh", 200, {"refresh_token": second["refresh_token"]}, keys[3])
     post("/auth/refresh", 409, first, str(uuid.uuid4()))
     post("/auth/refresh", 401, {"refresh_token": "x"}, str(uuid.uuid4()))
+    asked = request(f"{url}/auth/password/forgot", json.dumps({"email": address}).encode(), JSON)
+    if asked.status != 202:
+        raise Failed(f"POST /auth/password/forgot: {asked.status} instead of 202: {asked.body!r}")
     token = {"Authorization": f"Bearer {session['access_token']}"}
     for path, headers, expected in (
         (f"/users/{user}", token, 200),
@@ -338,6 +343,7 @@ def use(url: str) -> Counter[str]:
             'refresh_total{outcome="replayed"}': 1,
             'refresh_total{outcome="superseded"}': 1,
             'refresh_total{outcome="invalid"}': 1,
+            'mail_total{kind="reset", outcome="sent"}': 1,
             'access_denied_total{route="/users/{id}", reason="missing"}': 1,
             'access_denied_total{route="/users/{id}", reason="foreign"}': 1,
             'access_denied_total{route="/users", reason="not_permitted"}': 1,

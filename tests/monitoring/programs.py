@@ -100,6 +100,7 @@ def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
         "BCRYPT_COST": "4",
         "LOG_FORMAT": "json",
         "ADMIN_PORT": "0",
+        "EMAIL_VERIFICATION": "off",
     }
     with _running([str(binary), "serve"], LOGS / "service.log", settings) as (process, line):
         yield line("message", "ready: listening")["address"], process

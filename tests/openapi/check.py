@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,12 @@ def live(backend: str, document: Path, has_credentials: bool) -> bool:
         " «Failed to extract data from response», which is not a failure",
         flush=True,
     )
-    with service.service(backend) as running:
-        more = {"OPENAPI_ADDRESS": running.address, "OPENAPI_ADMINISTRATION": running.administration}
+    with tempfile.TemporaryDirectory() as mails, service.service(backend, MAIL_URL=f"file:{mails}") as running:
+        more = {
+            "OPENAPI_ADDRESS": running.address,
+            "OPENAPI_MAILS": mails,
+            "OPENAPI_ADMINISTRATION": running.administration,
+        }
         address = running.address if document == DOCUMENT else running.administration
         if has_credentials and document == DOCUMENT:
             more["OPENAPI_ADMINISTRATOR"] = running.administrator()

@@ -4,11 +4,12 @@ They only change requests that are meant to be valid, so that they meet these ru
 returned before, with users that exist, and with a credential if the run has any.
 
     OPENAPI_ADDRESS           the address of the service
+    OPENAPI_MAILS             the folder that it writes mails to
     OPENAPI_ADMINISTRATOR     the address of an administrator
     OPENAPI_ADMINISTRATION    the address of the listener for administration
     OPENAPI_SERVICE_KEY       a service key with every permission
 
-With the third and the fourth, every request has this key; with the second, access tokens; otherwise no credential.
+With the last two, every request has this key; with the third, access tokens; otherwise no credential.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ from schemathesis import AuthContext, Case, CheckContext, HookContext, Response
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from service import PASSWORD, Service
+from service import PASSWORD, Service, token_of, until
 
 MAX_PASSWORD_BYTES = 1024
 # How often an administrator logs in, in seconds: sooner than an access token expires.
 LOGIN_EVERY = 600
 PERMISSIONS = ["users:read", "tokens:check", "sessions:end", "users:write"]
+# Users who ask for a mail at a time, as it takes up to a second.
+ASKED = 20
 # Responses to requests that no operation gets to see.
 BEFORE_ACCESS = {
     "malformed-request", "not-found", "method-not-allowed", "uri-too-long", "misdirected-request", "headers-too-large",
 }  # fmt: skip
 
 SERVICE = Service(os.environ["OPENAPI_ADDRESS"])
+MAILS = Path(os.environ["OPENAPI_MAILS"])
 ADMINISTRATOR = os.environ.get("OPENAPI_ADMINISTRATOR")
 ADMINISTRATION = Service(os.environ.get("OPENAPI_ADMINISTRATION", ""))
 SERVICE_KEY = os.environ.get("OPENAPI_SERVICE_KEY")
@@ -48,6 +52,8 @@ _sent_keys: set[str] = set()
 # What the service returned and takes back, by the parameter.
 _returned: dict[str, str] = {}
 _calls = itertools.count()
+# Tokens of mails that were not used, by the kind of mail.
+_mailed: dict[str, list[str]] = {"verify": [], "reset": []}
 # The valid credentials that were sent, with their sessions if they are access tokens.
 _sessions: dict[str, dict[str, Any]] = {f"Bearer {SERVICE_KEY}": {}} if SERVICE_KEY else {}
 
@@ -181,6 +187,39 @@ def _reauthenticate(case: Case, turn: int) -> None:
     case.body["password"] = PASSWORD if turn else _short(str(case.body["password"]))
 
 
+def _ask_for_mail(case: Case, turn: int) -> None:
+    if turn:
+        case.body["email"] = SERVICE.sign_up()
+
+
+def _token_of(kind: str, path: str) -> str:
+    """The token of a new mail to a new user."""
+    tokens = _mailed[kind]
+    if not tokens:
+        before = set(MAILS.glob("*.eml"))
+
+        def mails() -> list[Path]:
+            return [mail for mail in MAILS.glob(f"*Z-{kind}-*.eml") if mail not in before]
+
+        for _ in range(ASKED):
+            SERVICE.post(path, {"email": SERVICE.sign_up()})
+        until("mails", lambda: len(mails()) >= ASKED)
+        tokens += [token_of(mail) for mail in mails()]
+    return tokens.pop()
+
+
+def _verify(case: Case, turn: int) -> None:
+    case.body |= {"token": _token_of("verify", "/auth/verify-email/resend"), "password": PASSWORD}
+    # A wrong one.
+    if not turn:
+        case.body["password"] += "x"
+
+
+def _reset(case: Case, _turn: int) -> None:
+    token = _token_of("reset", "/auth/password/forgot")
+    case.body |= {"token": token, "password": _unlikely(str(case.body["password"]))}
+
+
 def _introspect(case: Case, turn: int) -> None:
     if turn and isinstance(case.body, dict):
         case.body["token"] = SERVICE.log_in(SERVICE.sign_up())["access_token"]
@@ -232,6 +271,10 @@ CHANGES = {
     "refresh": _refresh,
     "log_out": _log_out,
     "reauthenticate": _reauthenticate,
+    "verify_email": _verify,
+    "resend_verification": _ask_for_mail,
+    "forgot_password": _ask_for_mail,
+    "reset_password": _reset,
     "introspect": _introspect,
     "end_session": _end_session,
 }

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import service
 
@@ -115,8 +116,15 @@ def check_readme() -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```$", (service.ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     scripts = [block for block in blocks if "/auth/login" in block]
     assert len(scripts) == 1, "README.md has one session"
-    with service.service("sqlite") as running, tempfile.TemporaryDirectory() as folder:
-        running.post("/signup", {"name": "Ada", "email": "ada@example.org", "password": service.PASSWORD})
+    with (
+        service.service("sqlite", EMAIL_VERIFICATION="required") as running,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        data = Path(running.settings["DATABASE_URL"].removeprefix("sqlite://")).parent
+        Path(folder, "data").symlink_to(data)
+        for email in ("ada@example.org", "grace@example.org"):
+            running.post("/signup", {"name": "Ada", "email": email, "password": service.PASSWORD})
+        service.until("mails", lambda: len(list(data.glob("mail/*.eml"))) == 2)
         script = scripts[0].replace("127.0.0.1:8000", running.address)
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=folder, stdout=subprocess.PIPE, text=True, check=True,

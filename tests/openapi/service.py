@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tempfile
+import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +26,15 @@ PATIENCE = 30
 
 # The password of every user made here.
 PASSWORD = "correct horse battery staple"
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() >= deadline:
+            raise SystemExit(f"no {what} within {PATIENCE} s")
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,15 @@ def _ready(output: IO[str]) -> dict[str, Any]:
     raise SystemExit("the service did not start:\n" + "".join(lines))
 
 
+def token_of(mail: Path) -> str:
+    """The token of the link in a mail, which is a file."""
+    # Soft line breaks, of quoted-printable.
+    text = mail.read_text().replace("=\n", "").replace("=\r\n", "")
+    found = re.search(r"#([\w-]{64})", text)
+    assert found, mail
+    return found[1]
+
+
 @contextlib.contextmanager
 def database(backend: str) -> Iterator[str]:
     """The URL of an empty database."""
@@ -142,6 +162,9 @@ def settings_of(url: str, **more: str) -> dict[str, str]:
         "RATE_LIMIT_LOGIN": "off",
         "RATE_LIMIT_REFRESH": "off",
         "RATE_LIMIT_USER": "off",
+        "RATE_LIMIT_MAIL": "off",
+        # Users log in without a mail, unless a test is about them.
+        "EMAIL_VERIFICATION": "off",
         "ACCESS_TOKEN_TTL_SECONDS": "3600",
         "ADMIN_PORT": "0",
         "BCRYPT_COST": "4",

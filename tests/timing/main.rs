@@ -1,4 +1,5 @@
-//! Whether a login with a wrong password shows, by its time or its bytes, if the address has an account.
+//! Whether a login with a wrong password, or a request for a mail, shows by its time or its bytes if the
+//! address has an account.
 //!
 //! Addresses of several kinds are tried in random order, one request at a time. The times of two kinds
 //! must come from one distribution (Kolmogorov and Smirnov, p > 0.01), and their medians within 2 %.
@@ -51,9 +52,40 @@ fn kind(name: &'static str, count: usize) -> Kind {
     }
 }
 
+/// What is asked of the service about an address.
+#[derive(Clone, Copy)]
+struct Request {
+    path: &'static str,
+    has_password: bool,
+}
+
+impl Request {
+    /// A login with a wrong password.
+    const LOGIN: Self = Self {
+        path: "/auth/login",
+        has_password: true,
+    };
+
+    const fn mail(path: &'static str) -> Self {
+        Self {
+            path,
+            has_password: false,
+        }
+    }
+
+    fn body(self, email: &str) -> Value {
+        if self.has_password {
+            json!({ "email": email, "password": "correct horse battery stapl" })
+        } else {
+            json!({ "email": email })
+        }
+    }
+}
+
 /// The times of each kind, in milliseconds, in blocks with random order; and what the responses look like.
 fn measure(
     service: &Service,
+    request: Request,
     kinds: &[&Kind],
     random: &mut fastrand::Rng,
 ) -> (Vec<Samples>, BTreeSet<String>) {
@@ -70,13 +102,15 @@ fn measure(
         // The first ones on a connection are slower.
         let first = [(None, "first@example.org"); 3];
         for (number, email) in first.into_iter().chain(addresses) {
-            let body = json!({ "email": email, "password": "correct horse battery stapl" });
-            let response = client.post("/auth/login", &body);
+            let response = client.post(request.path, &request.body(email));
             let Some(number) = number else { continue };
             let milliseconds = response.time.as_secs_f64() * 1_000.0;
             samples[number].0[block].push(milliseconds);
-            let mut body: Value = serde_json::from_str(&response.body).expect("JSON");
-            body["request_id"] = json!("");
+            let mut body = json!(response.body);
+            if let Ok(problem) = serde_json::from_str(&response.body) {
+                body = problem;
+                body["request_id"] = json!("");
+            }
             // Their order depends on the serving thread alone.
             let names: BTreeSet<String> = response.headers.into_iter().collect();
             seen.insert(format!("{} {names:?} {body}", response.status));
@@ -121,10 +155,15 @@ fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
 }
 
 /// Tries until no kind can be distinguished from the first.
-fn must_be_alike(service: &Service, kinds: &[&Kind], random: &mut fastrand::Rng) {
+fn must_be_alike(
+    service: &Service,
+    request: Request,
+    kinds: &[&Kind],
+    random: &mut fastrand::Rng,
+) {
     let mut found = Vec::new();
     for attempt in 1..=TRIES {
-        let (samples, seen) = measure(service, kinds, random);
+        let (samples, seen) = measure(service, request, kinds, random);
         assert_eq!(seen.len(), 1, "{seen:#?}");
         found = compare(kinds, &samples);
         if found.is_empty() {
@@ -162,7 +201,7 @@ async fn the_time_of_a_login_does_not_show_whether_the_address_has_an_account(
     }
     println!("one cost:");
     let kinds = [&unknown, &known, &suspended, &unverified];
-    must_be_alike(&service, &kinds, &mut random);
+    must_be_alike(&service, Request::LOGIN, &kinds, &mut random);
 }
 
 /// As after a change of `BCRYPT_COST`: addresses without an account get the costs of the table.
@@ -181,5 +220,38 @@ async fn nor_does_it_where_hashes_have_several_costs(#[case] database: fn() -> D
     // The costs are counted when it starts.
     let service = Service::start(&database, COST);
     println!("several costs:");
-    must_be_alike(&service, &[&unknown, &mixed], &mut random);
+    must_be_alike(&service, Request::LOGIN, &[&unknown, &mixed], &mut random);
+}
+
+/// The same for requests for a mail: addresses without an account, verified ones, others, and some that have had as many
+/// mails as they get.
+#[rstest]
+#[case::on_sqlite(Database::sqlite)]
+#[case::on_postgres(Database::postgres)]
+#[tokio::test]
+async fn nor_does_the_time_of_a_request_for_a_mail(
+    #[case] database: fn() -> Database,
+    #[values("/auth/password/forgot", "/auth/verify-email/resend")] path: &'static str,
+) {
+    let _idle = IDLE.lock().await;
+    let database = database();
+    let service = Service::start(&database, "4");
+    let mut random = fastrand::Rng::with_seed(20_261_127);
+    let unknown = kind("unknown", 300);
+    let (known, unverified) = (kind("known", 300), kind("unverified", 100));
+    let limited = kind("limited", 100);
+    let accounts = [&known, &unverified, &limited].map(|kind| &kind.emails[..]);
+    service.sign_up(&accounts.concat());
+    let verify =
+        "UPDATE users SET email_verified_at = created_at WHERE email NOT LIKE 'unverified%'";
+    database.execute(verify).await;
+    let request = Request::mail(path);
+    let mut client = Client::to(&service);
+    for email in limited.emails.iter().cycle().take(4 * limited.emails.len()) {
+        let response = client.post(path, &request.body(email));
+        assert_eq!(response.status, 202, "{}", response.body);
+    }
+    println!("{path}:");
+    let kinds = [&unknown, &known, &unverified, &limited];
+    must_be_alike(&service, request, &kinds, &mut random);
 }
