@@ -13,6 +13,7 @@ import datetime
 import email
 import email.policy
 import json
+import logging
 import socket
 import sqlite3
 import ssl
@@ -197,6 +198,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--binary", type=Path, required=True)
     binary = arguments.parse_args().binary.resolve()
+    # It logs the certificate that the service refuses, and clients that break off.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         pem, own, key = certificate(folder, "localhost")
