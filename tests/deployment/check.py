@@ -54,7 +54,10 @@ def the_binary_takes_its_settings() -> Mistakes:
             "idempotency-secret": "idempotency_secret",
             "auth-secret": "auth_secret",
             "redis-url": "redis_url",
+            "mail-url": "mail_url",
         }
+        # Compose has no mail server.
+        (folder / "secrets/mail_url").write_text("smtp://accounts:secret@smtp-relay.mail")
         for where, documents in both():
             for workload in workloads(documents):
                 settings[f"{where}: {workload['kind']}"] = {
