@@ -10,9 +10,7 @@ use secrecy::ExposeSecret;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
-use crate::config::{
-    AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear,
-};
+use crate::config::{AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
 use crate::hashing::{Costs, Pool};
@@ -130,26 +128,8 @@ impl Service {
     ) -> Result<Self, StartError> {
         fit_descriptors(&mut settings);
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-        if settings.idempotency.secret.is_none()
-            && settings.database.url.backend == Backend::Postgres
-        {
-            // Checked before the database is contacted, so that this error is reported first.
-            return Err(StartError(SecretError::Missing.to_string()));
-        }
-        if settings.auth.secret.is_none() && settings.database.url.backend == Backend::Postgres {
-            return Err(StartError(secrets::SecretError::Missing.to_string()));
-        }
-        if settings.auth.requires_verification
-            && matches!(mail::destination(&settings), MailUrl::Off)
-        {
-            let line = "EMAIL_VERIFICATION=required needs mail, or no address can be verified: set MAIL_URL, or \
-                        EMAIL_VERIFICATION=off";
-            return Err(StartError(line.to_owned()));
-        }
-        if settings.auth.uniform_signup && !settings.auth.requires_verification {
-            let line = "SIGNUP_ANSWER=uniform needs EMAIL_VERIFICATION=required: only a mail says what a signup came to";
-            return Err(StartError(line.to_owned()));
-        }
+        // Before the database is contacted, so that this error is reported first.
+        refuse_incomplete(&settings)?;
         warn_of_risks(&settings);
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
@@ -271,6 +251,28 @@ impl Service {
         shut_down(listeners, &dependencies).await;
         Ok(())
     }
+}
+
+/// Refuses settings that lack what has no default.
+fn refuse_incomplete(settings: &Settings) -> Result<(), StartError> {
+    let is_shared = settings.database.url.backend == Backend::Postgres;
+    if is_shared && settings.idempotency.secret.is_none() {
+        return Err(StartError(SecretError::Missing.to_string()));
+    }
+    if is_shared && settings.auth.secret.is_none() {
+        return Err(StartError(secrets::SecretError::Missing.to_string()));
+    }
+    let sends = !matches!(mail::destination(settings), MailUrl::Off);
+    if settings.auth.requires_verification && !sends {
+        let line = "EMAIL_VERIFICATION=required needs mail, or no address can be verified: set MAIL_URL, or \
+                    EMAIL_VERIFICATION=off";
+        return Err(StartError(line.to_owned()));
+    }
+    if settings.auth.uniform_signup && !settings.auth.requires_verification {
+        let line = "SIGNUP_ANSWER=uniform needs EMAIL_VERIFICATION=required: only a mail says what a signup came to";
+        return Err(StartError(line.to_owned()));
+    }
+    Ok(())
 }
 
 /// Begins what is done in the background until the shutdown.

@@ -175,7 +175,9 @@ fn is_loopback(host: &Host<&str>) -> bool {
         // With a scheme that the URL standard does not know, an IPv4 address is a name.
         Host::Domain(name) => {
             name.eq_ignore_ascii_case("localhost")
-                || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+                || name
+                    .parse::<Ipv4Addr>()
+                    .is_ok_and(|address| address.is_loopback())
         }
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),

@@ -51,7 +51,7 @@ const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 const GIVEN_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// The longest pause after the server could not be reached.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Mails on request that an account gets in an hour, and in a day.
 const MOST: &[(TimeDelta, i64)] = &[(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];

@@ -210,11 +210,13 @@ mod tests {
             verify.contains("https://signup.example/verify-email#TOKEN"),
             "{verify}"
         );
-        let reset = rendered(Kind::Reset, "Ada");
-        assert!(
-            reset.contains("https://signup.example/reset-password#TOKEN"),
-            "{reset}"
-        );
+        for kind in [Kind::Reset, Kind::LoginClosed] {
+            let reset = rendered(kind, "Ada");
+            assert!(
+                reset.contains("https://signup.example/reset-password#TOKEN"),
+                "{reset}"
+            );
+        }
     }
 
     #[test]

@@ -326,11 +326,20 @@ async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
     let mailing = Mailing::start(backend).await;
-    let response = mailing.service.signup(&signup_body("ada@example.org")).send().await;
+    let response = mailing
+        .service
+        .signup(&signup_body("ada@example.org"))
+        .send()
+        .await;
     assert_eq!(response.expect("a response").status(), 201);
     let token = mailing.mail("verify", 1).await.token();
     let own = "another horse battery staple";
-    problem(mailing.verify(&token, own).await, 401, "invalid-credentials").await;
+    problem(
+        mailing.verify(&token, own).await,
+        401,
+        "invalid-credentials",
+    )
+    .await;
     let verified = "SELECT CAST(count(*) AS text) FROM users WHERE email_verified_at IS NOT NULL";
     assert_eq!(mailing.service.database.rows(verified).await, ["0"]);
     let forgot = json!({ "email": "ada@example.org" });
@@ -428,7 +437,12 @@ async fn a_token_is_good_for_its_user_and_its_use_alone(
     // The id of one row and the mac of another: 16 bytes are 22 characters, of which the last is shared.
     let mixed = format!("{}{}", &ada[..21], &eve[21..]);
     for token in [&mixed, &reset] {
-        problem(mailing.verify(token, &password()).await, 400, "token-invalid").await;
+        problem(
+            mailing.verify(token, &password()).await,
+            400,
+            "token-invalid",
+        )
+        .await;
     }
     let new = "another horse battery staple";
     for token in [&mixed, &ada] {
@@ -455,7 +469,12 @@ async fn requests_for_a_mail_get_the_same_response_for_every_address(
     mailing.signed_up("unverified@example.org").await;
     mailing.signed_up("suspended@example.org").await;
     let suspend = "UPDATE users SET status = 'suspended' WHERE email LIKE 'suspended%'";
-    mailing.service.database.execute(suspend).await.expect("changed");
+    mailing
+        .service
+        .database
+        .execute(suspend)
+        .await
+        .expect("changed");
     let mut seen = BTreeSet::new();
     // The last ones of an address are beyond its limit.
     for address in ["known", "unverified", "suspended", "unknown", "known"].repeat(4) {
@@ -502,7 +521,12 @@ async fn closed_logins_are_opened_by_the_link_of_a_mail(
     let mailing = Mailing::start(backend).await;
     let token = mailing.signed_up("ada@example.org").await;
     assert_eq!(mailing.verify(&token, &password()).await.status(), 204);
-    let session: Value = mailing.log_in(&password()).await.json().await.expect("JSON");
+    let session: Value = mailing
+        .log_in(&password())
+        .await
+        .json()
+        .await
+        .expect("JSON");
     let guess = async |email: &str| {
         let body = json!({ "email": email, "password": "wrong" });
         mailing.post("/auth/login", body).await
@@ -544,7 +568,10 @@ async fn closed_logins_are_opened_by_the_link_of_a_mail(
 async fn a_user_gets_one_mail_about_a_session_whose_token_was_used_twice(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
-    let settings = [("EMAIL_VERIFICATION", "off"), ("REFRESH_GRACE_SECONDS", "0")];
+    let settings = [
+        ("EMAIL_VERIFICATION", "off"),
+        ("REFRESH_GRACE_SECONDS", "0"),
+    ];
     let mailing = Mailing::start_with(backend, &settings).await;
     let session = mailing.service.logged_in("ada@example.org").await;
     let token = &session["refresh_token"];
@@ -554,7 +581,10 @@ async fn a_user_gets_one_mail_about_a_session_whose_token_was_used_twice(
         let body = problem(reused, 401, "session-ended").await;
         assert_eq!(body["reason"], "reused");
     }
-    assert_eq!(mailing.mail("session_reused", 1).await.to, "ada@example.org");
+    assert_eq!(
+        mailing.mail("session_reused", 1).await.to,
+        "ada@example.org"
+    );
     mailing.idle().await;
     assert_eq!(mailing.mails("session_reused").len(), 1);
 }
@@ -606,12 +636,20 @@ async fn accounts_that_are_not_verified_in_time_are_removed(
     };
     database.execute(later).await.expect("changed");
     let mut service = Service::start_on(Arc::clone(&database), &required).await;
-    let line = service.wait_for_line("users removed that were not verified in time").await;
+    let line = service
+        .wait_for_line("users removed that were not verified in time")
+        .await;
     assert_eq!(line["users"], 1, "{line}");
     let left = "SELECT email FROM users ORDER BY email";
-    assert_eq!(database.rows(left).await, ["eve@example.org", "old@example.org"]);
+    assert_eq!(
+        database.rows(left).await,
+        ["eve@example.org", "old@example.org"]
+    );
     let left = "SELECT email FROM users_read ORDER BY email";
-    assert_eq!(database.rows(left).await, ["eve@example.org", "old@example.org"]);
+    assert_eq!(
+        database.rows(left).await,
+        ["eve@example.org", "old@example.org"]
+    );
     let expired = "SELECT CAST(count(*) AS text) FROM user_events WHERE type = 'user.expired'";
     assert_eq!(database.rows(expired).await, ["1"]);
     // The address is free.
@@ -632,7 +670,11 @@ async fn without_a_mail_server_mails_are_files_on_sqlite_and_postgresql_wants_on
     };
     assert_eq!(file.parent(), Some(folder.path().join("mail").as_path()));
     assert_eq!(read(file).to, "ada@example.org");
-    assert!(!service.log_text().contains("example.org"), "{}", service.log_text());
+    assert!(
+        !service.log_text().contains("example.org"),
+        "{}",
+        service.log_text()
+    );
     drop(service);
 
     let database = Database::new(Postgres);

@@ -192,5 +192,5 @@ def coverage_is_kept_in_ci() -> Mistakes:
     if "COVERAGE: 1" not in read(".github/workflows/ci.yml"):
         yield "ci.yml does not count lines"
     bars = [float(bar) for bar in re.findall(r'", ([\d.]+)\),$', read("tests/coverage/check.py"), re.MULTILINE)]
-    if bars != [100.0, 95.0, 85.0, 70.0]:
+    if bars != [100.0, 95.0, 85.0, 85.0, 70.0]:
         yield f"the bars of the layers are {bars}"

@@ -155,12 +155,7 @@ fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
 }
 
 /// Tries until no kind can be distinguished from the first.
-fn must_be_alike(
-    service: &Service,
-    request: Request,
-    kinds: &[&Kind],
-    random: &mut fastrand::Rng,
-) {
+fn must_be_alike(service: &Service, request: Request, kinds: &[&Kind], random: &mut fastrand::Rng) {
     let mut found = Vec::new();
     for attempt in 1..=TRIES {
         let (samples, seen) = measure(service, request, kinds, random);

@@ -47,10 +47,7 @@ impl Event for Expired {
 ///
 /// # Errors
 /// When the store is unavailable, or reports an error.
-pub async fn due(
-    database: &Database,
-    asked_by: DateTime<Utc>,
-) -> Result<Vec<UserId>, StoreError> {
+pub async fn due(database: &Database, asked_by: DateTime<Utc>) -> Result<Vec<UserId>, StoreError> {
     let expired_by = asked_by + links::life(Use::Verify);
     let found: Vec<(Uuid,)> = database
         .fetch_all_latest(&DUE, (Micros(expired_by), BATCH))
@@ -80,9 +77,7 @@ impl UnitOfWork for Expiry {
             }
         }
         for user in &removed {
-            transaction
-                .execute(&REMOVE_READ, (user.as_uuid(),))
-                .await?;
+            transaction.execute(&REMOVE_READ, (user.as_uuid(),)).await?;
         }
         let id = || uuid_v7(self.at, self.randomness.as_ref());
         for user in &removed {

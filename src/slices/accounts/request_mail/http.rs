@@ -25,9 +25,12 @@ use crate::tokens::Tokens;
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
 
+/// An operation: its path, the mail that it asks for, and its documentation.
+type Requested = (&'static str, Kind, fn() -> Documentation);
+
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
-    let requests: [(&str, Kind, fn() -> Documentation); 2] = [
+    let requests: [Requested; 2] = [
         (
             "/auth/verify-email/resend",
             Kind::VerifyRequest,

@@ -65,9 +65,16 @@ async fn users_are_due_some_time_after_they_were_first_asked(
     new_user(&test, 4, "hash").await;
     asked(&test, 5, Use::Reset, 0).await;
     assert_eq!(due(&test.database, at(9)).await.expect("read"), []);
-    assert_eq!(due(&test.database, at(10)).await.expect("read"), [user(1), user(3)]);
-    test.sql("UPDATE users SET email_verified_at = created_at WHERE email LIKE 'ada3%'").await;
-    assert_eq!(due(&test.database, at(11)).await.expect("read"), [user(1), user(2)]);
+    assert_eq!(
+        due(&test.database, at(10)).await.expect("read"),
+        [user(1), user(3)]
+    );
+    test.sql("UPDATE users SET email_verified_at = created_at WHERE email LIKE 'ada3%'")
+        .await;
+    assert_eq!(
+        due(&test.database, at(11)).await.expect("read"),
+        [user(1), user(2)]
+    );
 }
 
 #[rstest]
@@ -80,8 +87,12 @@ async fn a_removal_takes_along_what_belongs_to_the_user(
         asked(&test, number, Use::Verify, 0).await;
     }
     // Verified since it was looked up.
-    test.sql("UPDATE users SET email_verified_at = created_at WHERE email LIKE 'ada2%'").await;
-    let removed = test.database.write(expiry(vec![user(1), user(2), user(3)])).await;
+    test.sql("UPDATE users SET email_verified_at = created_at WHERE email LIKE 'ada2%'")
+        .await;
+    let removed = test
+        .database
+        .write(expiry(vec![user(1), user(2), user(3)]))
+        .await;
     assert_eq!(removed.expect("written"), [user(1)]);
     for (of, expected) in [
         ("users", "1"),
