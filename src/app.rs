@@ -128,19 +128,13 @@ impl Service {
     ) -> Result<Self, StartError> {
         fit_descriptors(&mut settings);
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
-        // Before the database is contacted, so that this error is reported first.
         refuse_incomplete(&settings)?;
         warn_of_risks(&settings);
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
-        if hasher.one_hash() > settings.http.request_timeout / 2 {
-            tracing::warn!(
-                one_hash_ms = hasher.one_hash().as_millis(),
-                "BCRYPT_COST high: a hash takes more than half of REQUEST_TIMEOUT_MS"
-            );
-        }
+        warn_of_slow_hashes(&settings, &hasher);
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
@@ -253,7 +247,8 @@ impl Service {
     }
 }
 
-/// Refuses settings that lack what has no default.
+/// Refuses settings that lack what has no default. It comes before the database is contacted, so that this
+/// error is reported first.
 fn refuse_incomplete(settings: &Settings) -> Result<(), StartError> {
     let is_shared = settings.database.url.backend == Backend::Postgres;
     if is_shared && settings.idempotency.secret.is_none() {
@@ -481,6 +476,16 @@ async fn shut_down(listeners: Listeners, dependencies: &Dependencies) {
         tracing::warn!("database connections not closed in time");
     }
     tracing::info!("stopped");
+}
+
+/// Warns of hashes that leave little time for the rest of a request.
+fn warn_of_slow_hashes(settings: &Settings, hasher: &Pool) {
+    if hasher.one_hash() > settings.http.request_timeout / 2 {
+        tracing::warn!(
+            one_hash_ms = hasher.one_hash().as_millis(),
+            "BCRYPT_COST high: a hash takes more than half of REQUEST_TIMEOUT_MS"
+        );
+    }
 }
 
 /// Warns of settings that are allowed, but risky.

@@ -26,7 +26,7 @@ async fn asked(test: &TestDatabase, number: u128, purpose: Use, second: i64) {
 
 async fn again(test: &TestDatabase, number: u128, purpose: Use, second: i64) {
     let grant = Grant {
-        id: Uuid::now_v7(),
+        id: uuid_v7(at(second), &SystemRandomness),
         user: user(number),
         purpose,
         address: format!("ada{number}@example.org"),
