@@ -114,7 +114,7 @@ impl Renderer {
         })
     }
 
-    /// Renders a mail. The same one has the same `Message-ID` each time, so that a copy can be told.
+    /// Renders a mail. The same one has the same `Message-ID` each time, so that a copy is known as one.
     ///
     /// # Errors
     /// What is wrong, in a word.

@@ -163,6 +163,7 @@ fn password() -> String {
     body["password"].as_str().expect("a text").to_owned()
 }
 
+/// Guarantee M2.
 #[rstest]
 #[tokio::test]
 async fn an_address_is_verified_by_its_mail_and_the_password(
@@ -291,6 +292,7 @@ async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Back
     );
 }
 
+/// Guarantee M3.
 #[rstest]
 #[tokio::test]
 async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -320,6 +322,8 @@ async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] bac
 }
 
 /// A stranger signs up with an address. Its owner does not get an account that the stranger can open.
+///
+/// Guarantee M2.
 #[rstest]
 #[tokio::test]
 async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox(
@@ -359,6 +363,8 @@ async fn an_account_of_a_stranger_is_taken_over_by_the_owner_of_the_mailbox(
 }
 
 /// What waits in the queue names no one, and the log no address or token.
+///
+/// Guarantee M6.
 #[tokio::test]
 async fn no_address_or_token_is_in_the_queue_or_in_the_log() {
     let mailing = Mailing::start(Postgres).await;
@@ -392,6 +398,8 @@ async fn no_address_or_token_is_in_the_queue_or_in_the_log() {
 }
 
 /// Programs that scan mails follow links, some with HEAD first.
+///
+/// Guarantee M3.
 #[rstest]
 #[tokio::test]
 async fn a_scanner_consumes_no_token(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -424,6 +432,7 @@ async fn a_scanner_consumes_no_token(#[values(Sqlite, Postgres)] backend: Backen
     assert_eq!(mailing.reset(&reset, new).await.status(), 204);
 }
 
+/// Guarantee M3.
 #[rstest]
 #[tokio::test]
 async fn a_token_is_good_for_its_user_and_its_use_alone(
@@ -455,6 +464,8 @@ async fn a_token_is_good_for_its_user_and_its_use_alone(
 }
 
 /// The statuses, bytes and names of headers of requests for a mail show nothing; `tests/timing` has the times.
+///
+/// Guarantee M4.
 #[rstest]
 #[case("/auth/password/forgot")]
 #[case("/auth/verify-email/resend")]
@@ -513,6 +524,8 @@ async fn an_account_gets_three_mails_on_request_in_an_hour(
 }
 
 /// Strangers can close logins from new devices, and the owner opens them by mail.
+///
+/// Guarantee M5.
 #[rstest]
 #[tokio::test]
 async fn closed_logins_are_opened_by_the_link_of_a_mail(

@@ -45,6 +45,7 @@ fn ids(mails: &[Leased]) -> Vec<u128> {
     mails.iter().map(|mail| mail.id.as_u128()).collect()
 }
 
+/// Guarantee M1.
 #[rstest]
 #[tokio::test]
 async fn a_mail_is_leased_once_until_its_lease_ends(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -133,8 +133,8 @@ impl ResetPasswordStore {
             .await
     }
 
-    /// Sets the password, verifies the address, ends all sessions, voids all links and tells the user,
-    /// in one transaction.
+    /// Sets the password, verifies the address, ends all sessions, voids all links and adds a mail to
+    /// the user, in one transaction.
     ///
     /// # Errors
     /// When the outcome is not certain.
