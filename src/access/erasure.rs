@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::auth_log;
@@ -22,9 +21,7 @@ use crate::domain::{StoreError, UserId};
 use crate::idempotency::{Idempotency, KeyFingerprint, record};
 use crate::mail;
 use crate::mail::queue::{self, Kind, NewMail};
-use crate::platform::database::{
-    Database, End, Error, Json, Micros, Statement, Transaction, UnitOfWork,
-};
+use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::tokens::secrets::TokenSecrets;
 
 /// A user was erased.
@@ -54,11 +51,6 @@ static ADDRESS: Statement = Statement::new("SELECT email FROM users WHERE id = $
 static DELETE_USER: Statement = Statement::new("DELETE FROM users WHERE id = $1");
 
 static DELETE_USER_READ: Statement = Statement::new("DELETE FROM users_read WHERE id = $1");
-
-static REDACT_EVENTS: Statement =
-    Statement::new("UPDATE user_events SET payload = $2 WHERE user_id = $1");
-
-static DELETE_MAILS: Statement = Statement::new("DELETE FROM mail_queue WHERE user_id = $1");
 
 static ADD_TOMBSTONE: Statement = Statement::new(
     "INSERT INTO user_tombstones (user_id, erased_at, actor) VALUES ($1, $2, $3) \
@@ -168,11 +160,10 @@ impl UnitOfWork for Erase {
         transaction.execute(&DELETE_USER_READ, (id,)).await?;
         let revocation = Revocation::Erased(*user);
         feed::revoke(transaction, change.id(), revocation, "erased", change.at).await?;
-        let redacted = Json(json!({ "erased": true }));
-        transaction.execute(&REDACT_EVENTS, (id, redacted)).await?;
+        history::redact(transaction, *user).await?;
         let actor = &change.actor;
         history::append(transaction, &change.of(*user), Erased { actor }).await?;
-        transaction.execute(&DELETE_MAILS, (id,)).await?;
+        queue::remove_all(transaction, *user).await?;
         self.add_last_mail(transaction, &address).await?;
         let tombstone = (id, Micros(change.at), actor.to_string());
         transaction.execute(&ADD_TOMBSTONE, tombstone).await?;

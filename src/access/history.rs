@@ -1,9 +1,10 @@
-//! The history of users: `user_events`, which only grows.
+//! The history of users: `user_events`, which only grows: an erasure removes what events say, and not the events.
 //!
 //! A write that changes a user appends an event, in its own transaction.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::UserId;
@@ -38,6 +39,18 @@ static INSERT_EVENT: Statement = Statement::new(
      (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
+
+static REDACT: Statement = Statement::new("UPDATE user_events SET payload = $2 WHERE user_id = $1");
+
+/// Removes what the events of a user say; that they happened, and when, stays.
+///
+/// # Errors
+/// The driver's.
+pub async fn redact(transaction: &mut Transaction, user: UserId) -> Result<(), Error> {
+    let redacted = Json(json!({ "erased": true }));
+    let row = (user.as_uuid(), redacted);
+    transaction.execute(&REDACT, row).await.map(drop)
+}
 
 /// Appends an event. It comes last in the lock order of a transaction.
 ///

@@ -266,6 +266,17 @@ pub async fn add(transaction: &mut Transaction, mail: &NewMail) -> Result<(), Er
     transaction.execute(&INSERT, row(mail)).await.map(drop)
 }
 
+static REMOVE_ALL: Statement = Statement::new("DELETE FROM mail_queue WHERE user_id = $1");
+
+/// Removes all mails to a user, sent or not.
+///
+/// # Errors
+/// The driver's.
+pub async fn remove_all(transaction: &mut Transaction, user: UserId) -> Result<(), Error> {
+    let row = (user.as_uuid(),);
+    transaction.execute(&REMOVE_ALL, row).await.map(drop)
+}
+
 /// Adds a mail in a transaction of its own.
 ///
 /// # Errors

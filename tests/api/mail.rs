@@ -3,160 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use reqwest::{Method, Response};
+use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::harness::mailing::read;
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Service, login_body, problem, run,
-    signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Mailing, Service, login_body, problem,
+    run, signup_body,
 };
-
-/// How long a mail may take.
-const SOON: Duration = Duration::from_secs(10);
-
-/// A service that writes mails to files.
-struct Mailing {
-    service: Service,
-    folder: TempDir,
-}
-
-/// A mail.
-#[derive(Debug, Clone)]
-struct Mail {
-    to: String,
-    id: String,
-    text: String,
-}
-
-impl Mail {
-    fn token(&self) -> String {
-        let after = self.text.split('#').nth(1).expect("a link");
-        let is_token = |c: &char| c.is_ascii_alphanumeric() || ['-', '_'].contains(c);
-        after.chars().take_while(is_token).collect()
-    }
-}
-
-impl Mailing {
-    async fn start(backend: Backend) -> Self {
-        Self::start_with(backend, &[]).await
-    }
-
-    /// Like [`start`](Self::start), with settings.
-    async fn start_with(backend: Backend, more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let url = format!("file:{}", folder.path().join("mail").display());
-        let mut settings = vec![
-            ("MAIL_URL", url.as_str()),
-            ("EMAIL_VERIFICATION", "required"),
-            ("RATE_LIMIT_MAIL", "off"),
-            ("RATE_LIMIT_LOGIN", "off"),
-            ("RATE_LIMIT_REFRESH", "off"),
-        ];
-        settings.extend(more);
-        let service = Service::start_with(backend, &settings).await;
-        Self { service, folder }
-    }
-
-    /// The mails of a kind so far, the oldest first.
-    fn mails(&self, kind: &str) -> Vec<Mail> {
-        let folder = self.folder.path().join("mail");
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return Vec::new();
-        };
-        let mut paths: Vec<_> = entries
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                name.is_some_and(|name| name.contains(&format!("Z-{kind}-")))
-                    && path.extension().is_some_and(|extension| extension == "eml")
-            })
-            .collect();
-        paths.sort();
-        paths.iter().map(|path| read(path)).collect()
-    }
-
-    /// Waits until there are this many mails of a kind, and returns the newest.
-    async fn mail(&self, kind: &str, count: usize) -> Mail {
-        let begun = Instant::now();
-        loop {
-            let mut mails = self.mails(kind);
-            if mails.len() >= count {
-                assert_eq!(mails.len(), count, "{mails:?}");
-                return mails.pop().expect("one");
-            }
-            assert!(
-                begun.elapsed() < SOON,
-                "no mail: {}",
-                self.service.log_text()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Response {
-        let response = self.service.post(path, &body).send().await;
-        response.expect("a response")
-    }
-
-    async fn log_in(&self, password: &str) -> Response {
-        let body = json!({ "email": "ada@example.org", "password": password });
-        self.post("/auth/login", body).await
-    }
-
-    /// Signs up with this address, and returns the token of the mail.
-    async fn signed_up(&self, email: &str) -> String {
-        let before = self.mails("verify").len();
-        assert_eq!(self.service.sign_up(email).await.status(), 201);
-        let mail = self.mail("verify", before + 1).await;
-        assert_eq!(mail.to, email);
-        mail.token()
-    }
-
-    async fn forgot(&self, email: &str) -> Response {
-        self.post("/auth/password/forgot", json!({ "email": email }))
-            .await
-    }
-
-    async fn verify(&self, token: &str, password: &str) -> Response {
-        let body = json!({ "token": token, "password": password });
-        self.post("/auth/verify-email", body).await
-    }
-
-    async fn reset(&self, token: &str, password: &str) -> Response {
-        let body = json!({ "token": token, "password": password });
-        self.post("/auth/password/reset", body).await
-    }
-
-    /// Waits until no mail waits to be sent.
-    async fn idle(&self) {
-        let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
-        let begun = Instant::now();
-        while self.service.database.rows(waiting).await != ["0"] {
-            assert!(begun.elapsed() < SOON, "{}", self.service.log_text());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn read(path: &Path) -> Mail {
-    let text = std::fs::read_to_string(path).expect("a mail");
-    // Soft line breaks and the sign of equality, of quoted-printable.
-    let text = text.replace("=\r\n", "").replace("=3D", "=");
-    let header = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.expect(name).trim().to_owned()
-    };
-    Mail {
-        to: header("To:"),
-        id: header("Message-ID:"),
-        text: text.clone(),
-    }
-}
 
 fn password() -> String {
     let body = login_body("ada@example.org");

@@ -35,21 +35,22 @@ impl Mail {
 }
 
 impl Mailing {
-    /// One in which users must verify their address.
     pub async fn start(backend: Backend) -> Self {
-        Self::start_with(backend, &[("EMAIL_VERIFICATION", "required")]).await
+        Self::start_with(backend, &[]).await
     }
 
-    pub async fn start_with(backend: Backend, own: &[(&str, &str)]) -> Self {
+    /// Like [`start`](Self::start), with settings.
+    pub async fn start_with(backend: Backend, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("file:{}", folder.path().join("mail").display());
         let mut settings = vec![
             ("MAIL_URL", url.as_str()),
+            ("EMAIL_VERIFICATION", "required"),
             ("RATE_LIMIT_MAIL", "off"),
             ("RATE_LIMIT_LOGIN", "off"),
             ("RATE_LIMIT_REFRESH", "off"),
         ];
-        settings.extend(own);
+        settings.extend(more);
         let service = Service::start_with(backend, &settings).await;
         Self { service, folder }
     }
@@ -100,6 +101,20 @@ impl Mailing {
         self.post("/auth/login", body).await
     }
 
+    /// Signs up with this address, and returns the token of the mail.
+    pub async fn signed_up(&self, email: &str) -> String {
+        let before = self.mails("verify").len();
+        assert_eq!(self.service.sign_up(email).await.status(), 201);
+        let mail = self.mail("verify", before + 1).await;
+        assert_eq!(mail.to, email);
+        mail.token()
+    }
+
+    pub async fn forgot(&self, email: &str) -> Response {
+        self.post("/auth/password/forgot", json!({ "email": email }))
+            .await
+    }
+
     pub async fn verify(&self, token: &str, password: &str) -> Response {
         let body = json!({ "token": token, "password": password });
         self.post("/auth/verify-email", body).await
@@ -121,7 +136,8 @@ impl Mailing {
     }
 }
 
-fn read(path: &Path) -> Mail {
+/// Reads a mail in a file.
+pub fn read(path: &Path) -> Mail {
     let text = std::fs::read_to_string(path).expect("a mail");
     // Soft line breaks and the sign of equality, of quoted-printable.
     let text = text.replace("=\r\n", "").replace("=3D", "=");

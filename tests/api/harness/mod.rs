@@ -2,7 +2,7 @@
 
 pub mod collector;
 mod in_process;
-mod mailing;
+pub mod mailing;
 mod raw;
 mod service;
 mod setup;

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::access::feed::{self, Revocation};
 use crate::access::history::{self, Circumstances, Event};
 use crate::domain::{StoreError, UserId};
-use crate::mail::links;
+use crate::idempotency::record;
+use crate::mail::{links, queue};
 use crate::platform::clock::{Randomness, uuid_v7};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::tokens::one_time::Use;
@@ -55,7 +56,7 @@ pub async fn due(database: &Database, asked_by: DateTime<Utc>) -> Result<Vec<Use
     Ok(found.into_iter().map(|(id,)| UserId::new(id)).collect())
 }
 
-/// Removes users, with what belongs to them; their access tokens are no longer accepted.
+/// Removes users, with what belongs to them and what their history says; their access tokens are no longer accepted.
 pub struct Expiry {
     /// The users, in the order of their ids: two instances do not wait for each other in a circle.
     pub users: Vec<UserId>,
@@ -76,6 +77,11 @@ impl UnitOfWork for Expiry {
                 removed.push(*user);
             }
         }
+        // After the users, other than in the order of locks: who is removed is not known before. If a user
+        // erases the account at the same moment, the database refuses one of the two, which is tried again.
+        for user in &removed {
+            record::redact(transaction, *user).await?;
+        }
         for user in &removed {
             transaction.execute(&REMOVE_READ, (user.as_uuid(),)).await?;
         }
@@ -84,6 +90,8 @@ impl UnitOfWork for Expiry {
             feed::revoke(transaction, id(), Revocation::Erased(*user), "", self.at).await?;
         }
         for user in &removed {
+            history::redact(transaction, *user).await?;
+            queue::remove_all(transaction, *user).await?;
             let event_id = id();
             let circumstances = Circumstances {
                 event_id,

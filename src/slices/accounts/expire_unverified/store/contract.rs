@@ -30,6 +30,7 @@ async fn again(test: &TestDatabase, number: u128, purpose: Use, second: i64) {
         user: user(number),
         purpose,
         address: format!("ada{number}@example.org"),
+        new_email: None,
         epoch: TokenEpoch::default(),
         expires_at: at(second) + links::life(purpose),
     };
