@@ -16,6 +16,7 @@ const OTHER_SECRET: &str = "canaryhunter2-canaryhunter2-canaryhunter2";
 
 /// Values that are valid for some row.
 const CANDIDATES: &[&str] = &[
+    "direct",
     "0",
     "1",
     "4",

@@ -181,6 +181,12 @@ mod tests {
             .collect();
         let expected = [
             "Post /signup",
+            "Post /auth/verify-email",
+            "Post /auth/verify-email/resend",
+            "Post /auth/password/forgot",
+            "Post /auth/password/reset",
+            "Post /auth/email/confirm",
+            "Post /auth/email/undo",
             "Post /auth/login",
             "Post /auth/refresh",
             "Post /auth/logout",

@@ -507,6 +507,9 @@ mod tests {
         12 roles 68ebb455bf10c060\n\
         13 service keys 3c3319249affc75a\n\
         14 auth log b169390e05098f24\n\
+        15 one time tokens a2cf6fc35fa15aee\n\
+        16 mail queue bf1fd15e71dafd09\n\
+        17 erasure 6ac9b1e89ed49d5c\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -523,5 +526,8 @@ mod tests {
         12 roles cea0150cf2ed65f4\n\
         13 service keys c724af5f264003fb\n\
         14 auth log 8d7d5897fb108ed2\n\
+        15 one time tokens e4ee96c1b0037d0c\n\
+        16 mail queue 0bf6ab10f208de98\n\
+        17 erasure 1d407dde9160010e\n\
     ";
 }

@@ -5,4 +5,4 @@ mod http;
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice::for_administrators(http::operations);

@@ -7,4 +7,4 @@ mod store;
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice::for_administrators(http::operations);
