@@ -10,10 +10,11 @@ use secrecy::ExposeSecret;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
+use crate::breached::{self, Breached, Screened};
 use crate::config::{AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
-use crate::hashing::{Costs, Pool};
+use crate::hashing::{Costs, PasswordHasher, Pool};
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -130,11 +131,17 @@ impl Service {
         let randomness: Arc<dyn Randomness> = Arc::new(SystemRandomness);
         refuse_incomplete(&settings)?;
         warn_of_risks(&settings);
+        let machine = Arc::new(Machine::new(&data_folder(&settings)));
+        let breached = open_breached(&settings, &machine, &metrics).await?;
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
         let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
             .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
         warn_of_slow_hashes(&settings, &hasher);
+        let hasher: Arc<dyn PasswordHasher> = match &breached {
+            None => Arc::new(hasher),
+            Some(list) => Arc::new(Screened::new(Arc::new(hasher), Arc::clone(list))),
+        };
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
@@ -175,7 +182,8 @@ impl Service {
             database,
             readable,
             redis,
-            hasher: Arc::new(hasher),
+            hasher,
+            breached,
             attempts: Arc::default(),
             costs: Arc::new(Costs::new(settings.hashing.cost)),
             idempotency,
@@ -187,7 +195,7 @@ impl Service {
             randomness,
             lifecycle,
             metrics,
-            machine: Arc::new(Machine::new(&data_folder(&settings))),
+            machine,
             started: clock::monotonic(),
             settings,
         };
@@ -588,6 +596,24 @@ pub async fn open_database(
         return Err(StartError(format!("{place}: {reason}")));
     }
     Ok(database)
+}
+
+/// Reads the list of breached passwords, if one is configured. It takes some seconds if it is a long one.
+async fn open_breached(
+    settings: &Settings,
+    machine: &Machine,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Breached>>, StartError> {
+    let Some(path) = settings.passwords.breached_file.clone() else {
+        return Ok(None);
+    };
+    let (limit, metrics) = (breached::largest(machine.memory_limit()), metrics.clone());
+    let reading = tokio::task::spawn_blocking(move || Breached::open(&path, limit, &metrics));
+    let list = reading.await.map_err(|error| error.to_string());
+    let list = list.and_then(|list| list).map_err(StartError)?;
+    let status = list.status();
+    tracing::info!(date = %status.date.date_naive(), "breached passwords read");
+    Ok(Some(Arc::new(list)))
 }
 
 /// Connects to Redis, if configured, and watches it in the background. The service also starts

@@ -3,6 +3,7 @@
 //! 0 is success, 1 a failure, 2 wrong usage or invalid settings. `docs/reference/command-line.md` has the
 //! rest, and a row for each command: to add one, extend [`Command`], [`dispatch`] and that page.
 
+mod breached;
 mod erase;
 mod healthcheck;
 mod keys;
@@ -109,6 +110,11 @@ enum Command {
         #[command(subcommand)]
         action: service_keys::Action,
     },
+    /// Make the file of breached passwords that the service refuses
+    Breached {
+        #[command(subcommand)]
+        action: breached::Action,
+    },
     /// Check /health of the running service; exit 0 if it is healthy, else 1
     ///
     /// For a container without curl. It uses HOST and PORT of the settings.
@@ -214,6 +220,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         let text = page.text().map_err(|error| Failure::new(&error))?;
         return succeed(terminal::result(&text));
     }
+    if let Some(Command::Breached { action }) = cli.command {
+        return succeed(breached::run(&action));
+    }
     let options = [
         ("http.host", "--host", cli.host),
         ("http.port", "--port", cli.port),
@@ -248,7 +257,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             succeed(block_on(service_keys::run(settings, action))?)
         }
         Some(Command::Healthcheck) => succeed(healthcheck::run(&settings.http)),
-        Some(Command::Openapi | Command::Settings | Command::Reference { .. }) => {
+        Some(
+            Command::Openapi
+            | Command::Settings
+            | Command::Reference { .. }
+            | Command::Breached { .. },
+        ) => {
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
+use crate::breached::Breached;
 use crate::config::Settings;
 use crate::hashing::{Costs, PasswordHasher};
 use crate::idempotency::Idempotency;
@@ -31,6 +32,8 @@ pub struct Dependencies {
     pub redis: Option<Redis>,
     /// Hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// The breached passwords, if there is a list of them.
+    pub breached: Option<Arc<Breached>>,
     /// The attempts at passwords under way, by subject: of all operations together.
     pub attempts: Arc<Turns<Mac>>,
     /// The costs of the stored hashes.

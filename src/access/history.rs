@@ -34,6 +34,20 @@ pub struct Circumstances {
     pub correlation_id: String,
 }
 
+static LAST_OF_PASSWORD: Statement = Statement::new(
+    "SELECT type FROM user_events WHERE user_id = $1 \
+     AND type IN ('user.password_breached', 'user.password_changed') \
+     ORDER BY occurred_at DESC LIMIT 1",
+);
+
+/// A login had a password that is known from a breach.
+#[derive(Serialize)]
+struct PasswordBreached {}
+
+impl Event for PasswordBreached {
+    const TYPE: &'static str = "user.password_breached";
+}
+
 static INSERT_EVENT: Statement = Statement::new(
     "INSERT INTO user_events \
      (event_id, user_id, type, schema_version, occurred_at, correlation_id, payload) \
@@ -71,4 +85,22 @@ pub async fn append<E: Event>(
         Json(event),
     );
     transaction.execute(&INSERT_EVENT, row).await.map(drop)
+}
+
+/// Appends that the password of a user is known from a breach, once for each password. The transaction must have locked
+/// the user, and it comes last in its lock order.
+///
+/// # Errors
+/// The driver's.
+pub async fn append_breached(
+    transaction: &mut Transaction,
+    of: &Circumstances,
+) -> Result<(), Error> {
+    let last: Option<(String,)> = transaction
+        .fetch_optional(&LAST_OF_PASSWORD, (of.user_id.as_uuid(),))
+        .await?;
+    match last {
+        Some((last,)) if last == PasswordBreached::TYPE => Ok(()),
+        _ => append(transaction, of, PasswordBreached {}).await,
+    }
 }

@@ -15,6 +15,7 @@ use crate::access::account::{Accounts, Status, StatusOutcome};
 use crate::access::change::Change;
 use crate::access::roles::{Grant, GrantOutcome, Roles};
 use crate::attempts::throttle::{Subject, Throttle};
+use crate::breached::{self, filter::MAX_FILE};
 use crate::config::Settings;
 use crate::domain::{Email, Name, Password, Permissions, Role, UserId};
 use crate::hashing::bcrypt_sha256;
@@ -252,6 +253,7 @@ async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
             (user, false)
         } else {
             let password = password(create.password_stdin, &name, &email)?;
+            refuse_breached(&operator.settings, &password)?;
             add(&operator, &name, &email, &password, &roles).await?
         };
         let (user, is_new) = outcome;
@@ -309,6 +311,19 @@ fn password(from_stdin: bool, name: &Name, email: &Email) -> Result<Password, Fa
     let about = [name.as_str(), email.as_typed(), email.canonical()];
     Password::parse(text, &about)
         .map_err(|rule| Failure::new(&format!("the password: {}", rule.detail)))
+}
+
+/// Refuses a password that is in the list of breached ones, if there is one.
+fn refuse_breached(settings: &Settings, password: &Password) -> Result<(), Failure> {
+    let Some(path) = &settings.passwords.breached_file else {
+        return Ok(());
+    };
+    let list = breached::open(path, MAX_FILE).map_err(|line| Failure::new(&line))?;
+    if list.contains(password.expose_bytes()) {
+        let rule = breached::rule();
+        return Err(Failure::new(&format!("the password: {}", rule.detail)));
+    }
+    Ok(())
 }
 
 fn ask() -> Result<SecretString, Failure> {

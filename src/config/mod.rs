@@ -12,6 +12,7 @@ mod http;
 mod idempotency;
 mod log;
 mod mail;
+mod passwords;
 mod rate_limit;
 mod reader;
 mod redis;
@@ -34,6 +35,7 @@ pub use http::{AdministrationSettings, HttpSettings};
 pub use idempotency::IdempotencySettings;
 pub use log::{LogFormat, LogSettings};
 pub use mail::{MailSettings, MailUrl, SmtpTls, SmtpUrl};
+pub use passwords::PasswordSettings;
 pub use rate_limit::Rate;
 pub use reader::{CommandLineOption, Mistakes, Sources, Warning, may_be_shown};
 pub use setting::{Setting, default_of, reference};
@@ -58,6 +60,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Mail.
     pub mail: MailSettings,
+    /// Passwords.
+    pub passwords: PasswordSettings,
     /// The limit of signups per client; `None` for no limit.
     pub signup_rate: Option<Rate>,
     /// The limit of requests with a password per client; `None` for no limit.
@@ -102,6 +106,7 @@ impl Settings {
         let idempotency = idempotency::read(s);
         let auth = auth::read(s);
         let mail = mail::read(s);
+        let passwords = passwords::read(s);
         let rates = rate_limit::read(s, http.is_on_loopback());
         let log = log::read(s, stdout_is_terminal);
         let traces = traces::read(s);
@@ -115,6 +120,7 @@ impl Settings {
             idempotency,
             auth,
             mail,
+            passwords,
             signup_rate: rates.signup,
             login_rate: rates.login,
             refresh_rate: rates.refresh,

@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use super::{auth, database, hashing, http, idempotency, log, mail, rate_limit, redis, traces};
+use super::{
+    auth, database, hashing, http, idempotency, log, mail, passwords, rate_limit, redis, traces,
+};
 
 /// A setting, for the reader and the reference page.
 #[derive(Debug)]
@@ -98,6 +100,7 @@ const GROUPS: &[&[Setting]] = &[
     idempotency::SETTINGS,
     auth::SETTINGS,
     mail::SETTINGS,
+    passwords::SETTINGS,
     rate_limit::SETTINGS,
     log::SETTINGS,
     traces::SETTINGS,

@@ -97,6 +97,12 @@ impl Candidate {
         }
     }
 
+    /// Whether it is a new password, to which the rules for these apply.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.words.is_some()
+    }
+
     /// Checks the last rule: that more than a thousand guesses are needed. This takes up to some
     /// milliseconds of CPU, which the sender of the password controls: do not call it on a server
     /// thread.

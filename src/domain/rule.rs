@@ -13,6 +13,7 @@ pub const CODES: &[&str] = &[
     "own_name_or_address",
     "common",
     "too_guessable",
+    "breached",
     "bidirectional_control",
     "nothing_visible",
     "invisible_character",

@@ -85,7 +85,7 @@ pub trait PasswordHasher: Send + Sync {
 /// A password was not hashed or verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The password is too easy to guess.
+    /// The password is too easy to guess, or known from a breach.
     #[error(transparent)]
     Guessable(BrokenRule),
     /// Too many passwords are waiting.

@@ -27,4 +27,5 @@ slices![
     erase,
     send_mail,
     expire_unverified,
+    replace_breached_list,
 ];

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::access::feed::{Feed, STALE_AFTER};
+use crate::breached::{self, Breached};
 use crate::dependencies::Dependencies;
 use crate::lifecycle::Lifecycle;
 use crate::platform::clock::{self, Clock};
@@ -47,6 +49,7 @@ pub struct Checks {
     readable: Arc<[&'static Statement]>,
     redis: Option<Redis>,
     feed: Arc<Feed>,
+    breached: Option<Arc<Breached>>,
     started: Instant,
     machine: Arc<Machine>,
     lifecycle: Lifecycle,
@@ -91,6 +94,14 @@ pub struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 0)]
     pending: Option<usize>,
+    /// The date of the list of breached passwords in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "2026-11-01T00:00:00.000000Z")]
+    date: Option<String>,
+    /// Its age in days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, example = 26)]
+    age_days: Option<i64>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "read-only")]
@@ -114,6 +125,11 @@ pub struct Report {
     /// Revocations and roles were read within the last 10 s. Never fails: otherwise protected requests
     /// ask the database.
     revocations: Check,
+    /// The file of breached passwords can be used. Never fails: otherwise an earlier list is in use. Missing
+    /// if there is no list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    breached_passwords: Option<Check>,
     /// The CPU usage. Never fails: a busy service is ready.
     cpu: Check,
     /// The memory usage, of the container's limit if there is one. Fails above 95.
@@ -151,7 +167,10 @@ impl Report {
     /// Records the outcomes of the checks.
     fn measure(&self, metrics: &Metrics) {
         let redis = self.redis.iter().map(|check| ("redis", check));
-        let others = redis.chain([("revocations", &self.revocations)]);
+        let breached = self.breached_passwords.iter();
+        let others = redis
+            .chain([("revocations", &self.revocations)])
+            .chain(breached.map(|check| ("breached_passwords", check)));
         for (name, check) in self.needed().into_iter().chain(others) {
             metrics.readiness_check(name, check.holds());
         }
@@ -170,6 +189,8 @@ impl Check {
             duration_ms: 0.0,
             used_percent: None,
             pending: None,
+            date: None,
+            age_days: None,
             detail: None,
         }
     }
@@ -202,6 +223,7 @@ impl Checks {
             readable: Arc::clone(&dependencies.readable),
             redis: dependencies.redis.clone(),
             feed: Arc::clone(&dependencies.feed),
+            breached: dependencies.breached.clone(),
             started: dependencies.started,
             machine: Arc::clone(&dependencies.machine),
             lifecycle: dependencies.lifecycle.clone(),
@@ -251,6 +273,7 @@ impl Checks {
             migrations,
             redis: self.redis.as_ref().map(of_redis),
             revocations: self.revocations(),
+            breached_passwords: self.breached_passwords(),
             cpu,
             memory,
             disk,
@@ -266,6 +289,7 @@ impl Checks {
             migrations: broken(),
             redis: self.redis.as_ref().map(of_redis),
             revocations: self.revocations(),
+            breached_passwords: self.breached_passwords(),
             cpu: broken(),
             memory: broken(),
             disk: broken(),
@@ -275,6 +299,11 @@ impl Checks {
     fn revocations(&self) -> Check {
         let age = self.feed.age();
         of_revocations(age.unwrap_or_else(|| clock::since(self.started)))
+    }
+
+    fn breached_passwords(&self) -> Option<Check> {
+        let list = self.breached.as_ref()?;
+        Some(of_breached(list.status(), self.clock.now()))
     }
 
     async fn database(&self) -> Check {
@@ -382,6 +411,22 @@ fn of_revocations(age: Duration) -> Check {
             "not read for {seconds} s: protected requests ask the database"
         )),
         ..Check::of(Status::Degraded)
+    }
+}
+
+/// The list of breached passwords in use.
+fn of_breached(list: breached::Status, now: DateTime<Utc>) -> Check {
+    let status = match list.problem {
+        None => Status::Ok,
+        Some(_) => Status::Degraded,
+    };
+    Check {
+        date: Some(clock::timestamp(list.date)),
+        age_days: Some((now - list.date).num_days().max(0)),
+        detail: list
+            .problem
+            .map(|problem| format!("an earlier list is in use; the file: {problem}")),
+        ..Check::of(status)
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::store::{Account, Begun, LoginStore, NewSession};
+use crate::access::history::Circumstances;
 use crate::attempts::throttle::Subject;
 use crate::attempts::{AttemptError, Attempts, Claim};
+use crate::breached::Breached;
 use crate::config::AuthSettings;
 use crate::domain::{Email, EndReason, Name, PresentedPassword, SessionId, StoreError};
 use crate::hashing::Class;
@@ -54,6 +56,8 @@ pub struct LoggedIn {
     pub is_replay: bool,
     /// Older sessions that ended, as there were too many.
     pub ended: Vec<SessionId>,
+    /// Whether the password is known from a breach.
+    pub is_breached: bool,
 }
 
 /// No session began, or whether one did is unknown.
@@ -85,6 +89,8 @@ pub struct LogInHandler {
     pub store: LoginStore,
     /// The attempts at passwords.
     pub attempts: Attempts,
+    /// The breached passwords, if there is a list of them.
+    pub breached: Option<Arc<Breached>>,
     /// The keys of device tokens.
     pub secrets: Arc<TokenSecrets>,
     /// The settings of sessions.
@@ -130,6 +136,7 @@ impl LogInHandler {
             };
             self.may_log_in(&account)?;
             let new = self.new_session(&command, &account, attempt.subject());
+            let is_breached = new.breached.is_some();
             let (session, is_replay, ended) = match self.store.begin(new).await? {
                 Begun::New(session, ended) => (session, false, ended),
                 Begun::Same(session) => (session, true, Vec::new()),
@@ -145,6 +152,7 @@ impl LogInHandler {
                 device,
                 is_replay,
                 ended,
+                is_breached,
             });
         }
         Err(LogInError::InvalidCredentials)
@@ -176,6 +184,14 @@ impl LogInHandler {
                 .as_ref()
                 .map(|label| label.as_str().to_owned()),
             subject,
+            breached: self
+                .is_breached(&command.password)
+                .then(|| Circumstances {
+                    event_id: uuid_v7(now, self.randomness.as_ref()),
+                    user_id: user,
+                    at: now,
+                    correlation_id: command.correlation_id.clone(),
+                }),
             entry: Entry {
                 id: uuid_v7(now, self.randomness.as_ref()),
                 user: Some(user),
@@ -198,6 +214,12 @@ impl LogInHandler {
                 randomness: Arc::clone(&self.randomness),
             },
         }
+    }
+
+    /// Whether a password that was right is known from a breach. It is looked up for no other.
+    fn is_breached(&self, password: &PresentedPassword) -> bool {
+        let list = self.breached.as_ref();
+        list.is_some_and(|list| list.has_known(password.expose_bytes()))
     }
 
     /// The device that logged in first with this session: the same if the login is repeated.

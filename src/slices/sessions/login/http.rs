@@ -67,6 +67,7 @@ impl State {
             handler: LogInHandler {
                 store: LoginStore::new(dependencies.database.clone()),
                 attempts: Attempts::new(dependencies),
+                breached: dependencies.breached.clone(),
                 secrets: Arc::clone(&dependencies.tokens.secrets),
                 settings: settings.auth.clone(),
                 clock: Arc::clone(&dependencies.clock),
@@ -124,6 +125,10 @@ pub struct LogInResponse<'a> {
     #[serde(serialize_with = "exposed")]
     #[schema(value_type = String, example = json!(EXAMPLE_DEVICE))]
     device_token: SecretString,
+    /// Present, and true, if the password is known from a data breach: ask the user for another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    password_breached: Option<bool>,
 }
 
 /// The device token in examples.
@@ -213,6 +218,7 @@ fn respond(state: &State, logged_in: &LoggedIn, address: &str) -> Result<HttpRes
         session_id: session.id.to_string(),
         user: UserResponse::from(&account.user),
         device_token: device::issue(logged_in.device, address, &state.tokens.secrets),
+        password_breached: logged_in.is_breached.then_some(true),
     };
     let mut response = HttpResponse::Ok().json(response);
     if logged_in.is_replay {
@@ -263,7 +269,7 @@ fn documentation() -> Documentation {
             "The response has the tokens of the session. With an `Idempotency-Key` a login can be retried for ten \
              minutes: it begins one session, and each attempt gets the same refresh token. Keep the device token: failed \
              logins of strangers do not hold up a device that has one. A user has at most 50 sessions: a further one \
-             ends the oldest.",
+             ends the oldest. A password that is known from a data breach is reported, and does not keep the user out.",
         )
         .body::<LogInRequest>(
             "At most 16 KiB, without a `Content-Encoding`.",

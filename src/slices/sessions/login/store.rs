@@ -6,6 +6,7 @@ mod contract;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::access::history::{self, Circumstances};
 use crate::attempts::throttle::{self, Subject};
 use crate::domain::{SessionId, StoreError, UserId};
 use crate::platform::database::{
@@ -111,6 +112,8 @@ pub struct NewSession {
     pub label: Option<String>,
     /// Whose failures are forgotten.
     pub subject: Subject,
+    /// The event of a password that is known from a breach.
+    pub breached: Option<Circumstances>,
     /// The entry of the log; its network is the session's.
     pub entry: Entry,
     /// How sessions end that are too many.
@@ -197,6 +200,9 @@ impl UnitOfWork for Begin {
         let ended = self.end_oldest(transaction).await?;
         let found = session::within(transaction, new.id).await?;
         throttle::clear(transaction, &new.subject).await?;
+        if let Some(event) = &new.breached {
+            history::append_breached(transaction, event).await?;
+        }
         auth_log::append(transaction, &new.entry).await?;
         // It was inserted by this transaction.
         let begun = found.map_or(Begun::Changed, |session| Begun::New(session, ended));

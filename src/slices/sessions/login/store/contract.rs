@@ -10,7 +10,7 @@ use crate::attempts::throttle::Throttle;
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::domain::EndReason;
 use crate::platform::database::testing::TestDatabase;
-use crate::slices::sessions::testing::{NOW, ending, new_session};
+use crate::slices::sessions::testing::{NOW, ending, new_session, time, uuid};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(NOW + seconds, 0).expect("in range")
@@ -36,6 +36,7 @@ fn session(number: u128, seconds: i64) -> NewSession {
             hash: [5; 32],
             is_known_device: false,
         },
+        breached: None,
         entry: Entry {
             id: Uuid::from_u128(number << 64),
             user: Some(user),
@@ -86,6 +87,39 @@ async fn a_login_writes_its_session_its_log_and_clears_its_subject(
     assert_eq!((found.stored.generation.get(), ended.len()), (0, 0));
     assert_eq!(count(&test, "login_throttle").await, "0");
     assert_eq!(count(&test, "auth_log").await, "1");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_breached_password_is_an_event_once(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    new_session(&test, 1).await;
+    let events = "SELECT type FROM user_events ORDER BY occurred_at";
+    let log_in = async |number: u128| {
+        let seconds = i64::try_from(number).expect("small");
+        let mut new = session(number, seconds);
+        new.breached = Some(Circumstances {
+            event_id: Uuid::from_u128(number),
+            user_id: new.user,
+            at: new.at,
+            correlation_id: "correlation".to_owned(),
+        });
+        let begun = open(&test).begin(new).await.expect("written");
+        assert!(matches!(begun, Begun::New(..)), "{begun:?}");
+        test.sql(events).await
+    };
+    log_in(2).await;
+    assert_eq!(log_in(3).await, ["user.password_breached"]);
+    let (id, user, at) = (uuid(&test, 4), uuid(&test, 1), time(&test, at(4)));
+    test.sql(&format!(
+        "INSERT INTO user_events (event_id, user_id, type, schema_version, occurred_at, \
+         correlation_id, payload) \
+         VALUES ({id}, {user}, 'user.password_changed', 1, {at}, 'correlation', '{{}}')"
+    ))
+    .await;
+    // Another password.
+    assert_eq!(log_in(5).await.len(), 3);
+    assert_eq!(log_in(6).await.len(), 3);
 }
 
 /// Guarantee S7.
