@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod administration;
 mod at_rest;
+mod breached;
 mod cli_accounts;
 mod command_line;
 mod connections;
