@@ -129,6 +129,7 @@ python-locks: ## Regenerate each requirements.txt from the requirements.in besid
 	scripts/python-locks.sh
 
 bench: servers load-programs ## Measure, and print a table
+	cargo bench --locked --bench breached
 	cargo bench --locked --bench hostile
 	cargo bench --locked --bench reads
 	cargo bench --locked --bench signups

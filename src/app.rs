@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
-use crate::breached::{self, Breached, Screened};
+use crate::breached::{self, Breached, BreachedMetrics, Screened};
 use crate::config::{AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
@@ -604,11 +604,13 @@ async fn open_breached(
     machine: &Machine,
     metrics: &Metrics,
 ) -> Result<Option<Arc<Breached>>, StartError> {
+    let metrics = BreachedMetrics::new(metrics)
+        .map_err(|error| StartError(format!("cannot register metrics: {error}")))?;
     let Some(path) = settings.passwords.breached_file.clone() else {
         return Ok(None);
     };
-    let (limit, metrics) = (breached::largest(machine.memory_limit()), metrics.clone());
-    let reading = tokio::task::spawn_blocking(move || Breached::open(&path, limit, &metrics));
+    let limit = breached::largest(machine.memory_limit());
+    let reading = tokio::task::spawn_blocking(move || Breached::open(&path, limit, metrics));
     let list = reading.await.map_err(|error| error.to_string());
     let list = list.and_then(|list| list).map_err(StartError)?;
     let status = list.status();

@@ -64,7 +64,7 @@
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
 //! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
-//! | `breached` | breached passwords: their file, the look-up, the hasher that refuses them |
+//! | [`breached`] | breached passwords: their file, the look-up, the hasher that refuses them |
 //! | `attempts` | attempts at passwords: throttled, the same work for every address |
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
@@ -98,7 +98,7 @@
 pub mod access;
 pub mod app;
 mod attempts;
-mod breached;
+pub mod breached;
 pub mod cli;
 pub mod config;
 pub mod dependencies;

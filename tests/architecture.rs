@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
         files: |path| path.starts_with("src/domain/"),
         modules: &[
             "app",
+            "breached",
             "cli",
             "config",
             "hashing",
@@ -55,6 +56,7 @@ const RULES: &[Rule] = &[
         files: |path| path.starts_with("src/platform/"),
         modules: &[
             "app",
+            "breached",
             "cli",
             "hashing",
             "http",
@@ -70,6 +72,7 @@ const RULES: &[Rule] = &[
         files: |path| path.starts_with("src/hashing/"),
         modules: &[
             "app",
+            "breached",
             "cli",
             "http",
             "idempotency",
@@ -79,6 +82,24 @@ const RULES: &[Rule] = &[
         ],
         crates: HTTP,
         because: "hashing is behind a port, and does not depend on its callers",
+    },
+    Rule {
+        files: |path| path.starts_with("src/breached/"),
+        modules: &[
+            "access",
+            "app",
+            "cli",
+            "dependencies",
+            "http",
+            "idempotency",
+            "lifecycle",
+            "platform::database",
+            "slice",
+            "slices",
+            "tokens",
+        ],
+        crates: HTTP,
+        because: "breached passwords are behind the port of hashing, and need no database",
     },
     Rule {
         files: |path| path.starts_with("src/idempotency/"),

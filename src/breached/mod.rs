@@ -11,13 +11,12 @@ mod screened;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::BrokenRule;
 use crate::platform::limits::{Bound, Limit};
-use crate::platform::metrics::Metrics;
 use filter::{Filter, FilterError, MAX_FILE, Stamp};
 pub use metrics::BreachedMetrics;
 use metrics::Of;
@@ -86,8 +85,7 @@ impl Breached {
     ///
     /// # Errors
     /// When the file cannot be used: one line that names the setting.
-    pub fn open(path: &Path, limit: u64, metrics: &Metrics) -> Result<Self, String> {
-        let metrics = BreachedMetrics::new(metrics).map_err(|error| error.to_string())?;
+    pub fn open(path: &Path, limit: u64, metrics: BreachedMetrics) -> Result<Self, String> {
         // Before it is read: a replacement meanwhile is noticed later.
         let stamp = stamp(path).ok();
         let filter = open(path, limit)?;
@@ -126,15 +124,21 @@ impl Breached {
     /// The state of the list.
     #[must_use]
     pub fn status(&self) -> Status {
-        let seen = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         Status {
             date: self.filter().about().date,
-            problem: seen.problem.clone(),
+            problem: self.lock().problem.clone(),
         }
     }
 
-    /// Reads the file if it was replaced; the list before is kept if the new one cannot be used. It blocks on the disk.
-    pub fn refresh(&self) {
+    /// Reads the file if it was replaced; the list before is kept if the new one cannot be used.
+    pub async fn refresh(self: Arc<Self>) {
+        let work = tokio::task::spawn_blocking(move || self.refresh_now());
+        if work.await.is_err() {
+            tracing::error!("breached passwords not replaced: the task failed");
+        }
+    }
+
+    fn refresh_now(&self) {
         let found = stamp(&self.path);
         let last = self.lock().stamp;
         if matches!((&found, last), (Ok(found), Some(last)) if *found == last) {
@@ -183,7 +187,7 @@ impl Breached {
         seen.problem = Some(problem);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -216,6 +220,7 @@ mod tests {
     use super::*;
     use crate::domain::{Candidate, PasswordHash, PresentedPassword};
     use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
+    use crate::platform::metrics::Metrics;
 
     /// Makes a file of these passwords, each in a line.
     fn make(out: &Path, passwords: &str) {
@@ -226,7 +231,8 @@ mod tests {
 
     fn opened(path: &Path) -> (Breached, Metrics) {
         let metrics = Metrics::new().expect("unique names");
-        let list = Breached::open(path, MAX_FILE, &metrics).expect("usable");
+        let own = BreachedMetrics::new(&metrics).expect("unique names");
+        let list = Breached::open(path, MAX_FILE, own).expect("usable");
         (list, metrics)
     }
 
@@ -242,13 +248,13 @@ mod tests {
             text.lines().any(|line| line == "breached_list_unusable 1")
         };
         assert_eq!(has(), [true, false]);
-        list.refresh();
+        list.refresh_now();
         assert!(list.status().problem.is_none() && !unusable());
 
         let other = folder.path().join("other");
         make(&other, "second word\n");
         fs::rename(&other, &path).expect("renamed");
-        list.refresh();
+        list.refresh_now();
         assert_eq!(has(), [false, true]);
 
         let good = fs::read(&path).expect("a file");
@@ -256,19 +262,19 @@ mod tests {
             fs::write(&other, bytes).expect("written");
             fs::rename(&other, &path).expect("renamed");
             for _ in 0..2 {
-                list.refresh();
+                list.refresh_now();
                 assert!(list.status().problem.is_some() && unusable());
                 assert_eq!(has(), [false, true]);
             }
         }
         fs::remove_file(&path).expect("removed");
-        list.refresh();
+        list.refresh_now();
         let problem = list.status().problem.expect("it is gone");
         assert!(problem.starts_with("it cannot be read"), "{problem}");
         assert_eq!(has(), [false, true]);
 
         make(&path, "first word\nsecond word\n");
-        list.refresh();
+        list.refresh_now();
         assert!(list.status().problem.is_none() && !unusable());
         assert_eq!(has(), [true, true]);
         let text = metrics.encode().expect("text");

@@ -25,8 +25,7 @@ fn rounds(dependencies: &Dependencies) -> Repeat {
         let list = list.clone();
         Box::pin(async move {
             if let Some(list) = list {
-                // Where the task fails, the next round tries again.
-                let _ = tokio::task::spawn_blocking(move || list.refresh()).await;
+                list.refresh().await;
             }
         })
     })
