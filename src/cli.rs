@@ -262,9 +262,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             | Command::Settings
             | Command::Reference { .. }
             | Command::Breached { .. },
-        ) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        ) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -60,7 +60,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`cli`] | the commands: serve, migrate, healthcheck, users and keys, and the reference pages |
+//! | [`cli`] | the commands: serve, migrate, healthcheck, users, keys and breached, and the reference pages |
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
 //! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |

@@ -59,11 +59,23 @@ fn run() -> Result<(), Failure> {
     if found != LOOK_UPS.min(count) {
         return Err("a password of the list was not found".into());
     }
-    println!("\n{count} passwords, a list of {} MB", list_bytes / 1_000_000);
+    println!(
+        "\n{count} passwords, a list of {} MB",
+        list_bytes / 1_000_000
+    );
     let rows = [
-        ("making the file", format!("{:.1} s", build_time.as_secs_f64())),
-        ("memory that it took", format!("{:.1} MB", megabytes(build_kib * 1024))),
-        ("the file, and its memory", format!("{:.1} MB", megabytes(built.bytes))),
+        (
+            "making the file",
+            format!("{:.1} s", build_time.as_secs_f64()),
+        ),
+        (
+            "memory that it took",
+            format!("{:.1} MB", megabytes(build_kib * 1024)),
+        ),
+        (
+            "the file, and its memory",
+            format!("{:.1} MB", megabytes(built.bytes)),
+        ),
         ("reading the file", format!("{} ms", load_time.as_millis())),
         ("a look-up that hits", format!("{} ns", hit.as_nanos())),
         ("a look-up that misses", format!("{} ns", miss.as_nanos())),

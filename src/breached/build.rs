@@ -308,11 +308,7 @@ impl Selection {
 }
 
 /// Finds the counts of so many lines, the commonest.
-fn commonest(
-    list: &List,
-    most: u64,
-    progress: &mut Progress<'_>,
-) -> Result<Selection, BuildError> {
+fn commonest(list: &List, most: u64, progress: &mut Progress<'_>) -> Result<Selection, BuildError> {
     let mut lines_of = vec![0_u64; MAX_COUNT + 1];
     list.each("counting", progress, |number, line| {
         let (_, count) = hash_and_count(line).ok_or(BuildError::Line(number))?;
@@ -330,7 +326,10 @@ fn commonest(
         left -= lines;
     }
     // There are fewer lines.
-    Ok(Selection { above: 0, ties: left })
+    Ok(Selection {
+        above: 0,
+        ties: left,
+    })
 }
 
 fn hashes(
@@ -382,7 +381,11 @@ impl Spill {
         let path = beside(out, "keys");
         let shard = |_| {
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create_new(true).open(&path)?;
+            let file = options
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
             std::fs::remove_file(&path)?;
             Ok(BufWriter::with_capacity(SPILL, file))
         };
@@ -444,7 +447,9 @@ fn write(
         return Err(BuildError::Empty);
     }
     let (output, bytes) = writer.end()?;
-    let file = output.into_inner().map_err(|error| BuildError::Write(error.into_error()))?;
+    let file = output
+        .into_inner()
+        .map_err(|error| BuildError::Write(error.into_error()))?;
     unfinished.rename(&file, out).map_err(BuildError::Write)?;
     progress("writing", 100);
     Ok((passwords, bytes))
@@ -552,13 +557,22 @@ mod tests {
     #[test]
     fn the_commonest_of_a_list_with_counts_are_taken() {
         let folder = Folder::new();
-        let passwords = [("one", 5), ("two", 3), ("three", 3), ("four", 2_000_000), ("five", 1)];
+        let passwords = [
+            ("one", 5),
+            ("two", 3),
+            ("three", 3),
+            ("four", 2_000_000),
+            ("five", 1),
+        ];
         let list = hashes(&passwords);
         let names = passwords.map(|(password, _)| password);
         let has = |select| {
             let built = folder.build(&list, select).expect("built");
             let has = folder.has(&names);
-            assert_eq!(built.passwords, has.iter().filter(|has| **has).count() as u64);
+            assert_eq!(
+                built.passwords,
+                has.iter().filter(|has| **has).count() as u64
+            );
             has
         };
         assert_eq!(has(Select::Top(2)), [true, false, false, true, false]);
@@ -576,7 +590,11 @@ mod tests {
     #[test]
     fn counts_beyond_the_table_count_as_its_last() {
         let folder = Folder::new();
-        let list = hashes(&[("one", u64::MAX), ("two", MAX_LEAST + 1), ("three", MAX_LEAST)]);
+        let list = hashes(&[
+            ("one", u64::MAX),
+            ("two", MAX_LEAST + 1),
+            ("three", MAX_LEAST),
+        ]);
         let built = folder.build(&list, Select::Top(2)).expect("built");
         assert_eq!(built.passwords, 2);
         let built = folder.build(&list, Select::MinCount(MAX_LEAST));
@@ -595,7 +613,17 @@ mod tests {
         assert_eq!((built.passwords, built.skipped), (4, 3));
         assert_eq!(built.date.timestamp(), 1_700_000_000);
         let (x, y) = ("x".repeat(1025), "y".repeat(1024));
-        let names = ["password", " pass word ", &y, "last", "PASSWORD", "pass word", &x, "x", ""];
+        let names = [
+            "password",
+            " pass word ",
+            &y,
+            "last",
+            "PASSWORD",
+            "pass word",
+            &x,
+            "x",
+            "",
+        ];
         let has = folder.has(&names);
         assert_eq!(has, [[true; 4].as_slice(), &[false; 5]].concat());
         let built = folder.build(&list, Select::Top(1)).expect("built");
@@ -605,7 +633,9 @@ mod tests {
     #[test]
     fn a_list_of_any_order_and_size_makes_the_same_file_each_time() {
         let folder = Folder::new();
-        let words: Vec<String> = (0..20_000).map(|number| format!("word {number}\n")).collect();
+        let words: Vec<String> = (0..20_000)
+            .map(|number| format!("word {number}\n"))
+            .collect();
         let built = folder.build(words.concat(), ALL).expect("built");
         let first = std::fs::read(folder.path("out")).expect("a file");
         assert_eq!((built.passwords, built.bytes), (20_000, first.len() as u64));
@@ -629,12 +659,17 @@ mod tests {
             (&hash[..40], "SHA-1 list"),
             (&format!("{hash}\n{hash}x"), "line 4 of the list"),
             (&format!("{hash}{}:1x\n", &hash[..40]), "line 2 of the list"),
-            (&format!("{hash}{}", "x".repeat(5_000)), "line 2 of the list"),
+            (
+                &format!("{hash}{}", "x".repeat(5_000)),
+                "line 2 of the list",
+            ),
         ] {
             let error = folder.build(list, ALL).expect_err(line);
             assert!(error.to_string().contains(line), "{error}");
         }
-        let error = folder.build("word\n", Select::MinCount(2)).expect_err("no counts");
+        let error = folder
+            .build("word\n", Select::MinCount(2))
+            .expect_err("no counts");
         assert!(error.to_string().contains("--top"), "{error}");
         let error = folder.build(&hash, Select::MinCount(6)).expect_err("none");
         assert!(matches!(error, BuildError::Empty), "{error}");

@@ -139,7 +139,8 @@ impl Stamp {
     /// The version that a file has now.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Self {
-        let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let time =
+            |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self([
             metadata.dev().into(),
             metadata.ino().into(),
@@ -564,7 +565,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("list");
         assert!(matches!(Filter::open(&path, 1), Err(FilterError::Read(_))));
-        assert!(matches!(Filter::open(folder.path(), 1), Err(FilterError::Foreign)));
+        assert!(matches!(
+            Filter::open(folder.path(), 1),
+            Err(FilterError::Foreign)
+        ));
         let bytes = file(20);
         std::fs::write(&path, &bytes).expect("written");
         let length = bytes.len() as u64;

@@ -242,7 +242,12 @@ mod tests {
         let path = folder.path().join("list");
         make(&path, "first word\n");
         let (list, metrics) = opened(&path);
-        let has = || [list.has_known(b"first word"), list.has_known(b"second word")];
+        let has = || {
+            [
+                list.has_known(b"first word"),
+                list.has_known(b"second word"),
+            ]
+        };
         let unusable = || {
             let text = metrics.encode().expect("text");
             text.lines().any(|line| line == "breached_list_unusable 1")
@@ -350,6 +355,9 @@ mod tests {
         assert_eq!(hasher.admits(Class::Signup, None, far), Ok(()));
         assert!(hasher.has_free_lane());
         let text = metrics.encode().expect("text");
-        assert!(text.contains("breached_passwords_total{of=\"new\"} 1"), "{text}");
+        assert!(
+            text.contains("breached_passwords_total{of=\"new\"} 1"),
+            "{text}"
+        );
     }
 }

@@ -41,7 +41,9 @@ pub struct Build {
 /// Runs the command.
 pub fn run(action: &Action) -> Result<(), Failure> {
     let Action::Build(arguments) = action;
-    let select = arguments.min_count.map_or(Select::Top(arguments.top), Select::MinCount);
+    let select = arguments
+        .min_count
+        .map_or(Select::Top(arguments.top), Select::MinCount);
     if arguments.out.file_name().is_none() {
         return Err(Failure::usage(&"--out must name a file"));
     }

@@ -104,7 +104,9 @@ async fn a_breached_password_is_refused_at_a_signup_and_reported_at_a_login(
         assert_eq!(errors(listed.sign_up(email, SECOND).await).await, refused);
     }
     // Other letters are another password.
-    let response = listed.sign_up("free@example.org", &SECOND.to_uppercase()).await;
+    let response = listed
+        .sign_up("free@example.org", &SECOND.to_uppercase())
+        .await;
     assert_eq!(response.status(), 201);
     for _ in 0..2 {
         let login = listed.log_in("ada@example.org", SECOND).await;
@@ -124,7 +126,10 @@ async fn a_breached_password_is_refused_at_a_signup_and_reported_at_a_login(
         listed.service.wait_for_metric(line).await;
     }
     let log = listed.service.log_text();
-    assert!(!log.contains("horse") && !log.contains("breached.bin"), "{log}");
+    assert!(
+        !log.contains("horse") && !log.contains("breached.bin"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -195,7 +200,10 @@ fn a_missing_or_broken_file_prevents_the_start() {
         (file, "damaged"),
     ] {
         let text = start(&path);
-        assert!(text.contains("BREACHED_PASSWORDS_FILE") && text.contains(reason), "{text}");
+        assert!(
+            text.contains("BREACHED_PASSWORDS_FILE") && text.contains(reason),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 1, "{text}");
     }
 }
@@ -251,7 +259,14 @@ fn the_command_line_creates_no_user_with_a_breached_password() {
         ("BREACHED_PASSWORDS_FILE", text(&file)),
     ];
     let create = |password| {
-        let arguments = ["users", "create", "--email", "ada@example.org", "--name", "Ada"];
+        let arguments = [
+            "users",
+            "create",
+            "--email",
+            "ada@example.org",
+            "--name",
+            "Ada",
+        ];
         let arguments = [&arguments[..], &["--password-stdin"]].concat();
         run_with_input(&arguments, &settings, password)
     };

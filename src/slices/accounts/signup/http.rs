@@ -96,8 +96,8 @@ pub struct SignUpRequest {
     #[schema(value_type = EmailAddress, required = true)]
     email: Option<String>,
     /// At least 8 characters and at most 1024 bytes of UTF-8, without NUL. Not a commonly used
-    /// password, nor one that is too easy to guess, nor the user's own name or address or made of
-    /// their parts, even in disguise. It is used unchanged: not trimmed, not cut.
+    /// password, nor one that is known from a breach or too easy to guess, nor the user's own name or
+    /// address or made of their parts, even in disguise. It is used unchanged: not trimmed, not cut.
     #[schema(
         value_type = String,
         required = true,

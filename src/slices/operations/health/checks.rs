@@ -456,6 +456,29 @@ mod tests {
     }
 
     #[test]
+    fn an_unusable_list_of_breached_passwords_degrades_the_service() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("in range");
+        let of = |problem: Option<&str>, now| {
+            let list = breached::Status {
+                date: at(1_000_000),
+                problem: problem.map(str::to_owned),
+            };
+            of_breached(list, at(now))
+        };
+        let fresh = of(None, 1_000_000 + 2 * 86_400);
+        assert_eq!((fresh.status, fresh.age_days), (Status::Ok, Some(2)));
+        assert_eq!(fresh.date.as_deref(), Some("1970-01-12T13:46:40.000000Z"));
+        // The clock of the machine that downloaded it was fast.
+        let unusable = of(Some("it is damaged"), 0);
+        assert_eq!(
+            (unusable.status, unusable.age_days),
+            (Status::Degraded, Some(0))
+        );
+        let detail = unusable.detail.expect("a detail");
+        assert!(detail.ends_with("the file: it is damaged"), "{detail}");
+    }
+
+    #[test]
     fn memory_and_disk_fail_above_95_percent_and_cpu_never() {
         let statuses = |used| {
             of_sample(Sample {

@@ -150,6 +150,12 @@ fn document_ready() -> Documentation {
                     "detail": "signups continue without it",
                 },
                 "revocations": {"status": "ok", "duration_ms": 0.0},
+                "breached_passwords": {
+                    "status": "ok",
+                    "duration_ms": 0.0,
+                    "date": "2026-11-02T03:11:40.000000Z",
+                    "age_days": 24,
+                },
                 "cpu": {"status": "ok", "duration_ms": 3.325, "used_percent": 47.5},
                 "memory": {"status": "ok", "duration_ms": 3.325, "used_percent": 3.7},
                 "disk": {"status": "ok", "duration_ms": 3.325, "used_percent": 76.5},

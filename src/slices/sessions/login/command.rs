@@ -184,14 +184,12 @@ impl LogInHandler {
                 .as_ref()
                 .map(|label| label.as_str().to_owned()),
             subject,
-            breached: self
-                .is_breached(&command.password)
-                .then(|| Circumstances {
-                    event_id: uuid_v7(now, self.randomness.as_ref()),
-                    user_id: user,
-                    at: now,
-                    correlation_id: command.correlation_id.clone(),
-                }),
+            breached: self.is_breached(&command.password).then(|| Circumstances {
+                event_id: uuid_v7(now, self.randomness.as_ref()),
+                user_id: user,
+                at: now,
+                correlation_id: command.correlation_id.clone(),
+            }),
             entry: Entry {
                 id: uuid_v7(now, self.randomness.as_ref()),
                 user: Some(user),
