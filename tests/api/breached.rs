@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, problem, run,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Mailing, Output, Service, problem, run,
     run_with_input, signup_body,
 };
 
@@ -15,7 +15,7 @@ const FIRST: &str = "first horse battery staple";
 const SECOND: &str = "second horse battery staple";
 
 /// Makes a file of these passwords with the command, and returns its path.
-pub fn make(folder: &Path, name: &str, passwords: &[&str]) -> PathBuf {
+fn make(folder: &Path, name: &str, passwords: &[&str]) -> PathBuf {
     let list = folder.join("list.txt");
     std::fs::write(&list, passwords.join("\n")).expect("written");
     let out = folder.join(name);
@@ -113,15 +113,24 @@ async fn a_breached_password_is_refused_at_a_signup_and_reported_at_a_login(
         assert_eq!(login["password_breached"], true);
         assert!(login["access_token"].is_string());
     }
+    // Nor can it be chosen by a user.
+    let token = listed.log_in("eve@example.org", SECOND).await;
+    let body = json!({ "current_password": SECOND, "new_password": FIRST });
+    let change = listed.service.post("/users/me/password", &body);
+    let change = change.bearer_auth(token["access_token"].as_str().expect("a text"));
+    let refused = errors(change.send().await.expect("a response")).await;
+    assert_eq!(refused[0]["pointer"], "/new_password");
+    assert_eq!(refused[0]["code"], "breached");
     // A wrong password is not looked up.
     let wrong = json!({ "email": "ada@example.org", "password": FIRST });
     let wrong = listed.service.post("/auth/login", &wrong).send().await;
     problem(wrong.expect("a response"), 401, "invalid-credentials").await;
+    // Once for each user.
     let events = "SELECT type FROM user_events WHERE type = 'user.password_breached'";
-    assert_eq!(listed.service.database.rows(events).await.len(), 1);
+    assert_eq!(listed.service.database.rows(events).await.len(), 2);
     for line in [
-        "breached_passwords_total{of=\"new\"} 3",
-        "breached_passwords_total{of=\"login\"} 2",
+        "breached_passwords_total{of=\"new\"} 4",
+        "breached_passwords_total{of=\"login\"} 3",
     ] {
         listed.service.wait_for_metric(line).await;
     }
@@ -130,6 +139,25 @@ async fn a_breached_password_is_refused_at_a_signup_and_reported_at_a_login(
         !log.contains("horse") && !log.contains("breached.bin"),
         "{log}"
     );
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_breached_password_is_refused_at_a_reset_and_the_token_stays_good(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = make(folder.path(), "breached.bin", &[FIRST]);
+    let mailing = Mailing::start_with(backend, &[("BREACHED_PASSWORDS_FILE", text(&file))]).await;
+    let signed_up = mailing.service.sign_up("ada@example.org").await;
+    assert_eq!(signed_up.status(), 201);
+    let forgot = json!({ "email": "ada@example.org" });
+    mailing.post("/auth/password/forgot", forgot).await;
+    let token = mailing.mail("reset", 1).await.token();
+    let refused = errors(mailing.reset(&token, FIRST).await).await;
+    assert_eq!(refused[0]["pointer"], "/password");
+    assert_eq!(refused[0]["code"], "breached");
+    assert_eq!(mailing.reset(&token, SECOND).await.status(), 204);
 }
 
 #[tokio::test]

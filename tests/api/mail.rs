@@ -10,7 +10,6 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::mailing::read;
-use crate::breached;
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, Mailing, Service, login_body, problem,
     run, signup_body,
@@ -151,28 +150,6 @@ async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Back
 }
 
 /// Guarantee M3.
-#[rstest]
-#[tokio::test]
-async fn a_breached_password_is_refused_at_a_reset_and_the_token_stays_good(
-    #[values(Sqlite, Postgres)] backend: Backend,
-) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let new = "another horse battery staple";
-    let file = breached::make(folder.path(), "breached.bin", &[new]);
-    let file = file.to_str().expect("UTF-8");
-    let mailing = Mailing::start_with(backend, &[("BREACHED_PASSWORDS_FILE", file)]).await;
-    assert_eq!(mailing.service.sign_up("ada@example.org").await.status(), 201);
-    let forgot = json!({ "email": "ada@example.org" });
-    mailing.post("/auth/password/forgot", forgot).await;
-    let token = mailing.mail("reset", 1).await.token();
-    let body = problem(mailing.reset(&token, new).await, 422, "validation-failed").await;
-    assert_eq!(body["errors"][0]["pointer"], "/password");
-    assert_eq!(body["errors"][0]["code"], "breached");
-    let other = "yet another horse battery";
-    assert_eq!(mailing.reset(&token, other).await.status(), 204);
-    assert_eq!(mailing.log_in(other).await.status(), 200);
-}
-
 #[rstest]
 #[tokio::test]
 async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] backend: Backend) {
