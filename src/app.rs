@@ -14,7 +14,7 @@ use crate::breached::{self, Breached, BreachedMetrics, Screened};
 use crate::config::{AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
-use crate::hashing::{Costs, PasswordHasher, Pool};
+use crate::hashing::{PasswordHasher, Pool, Profiles};
 use crate::http::authorization::Guard;
 use crate::http::server::{Listener, Listening};
 use crate::idempotency::record::Records;
@@ -185,7 +185,7 @@ impl Service {
             hasher,
             breached,
             attempts: Arc::default(),
-            costs: Arc::new(Costs::new(settings.hashing.cost)),
+            profiles: Arc::new(Profiles::new(settings.hashing.cost)),
             idempotency,
             tokens,
             feed,

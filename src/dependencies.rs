@@ -7,7 +7,7 @@ use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
 use crate::breached::Breached;
 use crate::config::Settings;
-use crate::hashing::{Costs, PasswordHasher};
+use crate::hashing::{PasswordHasher, Profiles};
 use crate::idempotency::Idempotency;
 use crate::lifecycle::Lifecycle;
 use crate::mail::delivery::Delivery;
@@ -36,8 +36,8 @@ pub struct Dependencies {
     pub breached: Option<Arc<Breached>>,
     /// The attempts at passwords under way, by subject: of all operations together.
     pub attempts: Arc<Turns<Mac>>,
-    /// The costs of the stored hashes.
-    pub costs: Arc<Costs>,
+    /// The formats and costs of the stored hashes.
+    pub profiles: Arc<Profiles>,
     /// Runs commands once per idempotency key.
     pub idempotency: Arc<Idempotency>,
     /// What tokens are made and checked with.

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 
 use crate::dependencies::Dependencies;
 use crate::domain::{PresentedPassword, StoreError, UserId};
-use crate::hashing::{Class, Costs, HashError, PasswordHasher, StoredHash};
+use crate::hashing::{Class, HashError, PasswordHasher, Profiles, StoredHash};
 use crate::mail::queue::{Kind, NewMail};
 use crate::mail::seal;
 use crate::platform::client::Network;
@@ -48,7 +48,7 @@ pub struct Attempts {
     throttle: Throttle,
     turns: Arc<Turns<Mac>>,
     hasher: Arc<dyn PasswordHasher>,
-    costs: Arc<Costs>,
+    profiles: Arc<Profiles>,
     secrets: Arc<TokenSecrets>,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
@@ -106,7 +106,7 @@ impl Attempts {
             throttle: Throttle::new(dependencies.database.clone()),
             turns: Arc::clone(&dependencies.attempts),
             hasher: Arc::clone(&dependencies.hasher),
-            costs: Arc::clone(&dependencies.costs),
+            profiles: Arc::clone(&dependencies.profiles),
             secrets: Arc::clone(&dependencies.tokens.secrets),
             clock: Arc::clone(&dependencies.clock),
             randomness: Arc::clone(&dependencies.randomness),
@@ -184,8 +184,8 @@ impl Attempt<'_> {
         Ok(is_right)
     }
 
-    /// The attempt has succeeded: its password replaces a stored hash of a lower cost, beside the
-    /// response, if a lane is free. Call it after the write that depends on the stored hash.
+    /// The attempt has succeeded: its password replaces a stored hash of a lower cost or
+    /// another format, beside the response, if a lane is free. Call it after the write that depends on the stored hash.
     pub fn succeeded(self, user: UserId, stored: String, password: PresentedPassword) {
         self.attempts.renewal.renew(user, stored, password);
     }
@@ -211,6 +211,6 @@ impl Attempt<'_> {
         let address = self.attempts.secrets.mac(Purpose::Throttle, &values);
         let mut salt = [0; 16];
         salt.copy_from_slice(&address[16..]);
-        StoredHash::dummy(self.attempts.costs.of(&address), salt)
+        StoredHash::dummy(self.attempts.profiles.of(&address), salt)
     }
 }

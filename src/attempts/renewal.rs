@@ -1,7 +1,8 @@
-//! Hashing a password again when its stored hash has a lower cost than new ones.
+//! Hashing a password again when its stored hash has a lower cost than new ones, or was imported in another
+//! format.
 //!
-//! Only a login knows the password, so this is the only way to the new cost. It never lowers a cost:
-//! instances with different settings would undo each other's.
+//! Only a login knows the password, so this is the only way to the new cost and format. It never lowers a
+//! cost: instances with different settings would undo each other's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,9 +49,9 @@ impl Renewal {
         }
     }
 
-    /// Replaces a stored hash of a lower cost, in a task of its own, if a lane is free.
+    /// Replaces a stored hash of a lower cost or another format, in a task of its own, if a lane is free.
     pub fn renew(self: &Arc<Self>, user: UserId, stored: String, password: PresentedPassword) {
-        if StoredHash::parse(&stored).is_none_or(|hash| hash.cost() >= self.cost) {
+        if StoredHash::parse(&stored).is_none_or(|hash| hash.is_current(self.cost)) {
             return;
         }
         if !self.hasher.has_free_lane() {

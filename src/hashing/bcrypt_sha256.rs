@@ -7,98 +7,10 @@
 //!
 //! Source: <https://passlib.readthedocs.io/en/stable/lib/passlib.hash.bcrypt_sha256.html>.
 
-use std::fmt;
-
-use aws_lc_rs::constant_time;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bcrypt::Version;
 use bcrypt_lanes::{Cost, Lane};
-use hmac::{Hmac, KeyInit, Mac};
-use secrecy::zeroize::Zeroizing;
-use sha2::Sha256;
 
-use crate::domain::{Password, PasswordHash, PresentedPassword};
-
-/// What precedes the cost. Only version 2 and bcrypt's `2b` are known here.
-const PREFIX: &str = "$bcrypt-sha256$v=2,t=2b,r=";
-
-/// The length of a salt in base64.
-const SALT_CHARS: usize = 22;
-
-/// Bytes of a digest. bcrypt has left out its last byte from the start.
-const DIGEST_BYTES: usize = 23;
-
-/// A hash that a presented password is compared with.
-///
-/// It has no `PartialEq`, so that digests are compared in constant time only, and shows nothing in
-/// `Debug`.
-#[derive(Clone)]
-pub struct StoredHash {
-    cost: Cost,
-    salt: [u8; 16],
-    digest: [u8; DIGEST_BYTES],
-    /// Whether no password matches, not even one with this digest.
-    is_dummy: bool,
-}
-
-impl StoredHash {
-    /// Reads a hash as it is stored. `None` for anything else: another format or version, a cost
-    /// that is not 4 to 31 or has a leading zero, text that is cut, or salt and digest that are not
-    /// the base64 of their bytes.
-    ///
-    /// Of the last characters of salt and digest, some bits encode nothing. They must be zero: the
-    /// salt's text is a key of the format, so two texts of one salt would be two hashes, and neither
-    /// this service nor passlib writes the other ones.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (cost_text, rest) = text.strip_prefix(PREFIX)?.split_once('$')?;
-        let cost: u32 = cost_text.parse().ok()?;
-        // Neither a sign nor a leading zero.
-        if cost.to_string() != cost_text {
-            return None;
-        }
-        let (salt, digest) = rest.split_once('$')?;
-        Some(Self {
-            cost: Cost::new(cost).ok()?,
-            salt: decode(salt)?,
-            digest: decode(digest)?,
-            is_dummy: false,
-        })
-    }
-
-    /// A hash that takes the same work to verify, and that no password matches.
-    ///
-    /// # Panics
-    /// When the cost is not 4 to 31.
-    #[must_use]
-    pub fn dummy(cost: u32, salt: [u8; 16]) -> Self {
-        Self {
-            cost: Cost::new(cost).expect("a cost of 4 to 31"),
-            salt,
-            digest: [0; DIGEST_BYTES],
-            is_dummy: true,
-        }
-    }
-
-    /// The cost that it was made with: verifying it is 2 to this power iterations.
-    #[must_use]
-    pub const fn cost(&self) -> u32 {
-        self.cost.get()
-    }
-
-    /// Compares in constant time.
-    fn matches(&self, digest: &[u8]) -> bool {
-        let is_equal = constant_time::verify_slices_are_equal(&self.digest, digest).is_ok();
-        is_equal && !self.is_dummy
-    }
-}
-
-impl fmt::Debug for StoredHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoredHash(..)")
-    }
-}
+use super::bcrypt_hash::{END_CHARS, PREFIX, Prehash, SALT_CHARS, bcrypt_text};
+use crate::domain::{Password, PasswordHash};
 
 /// Hashes a password with the crate `bcrypt`. Its duration depends on the cost: call it on a
 /// hashing thread.
@@ -111,11 +23,8 @@ pub fn hash(password: &Password, cost: u32, salt: [u8; 16]) -> PasswordHash {
 }
 
 fn hash_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> PasswordHash {
-    let prehash = prehash(password, &encode_salt(salt));
-    let made = bcrypt::hash_with_salt(&*prehash, cost, salt)
-        .expect("the cost was checked at start")
-        .format_for_version(Version::TwoB);
-    format(cost, &made)
+    let input = Prehash::HmacSha256.of(password, salt);
+    format(cost, &bcrypt_text(&input, cost, salt))
 }
 
 /// Begins hashing a password in a lane.
@@ -129,12 +38,8 @@ pub fn begin(password: &Password, cost: u32, salt: [u8; 16]) -> Lane {
 
 fn begin_bytes(password: &[u8], cost: u32, salt: [u8; 16]) -> Lane {
     let cost = Cost::new(cost).expect("the cost was checked at start");
-    lane(password, cost, salt)
-}
-
-fn lane(password: &[u8], cost: Cost, salt: [u8; 16]) -> Lane {
-    let prehash = prehash(password, &encode_salt(salt));
-    Lane::new(prehash.as_bytes(), salt, cost).expect("44 characters are not too long")
+    let input = Prehash::HmacSha256.of(password, salt);
+    Lane::new(&input, salt, cost).expect("44 characters are not too long")
 }
 
 /// Takes the finished hash out of a lane.
@@ -146,53 +51,10 @@ pub fn finish(lane: Lane) -> Result<PasswordHash, Lane> {
     Ok(format(hash.cost().get(), &hash.to_string()))
 }
 
-/// Begins verifying a password in a lane, with the salt and the cost of what is stored.
-#[must_use]
-pub fn begin_verification(password: &PresentedPassword, stored: &StoredHash) -> Lane {
-    lane(password.expose_bytes(), stored.cost, stored.salt)
-}
-
-/// Takes the verdict out of a lane of [`begin_verification`]: whether the password is the one of
-/// what is stored.
-///
-/// # Errors
-/// The lane, if it is not done.
-pub fn finish_verification(lane: Lane, stored: &StoredHash) -> Result<bool, Lane> {
-    let hash = lane.finish()?;
-    Ok(stored.matches(&hash.digest()[..DIGEST_BYTES]))
-}
-
-/// Verifies a password with the crate `bcrypt`. Its duration depends on the cost: call it on a
-/// hashing thread.
-#[must_use]
-pub fn verify(password: &PresentedPassword, stored: &StoredHash) -> bool {
-    let made = hash_bytes(password.expose_bytes(), stored.cost(), stored.salt);
-    StoredHash::parse(made.as_str()).is_some_and(|made| stored.matches(&made.digest))
-}
-
 /// Converts the output of bcrypt, `$2b$12$` + 22 characters of salt + 31 of digest, to the format.
 fn format(cost: u32, made: &str) -> PasswordHash {
-    let (salt, digest) = made[made.len() - 53..].split_at(SALT_CHARS);
+    let (salt, digest) = made[made.len() - END_CHARS..].split_at(SALT_CHARS);
     PasswordHash::new(format!("{PREFIX}{cost}${salt}${digest}"))
-}
-
-/// The input of bcrypt in place of the password.
-fn prehash(password: &[u8], salt_text: &str) -> Zeroizing<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(salt_text.as_bytes())
-        .expect("HMAC takes a key of any length");
-    mac.update(password);
-    let mac: Zeroizing<[u8; 32]> = Zeroizing::new(mac.finalize().into_bytes().into());
-    Zeroizing::new(STANDARD.encode(&mac))
-}
-
-fn encode_salt(salt: [u8; 16]) -> String {
-    bcrypt::BASE_64.encode(salt)
-}
-
-/// The bytes of bcrypt's base64, if they are this many and no bit is left over.
-fn decode<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
-    // Its engine refuses padding, and bits that encode nothing unless they are zero.
-    bcrypt::BASE_64.decode(text).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -200,6 +62,12 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::domain::PresentedPassword;
+    use crate::hashing::bcrypt_hash::{BcryptHash, DIGEST_BYTES};
+
+    fn parse(text: &str) -> Option<BcryptHash> {
+        BcryptHash::read(text).ok()
+    }
 
     /// Made by passlib 1.7.4; `tests/vectors/bcrypt_sha256.py` prints them. Columns: a unit and the
     /// number of its repeats, a tail, which together are the password; the cost, and the hash. The
@@ -345,12 +213,12 @@ mod tests {
     }
 
     /// The verdict of the crate, which a lane must share.
-    fn is_verified(password: &PresentedPassword, stored: &StoredHash) -> bool {
-        let verdict = verify(password, stored);
-        let mut lane = begin_verification(password, stored);
+    fn is_verified(password: &PresentedPassword, stored: &BcryptHash) -> bool {
+        let verdict = stored.verify(password);
+        let mut lane = stored.begin(password);
         assert_eq!(lane.cost().get(), stored.cost());
         bcrypt_lanes::advance([&mut lane], u32::MAX);
-        assert_eq!(finish_verification(lane, stored).ok(), Some(verdict));
+        assert_eq!(stored.finish(lane).ok(), Some(verdict));
         verdict
     }
 
@@ -359,7 +227,7 @@ mod tests {
         let mut verified = 0;
         for (number, vector) in VECTORS.iter().enumerate() {
             let (.., cost, text) = *vector;
-            let stored = StoredHash::parse(text).expect(text);
+            let stored = parse(text).expect(text);
             assert_eq!(
                 (stored.cost(), stored.salt, stored.is_dummy),
                 (cost, salt(number), false)
@@ -389,18 +257,16 @@ mod tests {
                     continue;
                 }
                 let changed = String::from_utf8(changed).expect("ASCII");
-                others.extend(StoredHash::parse(&changed));
+                others.extend(parse(&changed));
             }
         }
         // Other costs of one digit; 63 for each whole character, and 3 and 15 for the last ones.
         assert_eq!(others.len(), 5 + 51 * 63 + 3 + 15);
-        let lanes = others
-            .iter()
-            .map(|stored| begin_verification(&right, stored));
+        let lanes = others.iter().map(|stored| stored.begin(&right));
         let mut lanes: Vec<Lane> = lanes.collect();
         bcrypt_lanes::advance(&mut lanes, u32::MAX);
         for (lane, stored) in lanes.into_iter().zip(&others) {
-            assert_eq!(finish_verification(lane, stored).ok(), Some(false));
+            assert_eq!(stored.finish(lane).ok(), Some(false));
         }
         assert!(
             others
@@ -409,7 +275,7 @@ mod tests {
                 .all(|stored| !is_verified(&right, stored))
         );
         // Of the password.
-        let stored = StoredHash::parse(text).expect("valid");
+        let stored = parse(text).expect("valid");
         assert_eq!(stored.salt, salt(number));
         for at in 0..8 {
             let mut changed = *b"password";
@@ -426,7 +292,7 @@ mod tests {
     #[test]
     fn only_the_digest_decides_and_all_of_it() {
         let text = VECTORS[1].4;
-        let right = StoredHash::parse(text).expect("valid");
+        let right = parse(text).expect("valid");
         for at in 0..DIGEST_BYTES {
             for bit in 0..8 {
                 let mut stored = right.clone();
@@ -447,7 +313,7 @@ mod tests {
         );
         let with = |cost: &str| format!("{prefix}{cost}${salt}${digest}");
         for cost in 4..=31 {
-            let stored = StoredHash::parse(&with(&cost.to_string())).expect("valid");
+            let stored = parse(&with(&cost.to_string())).expect("valid");
             assert_eq!(stored.cost(), cost);
         }
         for cost in [
@@ -463,11 +329,11 @@ mod tests {
             "x",
             "4294967300",
         ] {
-            assert!(StoredHash::parse(&with(cost)).is_none(), "{cost:?}");
+            assert!(parse(&with(cost)).is_none(), "{cost:?}");
         }
         let whole = with("4");
         for end in 0..whole.len() {
-            assert!(StoredHash::parse(&whole[..end]).is_none(), "{end}");
+            assert!(parse(&whole[..end]).is_none(), "{end}");
         }
         for text in [
             "!".to_owned(),
@@ -486,10 +352,17 @@ mod tests {
             whole.replace("v=2", "v=1"),
             whole.replace("t=2b", "t=2a"),
             whole.replace("bcrypt-sha256", "bcrypt"),
-            format!("$2b$04${salt}{digest}"),
-            format!("$bcrypt-sha256$2b,4${salt}${digest}"),
+            format!("$2b$4${salt}{digest}"),
+            format!("$2b$+4${salt}{digest}"),
+            format!("$2b$16${salt}{digest}"),
+            format!("$2x$04${salt}{digest}"),
+            format!("bcrypt_sha256$$2b$04$${salt}{digest}"),
+            format!("bcrypt_sha256$$2b$31${salt}{digest}"),
+            format!("$bcrypt-sha256$2y,4${salt}${digest}"),
+            format!("$bcrypt-sha256$2b,04${salt}${digest}"),
+            format!("$bcrypt-sha256$2b,16${salt}${digest}"),
         ] {
-            assert!(StoredHash::parse(&text).is_none(), "{text}");
+            assert!(parse(&text).is_none(), "{text}");
         }
     }
 
@@ -502,25 +375,24 @@ mod tests {
         };
         let salts = last_ones(&|last| {
             let text = VECTORS[1].4.replace("F/ycFu$", &format!("F/ycF{last}$"));
-            StoredHash::parse(&text).is_some()
+            parse(&text).is_some()
         });
         assert_eq!(salts, ".Oeu");
         let digests = last_ones(&|last| {
             let text = VECTORS[1].4;
-            StoredHash::parse(&format!("{}{last}", &text[..text.len() - 1])).is_some()
+            parse(&format!("{}{last}", &text[..text.len() - 1])).is_some()
         });
         assert_eq!(digests, ".CGKOSWaeimquy26");
     }
 
     #[test]
     fn no_password_matches_a_dummy_which_is_the_same_work() {
-        let dummy = StoredHash::dummy(5, [7; 16]);
+        let dummy = BcryptHash::dummy(5, [7; 16]);
         let password = presented("correct horse battery staple").expect("accepted");
-        let lane = begin_verification(&password, &dummy);
+        let lane = dummy.begin(&password);
         assert_eq!((lane.remaining(), dummy.cost()), (32, 5));
-        assert!(finish_verification(lane, &dummy).is_err(), "it is not done");
+        assert!(dummy.finish(lane).is_err(), "it is not done");
         assert!(!is_verified(&password, &dummy));
-        assert!(!dummy.matches(&dummy.digest));
-        assert_eq!(format!("{dummy:?}"), "StoredHash(..)");
+        assert!(!dummy.matches(&[0; 23]));
     }
 }

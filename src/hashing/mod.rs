@@ -3,18 +3,24 @@
 //! A thread of the pool advances several hashes together, in lanes; `bcrypt_lanes` explains why
 //! this increases throughput. Passwords wait in a queue per class of work and client network
 //! ([`queue`]), so that a flood of logins does not keep out signups, nor one network the others.
+//!
+//! Accounts that were imported have the hashes of other services ([`foreign`]) until their first login.
+//! What is not bcrypt cannot be advanced in slices, and has a thread of its own ([`alone`]).
 
+mod alone;
+mod bcrypt_hash;
 pub mod bcrypt_sha256;
 mod class;
 mod class_queue;
-mod costs;
 mod fair_queue;
+mod foreign;
 mod known_answers;
 mod pool;
+mod profile;
+mod profiles;
 mod queue;
+mod stored;
 mod worker;
-
-pub use queue::LIMITS;
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +28,17 @@ use async_trait::async_trait;
 
 use crate::domain::{BrokenRule, Candidate, PasswordHash, PresentedPassword};
 use crate::platform::client::Network;
+use crate::platform::limits::Limit;
 
-pub use bcrypt_sha256::StoredHash;
 pub use class::Class;
-pub use costs::Costs;
+pub use foreign::Refused;
 pub use pool::Pool;
+pub use profile::{PROFILE_CHARS, Profile};
+pub use profiles::Profiles;
+pub use stored::StoredHash;
+
+/// The limits that are kept here.
+pub const LIMITS: &[&[Limit]] = &[queue::LIMITS, alone::LIMITS];
 
 /// Hashes and verifies passwords, a bounded number at a time and never on an async thread.
 ///
@@ -53,7 +65,7 @@ pub trait PasswordHasher: Send + Sync {
     /// Whether a presented password is the one that was hashed.
     ///
     /// It takes as long whether or not it is, and as long for a [`StoredHash::dummy`] of the same
-    /// cost. No rule for new passwords is applied.
+    /// profile. No rule for new passwords is applied.
     ///
     /// # Errors
     /// [`HashError`], never `Guessable`; no part of the password is kept either way.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::alone::Alone;
 use super::queue::{Engine, HashQueue};
+use super::stored::Kind;
 use super::{Class, HashError, PasswordHasher, StoredHash, known_answers, worker};
 use crate::config::HashingSettings as Settings;
 use crate::domain::{Candidate, PasswordHash, PresentedPassword};
@@ -16,6 +18,8 @@ use crate::platform::metrics::Metrics;
 /// The pool. After it is dropped, it begins no more hashes; those in progress complete.
 pub struct Pool {
     queue: Arc<HashQueue>,
+    /// For stored hashes that are not bcrypt.
+    alone: Arc<Alone>,
 }
 
 impl Pool {
@@ -52,9 +56,10 @@ impl Pool {
         randomness: Arc<dyn Randomness>,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
+        let alone = Alone::start(metrics.clone(), settings.nice)?;
         let queue = Arc::new(HashQueue::new(engine, settings, randomness, metrics));
         queue.metrics.lanes(queue.slots());
-        let pool = Self { queue };
+        let pool = Self { queue, alone };
         for thread in 0..settings.threads {
             let queue = Arc::clone(&pool.queue);
             std::thread::Builder::new()
@@ -68,6 +73,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.queue.close();
+        self.alone.close();
     }
 }
 
@@ -91,10 +97,20 @@ impl PasswordHasher for Pool {
         client: Option<Network>,
         deadline: Instant,
     ) -> Result<bool, HashError> {
-        let queue = &self.queue;
-        queue
-            .verify(password, stored, class, client, deadline)
-            .await
+        match stored.0 {
+            Kind::Lane(stored) => {
+                let queue = &self.queue;
+                queue
+                    .verify(password, stored, class, client, deadline)
+                    .await
+            }
+            Kind::Alone(stored) => {
+                let alone = &self.alone;
+                alone
+                    .verify(password, stored, class, client, deadline)
+                    .await
+            }
+        }
     }
 
     fn admits(
@@ -128,6 +144,7 @@ mod tests {
     use crate::domain::Password;
     use crate::hashing::bcrypt_sha256;
     use crate::hashing::class_queue::Load;
+    use crate::hashing::profile::Profile;
     use crate::hashing::queue::PROBE_AFTER;
 
     /// The time limit for anything that a test waits for.
@@ -237,6 +254,11 @@ mod tests {
     /// The same, as it is hashed.
     fn estimated() -> Password {
         Password::parse(SecretString::from(PASSWORD), &[]).expect("valid")
+    }
+
+    /// A hash that no password matches, of bcrypt.
+    fn dummy(cost: u32, salt: [u8; 16]) -> StoredHash {
+        StoredHash::dummy(Profile::Bcrypt { cost }, salt)
     }
 
     fn far() -> Instant {
@@ -554,6 +576,7 @@ mod tests {
         let (pool, gate) = pool(1, 10);
         let asking = Pool {
             queue: Arc::clone(&pool.queue),
+            alone: Arc::clone(&pool.alone),
         };
         let begun = waiting(&asking);
         gate.wait_for(1);
@@ -774,9 +797,11 @@ mod tests {
     fn idle(settings: Settings) -> Pool {
         let metrics = Metrics::new().expect("names that differ");
         let engine = Engine::Lanes(settings.lanes);
+        let alone = Alone::start(metrics.clone(), settings.nice).expect("a thread");
         let queue = HashQueue::new(engine, settings, Arc::new(Gate::default()), metrics);
         Pool {
             queue: Arc::new(queue),
+            alone,
         }
     }
 
@@ -801,7 +826,7 @@ mod tests {
                 (PASSWORD, stored(4), true),
                 (PASSWORD, stored(7), true),
                 ("correct horse battery stapl", made.clone(), false),
-                (PASSWORD, StoredHash::dummy(4, [1; 16]), false),
+                (PASSWORD, dummy(4, [1; 16]), false),
             ] {
                 let verdict = pool.verify(presented(text), stored, class, None, far());
                 assert_eq!(verdict.await, Ok(expected), "{text}");
@@ -828,7 +853,7 @@ mod tests {
         };
         let (pool, _gate) = gated(settings);
         for cost in [LONG, LONG - 1] {
-            let dummy = StoredHash::dummy(cost, [1; 16]);
+            let dummy = dummy(cost, [1; 16]);
             let real = StoredHash::parse(&format!(
                 "$bcrypt-sha256$v=2,t=2b,r={cost}$C/CQCvOTDfaWEPmZF/ycFu$2o1HbdLWkm2t6WR9R0B1Xeh2Prg8aJG"
             ));
@@ -856,7 +881,7 @@ mod tests {
             let cost = 4 + u32::from(number % 3);
             let (text, stored, expected) = match number % 4 {
                 0 => ("correct horse battery", stored(cost), false),
-                1 => (PASSWORD, StoredHash::dummy(cost, [number; 16]), false),
+                1 => (PASSWORD, dummy(cost, [number; 16]), false),
                 _ => (PASSWORD, stored(cost), true),
             };
             let class = Class::ALL[usize::from(number / 4 % 4)];
@@ -885,7 +910,7 @@ mod tests {
             (PASSWORD, stored(4), true),
             (PASSWORD, stored(6), true),
             ("another password", stored(4), false),
-            (PASSWORD, StoredHash::dummy(4, [1; 16]), false),
+            (PASSWORD, dummy(4, [1; 16]), false),
         ] {
             let verdict = pool.verify(presented(text), stored, Class::Login, None, far());
             assert_eq!(verdict.await, Ok(expected), "{text}");
@@ -933,7 +958,7 @@ mod tests {
             lanes: 8,
             ..ONE_LANE
         });
-        let dummy = || StoredHash::dummy(LONG, [1; 16]);
+        let dummy = || dummy(LONG, [1; 16]);
         let logins = (0..8).map(|_| verifying(&pool, dummy(), Class::Login, None));
         let logins: Vec<Verifying<'_>> = logins.collect();
         lanes_in_use(&pool, 8).await;
@@ -1004,7 +1029,7 @@ mod tests {
         let hour = Duration::from_hours(1);
         set_hash(&pool, hour);
         let verify = |cost, deadline| {
-            let stored = StoredHash::dummy(cost, [1; 16]);
+            let stored = dummy(cost, [1; 16]);
             pool.verify(presented(PASSWORD), stored, Class::Login, None, deadline)
         };
         let is_admitted = |cost, hours: u32| {
@@ -1017,12 +1042,12 @@ mod tests {
         assert!(is_admitted(8, 21) && !is_admitted(8, 19));
 
         // What waits and what is in progress counts by its work. No one waits here for the lane.
-        let waiting = verifying(&pool, StoredHash::dummy(6, [1; 16]), Class::Login, None);
+        let waiting = verifying(&pool, dummy(6, [1; 16]), Class::Login, None);
         let mut jobs = pool.queue.take(0, 0).expect("open");
         let (_job, held) = jobs.pop().expect("one");
         let wait = |class| pool.queue.lock().wait_for_a_lane(1, class, None, 1 << 4);
         assert_eq!(wait(Class::Login), hour * 4);
-        let _second = verifying(&pool, StoredHash::dummy(5, [1; 16]), Class::Login, None);
+        let _second = verifying(&pool, dummy(5, [1; 16]), Class::Login, None);
         assert_eq!(wait(Class::Login), hour * 6);
         assert_eq!(wait(Class::Signup), hour * 6);
 
@@ -1075,7 +1100,7 @@ mod tests {
         let long_ago = Instant::now().checked_sub(PROBE_AFTER);
         pool.queue.lock().measured = long_ago.expect("the machine is up that long");
         let ask = |cost| {
-            let stored = StoredHash::dummy(cost, [1; 16]);
+            let stored = dummy(cost, [1; 16]);
             let deadline = Instant::now() + LIMIT;
             let verify = pool.verify(presented(PASSWORD), stored, Class::Login, None, deadline);
             verify.now_or_never()
@@ -1093,7 +1118,7 @@ mod tests {
             ..ONE_LANE
         });
         gate.open();
-        let leaver = verifying(&pool, StoredHash::dummy(LONG, [1; 16]), Class::Login, None);
+        let leaver = verifying(&pool, dummy(LONG, [1; 16]), Class::Login, None);
         lanes_in_use(&pool, 1).await;
         let begun = Instant::now();
         drop(leaver);
@@ -1114,7 +1139,7 @@ mod tests {
         gate.open();
         set_hash(&pool, Duration::ZERO);
         // Days of work.
-        let dummy = StoredHash::dummy(31, [1; 16]);
+        let dummy = dummy(31, [1; 16]);
         let deadline = Instant::now() + LIMIT / 300;
         let refused = pool.verify(presented(PASSWORD), dummy, Class::Login, None, deadline);
         assert!(matches!(refused.await, Err(HashError::Overloaded { .. })));

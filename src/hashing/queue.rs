@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::HashError;
-use super::bcrypt_sha256::{self, StoredHash};
+use super::bcrypt_hash::BcryptHash;
+use super::bcrypt_sha256;
 use super::class::{Class, NETWORK_PLACES};
 use super::class_queue::{Admission, ClassQueue, Hold};
 use crate::config::HashingSettings as Settings;
@@ -141,7 +142,7 @@ pub(super) enum Task {
     /// Estimate whether it is guessable and, if not, hash it.
     Hash(Candidate, Reply<PasswordHash>),
     /// Verify it.
-    Verify(PresentedPassword, StoredHash, Reply<bool>),
+    Verify(PresentedPassword, BcryptHash, Reply<bool>),
 }
 
 /// A password to be hashed or verified.
@@ -270,7 +271,7 @@ impl HashQueue {
     pub async fn verify(
         &self,
         password: PresentedPassword,
-        stored: StoredHash,
+        stored: BcryptHash,
         class: Class,
         client: Client,
         deadline: Instant,

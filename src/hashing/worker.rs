@@ -12,7 +12,8 @@ use bcrypt_lanes::Lane;
 use tracing::Span;
 
 use super::HashError;
-use super::bcrypt_sha256::{self, StoredHash};
+use super::bcrypt_hash::BcryptHash;
+use super::bcrypt_sha256;
 use super::queue::{ABANDONED, Engine, HashQueue, Held, Order, Reply, Task};
 use crate::domain::{Password, PasswordHash, PresentedPassword};
 use crate::platform::clock;
@@ -33,7 +34,7 @@ struct Running<'a> {
 /// What is in progress, and where to send the outcome.
 enum Work {
     Hash(Password, Reply<PasswordHash>),
-    Verify(PresentedPassword, StoredHash, Reply<bool>),
+    Verify(PresentedPassword, BcryptHash, Reply<bool>),
 }
 
 /// The lane in use, and since when.
@@ -117,7 +118,7 @@ fn begin(queue: &HashQueue, task: Task) -> Option<(Work, Option<Lane>)> {
             }
         }
         Task::Verify(password, stored, reply) => {
-            let lane = || bcrypt_sha256::begin_verification(&password, &stored);
+            let lane = || stored.begin(&password);
             match guarded(|| Ok(has_lanes.then(lane))) {
                 Ok(lane) => Some((Work::Verify(password, stored, reply), lane)),
                 Err(error) => {
@@ -160,8 +161,8 @@ fn advance(queue: &HashQueue, thread: usize, running: &mut Vec<Running<'_>>) {
             }
             Work::Verify(password, stored, reply) => {
                 end(queue, thread, used, reply, || {
-                    lane.and_then(|lane| bcrypt_sha256::finish_verification(lane, &stored).ok())
-                        .unwrap_or_else(|| bcrypt_sha256::verify(&password, &stored))
+                    lane.and_then(|lane| stored.finish(lane).ok())
+                        .unwrap_or_else(|| stored.verify(&password))
                 });
             }
         }
@@ -200,7 +201,7 @@ fn send<T>(reply: Reply<T>, outcome: Result<T, HashError>) {
 /// Lowers the thread's priority below that of the threads that serve requests. A failure is
 /// harmless: the threads then share the cores evenly.
 #[cfg(target_os = "linux")]
-fn lower_priority(nice: i32) {
+pub fn lower_priority(nice: i32) {
     // On Linux, priorities are per thread: see setpriority(2), "C library/kernel differences".
     if let Err(error) = rustix::process::setpriority_process(None, nice) {
         tracing::warn!(reason = %error, "cannot lower the priority of hashing threads");
@@ -209,4 +210,4 @@ fn lower_priority(nice: i32) {
 
 /// Does nothing: on other systems the priority is that of the whole process.
 #[cfg(not(target_os = "linux"))]
-const fn lower_priority(_: i32) {}
+pub const fn lower_priority(_: i32) {}

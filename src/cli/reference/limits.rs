@@ -12,7 +12,7 @@ fn groups() -> Vec<(&'static str, Vec<&'static [Limit]>)> {
     let of_slices = slices::all().iter().map(|slice| slice.limits).collect();
     vec![
         ("Requests", http::LIMITS.to_vec()),
-        ("Hashing", vec![hashing::LIMITS]),
+        ("Hashing", hashing::LIMITS.to_vec()),
         ("Idempotency keys", vec![idempotency::LIMITS]),
         ("Tokens", vec![tokens::LIMITS, access::feed::LIMITS]),
         ("Operations", of_slices),

@@ -15,6 +15,8 @@ pub(super) struct Hashing {
     wait: Histogram,
     class_wait: HistogramVec,
     duration: Histogram,
+    foreign_waiting: IntGauge,
+    foreign_duration: Histogram,
     refused: IntCounterVec,
     abandoned: IntCounter,
     again: IntCounterVec,
@@ -107,6 +109,15 @@ impl Hashing {
                 "Time from the first slice of a password hash to its last.",
                 &SECONDS,
             )?,
+            foreign_waiting: registrar.gauge(
+                "password_hash_foreign_queue_depth",
+                "Passwords waiting to be verified against imported hashes of Argon2, scrypt or PBKDF2.",
+            )?,
+            foreign_duration: registrar.histogram(
+                "password_hash_foreign_duration_seconds",
+                "Time that such a verification took.",
+                &SECONDS,
+            )?,
             refused: registrar.counters(
                 "password_hash_rejected_total",
                 "Passwords rejected: queue_full, deadline (not expected in time), share (the quota of the client network, or a place lost to one with less), early (before the password was examined).",
@@ -119,7 +130,7 @@ impl Hashing {
             )?,
             again: registrar.counters(
                 "password_hashed_again_total",
-                "Stored hashes of a lower cost than BCRYPT_COST whose password was right: done (replaced), busy (no lane was free), changed (the account has another hash by now), failed. All but done are tried again at the next login.",
+                "Stored hashes of a lower cost than BCRYPT_COST, or of another format, whose password was right: done (replaced), busy (no lane was free), changed (the account has another hash by now), failed. All but done are tried again at the next login.",
                 &["outcome"],
             )?,
         })
@@ -173,6 +184,17 @@ impl Metrics {
     /// Records how long a hash took, from its first slice to its last.
     pub fn hash_took(&self, time: Duration) {
         self.0.hashing.duration.observe(time.as_secs_f64());
+    }
+
+    /// Records how many passwords wait to be verified against hashes that are not bcrypt.
+    pub fn foreign_hashes_waiting(&self, count: usize) {
+        self.0.hashing.foreign_waiting.set(integer(count));
+    }
+
+    /// Records how long such a verification took.
+    pub fn foreign_hash_took(&self, time: Duration) {
+        let duration = &self.0.hashing.foreign_duration;
+        duration.observe(time.as_secs_f64());
     }
 
     /// Counts a password that was not hashed.

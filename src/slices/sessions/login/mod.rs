@@ -4,9 +4,9 @@
 //! a lane, one write. The session is made on condition that the verified hash is still the account's.
 
 mod command;
-mod costs;
 mod http;
 mod metrics;
+mod profiles;
 mod store;
 
 use crate::attempts;
@@ -28,7 +28,7 @@ const LIMITS: &[Limit] = &[
 /// The slice.
 pub const SLICE: Slice = Slice {
     limits: LIMITS,
-    job: Some(costs::JOB),
+    job: Some(profiles::JOB),
     metrics: metrics::register,
     ..Slice::new(http::operations)
 };
