@@ -10,6 +10,7 @@ mod keys;
 mod migrate;
 mod operator;
 mod private;
+mod progress;
 mod reference;
 mod service_keys;
 mod terminal;
@@ -95,7 +96,7 @@ enum Command {
         #[command(subcommand)]
         action: Option<MigrateAction>,
     },
-    /// Create users, grant and revoke roles, suspend and activate users; no running service is needed
+    /// Create, import and export users, grant and revoke roles, suspend and activate users; no running service is needed
     Users {
         #[command(subcommand)]
         action: users::Action,

@@ -19,7 +19,7 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 -- Privileges granted by older versions.
 REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, sessions, login_throttle,
     one_time_tokens, revocations, mail_queue, roles, role_permissions, user_roles, service_keys, auth_log,
-    user_tombstones, _sqlx_migrations FROM signup;
+    user_tombstones, imports, import_refusals, _sqlx_migrations FROM signup;
 
 GRANT SELECT (id, name, email, email_canonical, password_hash, status, email_verified_at, password_changed_at, token_epoch,
         version),
@@ -111,6 +111,13 @@ GRANT SELECT (id, user_id, session_id, actor, action, outcome, network, correlat
     ON auth_log TO signup;
 
 GRANT SELECT (user_id, erased_at, actor), INSERT (user_id, erased_at, actor) ON user_tombstones TO signup;
+
+-- For `users import` and `users export-all`.
+GRANT SELECT (id, next_line, digest, imported, refused),
+    INSERT (id, next_line, digest, started_at, updated_at),
+    UPDATE (next_line, digest, imported, refused, updated_at)
+    ON imports TO signup;
+GRANT SELECT (import_id, line, field, code), INSERT (import_id, line, field, code) ON import_refusals TO signup;
 
 GRANT SELECT (version, success) ON _sqlx_migrations TO signup;
 

@@ -46,6 +46,11 @@ pub fn begin_progress(text: &str) {
     let _ = put_part(io::stdout(), text);
 }
 
+/// Writes to standard error without a line break, such as a progress bar. Failures are ignored.
+pub fn status(text: &str) {
+    let _ = put_part(io::stderr(), text);
+}
+
 /// Writes a prompt. The caller reads the reply.
 ///
 /// # Errors

@@ -1,5 +1,8 @@
 //! `users`: accounts, from the command line. The history names `cli` as the actor.
 
+mod export_all;
+mod import;
+
 use std::io::{IsTerminal, Read};
 
 use chrono::TimeDelta;
@@ -56,6 +59,13 @@ pub enum Action {
     Tombstones,
     /// Print everything that is stored about a user, as JSON
     Export(erase::Export),
+    /// Import accounts of another service with their password hashes, from a file with a line of JSON each
+    ///
+    /// It is safe to repeat: an import that was interrupted goes on where it was. Lines that cannot be
+    /// imported are reported by their number, and the others are. Nothing is mailed.
+    Import(import::Import),
+    /// Export all accounts, a line of JSON each, as `users import` reads them
+    ExportAll(export_all::ExportAll),
 }
 
 #[derive(Args)]
@@ -109,6 +119,8 @@ pub async fn run(settings: Settings, action: Action) -> Result<(), Failure> {
         Action::Erase(erase) => erase::erase(settings, erase).await,
         Action::Tombstones => erase::tombstones(settings).await,
         Action::Export(export) => erase::export(settings, export).await,
+        Action::Import(import) => import::run(settings, import).await,
+        Action::ExportAll(export) => export_all::run(settings, export).await,
     }
 }
 
@@ -381,6 +393,7 @@ async fn add(
         created_at: change.at,
         correlation_id: change.correlation_id.clone(),
         actor: Some(change.actor.clone()),
+        imported: None,
         verification: None,
     };
     let user = account.id;

@@ -1,9 +1,10 @@
 //! Accounts: creating them, and reading them back.
 //!
 //! Only this area and [`access`](crate::access) write the tables `users` and `users_read`.
-//! [`user`](super::user) defines a user, [`new_account`] inserts one.
+//! [`user`](super::user) defines a user, [`new_account`] inserts one, [`import`] many.
 
 mod http;
+pub mod import;
 pub mod new_account;
 mod password_changed;
 pub mod problems;

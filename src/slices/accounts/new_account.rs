@@ -34,6 +34,8 @@ pub struct NewAccount {
     pub correlation_id: String,
     /// Who created it, if not the user.
     pub actor: Option<Actor>,
+    /// Where the account comes from, if it was not made here.
+    pub imported: Option<Imported>,
     /// The mail to the user, if there is one.
     pub verification: Option<FirstMail>,
 }
@@ -49,6 +51,21 @@ pub struct FirstMail {
     pub token: Uuid,
 }
 
+/// Where an imported account comes from.
+#[derive(Clone, Serialize)]
+pub struct Imported {
+    /// The import.
+    pub import: String,
+    /// The line of the account.
+    pub line: i64,
+    /// The account's id in the system that it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it was imported: the time of the event.
+    #[serde(skip)]
+    pub at: DateTime<Utc>,
+}
+
 impl NewAccount {
     /// The event, for the history.
     fn event(&self) -> SignedUp<'_> {
@@ -58,6 +75,7 @@ impl NewAccount {
             email: self.email.as_typed(),
             display_name: self.display_name.as_str(),
             actor: self.actor.as_ref(),
+            imported: self.imported.as_ref(),
         }
     }
 
@@ -65,7 +83,7 @@ impl NewAccount {
         Circumstances {
             event_id: self.event_id,
             user_id: self.id,
-            at: self.created_at,
+            at: self.imported.as_ref().map_or(self.created_at, |of| of.at),
             correlation_id: self.correlation_id.clone(),
         }
     }
@@ -97,6 +115,9 @@ struct SignedUp<'a> {
     /// Who created the account, if not the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a Actor>,
+    /// Where it comes from, if it was not made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imported: Option<&'a Imported>,
 }
 
 impl Event for SignedUp<'_> {
@@ -114,6 +135,11 @@ static INSERT_USER_READ: Statement = Statement::new(
 );
 
 static VERIFY: Statement = Statement::new("UPDATE users SET email_verified_at = $2 WHERE id = $1");
+
+static SUSPEND: Statement = Statement::new("UPDATE users SET status = 'suspended' WHERE id = $1");
+
+static PROJECT_SUSPENDED: Statement =
+    Statement::new("UPDATE users_read SET status = 'suspended' WHERE id = $1");
 
 static PROJECT_VERIFIED: Statement =
     Statement::new("UPDATE users_read SET email_verified = TRUE WHERE id = $1");
@@ -193,4 +219,14 @@ pub async fn verify(
         .execute(&PROJECT_VERIFIED, (id.as_uuid(),))
         .await
         .map(drop)
+}
+
+/// Suspends a new account, which has no session yet.
+///
+/// # Errors
+/// The driver's.
+pub async fn suspend(transaction: &mut Transaction, id: UserId) -> Result<(), Error> {
+    let id = (id.as_uuid(),);
+    transaction.execute(&SUSPEND, id).await?;
+    transaction.execute(&PROJECT_SUSPENDED, id).await.map(drop)
 }

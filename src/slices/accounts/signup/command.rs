@@ -111,6 +111,7 @@ impl SignUpHandler {
             created_at: now,
             correlation_id: command.correlation_id,
             actor: None,
+            imported: None,
             verification: self.verifies.then(|| {
                 let id = || uuid_v7(now, self.randomness.as_ref());
                 FirstMail {

@@ -85,6 +85,7 @@ fn account(number: u128, email: &str) -> NewAccount {
         created_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("in range"),
         correlation_id: format!("correlation {number}"),
         actor: None,
+        imported: None,
         verification: None,
     }
 }
