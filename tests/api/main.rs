@@ -16,6 +16,7 @@ mod harness;
 mod hashing;
 mod hostile;
 mod idempotency;
+mod import;
 mod leaks;
 mod lifecycle;
 mod lifetimes;

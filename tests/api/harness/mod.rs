@@ -10,7 +10,7 @@ mod setup;
 pub use in_process::InProcess;
 pub use mailing::Mailing;
 pub use raw::Connection;
-pub use service::{Output, Service, run, run_with_input};
+pub use service::{Output, Service, run, run_with_input, start_command};
 pub use setup::{Instances, Setup};
 pub use throwaway_servers::counters;
 

@@ -67,6 +67,16 @@ pub fn run_with_input(arguments: &[&str], settings: &[(&str, &str)], input: &str
     }
 }
 
+/// Starts a command of the binary without waiting for its end.
+pub fn start_command(arguments: &[&str], settings: &[(&str, &str)]) -> Child {
+    command(arguments, settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs")
+}
+
 impl Service {
     /// Starts the service on a new database.
     pub async fn start(backend: Backend) -> Self {
