@@ -69,7 +69,7 @@
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`tokens`] | access, refresh and device tokens, service keys, signing keys; without HTTP |
-//! | [`hashing`] | password hashing: queue, threads, lanes, format |
+//! | [`hashing`] | password hashing: queue, threads, lanes, formats |
 //! | [`lifecycle`] | from a signal to the end of the process |
 //! | [`platform`] | the ground floor: database, Redis, telemetry, metrics, clock, tasks |
 //! | [`config`] | the settings, a file a group |

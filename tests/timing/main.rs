@@ -250,3 +250,33 @@ async fn nor_does_the_time_of_a_request_for_a_mail(
     let kinds = [&unknown, &known, &unverified, &limited];
     must_be_alike(&service, request, &kinds, &mut random);
 }
+
+/// As after an import: addresses without an account get the formats of the table, too.
+#[rstest]
+#[case::on_sqlite(Database::sqlite)]
+#[case::on_postgres(Database::postgres)]
+#[tokio::test]
+async fn nor_does_it_where_hashes_were_imported(#[case] database: fn() -> Database) {
+    let _idle = IDLE.lock().await;
+    let database = database();
+    let mut random = fastrand::Rng::with_seed(20_261_121);
+    let (unknown, imported) = (kind("unknown", 300), kind("imported", 100));
+    Service::start(&database, COST).sign_up(&imported.emails);
+    // A tenth each by scrypt, PBKDF2 and bcrypt; the rest by Argon2.
+    for change in [
+        "UPDATE users SET password_hash = '$argon2id$v=19$m=8192,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$\
+         AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8'",
+        "UPDATE users SET password_hash = '$scrypt$ln=13,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$\
+         AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8' WHERE email LIKE '%0@example.org'",
+        "UPDATE users SET password_hash = '$pbkdf2-sha256$20000$AAECAwQFBgcICQoLDA0ODw$\
+         AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8' WHERE email LIKE '%1@example.org'",
+        "UPDATE users SET password_hash = '$2b$08$C/CQCvOTDfaWEPmZF/ycFu\
+         2o1HbdLWkm2t6WR9R0B1Xeh2Prg8aJG' WHERE email LIKE '%2@example.org'",
+    ] {
+        database.execute(change).await;
+    }
+    // The formats are counted when it starts.
+    let service = Service::start(&database, COST);
+    println!("imported hashes:");
+    must_be_alike(&service, &[&unknown, &imported], &mut random);
+}

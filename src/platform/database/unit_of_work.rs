@@ -18,7 +18,7 @@ pub(super) const MAX_TRIES: u32 = 3;
 /// The statements of a write. Either all of them are committed, or none.
 ///
 /// To add one, implement it for a struct that holds the values to write, and pass it to
-/// [`Database::write`]. Lock rows in the order of the tables `idempotency_records`, `users`,
+/// [`Database::write`]. Lock rows in the order of the tables `imports`, `idempotency_records`, `users`,
 /// `users_read`, `roles`, `user_roles`, `sessions`, `service_keys`, `revocations`, `user_events`,
 /// `auth_log`: transactions that do so cannot deadlock.
 pub trait UnitOfWork: Send + Sync + 'static {
