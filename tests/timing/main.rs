@@ -278,5 +278,10 @@ async fn nor_does_it_where_hashes_were_imported(#[case] database: fn() -> Databa
     // The formats are counted when it starts.
     let service = Service::start(&database, COST);
     println!("imported hashes:");
-    must_be_alike(&service, &[&unknown, &imported], &mut random);
+    must_be_alike(
+        &service,
+        Request::LOGIN,
+        &[&unknown, &imported],
+        &mut random,
+    );
 }

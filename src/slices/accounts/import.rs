@@ -34,9 +34,6 @@ const MAX_ROLES: usize = 16;
 /// The longest id of another system, in bytes.
 const MAX_ID: usize = 255;
 
-/// The stored hash of an account without a password. Its user can have one by a reset.
-const NO_PASSWORD: &str = "!";
-
 /// Why a line has no account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -142,7 +139,8 @@ fn time(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Refusal> {
 fn password_hash(value: Option<&RawValue>) -> Result<PasswordHash, Refusal> {
     let refusal = |code| Refusal::new("password_hash", code);
     let Some(value) = value else {
-        return Ok(PasswordHash::new(NO_PASSWORD.to_owned()));
+        // Its user can have one by a reset.
+        return Ok(PasswordHash::none());
     };
     let raw = value.get();
     let import = |text: &str| StoredHash::import(text).map_err(|refused| refusal(refused.code()));

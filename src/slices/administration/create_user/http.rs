@@ -129,6 +129,7 @@ async fn create_user(state: Arc<State>, mut call: Call) -> Result<HttpResponse, 
         created_at: change.at,
         correlation_id: change.correlation_id.clone(),
         actor: Some(change.actor.clone()),
+        imported: None,
         verification: Some(FirstMail {
             purpose: Use::SetPassword,
             mail: change.id(),
