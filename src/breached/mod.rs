@@ -219,7 +219,7 @@ mod tests {
     use super::build::{Select, build};
     use super::*;
     use crate::domain::{Candidate, PasswordHash, PresentedPassword};
-    use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
+    use crate::hashing::{Class, HashError, PasswordHasher, Profile, StoredHash};
     use crate::platform::metrics::Metrics;
 
     /// Makes a file of these passwords, each in a line.
@@ -349,7 +349,7 @@ mod tests {
         assert!(hash(new("another horse battery staple")).await.is_ok());
         let presented = || PresentedPassword::parse(SecretString::from(breached)).expect("valid");
         assert!(hash(Candidate::verified(presented())).await.is_ok());
-        let stored = StoredHash::dummy(4, [0; 16]);
+        let stored = StoredHash::dummy(Profile::Bcrypt { cost: 4 }, [0; 16]);
         let verified = hasher.verify(presented(), stored, Class::Login, None, far);
         assert_eq!(verified.await, Ok(true));
         assert_eq!(hasher.admits(Class::Signup, None, far), Ok(()));

@@ -23,6 +23,9 @@ use store::Expiry;
 /// The interval between two rounds.
 const EVERY: Duration = Duration::from_mins(10);
 
+/// Users removed per transaction: the rows that refer to each have to be found, and SQLite has one writer.
+const PER_TRANSACTION: usize = 10;
+
 /// The slice.
 pub const SLICE: Slice = Slice {
     job: Some(Job {
@@ -79,22 +82,22 @@ async fn remove_all(state: &State) -> Result<usize, StoreError> {
     loop {
         let now = state.clock.now();
         let users = store::due(&state.database, now - state.ttl).await?;
-        if users.is_empty() {
-            return Ok(all);
+        let before = all;
+        for users in users.chunks(PER_TRANSACTION) {
+            let expiry = Expiry {
+                users: users.to_vec(),
+                at: now,
+                randomness: Arc::clone(&state.randomness),
+            };
+            let removed = state.database.write(expiry).await?;
+            all += removed.len();
+            for user in removed {
+                state.feed.add(Revocation::Erased(user));
+            }
         }
-        let expiry = Expiry {
-            users,
-            at: now,
-            randomness: Arc::clone(&state.randomness),
-        };
-        let removed = state.database.write(expiry).await?;
-        if removed.is_empty() {
-            // Others have removed or verified them.
+        // None is due, or other instances have removed them.
+        if all == before {
             return Ok(all);
-        }
-        all += removed.len();
-        for user in removed {
-            state.feed.add(Revocation::Erased(user));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::platform::clock::{Randomness, uuid_v7};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::tokens::one_time::Use;
 
-/// Users removed per transaction.
+/// Users looked up at once.
 const BATCH: i32 = 100;
 
 /// A user counts from the first mail that asked for a verification, and not from the signup: those who
