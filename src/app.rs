@@ -341,7 +341,12 @@ async fn listen(
         Audience::Operators => !without_operations,
         Audience::Administrators => false,
     };
-    let slices: Vec<Slice> = slices.iter().filter(served).copied().collect();
+    let slices: Vec<Slice> = slices
+        .iter()
+        .filter(served)
+        .filter(|slice| (slice.is_on)(&dependencies.settings))
+        .copied()
+        .collect();
     let listener = Listener {
         address,
         workers: http.workers,

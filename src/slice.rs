@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::BoxFuture;
 
+use crate::config::Settings;
 use crate::dependencies::Dependencies;
 use crate::http::operation::Operation;
 use crate::platform::database::Statement;
@@ -28,6 +29,8 @@ pub enum Audience {
 pub struct Slice {
     /// The HTTP operations of the slice.
     pub http: fn() -> Vec<Operation>,
+    /// Whether the settings want its operations. The document and the reference pages have them anyway.
+    pub is_on: fn(&Settings) -> bool,
     /// Whom it is for.
     pub audience: Audience,
     /// What a slice for others serves on the administration listener, beside what it serves on its own.
@@ -64,6 +67,7 @@ impl Slice {
     pub const fn new(http: fn() -> Vec<Operation>) -> Self {
         Self {
             http,
+            is_on: |_| true,
             audience: Audience::Clients,
             on_administration: Vec::new,
             fallback: None,

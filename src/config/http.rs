@@ -73,6 +73,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Origins whose pages may send requests from a browser, separated by commas, such as \
          `https://app.example`.",
     )),
+    fixed(
+        "PAGES",
+        "http.pages",
+        "on",
+        "Whether the service has pages for people, on which they sign up, log in and look after their account: `on`, or \
+         `off` for an own front end (`MAIL_LINK_URL`).",
+    ),
     text(worded(
         "OPERATIONS_HOST",
         "operations.host",
@@ -150,6 +157,8 @@ pub struct HttpSettings {
     pub hosts: Vec<String>,
     /// The origins whose pages may send requests from a browser.
     pub cors_allowed_origins: Vec<String>,
+    /// Whether there are pages for people.
+    pub pages: bool,
     /// The listener for probes and metrics, if it is separate.
     pub operations: Option<SocketAddr>,
     /// The listener for administration.
@@ -188,6 +197,11 @@ pub(super) fn read(s: &mut Sources) -> HttpSettings {
         host,
         hosts: s.take_or("http.hosts", Vec::new(), hosts),
         cors_allowed_origins: s.take_or("http.cors_allowed_origins", Vec::new(), origins),
+        pages: s.take("http.pages", |text| match text {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err("must be on or off".to_owned()),
+        }),
         operations: operations(s, host),
         administration: administration(s),
         port: s.take("http.port", port),

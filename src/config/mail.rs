@@ -33,7 +33,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "mail.link_url",
         "`PUBLIC_URL`",
         "The beginning of links in mails, for a front end of your own: `/verify-email` and `/reset-password` follow, \
-         each with the token behind a `#`.",
+         each with the token behind a `#`. Without it, they lead to the pages of this service (`PAGES`).",
     )),
     text(worded(
         "MAIL_TEMPLATES",

@@ -36,6 +36,7 @@ const CANDIDATES: &[&str] = &[
     "0.5",
     "true",
     "false",
+    "on",
     "off",
     "none",
     "localhost",

@@ -23,6 +23,7 @@ macro_rules! slices {
 pub mod accounts;
 pub mod administration;
 pub mod operations;
+pub mod people;
 pub mod sessions;
 pub mod user;
 
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Slice> {
         sessions::SLICES,
         administration::SLICES,
         operations::SLICES,
+        people::SLICES,
     ]
     .concat()
 }

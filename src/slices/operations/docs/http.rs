@@ -35,7 +35,10 @@ pub fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/", ACCESS)
             .documented(document_index)
-            .handled_by(|_| |call| async move { Ok(index(&call.request)) }),
+            .handled_by(|dependencies| {
+                let pages = dependencies.settings.http.pages;
+                move |call| async move { Ok(index(&call.request, pages)) }
+            }),
         openapi(crate::slices::openapi_text),
         Operation::get("/docs", ACCESS)
             .handled_by(|_| |_| async { Ok(html(assets::PAGE.to_owned())) }),
@@ -124,9 +127,10 @@ const INDEX: Index = Index {
     problems: "problems",
 };
 
-fn index(request: &HttpRequest) -> HttpResponse {
+/// The overview. `pages` is whether the service has pages for people.
+fn index(request: &HttpRequest, pages: bool) -> HttpResponse {
     let mut response = if prefers_html(request.headers()) {
-        html(pages::front())
+        html(pages::front(pages))
     } else {
         HttpResponse::Ok().json(INDEX)
     };

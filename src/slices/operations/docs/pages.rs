@@ -21,12 +21,24 @@ const LICENCES: [(&str, &str); 2] = [
     ),
 ];
 
-/// The page at `/`.
-pub fn front() -> String {
+/// What the front page says of the pages of an account.
+const ACCOUNT: &str = "<h2>Your account</h2>\n\
+    <dl>\n\
+    <dt><a href=\"sign-up\">Sign up</a></dt>\n\
+    <dd>Make an account.</dd>\n\
+    <dt><a href=\"log-in\">Log in</a></dt>\n\
+    <dd>With your address and your password. <a href=\"forgot-password\">Forgot the password?</a></dd>\n\
+    <dt><a href=\"account\">Your account</a></dt>\n\
+    <dd>Your name, address and password, where you are logged in, and your data.</dd>\n\
+    </dl>\n";
+
+/// The page at `/`. `pages` is whether there are pages of an account.
+pub fn front(pages: bool) -> String {
     let body = format!(
         "<h1>signup-service {version}</h1>\n\
-         <p>Creates an account for a name, an address and a password exactly once, and reads accounts back. \
-         The API is for programs; these pages are for people:</p>\n\
+         <p>Creates an account for a name, an address and a password exactly once, and keeps it.</p>\n{account}\
+         <h2>For developers</h2>\n\
+         <p>The API is for programs; these pages are for people:</p>\n\
          <dl>\n\
          <dt><a href=\"docs\">The API</a></dt>\n\
          <dd>Every operation, to read and to try.</dd>\n\
@@ -38,6 +50,7 @@ pub fn front() -> String {
          <h2>A first signup</h2>\n\
          <pre><code>{example}</code></pre>\n\
          <p>Programs that request <code>{url}</code> without <code>Accept: text/html</code> get JSON.</p>\n",
+        account = if pages { ACCOUNT } else { "" },
         version = env!("CARGO_PKG_VERSION"),
         example = escaped(
             "curl -i http://127.0.0.1:8000/signup -H 'Content-Type: application/json' \\\n  \

@@ -1,0 +1,3 @@
+//! For people with a browser: the pages of an account.
+
+slices![pages];

@@ -1,0 +1,63 @@
+// The page to sign up. However often its button is pressed, it makes one account.
+
+import { send } from "./api.js";
+import { attempt, underWay, untilCertain } from "./attempt.js";
+import { goTo, notice, onSubmit, show, start, the } from "./form.js";
+import { address, logIn } from "./session.js";
+
+const ACTION = "sign-up";
+
+start();
+const form = the("sign-up");
+
+// A reload while it was under way: what was typed comes back, but for the password, and the key is still there.
+const before = underWay(ACTION);
+if (before) {
+  form.elements.name.value = before.facts.name;
+  form.elements.email.value = before.facts.email;
+  notice(
+    "We do not know yet whether your account was made. Enter the same password, and press the button again: you get one " +
+      "account, not two.",
+  );
+}
+
+onSubmit(form, async (values, view) => {
+  const { name, email } = values;
+  const first = underWay(ACTION)?.facts.email ?? email;
+  const request = (key) => send("POST", "signup", { body: values, key });
+  const outcome = await attempt(ACTION, request, view, { name, email });
+  notice("");
+  if (outcome.ok) return welcome(values, outcome, view);
+  if (outcome.kind === "email-already-registered") {
+    return view.failField("email", "This address has an account already. Log in, or choose a new password.");
+  }
+  if (outcome.kind === "idempotency-key-reused") {
+    return view.fail(
+      outcome,
+      `An earlier attempt of yours has reached the service, with other values than now. If it has made an account for ` +
+        `${first}, log in with the password that you typed then, or choose a new one. To sign up with these values all ` +
+        `the same, press the button again.`,
+    );
+  }
+  view.fail(outcome);
+});
+
+async function welcome(values, outcome, view) {
+  address.set(values.email);
+  if (form.dataset.verifies === "true" || outcome.status === 202) {
+    the("address").textContent = values.email;
+    form.reset();
+    show("mail");
+    return;
+  }
+  const done = await attempt("log-in", (key) => logIn(values, key), view);
+  if (done.ok) goTo("account", "Your account is ready.");
+  else goTo("log-in", "Your account is ready. Log in.");
+}
+
+onSubmit(the("resend"), async (_, view) => {
+  const body = { email: address.get() };
+  const outcome = await untilCertain(() => send("POST", "auth/verify-email/resend", { body }), view);
+  if (outcome.ok) view.done("The mail is on its way. The link of an earlier one does not work any more.");
+  else view.fail(outcome);
+});
