@@ -1,13 +1,13 @@
 # `make help` lists the targets.
 
 # The parts of `make test`, in this order. CI has a job for each.
-TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-mail check-kernel
+TESTS := test-rust test-chaos check-monitoring check-deployment check-openapi check-docs-page check-pages check-mail check-kernel
 # The programs that they need.
 TEST_PROGRAMS := postgres redis-server pgbouncer prometheus promtool haproxy chromium chromedriver python3-venv valgrind curl jq
 
 .DEFAULT_GOAL := help
 .PHONY: help run check programs test $(TESTS) coverage chaos lint format docs bench bench-peers load servers load-programs \
-  release-tools python-locks docs-screenshot browser debug-build supply-chain
+  release-tools python-locks docs-screenshot pages-screenshots browser debug-build supply-chain
 
 # Modules that a macro declares are not seen by `cargo fmt`, so every file is named.
 RUST_FILES := find src tests benches crates build.rs -name '*.rs'
@@ -18,7 +18,7 @@ PEERS_VENV := target/peers-venv
 MONITORING_VENV := target/monitoring-venv
 # The environment of `check-deployment`.
 DEPLOYMENT_VENV := target/deployment-venv
-# The environment of `check-openapi` and `check-docs-page`.
+# The environment of `check-openapi`, `check-docs-page` and `check-pages`.
 OPENAPI_VENV := target/openapi-venv
 # The environment of `check-mail`.
 MAIL_VENV := target/mail-venv
@@ -80,6 +80,9 @@ check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/ins
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
 
+check-pages: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Use the pages for people in a real browser, on both databases
+	$(OPENAPI_VENV)/bin/python tests/pages/check.py
+
 check-mail: debug-build $(MAIL_VENV)/installed ## Send mails to a real mail server: encrypted, and one that fails
 	$(MAIL_VENV)/bin/python tests/mail/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
@@ -90,6 +93,9 @@ check-kernel: ## Count the instructions of bcrypt-lanes with each build profile,
 
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
+
+pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/pages-*.png
+	$(OPENAPI_VENV)/bin/python tests/pages/check.py --screenshots
 
 chaos: servers ## Minutes of kills and crashes (4 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
 	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 4 runs of $$seconds s on the unmodified service, and 8 of 10 s in which" \

@@ -17,7 +17,7 @@ reason() {
     pgbouncer) echo "a connection pooler in front of PostgreSQL, as in many installations" ;;
     haproxy) echo "the proxy of docker-compose.yml, run as a process" ;;
     prometheus | promtool) echo "checks the rules and alerts with metrics of the running service" ;;
-    chromium | chromedriver) echo "signs up through the page /docs, as a user does" ;;
+    chromium | chromedriver) echo "signs up through the pages, as a user does" ;;
     python3-venv) echo "keeps Python packages of tests below target/" ;;
     curl | jq) echo "commands of how-to pages, which are run" ;;
     valgrind) echo "counts the instructions of the hash kernel" ;;

@@ -203,6 +203,15 @@ mod tests {
             "Get /health",
             "Get /ready",
             "Get /metrics",
+            "Get /sign-up",
+            "Get /log-in",
+            "Get /verify-email",
+            "Get /forgot-password",
+            "Get /reset-password",
+            "Get /confirm-email",
+            "Get /undo-email",
+            "Get /account",
+            "Get /pages/{file}",
         ];
         assert_eq!(public, expected);
     }

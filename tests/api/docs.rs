@@ -108,7 +108,16 @@ fn every_operation_has_its_name() {
 }
 
 /// Resources for people, for which no client is generated.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 14] = [
+    "/sign-up",
+    "/log-in",
+    "/verify-email",
+    "/forgot-password",
+    "/reset-password",
+    "/confirm-email",
+    "/undo-email",
+    "/account",
+    "/pages/{file}",
     "/docs",
     "/docs/licence",
     "/docs/{file}",

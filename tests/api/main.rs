@@ -26,6 +26,7 @@ mod mail;
 mod migrations;
 mod model;
 mod operations;
+mod pages;
 mod read;
 mod redis;
 mod refresh;
