@@ -527,7 +527,7 @@ def tabs(pages: Pages) -> None:
     second = pages.driver.current_window_handle
     pages.open("account")
     pages.see("#sessions .badge")
-    # Both at once: one refresh.
+    # Both at once: the second uses what the first one got, or repeats its refresh, if its storage is a moment behind.
     pages.expire()
     pages.wire.forget()
     for handle in (first, second):
@@ -537,7 +537,8 @@ def tabs(pages: Pages) -> None:
         pages.driver.switch_to.window(handle)
         WebDriverWait(pages.driver, PATIENCE).until(lambda driver: driver.execute_script("return performance.getEntriesByType('navigation')[0].type") == "reload")
         pages.see("#sessions .badge")
-    assert len(pages.wire.requests("POST", "/auth/refresh")) == 1
+    sent = pages.wire.requests("POST", "/auth/refresh")
+    assert 1 <= len(sent) <= 2 and len({request.key for request in sent}) == 1, sent
     # The response to a refresh is lost, and the tab is reloaded: the refresh is repeated with its key.
     pages.expire()
     pages.wire.forget()

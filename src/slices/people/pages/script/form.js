@@ -175,13 +175,14 @@ class View {
   /** Shows how long to wait; screen readers hear it at the beginning and at the end only. */
   countDown(seconds) {
     const until = Date.now() + seconds * 1000;
-    this.status.textContent = `You can try again in ${duration(seconds)}.`;
-    const left = document.createElement("span");
-    left.setAttribute("aria-hidden", "true");
-    this.alert.append(" ", left);
+    const [heard, seen] = [document.createElement("span"), document.createElement("span")];
+    heard.className = "away";
+    seen.setAttribute("aria-hidden", "true");
+    heard.textContent = seen.textContent = `You can try again in ${duration(seconds)}.`;
+    this.status.replaceChildren(heard, seen);
     this.countdown = setInterval(() => {
       const rest = Math.ceil((until - Date.now()) / 1000);
-      left.textContent = rest > 0 ? `(${duration(rest)})` : "";
+      seen.textContent = `You can try again in ${duration(rest)}.`;
       if (rest > 0) return;
       clearInterval(this.countdown);
       this.status.textContent = "You can try again now.";
@@ -192,6 +193,8 @@ class View {
   async pause(outcome, seconds) {
     const knows = outcome.kind === "overloaded" ? "" : " We do not know yet whether it was done.";
     this.status.textContent = `${words(outcome)}${knows} We try again in ${duration(seconds)}, or when you press the button.`;
+    this.button.removeAttribute("aria-disabled");
+    this.status.scrollIntoView({ block: "nearest" });
     const ended = new AbortController();
     await new Promise((resolve) => {
       const { signal } = ended;
@@ -204,6 +207,7 @@ class View {
   }
 
   again() {
+    this.button.setAttribute("aria-disabled", "true");
     this.status.textContent = AGAIN;
   }
 }

@@ -16,6 +16,9 @@ const ADDRESS = `address ${FOLDER}`;
 // An access token is renewed this long before its end.
 const MARGIN_MS = 15_000;
 
+// What another tab has written before it released the lock shows in this one a moment later.
+const SETTLING_MS = 50;
+
 const now = () => Date.now();
 
 /** The record, or null if no one is logged in. */
@@ -108,16 +111,22 @@ const LOGGED_OUT = { ok: false, kind: "session-ended", problem: { reason: "logge
 /** A valid access token that is not `refused`; or the outcome of the refresh that failed. */
 function accessToken(refused) {
   return locked(async () => {
+    let isSettled = false;
     for (;;) {
       const record = read();
       if (!record) return { outcome: LOGGED_OUT };
       const { access_token: token, until } = record;
       if (token && token !== refused && until - MARGIN_MS > now()) return { token };
-      record.key ??= newKey();
-      write(record);
+      if (!isSettled) {
+        await new Promise((resolve) => setTimeout(resolve, SETTLING_MS));
+        isSettled = true;
+        continue;
+      }
+      const key = record.key ?? newKey();
+      if (!record.key) write({ ...record, key });
       const began = now();
       const body = { refresh_token: record.refresh_token };
-      const outcome = await send("POST", "auth/refresh", { body, key: record.key });
+      const outcome = await send("POST", "auth/refresh", { body, key });
       // Another tab has logged out meanwhile, or was faster, without locks.
       if (read()?.refresh_token !== record.refresh_token) continue;
       if (outcome.ok) {
