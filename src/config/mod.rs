@@ -110,7 +110,7 @@ impl Settings {
         let rates = rate_limit::read(s, http.is_on_loopback());
         let log = log::read(s, stdout_is_terminal);
         let traces = traces::read(s);
-        contradictions(s, &http, &idempotency, &auth);
+        contradictions(s, &http, &idempotency, &auth, &mail);
         let warnings = sources.finish()?;
         Ok(Self {
             http,
@@ -145,6 +145,7 @@ fn contradictions(
     http: &HttpSettings,
     idempotency: &IdempotencySettings,
     auth: &AuthSettings,
+    mail: &MailSettings,
 ) {
     let is_same = |secret: &Option<SecretString>, previous: &Option<SecretString>| {
         let both = secret.as_ref().zip(previous.as_ref());
@@ -186,6 +187,12 @@ fn contradictions(
             "idempotency.ttl_seconds",
             "outcomes are kept for less time than a request may take (REQUEST_TIMEOUT_MS), so a retry \
              may be executed again",
+        );
+    }
+    if !http.pages && mail.link_url.is_none() {
+        s.warn(
+            "http.pages",
+            "the links in mails lead to pages that are switched off; set MAIL_LINK_URL to those of your own",
         );
     }
 }

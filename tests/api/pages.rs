@@ -37,10 +37,15 @@ async fn a_page_may_do_only_what_it_needs() {
     for path in PAGES {
         let response = service.get(path).await;
         assert_eq!(response.status(), 200, "{path}");
-        assert_eq!(header(&response, "content-type"), "text/html; charset=utf-8");
+        assert_eq!(
+            header(&response, "content-type"),
+            "text/html; charset=utf-8"
+        );
         assert_eq!(header(&response, "x-content-type-options"), "nosniff");
         assert_eq!(header(&response, "referrer-policy"), "no-referrer");
-        let policy: BTreeSet<&str> = header(&response, "content-security-policy").split("; ").collect();
+        let policy: BTreeSet<&str> = header(&response, "content-security-policy")
+            .split("; ")
+            .collect();
         let expected = [
             "default-src 'none'",
             "script-src 'self'",
@@ -81,7 +86,10 @@ async fn pages_load_and_link_to_what_there_is() {
     for path in PAGES {
         let page = service.get(path).await.text().await.expect("text");
         let addresses = [values(&page, "href=\""), values(&page, "src=\"")].concat();
-        assert!(addresses.contains(&"docs/style.css") && addresses.contains(&"#main"), "{path}");
+        assert!(
+            addresses.contains(&"docs/style.css") && addresses.contains(&"#main"),
+            "{path}"
+        );
         seen.extend(addresses.into_iter().map(str::to_owned));
     }
     let mut scripts: Vec<String> = Vec::new();
@@ -89,8 +97,14 @@ async fn pages_load_and_link_to_what_there_is() {
         if let Some(script) = address.strip_prefix("pages/") {
             scripts.push(script.to_owned());
         }
-        assert!(!address.starts_with('/') && !address.contains(':'), "{address}");
-        let path = format!("/{}", address.trim_start_matches("./").trim_start_matches("#main"));
+        assert!(
+            !address.starts_with('/') && !address.contains(':'),
+            "{address}"
+        );
+        let path = format!(
+            "/{}",
+            address.trim_start_matches("./").trim_start_matches("#main")
+        );
         assert_eq!(service.get(&path).await.status(), 200, "{address}");
     }
     let mut loaded = BTreeSet::new();
@@ -98,7 +112,10 @@ async fn pages_load_and_link_to_what_there_is() {
         if loaded.insert(script.clone()) {
             let response = service.get(&format!("/pages/{script}")).await;
             assert_eq!(response.status(), 200, "{script}");
-            assert_eq!(header(&response, "content-type"), "text/javascript; charset=utf-8");
+            assert_eq!(
+                header(&response, "content-type"),
+                "text/javascript; charset=utf-8"
+            );
             let text = response.text().await.expect("text");
             scripts.extend(values(&text, "from \"./").into_iter().map(str::to_owned));
         }
@@ -131,7 +148,9 @@ async fn a_setting_removes_them(#[values("on", "off")] setting: &str) {
 /// Whether an address must be confirmed decides what the page says after a signup.
 #[rstest]
 #[tokio::test]
-async fn the_page_to_sign_up_knows_whether_a_mail_follows(#[values("off", "required")] setting: &str) {
+async fn the_page_to_sign_up_knows_whether_a_mail_follows(
+    #[values("off", "required")] setting: &str,
+) {
     let folder = tempfile::tempdir().expect("a folder");
     let mail = format!("file:{}", folder.path().display());
     let settings = [("EMAIL_VERIFICATION", setting), ("MAIL_URL", mail.as_str())];

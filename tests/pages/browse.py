@@ -110,6 +110,13 @@ class Pages(docs_page.Page):
             lambda driver: driver.current_url == f"{self.origin}/{path}", f"not at {path}"
         )
 
+    def count(self, selector: str, count: int) -> None:
+        """Waits until there are this many elements."""
+        script = "return document.querySelectorAll(arguments[0]).length"
+        WebDriverWait(self.driver, PATIENCE).until(
+            lambda driver: driver.execute_script(script, selector) == count, f"not {count} of {selector}"
+        )
+
     def focused(self) -> str:
         """The id of the element with the focus."""
         found: str = self.driver.execute_script("return document.activeElement.id")

@@ -20,11 +20,30 @@ from pathlib import Path
 from browse import LOOKS, NEW_PASSWORD, PASSWORD, PATIENCE, SCREENSHOTS, Pages, running_pages
 from changes import CHANGES
 from selenium.webdriver import ActionChains, Keys
-from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
+
+
+def mistakes_are_found(pages: Pages) -> None:
+    """What is planted in a page is found: otherwise the other parts would pass whatever the pages are like."""
+    pages.open("sign-up")
+    pages.see("h1", "Sign up")
+    before, pages.wrong = pages.wrong, []
+    pages.driver.execute_script(
+        "document.querySelector('label').remove();"
+        "document.body.append(Object.assign(document.createElement('pre'), {textContent: 'wide'.repeat(500)}));"
+        "document.querySelector('pre').style.whiteSpace = 'pre';"
+        "document.body.append(Object.assign(new Image(), {alt: '', src: 'https://elsewhere.example/a.png'}));"
+        "document.head.append(Object.assign(document.createElement('style'), {textContent: 'p { color: red }'}));"
+        "try { document.body.insertAdjacentHTML('beforeend', '<p>'); } catch (error) { document.title = error.name; }"
+    )
+    pages.check("planted")
+    found, pages.wrong = "\n".join(pages.wrong + pages.unexpected()), before
+    assert pages.driver.title == "TypeError", "text becomes markup"
+    for expected in (": label at", "scrolls sideways", "img-src", "style-src"):
+        assert expected in found, f"{expected} is not in {found}"
 
 
 def the_whole_way(pages: Pages) -> None:
@@ -233,7 +252,7 @@ def one_account(pages: Pages) -> None:
     assert len(sent) >= 2 and len({request.key for request in sent}) == 1 and sent[0].key, sent
     made("lost@example.org", 2)
 
-    # The account is made, the response is lost, and the user reloads: the page says so, and has kept all but the password.
+    # The same, and the user reloads: the page says so, and has kept all but the password.
     pages.forget()
     pages.fill_in_signup("reload@example.org")
     pages.wire.forget()
@@ -284,18 +303,18 @@ def sessions(pages: Pages) -> None:
     address = pages.verified("sessions")
     others = [pages.running.log_in(address) for _ in range(3)]
     pages.log_in(address)
-    WebDriverWait(pages.driver, PATIENCE).until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "#sessions li")) == 4)
-    assert len(pages.driver.find_elements(By.CSS_SELECTOR, "#sessions .badge")) == 1
+    pages.count("#sessions li", 4)
+    pages.count("#sessions .badge", 1)
     pages.see("#sessions li:has(.badge)", "Chrome on Linux")
     pages.check("sessions")
     pages.click("#sessions li:nth-child(2) button")
     pages.see("#end-others [role=status]", "The session has ended")
-    assert len(pages.driver.find_elements(By.CSS_SELECTOR, "#sessions li")) == 3
+    pages.count("#sessions li", 3)
     assert pages.focused() == "sessions-title"
     alive = [pages.status("/auth/refresh", {"refresh_token": other["refresh_token"]}) for other in others]
     assert sorted(alive) == [200, 200, 401], alive
     pages.press("end-others")
-    WebDriverWait(pages.driver, PATIENCE).until(lambda driver: len(driver.find_elements(By.CSS_SELECTOR, "#sessions li")) == 1)
+    pages.count("#sessions li", 1)
     # Another device ends this one: the page leaves, and says why.
     other = pages.running.log_in(address)
     mine = next(
@@ -328,7 +347,8 @@ def tabs(pages: Pages) -> None:
         pages.driver.execute_script("setTimeout(() => location.reload(), 100)")
     for handle in (first, second):
         pages.driver.switch_to.window(handle)
-        WebDriverWait(pages.driver, PATIENCE).until(lambda driver: driver.execute_script("return performance.getEntriesByType('navigation')[0].type") == "reload")
+        how = "return performance.getEntriesByType('navigation')[0].type"
+        WebDriverWait(pages.driver, PATIENCE).until(lambda driver: driver.execute_script(how) == "reload")
         pages.see("#sessions .badge")
     sent = pages.wire.requests("POST", "/auth/refresh")
     assert 1 <= len(sent) <= 2 and len({request.key for request in sent}) == 1, sent
@@ -364,7 +384,7 @@ def tabs(pages: Pages) -> None:
 
 # On each screen, and once for each database.
 WAYS: list[Callable[[Pages], None]] = [the_whole_way, a_new_password, pages_without_a_link, errors_beside_their_fields]
-ONCE: list[Callable[[Pages], None]] = [only_the_keyboard, one_account, sessions, tabs, *CHANGES]
+ONCE: list[Callable[[Pages], None]] = [mistakes_are_found, only_the_keyboard, one_account, sessions, tabs, *CHANGES]
 
 # Pictures in the documentation, and the states that they show.
 PICTURES = {

@@ -78,11 +78,17 @@ const SCRIPTS: [(&str, &str); 13] = [
     ("api.js", include_str!("script/api.js")),
     ("attempt.js", include_str!("script/attempt.js")),
     ("change-email.js", include_str!("script/change-email.js")),
-    ("forgot-password.js", include_str!("script/forgot-password.js")),
+    (
+        "forgot-password.js",
+        include_str!("script/forgot-password.js"),
+    ),
     ("form.js", include_str!("script/form.js")),
     ("link.js", include_str!("script/link.js")),
     ("log-in.js", include_str!("script/log-in.js")),
-    ("reset-password.js", include_str!("script/reset-password.js")),
+    (
+        "reset-password.js",
+        include_str!("script/reset-password.js"),
+    ),
     ("session.js", include_str!("script/session.js")),
     ("sign-up.js", include_str!("script/sign-up.js")),
     ("verify-email.js", include_str!("script/verify-email.js")),
@@ -134,7 +140,9 @@ mod tests {
     fn every_script_is_used_and_served() {
         let served: BTreeSet<&str> = SCRIPTS.iter().map(|(name, _)| *name).collect();
         let of_pages = PAGES.iter().map(|page| page.script);
-        let imports = SCRIPTS.iter().flat_map(|(_, text)| after(text, "from \"./"));
+        let imports = SCRIPTS
+            .iter()
+            .flat_map(|(_, text)| after(text, "from \"./"));
         let used: BTreeSet<&str> = of_pages.chain(imports).collect();
         assert_eq!(used, served);
     }
@@ -146,13 +154,20 @@ mod tests {
         let events = ["click", "submit", "input", "change", "load", "error"];
         let handlers = events.map(|event| format!(" on{event}="));
         for text in pages {
-            let elsewhere = ["<style", " style=", "<script>", "javascript:", "//"].map(str::to_owned);
+            let elsewhere =
+                ["<style", " style=", "<script>", "javascript:", "//"].map(str::to_owned);
             for wrong in elsewhere.iter().chain(&handlers) {
                 assert!(!text.contains(wrong), "{wrong} in {text}");
             }
         }
         for (name, text) in SCRIPTS {
-            for wrong in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "document.write"] {
+            for wrong in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "eval(",
+                "document.write",
+            ] {
                 assert!(!text.contains(wrong), "{wrong} in {name}");
             }
         }
@@ -163,8 +178,16 @@ mod tests {
         for page in &PAGES {
             let ids: BTreeSet<&str> = after(page.body, " id=\"").into_iter().collect();
             assert_eq!(ids.len(), after(page.body, " id=\"").len(), "{}", page.path);
-            for attribute in ["for=\"", "aria-describedby=\"", "aria-labelledby=\"", "aria-controls=\""] {
-                for named in after(page.body, attribute).iter().flat_map(|names| names.split(' ')) {
+            for attribute in [
+                "for=\"",
+                "aria-describedby=\"",
+                "aria-labelledby=\"",
+                "aria-controls=\"",
+            ] {
+                for named in after(page.body, attribute)
+                    .iter()
+                    .flat_map(|names| names.split(' '))
+                {
                     assert!(ids.contains(named), "{}: {named}", page.path);
                 }
             }

@@ -34,7 +34,9 @@ fn page(page: &'static Page) -> Operation {
             async move {
                 let mut response = content.respond(&call.request).await;
                 let policy = HeaderValue::from_static(POLICY);
-                response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+                response
+                    .headers_mut()
+                    .insert(CONTENT_SECURITY_POLICY, policy);
                 Ok(response)
             }
         }

@@ -38,6 +38,7 @@ function showNotice() {
 /** Says something at the top of the page. */
 export function notice(text) {
   the("notice").textContent = text;
+  if (text) the("notice").scrollIntoView({ block: "nearest" });
 }
 
 /** A button that shows what was typed, for each password. */
@@ -214,6 +215,8 @@ class View {
 
 /** What a page does first. */
 export function start() {
+  // What a page says after a reload is at its top.
+  history.scrollRestoration = "manual";
   passwordButtons();
   try {
     localStorage.length;
