@@ -94,7 +94,7 @@ check-kernel: ## Count the instructions of bcrypt-lanes with each build profile,
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/pages-*.png
+pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Run check-pages, and update docs/images/pages-*.png
 	$(OPENAPI_VENV)/bin/python tests/pages/check.py --screenshots
 
 chaos: servers ## Minutes of kills and crashes (4 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
