@@ -1,0 +1,2 @@
+DROP INDEX one_time_tokens_user_id_idx;
+DROP INDEX sessions_user_id_idx;
