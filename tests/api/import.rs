@@ -107,6 +107,7 @@ async fn renewed(service: &Service, email: &str) {
     }
 }
 
+/// Guarantee S9.
 #[rstest]
 #[tokio::test]
 async fn every_format_logs_in_and_is_hashed_again(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -153,6 +154,7 @@ async fn every_format_logs_in_and_is_hashed_again(#[values(Sqlite, Postgres)] ba
     }
 }
 
+/// Guarantee S9.
 #[rstest]
 #[tokio::test]
 async fn after_its_first_login_every_byte_of_a_long_password_counts(
@@ -266,6 +268,7 @@ async fn an_account_is_imported_as_it_is_described(#[values(Sqlite, Postgres)] b
     assert!(!plain.stdout.contains("password_hash"), "{plain:?}");
 }
 
+/// Guarantee S10.
 #[rstest]
 #[tokio::test]
 async fn hostile_lines_are_refused_and_cost_no_thread(
@@ -330,6 +333,7 @@ fn many(count: usize) -> Vec<Value> {
     lines.collect()
 }
 
+/// Guarantee S11.
 #[rstest]
 #[tokio::test]
 async fn an_import_that_is_killed_goes_on_and_repeats_nothing(

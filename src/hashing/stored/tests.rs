@@ -49,6 +49,7 @@ fn verify(stored: &StoredHash, password: &str) -> bool {
     }
 }
 
+/// Guarantee S9.
 #[test]
 fn every_vector_is_verified_before_and_after_its_import() {
     let vectors = vectors();
@@ -100,6 +101,7 @@ fn refused(text: &str) -> Option<Refused> {
     StoredHash::import(text).err()
 }
 
+/// Guarantee S10.
 #[test]
 fn parameters_are_bounded() {
     let argon2 = |costs: &str| format!("$argon2id$v=19${costs}${SALT}${DIGEST}");
@@ -275,6 +277,7 @@ fn is_cheap(stored: &StoredHash) -> bool {
 }
 
 proptest! {
+    /// Guarantee S10.
     #[test]
     fn no_text_makes_a_panic(text in prop_oneof![mutated(), "\\PC{0,200}"]) {
         let _ = Profile::of(&text);

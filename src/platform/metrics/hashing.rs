@@ -115,7 +115,7 @@ impl Hashing {
             )?,
             foreign_duration: registrar.histogram(
                 "password_hash_foreign_duration_seconds",
-                "Time that such a verification took.",
+                "Time that a password took to verify against an imported hash of Argon2, scrypt or PBKDF2.",
                 &SECONDS,
             )?,
             refused: registrar.counters(

@@ -5,9 +5,6 @@
 //! that are refused are recorded by number and reason. Nothing is hashed: hashes of other services are
 //! stored, and verified at the login ([`StoredHash::import`]).
 
-#[cfg(test)]
-mod contract;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -5,6 +5,8 @@
 
 mod http;
 pub mod import;
+#[cfg(test)]
+mod import_contract;
 pub mod new_account;
 mod password_changed;
 pub mod problems;

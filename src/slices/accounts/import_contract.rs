@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use rstest::rstest;
 
-use super::*;
-use crate::access::change::Actor;
+use super::import::{Batch, Entry, Outcome, Refusal, find, refusals};
+use crate::access::change::{Actor, Change};
 use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::platform::clock::SystemRandomness;
 use crate::platform::database::testing::TestDatabase;
@@ -66,6 +67,7 @@ async fn write(test: &TestDatabase, batch: Batch) -> Outcome {
     test.database.write(batch).await.expect("written")
 }
 
+/// Guarantee S11.
 #[rstest]
 #[tokio::test]
 async fn a_batch_commits_with_its_place(#[values(Sqlite, Postgres)] backend: Backend) {
