@@ -328,15 +328,15 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// passlib's hash of `password`, by 1 pass over 64 KiB.
-    fn stored() -> Box<ForeignHash> {
+    /// A hash that no password matches, by a pass over 64 KiB.
+    fn stored() -> ForeignHash {
         let profile = Profile::of("$argon2id$v=19$m=64,t=1,p=1$").expect("valid");
         alone(StoredHash::dummy(profile, [1; 16]))
     }
 
-    fn alone(stored: StoredHash) -> Box<ForeignHash> {
+    fn alone(stored: StoredHash) -> ForeignHash {
         match stored.0 {
-            Kind::Alone(hash) => hash,
+            Kind::Alone(hash) => *hash,
             Kind::Lane(_) => panic!("it is verified in a lane"),
         }
     }
@@ -360,7 +360,13 @@ mod tests {
     async fn verify(alone: &Alone, client: Option<Network>) -> Result<bool, HashError> {
         let deadline = Instant::now() + LIMIT;
         alone
-            .verify(password(), stored(), Class::Login, client, deadline)
+            .verify(
+                password(),
+                Box::new(stored()),
+                Class::Login,
+                client,
+                deadline,
+            )
             .await
     }
 
@@ -417,12 +423,12 @@ mod tests {
         let mut broken = stored();
         broken.profile = Profile::Bcrypt { cost: 4 };
         let deadline = Instant::now() + LIMIT;
-        let failed = alone.verify(password(), broken, Class::Login, None, deadline);
+        let failed = alone.verify(password(), Box::new(broken), Class::Login, None, deadline);
         assert_eq!(failed.await, Err(HashError::Failed));
         // A salt that the crate refuses.
         let mut broken = stored();
         broken.salt.clear();
-        let failed = alone.verify(password(), broken, Class::Login, None, deadline);
+        let failed = alone.verify(password(), Box::new(broken), Class::Login, None, deadline);
         assert_eq!(failed.await, Err(HashError::Failed));
         assert_eq!(verify(&alone, None).await, Ok(false));
         alone.close();

@@ -85,17 +85,20 @@ pub async fn run(settings: Settings, export: ExportAll) -> Result<(), Failure> {
     let operator = Operator::open(settings).await?;
     let outcome = match &export.out {
         Some(path) => to_file(&operator.database, &export, path).await,
-        None => {
-            let mut out = BufWriter::new(io::stdout());
-            match write(&operator.database, &export, &mut out).await {
-                Ok(exported) => terminal::written(out.flush()).map(|()| exported),
-                Err(error) => error.of_stream().map(|()| 0),
-            }
-        }
+        None => to_stdout(&operator.database, &export).await,
     };
     let exported = operator.close(outcome).await?;
     terminal::error(&format!("{exported} accounts exported"));
     Ok(())
+}
+
+async fn to_stdout(database: &Database, export: &ExportAll) -> Result<u64, Failure> {
+    let mut out = BufWriter::new(io::stdout());
+    let exported = match write(database, export, &mut out).await {
+        Ok(exported) => exported,
+        Err(error) => return error.of_stream().map(|()| 0),
+    };
+    terminal::written(out.flush()).map(|()| exported)
 }
 
 async fn to_file(database: &Database, export: &ExportAll, path: &Path) -> Result<u64, Failure> {

@@ -41,8 +41,8 @@ pub struct Import {
     allow_roles: bool,
     /// The name of the import, by which it goes on after it was interrupted; by default, the digest of the
     /// file. Standard input needs one
-    #[arg(long, value_name = "NAME")]
-    import_id: Option<String>,
+    #[arg(long = "import-id", value_name = "NAME")]
+    name: Option<String>,
     /// Write the numbers of refused lines and the reasons to this file, as lines of JSON
     #[arg(long, value_name = "FILE")]
     refused: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub async fn run(mut settings: Settings, import: Import) -> Result<(), Failure> 
 /// The name of the import: the one given, or the digest of the file.
 fn name(import: &Import) -> Result<String, Failure> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    match &import.import_id {
+    match &import.name {
         Some(name) if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(is_part) => {
             Ok(name.clone())
         }
@@ -114,6 +114,7 @@ fn open(path: &Path) -> Result<(Box<dyn Read>, Option<u64>), Failure> {
     Ok((Box::new(file), about.is_file().then_some(about.len())))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn unreadable(error: io::Error) -> Failure {
     Failure::new(&format!("cannot read the file: {error}"))
 }
@@ -297,6 +298,7 @@ impl Report {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn unwritable(error: io::Error) -> Failure {
     Failure::new(&format!("cannot write the report: {error}"))
 }

@@ -17,7 +17,7 @@ use super::{ForeignHash, Refused, argon2};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Credential {
+struct Exported {
     #[serde(rename = "type")]
     kind: Option<String>,
     secret_data: Value,
@@ -55,7 +55,7 @@ impl CredentialData {
 /// # Errors
 /// See [`Refused`].
 pub fn read(text: &str) -> Result<ForeignHash, Refused> {
-    let credential: Credential = serde_json::from_str(text).map_err(|_| Refused::Malformed)?;
+    let credential: Exported = serde_json::from_str(text).map_err(|_| Refused::Malformed)?;
     if credential.kind.is_some_and(|kind| kind != "password") {
         return Err(Refused::Unknown);
     }

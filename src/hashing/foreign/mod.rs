@@ -140,7 +140,7 @@ impl ForeignHash {
         let made = match self.profile {
             Profile::Argon2(parameters) => argon2::digest(&parameters, self, password)?,
             Profile::Scrypt(parameters) => scrypt::digest(&parameters, self, password)?,
-            Profile::Pbkdf2(parameters) => pbkdf2::digest(&parameters, self, password),
+            Profile::Pbkdf2(parameters) => pbkdf2::digest(parameters, self, password),
             Profile::Bcrypt { .. } => return Err(NotDone),
         };
         let is_equal = constant_time::verify_slices_are_equal(&self.digest, &made).is_ok();
@@ -153,7 +153,7 @@ impl ForeignHash {
             _ if self.signer.is_some() => None,
             Profile::Argon2(parameters) => Some(argon2::text(&parameters, self)),
             Profile::Scrypt(parameters) => Some(scrypt::text(&parameters, self)),
-            Profile::Pbkdf2(parameters) => Some(pbkdf2::text(&parameters, self)),
+            Profile::Pbkdf2(parameters) => Some(pbkdf2::text(parameters, self)),
             Profile::Bcrypt { .. } => None,
         }
     }

@@ -62,7 +62,7 @@ impl Parameters {
     }
 
     /// What verifying takes, relative to others by PBKDF2.
-    pub fn work(&self) -> u64 {
+    pub fn work(self) -> u64 {
         // SHA-512 takes about twice as long for one iteration.
         u64::from(self.iterations) * u64::try_from(self.hash.length() / 32).unwrap_or(1)
     }
@@ -137,13 +137,13 @@ pub fn new(
 }
 
 /// passlib's text.
-pub fn text(of: &Parameters, hash: &ForeignHash) -> String {
+pub fn text(of: Parameters, hash: &ForeignHash) -> String {
     let (salt, digest) = (to_ab64(&hash.salt), to_ab64(&hash.digest));
     format!("{}{}${salt}${digest}", of.hash.prefix(), of.iterations)
 }
 
 /// The digest of a password, as long as that of the hash.
-pub fn digest(of: &Parameters, hash: &ForeignHash, password: &[u8]) -> Vec<u8> {
+pub fn digest(of: Parameters, hash: &ForeignHash, password: &[u8]) -> Vec<u8> {
     let mut digest = vec![0; hash.digest.len()];
     let (salt, iterations) = (&hash.salt, of.iterations);
     match of.hash {
