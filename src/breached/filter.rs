@@ -2,7 +2,7 @@
 //!
 //! Lists of breached passwords have only the SHA-1 of each, so passwords are looked up by it. The first byte of the
 //! hash picks one of 256 shards, the eight behind it are the key in the shard. A shard is a binary fuse filter of 16
-//! bits (Graf and Lemire, 2022): some 18.1 bits a password, never a miss, and a hit for about one in 65,536 of the
+//! bits (Graf and Lemire, 2022): 18 to 20 bits a password, never a miss, and a hit for about one in 65,536 of the
 //! passwords that are not in the list.
 //!
 //! A password is looked up as it was sent: its bytes, in its case, neither trimmed nor normalised. It is hashed in the

@@ -102,7 +102,7 @@ impl Breached {
         })
     }
 
-    /// Whether a password that an account has is in the list. It takes some microseconds.
+    /// Whether a password that an account has is in the list. It takes a microsecond or two.
     #[must_use]
     pub fn has_known(&self, password: &[u8]) -> bool {
         self.has(password, Of::Login)
