@@ -145,7 +145,7 @@ fn contradictions(
     http: &HttpSettings,
     idempotency: &IdempotencySettings,
     auth: &AuthSettings,
-    mail: &MailSettings,
+    mail_settings: &MailSettings,
 ) {
     let is_same = |secret: &Option<SecretString>, previous: &Option<SecretString>| {
         let both = secret.as_ref().zip(previous.as_ref());
@@ -189,7 +189,7 @@ fn contradictions(
              may be executed again",
         );
     }
-    if !http.pages && mail.link_url.is_none() {
+    if !http.pages && mail_settings.link_url.is_none() {
         s.warn(
             "http.pages",
             "the links in mails lead to pages that are switched off; set MAIL_LINK_URL to those of your own",
