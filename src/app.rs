@@ -135,13 +135,7 @@ impl Service {
         let breached = open_breached(&settings, &machine, &metrics).await?;
         let readable: Arc<[_]> = slices.iter().filter_map(|slice| slice.readable).collect();
         let database = open_database(&settings, &readable, &metrics, &lifecycle).await?;
-        let hasher = Pool::start(settings.hashing, Arc::clone(&randomness), metrics.clone())
-            .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
-        warn_of_slow_hashes(&settings, &hasher);
-        let hasher: Arc<dyn PasswordHasher> = match &breached {
-            None => Arc::new(hasher),
-            Some(list) => Arc::new(Screened::new(Arc::new(hasher), Arc::clone(list))),
-        };
+        let hasher = start_hashing(&settings, &randomness, breached.as_ref(), &metrics)?;
         let redis = open_redis(&settings, &metrics, &lifecycle).await?;
         let idempotency = Arc::new(Idempotency {
             secrets: open_secrets(&settings, randomness.as_ref())
@@ -276,6 +270,22 @@ fn refuse_incomplete(settings: &Settings) -> Result<(), StartError> {
         return Err(StartError(line.to_owned()));
     }
     Ok(())
+}
+
+/// Starts the hashing threads; the passwords of the list are refused before they are hashed.
+fn start_hashing(
+    settings: &Settings,
+    randomness: &Arc<dyn Randomness>,
+    breached: Option<&Arc<Breached>>,
+    metrics: &Metrics,
+) -> Result<Arc<dyn PasswordHasher>, StartError> {
+    let hasher = Pool::start(settings.hashing, Arc::clone(randomness), metrics.clone())
+        .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
+    warn_of_slow_hashes(settings, &hasher);
+    Ok(match breached {
+        None => Arc::new(hasher),
+        Some(list) => Arc::new(Screened::new(Arc::new(hasher), Arc::clone(list))),
+    })
 }
 
 /// Begins what is done in the background until the shutdown.

@@ -18,9 +18,9 @@ const MAX_LINE: usize = 1024;
 /// The most characters of the name of a list that are kept.
 const MAX_SOURCE: usize = 200;
 /// The highest least count that can be asked for.
-pub const MAX_LEAST: u64 = 1_000_000;
+pub const MAX_LEAST: u64 = MAX_COUNT as u64;
 /// Higher counts are taken for this one: the commonest are found by a table of all counts.
-const MAX_COUNT: usize = MAX_LEAST as usize;
+const MAX_COUNT: usize = 1_000_000;
 /// Bytes of a list between two reports of progress.
 const STEP: u64 = 4 * 1024 * 1024;
 /// The part of a list by which a compressed file is recognised, in bytes.
@@ -515,11 +515,11 @@ mod tests {
             let file = File::open(self.path("list.txt")).expect("a file");
             let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
             file.set_modified(date).expect("set");
-            let mut last = 0;
-            let mut progress = |_: &str, percent: u64| last = percent;
+            let mut reached = 0;
+            let mut progress = |_: &str, percent: u64| reached = percent;
             let from = self.path("list.txt");
             let built = build(&from, select, &self.path("out"), &mut progress);
-            assert!(built.is_err() || last == 100, "{last} %");
+            assert!(built.is_err() || reached == 100, "{reached} %");
             built
         }
 

@@ -191,7 +191,7 @@ impl Filter {
             return Err(FilterError::Foreign);
         };
         let mut input = Input {
-            input,
+            reader: input,
             left,
             seen: Context::new(&SHA256),
         };
@@ -233,7 +233,7 @@ impl Filter {
 
 /// The bytes of a file, counted and hashed as they are read.
 struct Input<R> {
-    input: R,
+    reader: R,
     /// Bytes before the checksum that have not been read.
     left: u64,
     seen: Context,
@@ -243,7 +243,7 @@ impl<R: Read> Input<R> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), FilterError> {
         let length = bytes.len() as u64;
         self.left = self.left.checked_sub(length).ok_or(FilterError::Damaged)?;
-        self.input.read_exact(bytes).map_err(shortened)?;
+        self.reader.read_exact(bytes).map_err(shortened)?;
         self.seen.update(bytes);
         Ok(())
     }
@@ -326,8 +326,8 @@ impl<R: Read> Input<R> {
     /// Compares the checksum, behind which there must be nothing.
     fn end(mut self) -> Result<(), FilterError> {
         let mut checksum = [0; SHA256_OUTPUT_LEN];
-        self.input.read_exact(&mut checksum).map_err(shortened)?;
-        let is_whole = self.left == 0 && self.input.read(&mut [0])? == 0;
+        self.reader.read_exact(&mut checksum).map_err(shortened)?;
+        let is_whole = self.left == 0 && self.reader.read(&mut [0])? == 0;
         if is_whole && self.seen.finish().as_ref() == checksum {
             Ok(())
         } else {

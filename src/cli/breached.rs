@@ -15,7 +15,7 @@ const TOP: &str = "10000000";
 
 #[derive(Subcommand)]
 pub enum Action {
-    /// Make the file for BREACHED_PASSWORDS_FILE of a list
+    /// Make the file for `BREACHED_PASSWORDS_FILE` of a list
     ///
     /// The list is that of Pwned Passwords, whose lines are SHA1:count, or has one password a line. A running service
     /// takes the new file within seconds.
@@ -74,10 +74,11 @@ fn report(built: &Built, out: &Path) -> String {
         out.display()
     );
     if built.skipped > 0 {
-        text += &format!(
-            "\n{} lines skipped: too long for a password, or not UTF-8",
-            built.skipped
-        );
+        let skipped = built.skipped;
+        text.push_str("\n");
+        text.push_str(&format!(
+            "{skipped} lines skipped: too long for a password, or not UTF-8"
+        ));
     }
     text
 }

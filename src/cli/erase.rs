@@ -117,10 +117,10 @@ async fn replay(operator: &Operator, file: &Path, as_json: bool) -> Result<(), F
         users.push(id.map_err(|_| Failure::new(&format!("{name}, line {number}: no id")))?);
     }
     let eraser = eraser(operator, false)?;
-    let (mut erased, mut absent) = (0_u64, 0_u64);
+    let (mut done, mut absent) = (0_u64, 0_u64);
     for user in users {
         match eraser.erase(user, Operator::change()).await? {
-            ErasureOutcome::Erased(_) => erased += 1,
+            ErasureOutcome::Erased(_) => done += 1,
             ErasureOutcome::NoSuchUser => absent += 1,
             ErasureOutcome::LastAdmin => {
                 let reason = super::users::last_admin();
@@ -128,8 +128,8 @@ async fn replay(operator: &Operator, file: &Path, as_json: bool) -> Result<(), F
             }
         }
     }
-    let json = json!({ "erased": erased, "absent": absent });
-    let text = format!("{erased} users are erased; {absent} were not there");
+    let json = json!({ "erased": done, "absent": absent });
+    let text = format!("{done} users are erased; {absent} were not there");
     print(as_json, &json, &text)
 }
 

@@ -164,6 +164,10 @@ impl TokenAlgorithm {
 
 /// Settings of sessions and tokens.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct AuthSettings {
     /// The secret from which keys are derived.
     pub secret: Option<SecretString>,

@@ -8,6 +8,7 @@ use actix_web::http::header;
 use actix_web::web::{Payload, Query};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::problem::{Problem, ProblemType};
 use crate::platform::clock;
@@ -61,6 +62,25 @@ pub async fn read_form_or_json<T: DeserializeOwned>(
             "Send the body with the header Content-Type: application/x-www-form-urlencoded, or \
              application/json.",
         )),
+    }
+}
+
+/// A field of a JSON merge patch: one that is missing is not the same as null (RFC 7396, section 1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Patched<T> {
+    /// It stays. Needs `#[serde(default)]` on the field.
+    #[default]
+    Missing,
+    /// It is removed.
+    Null,
+    /// It is replaced.
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patched<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = Option::deserialize(from)?;
+        Ok(value.map_or(Self::Null, Self::Set))
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) struct Breaker {
 /// What to send.
 enum Resolved {
     /// This, to this user.
-    Letter(Addressee, Option<Grant>, Kind),
+    Letter(Box<Addressee>, Option<Grant>, Kind),
     /// Nothing: it is for no one, or not valid any more.
     Nothing,
 }
@@ -291,7 +291,9 @@ impl Delivery {
                 self.resolve_notice(mail).await
             }
             Kind::Erased => Ok(match self.unsealed(mail) {
-                Some(email) => Resolved::Letter(Addressee::stranger(email), None, mail.kind),
+                Some(email) => {
+                    Resolved::Letter(Box::new(Addressee::stranger(email)), None, mail.kind)
+                }
                 None => Resolved::Nothing,
             }),
         }
@@ -303,7 +305,7 @@ impl Delivery {
             None => None,
         };
         Ok(to.map_or(Resolved::Nothing, |to| {
-            Resolved::Letter(to, None, mail.kind)
+            Resolved::Letter(Box::new(to), None, mail.kind)
         }))
     }
 
@@ -325,10 +327,10 @@ impl Delivery {
             let owner = self.by_address(canonical(&to.email)).await?;
             if let Some(owner) = owner.filter(|owner| owner.id != to.id) {
                 // Only the owner of the mailbox learns that it has an account.
-                return Ok(Resolved::Letter(owner, None, Kind::AccountExists));
+                return Ok(Resolved::Letter(Box::new(owner), None, Kind::AccountExists));
             }
         }
-        Ok(Resolved::Letter(to, Some(link.grant), mail.kind))
+        Ok(Resolved::Letter(Box::new(to), Some(link.grant), mail.kind))
     }
 
     fn is_live(&self, to: &Addressee, link: &Link) -> bool {
@@ -347,7 +349,7 @@ impl Delivery {
             Some(to) if !to.is_verified => {
                 self.resolve_request(mail, Use::Reset, Kind::Reset).await
             }
-            Some(to) => Ok(Resolved::Letter(to, None, Kind::AccountExists)),
+            Some(to) => Ok(Resolved::Letter(Box::new(to), None, Kind::AccountExists)),
             None => Ok(Resolved::Nothing),
         }
     }
@@ -388,7 +390,7 @@ impl Delivery {
             at: now,
         };
         Ok(if self.database.write(turn).await? {
-            Resolved::Letter(to, Some(grant), kind)
+            Resolved::Letter(Box::new(to), Some(grant), kind)
         } else {
             Resolved::Nothing
         })

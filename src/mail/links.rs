@@ -27,10 +27,9 @@ pub const fn in_words(purpose: Use) -> &'static str {
 #[must_use]
 pub const fn life(purpose: Use) -> TimeDelta {
     match purpose {
-        Use::Verify => TimeDelta::hours(24),
+        Use::Verify | Use::Change => TimeDelta::hours(24),
         Use::Reset => TimeDelta::minutes(30),
         Use::SetPassword => TimeDelta::hours(72),
-        Use::Change => TimeDelta::hours(24),
         Use::Undo => TimeDelta::days(7),
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::store::{self, Account, Outcome, UpdateProfile};
+use super::store::{self, Account, DisplayName, Outcome, UpdateProfile};
 use crate::access::Access;
 use crate::access::authenticator::Reason;
 use crate::domain::Name;
 use crate::http::changes::Circumstances;
+use crate::http::json::Patched;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Method, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
@@ -46,40 +47,38 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-// A field that is there and null is not the same as one that is missing (RFC 7396, section 1).
 /// A change of the profile, as a JSON merge patch (RFC 7396): fields that are missing stay.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProfilePatch {
     /// Another name.
     #[schema(value_type = PersonName)]
-    #[serde(default, deserialize_with = "present")]
-    name: Option<Option<String>>,
+    #[serde(default)]
+    name: Patched<String>,
     /// Another display name; null for the name.
     #[schema(value_type = Option<PersonName>)]
-    #[serde(default, deserialize_with = "present")]
-    display_name: Option<Option<String>>,
+    #[serde(default)]
+    display_name: Patched<String>,
 }
-
-fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
-/// The validated fields: another name, and another display name or none of its own.
-type Profile = (Option<Name>, Option<Option<Name>>);
 
 impl ProfilePatch {
-    fn parse(self) -> Result<Profile, Vec<FieldError>> {
+    fn parse(self) -> Result<(Option<Name>, DisplayName), Vec<FieldError>> {
         let mut errors = Vec::new();
-        let name = self.name.map(|name| {
-            let name = required(name.as_deref(), Name::parse);
-            check(&mut errors, "/name", name)
-        });
-        let display_name = self
-            .display_name
-            .map(|name| name.map(|name| check(&mut errors, "/display_name", Name::parse(&name))));
+        let name = match self.name {
+            Patched::Missing => None,
+            Patched::Null => check(&mut errors, "/name", required(None, Name::parse)),
+            Patched::Set(name) => check(&mut errors, "/name", Name::parse(&name)),
+        };
+        let display_name = match self.display_name {
+            Patched::Missing => DisplayName::Kept,
+            Patched::Null => DisplayName::OfTheName,
+            Patched::Set(name) => {
+                let name = check(&mut errors, "/display_name", Name::parse(&name));
+                name.map_or(DisplayName::Kept, DisplayName::Own)
+            }
+        };
         if errors.is_empty() {
-            Ok((name.flatten(), display_name.map(Option::flatten)))
+            Ok((name, display_name))
         } else {
             Err(errors)
         }

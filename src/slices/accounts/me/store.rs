@@ -75,6 +75,16 @@ impl Event for ProfileUpdated<'_> {
     const TYPE: &'static str = "user.profile_updated";
 }
 
+/// What a display name becomes.
+pub enum DisplayName {
+    /// What it is.
+    Kept,
+    /// The name.
+    OfTheName,
+    /// This.
+    Own(Name),
+}
+
 /// A change of a profile. What is `None` stays.
 pub struct UpdateProfile<T> {
     /// Who makes it.
@@ -83,8 +93,8 @@ pub struct UpdateProfile<T> {
     pub change: Change,
     /// Another name.
     pub name: Option<Name>,
-    /// Another display name; `Some(None)` for the name.
-    pub display_name: Option<Option<Name>>,
+    /// What the display name becomes.
+    pub display_name: DisplayName,
     /// Whether the account as it is now is the one that the client wants to change.
     pub is_expected: T,
 }
@@ -119,9 +129,9 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
         let user = &mut account.user;
         let name = self.name.as_ref().map_or(user.name.as_str(), Name::as_str);
         let display_name = match &self.display_name {
-            None => user.display_name.as_str(),
-            Some(None) => name,
-            Some(Some(display_name)) => display_name.as_str(),
+            DisplayName::Kept => user.display_name.as_str(),
+            DisplayName::OfTheName => name,
+            DisplayName::Own(display_name) => display_name.as_str(),
         };
         let (name, display_name) = (name.to_owned(), display_name.to_owned());
         if (&name, &display_name) == (&user.name, &user.display_name) {
