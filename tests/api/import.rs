@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -389,7 +390,7 @@ async fn an_import_that_is_killed_goes_on_and_repeats_nothing(
         .iter()
         .filter_map(|line| line["line"].as_u64())
         .collect();
-    let all: Vec<u64> = (0..LINES as u64 / 100)
+    let all: Vec<u64> = (0..u64::try_from(LINES / 100).expect("few"))
         .flat_map(|hundred| [8, 9, 10].map(|at| hundred * 100 + at))
         .collect();
     assert_eq!(numbers, all, "each refused line once");
@@ -469,7 +470,6 @@ fn usage_is_checked(#[values(Sqlite)] backend: Backend) {
     let path = path.to_str().expect("UTF-8");
     let output = import.run(&["users", "export-all", "--out", path]);
     assert!(output.status.success(), "{output:?}");
-    use std::os::unix::fs::MetadataExt;
     let mode = std::fs::metadata(path).expect("the file").mode();
     assert_eq!(mode & 0o777, 0o600);
 }
