@@ -1,5 +1,6 @@
 //! `breached`: the file of breached passwords. It needs neither a database nor settings.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -75,10 +76,10 @@ fn report(built: &Built, out: &Path) -> String {
     );
     if built.skipped > 0 {
         let skipped = built.skipped;
-        text.push_str("\n");
-        text.push_str(&format!(
-            "{skipped} lines skipped: too long for a password, or not UTF-8"
-        ));
+        let _ = write!(
+            text,
+            "\n{skipped} lines skipped: too long for a password, or not UTF-8"
+        );
     }
     text
 }

@@ -46,7 +46,7 @@ const PLANT_SECONDS: u64 = 10;
 const READ_SECONDS: u64 = 8;
 
 /// The writes that a run of reads needs to mean something.
-const LEAST_WRITES: u64 = 1_000;
+const LEAST_WRITES: usize = 1_000;
 
 /// The same with a planted bug.
 const PLANT_READ_SECONDS: u64 = 3;
@@ -230,7 +230,7 @@ async fn every_read_sees_the_writes_before_it(#[case] place: Place) {
     );
     assert!(stale.is_empty(), "{}", stale.join("\n"));
     assert!(
-        reads > 1_000 && writes > LEAST_WRITES as usize,
+        reads > 1_000 && writes > LEAST_WRITES,
         "{reads} reads, {writes} writes"
     );
     assert!(history.cancelled > 50);

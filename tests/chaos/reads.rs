@@ -5,7 +5,7 @@
 //! checked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
@@ -146,7 +146,7 @@ impl Writer {
 pub async fn run(
     place: Place,
     seconds: u64,
-    least_writes: u64,
+    least_writes: usize,
     seed: u64,
     plant: &'static str,
 ) -> History {
@@ -156,7 +156,7 @@ pub async fn run(
     Writer::connect(&place).await.make_users().await;
     let running = Arc::new(AtomicBool::new(true));
 
-    let written = Arc::new(AtomicU64::new(0));
+    let written = Arc::new(AtomicUsize::new(0));
     let writers: Vec<_> = (0..USERS)
         .map(|user| {
             let (place, running) = (Arc::clone(&place), Arc::clone(&running));
@@ -207,7 +207,7 @@ async fn write_on(
     place: &Place,
     user: usize,
     running: &AtomicBool,
-    written: &AtomicU64,
+    written: &AtomicUsize,
 ) -> Vec<Write> {
     let mut connection = Writer::connect(place).await;
     let mut writes = Vec::new();

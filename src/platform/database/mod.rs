@@ -42,6 +42,13 @@ pub use statement::{Column, FromRow, Micros, Parameters, Row, Rows, Statement};
 pub use transaction::WriteTransaction;
 pub use unit_of_work::{End, Transaction, UnitOfWork};
 
+/// Whether a row is there already: another transaction has added it since it was looked for.
+#[must_use]
+pub fn is_unique_violation(error: &Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
 /// How long opening a connection may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

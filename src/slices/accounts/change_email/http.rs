@@ -35,7 +35,7 @@ const MAX_BODY: usize = 4 * 1024;
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[Limit {
     what: "Changes of address that a user asks for in an hour; ten in a day",
-    bound: Bound::Count(MOST[0].1.unsigned_abs() as usize),
+    bound: Bound::Count(MOST[0].1 as usize),
     effect: "further ones have no effect; the response is the same",
 }];
 
@@ -104,6 +104,10 @@ async fn change_email(state: Arc<State>, mut call: Call) -> Result<HttpResponse,
 }
 
 /// The response to the outcome of a request.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "outcomes are rendered by reference"
+)]
 fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
     match outcome {
         Outcome::Accepted => Ok(HttpResponse::Accepted().finish()),

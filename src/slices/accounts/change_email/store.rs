@@ -13,7 +13,7 @@ use crate::platform::database::{End, Error, Statement, Transaction, UnitOfWork};
 use crate::tokens::one_time::{Grant, Use};
 
 /// Requests of a user in an hour, and in a day, that have an effect.
-pub const MOST: [(TimeDelta, i64); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
+pub const MOST: [(TimeDelta, u8); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
 
 static ACCOUNT: Statement =
     Statement::new("SELECT email, email_canonical, token_epoch FROM users WHERE id = $1");
@@ -62,7 +62,9 @@ impl UnitOfWork for ChangeEmail {
             return Ok(End::Rollback(Outcome::CallerEnded));
         };
         for (time, most) in MOST {
-            if links::made_since(transaction, user, Use::Change, at - time).await? >= most {
+            if links::made_since(transaction, user, Use::Change, at - time).await?
+                >= i64::from(most)
+            {
                 return Ok(End::Rollback(Outcome::Accepted));
             }
         }

@@ -32,24 +32,24 @@ const MAX_BODY: usize = 1024;
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
-    let moves: [(&str, Use, fn() -> Documentation); 2] = [
-        ("/auth/email/confirm", Use::Change, document_confirm),
-        ("/auth/email/undo", Use::Undo, document_undo),
-    ];
-    let operations = moves.map(|(path, purpose, documentation)| {
-        Operation::post(
-            path,
-            Access::Public("the token of a mail is the credential"),
-        )
-        .body(MAX_BODY)
-        .rate_limited(|settings| settings.login_rate)
-        .documented(documentation)
-        .handled_by(move |dependencies| {
-            let state = Arc::new(State::new(dependencies));
-            move |call| move_account(Arc::clone(&state), purpose, call)
-        })
-    });
-    operations.into_iter().collect()
+    vec![
+        moving("/auth/email/confirm", Use::Change, document_confirm),
+        moving("/auth/email/undo", Use::Undo, document_undo),
+    ]
+}
+
+fn moving(path: &'static str, purpose: Use, documentation: fn() -> Documentation) -> Operation {
+    Operation::post(
+        path,
+        Access::Public("the token of a mail is the credential"),
+    )
+    .body(MAX_BODY)
+    .rate_limited(|settings| settings.login_rate)
+    .documented(documentation)
+    .handled_by(move |dependencies| {
+        let state = Arc::new(State::new(dependencies));
+        move |call| move_account(Arc::clone(&state), purpose, call)
+    })
 }
 
 /// The dependencies of the handlers.

@@ -12,7 +12,9 @@ use crate::domain::{Email, EndReason, TokenEpoch, UserId};
 use crate::mail::links::{self, Link};
 use crate::mail::queue::{self, Kind, NewMail};
 use crate::mail::seal;
-use crate::platform::database::{End, Error, Micros, Statement, Transaction, UnitOfWork};
+use crate::platform::database::{
+    End, Error, Micros, Statement, Transaction, UnitOfWork, is_unique_violation,
+};
 use crate::slices::accounts::password_changed::PasswordChanged;
 use crate::tokens::secrets::TokenSecrets;
 
@@ -188,13 +190,8 @@ fn moved(updated: Result<Option<(i32, i32)>, Error>) -> Result<Moved, Error> {
     match updated {
         Ok(Some(moved)) => Ok(Moved::To(moved)),
         Ok(None) => Ok(Moved::Not),
-        Err(error) => {
-            let error_of_database = error.as_database_error();
-            if error_of_database.is_some_and(|error| error.is_unique_violation()) {
-                return Ok(Moved::Taken);
-            }
-            Err(error)
-        }
+        Err(error) if is_unique_violation(&error) => Ok(Moved::Taken),
+        Err(error) => Err(error),
     }
 }
 

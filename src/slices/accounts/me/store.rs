@@ -147,8 +147,8 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
         transaction.execute(&PROJECT, row).await?;
         let event = ProfileUpdated { name, display_name };
         history::append(transaction, &change.of(self.caller.user), event).await?;
-        user.name = name.to_owned();
-        user.display_name = display_name.to_owned();
+        name.clone_into(&mut user.name);
+        display_name.clone_into(&mut user.display_name);
         account.updated_at = Some(change.at);
         Ok(End::Commit(Outcome::Done(account)))
     }
