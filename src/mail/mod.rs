@@ -1,12 +1,12 @@
 //! Mails: what is sent to a user commits with its cause, and leaves the service afterwards.
 //!
-//! A write adds a mail to the [`queue`] in its own transaction. A [`delivery`] in each instance leases
+//! A write adds a mail to the [`queue`] in its own transaction. A [`Delivery`] in each instance leases
 //! what is due, derives the token of its link ([`links`]), renders it ([`message`]) and hands it to the
 //! [`transport`]. Nothing in the queue is a secret: addresses of requests are sealed, and tokens are
 //! derived from ids.
 //!
-//! To add a kind of mail, add it to [`Kind`](queue::Kind) and to the templates, and what it takes to
-//! [`delivery`].
+//! To add a kind of mail, add it to [`Kind`] and to the templates, and what it takes to
+//! [`delivery`](mod@delivery).
 
 pub mod delivery;
 pub mod links;

@@ -5,6 +5,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use throwaway_servers::redis;
 
+use crate::harness::collector::hex;
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, problem, run, signup_body,
 };
@@ -95,7 +96,7 @@ async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: 
     mailing.idle().await;
     for (table, rows) in tables(service, backend).await {
         for value in PERSON {
-            let hex: String = value.bytes().map(|byte| format!("{byte:02X}")).collect();
+            let hex = hex(value.as_bytes()).to_uppercase();
             assert!(!rows.contains(value), "{value} is in {table}: {rows}");
             assert!(!rows.to_uppercase().contains(&hex), "{table}: {rows}");
         }

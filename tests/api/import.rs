@@ -16,7 +16,7 @@ use crate::harness::{
 };
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 const UNLIMITED: [(&str, &str); 2] = [("RATE_LIMIT_LOGIN", "off"), ("READS", "open")];
 

@@ -28,7 +28,7 @@ const PAGE: i32 = 5_000;
 /// Different profiles that are counted: only a hostile import could bring more.
 const MAX: usize = 4_096;
 
-/// The beginning of a hash has its algorithm and parameters. The number is [`PROFILE_CHARS`].
+/// The beginning of a hash has its algorithm and parameters. The number is [`PROFILE_CHARS`](crate::hashing::PROFILE_CHARS).
 static BEGINNINGS: Statement = Statement::new(
     "SELECT id, substr(password_hash, 1, 48) AS beginning FROM users WHERE id > $1 ORDER BY id LIMIT $2",
 );
