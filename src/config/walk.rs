@@ -97,10 +97,13 @@ fn outcome(env: &[(&str, &str)], file: &str, names: &[&str]) -> Result<Settings,
     let shown = match &outcome {
         Ok(settings) => {
             let mut settings = settings.clone();
-            // Any word is a valid filter, a host, or an audience.
+            // Any word is a valid filter, a host, an audience, a path, or a sender.
             settings.log.filter.clear();
             settings.http.hosts.clear();
             settings.auth.token_audience = None;
+            settings.passwords.breached_file = None;
+            settings.mail.from = None;
+            settings.mail.templates = None;
             format!("{settings:?}")
         }
         Err(mistakes) => mistakes.clone(),
