@@ -510,6 +510,8 @@ mod tests {
         15 one time tokens a2cf6fc35fa15aee\n\
         16 mail queue bf1fd15e71dafd09\n\
         17 erasure 6ac9b1e89ed49d5c\n\
+        18 rows of a user adda7d95f6d7d12e\n\
+        19 imports 483f72fd3b619bbe\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -529,5 +531,7 @@ mod tests {
         15 one time tokens e4ee96c1b0037d0c\n\
         16 mail queue 0bf6ab10f208de98\n\
         17 erasure 1d407dde9160010e\n\
+        18 rows of a user adda7d95f6d7d12e\n\
+        19 imports fb6e60a339d0dd79\n\
     ";
 }
