@@ -272,7 +272,7 @@ fn refuse_incomplete(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts the hashing threads; the passwords of the list are refused before they are hashed.
+/// Starts the hashing threads; what the settings refuse is not hashed.
 fn start_hashing(
     settings: &Settings,
     randomness: &Arc<dyn Randomness>,
@@ -282,10 +282,12 @@ fn start_hashing(
     let hasher = Pool::start(settings.hashing, Arc::clone(randomness), metrics.clone())
         .map_err(|error| StartError(format!("cannot start the hashing threads: {error}")))?;
     warn_of_slow_hashes(settings, &hasher);
-    Ok(match breached {
-        None => Arc::new(hasher),
-        Some(list) => Arc::new(Screened::new(Arc::new(hasher), Arc::clone(list))),
-    })
+    let least = settings.passwords.min_length;
+    Ok(Arc::new(Screened::new(
+        Arc::new(hasher),
+        breached.cloned(),
+        least,
+    )))
 }
 
 /// Begins what is done in the background until the shutdown.

@@ -336,7 +336,7 @@ fn planted_statement(backend: Backend, text: &str) -> Statement {
 async fn a_missing_privilege_is_detected() {
     let planted = [
         "SELECT name FROM users WHERE id = $1",
-        "UPDATE users SET name = $2 WHERE id = $1",
+        "UPDATE users SET created_at = $2 WHERE id = $1",
         "DELETE FROM user_events",
     ];
     let statements = planted.map(|text| planted_statement(Backend::Postgres, text));

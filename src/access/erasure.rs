@@ -46,7 +46,7 @@ pub enum ErasureOutcome {
     LastAdmin,
 }
 
-static ADDRESS: Statement = Statement::new("SELECT email FROM users WHERE id = $1");
+static ADDRESS: Statement = Statement::new("SELECT email FROM users_read WHERE id = $1");
 
 static DELETE_USER: Statement = Statement::new("DELETE FROM users WHERE id = $1");
 

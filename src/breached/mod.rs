@@ -341,13 +341,15 @@ mod tests {
         let breached = "correct horse battery staple";
         make(&path, breached);
         let (list, metrics) = opened(&path);
-        let hasher = Screened::new(Arc::new(Accepting), Arc::new(list));
+        let hasher = Screened::new(Arc::new(Accepting), Some(Arc::new(list)), 20);
         let far = std::time::Instant::now() + std::time::Duration::from_mins(1);
         let hash = |candidate| hasher.hash(candidate, Class::Account, None, far);
         let new = |text: &str| Candidate::parse(SecretString::from(text), &[]).expect("valid");
         assert_eq!(hash(new(breached)).await, Err(HashError::Guessable(rule())));
         assert!(hash(new("another horse battery staple")).await.is_ok());
         let presented = || PresentedPassword::parse(SecretString::from(breached)).expect("valid");
+        let short = hash(new("19 of a horse stap.")).await;
+        assert!(matches!(short, Err(HashError::Guessable(rule)) if rule.code == "too_short"));
         assert!(hash(Candidate::verified(presented())).await.is_ok());
         let stored = StoredHash::dummy(Profile::Bcrypt { cost: 4 }, [0; 16]);
         let verified = hasher.verify(presented(), stored, Class::Login, None, far);

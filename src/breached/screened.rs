@@ -1,4 +1,4 @@
-//! A password hasher that refuses breached passwords.
+//! A password hasher that refuses what the settings refuse: short passwords, and breached ones.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,21 +6,38 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use super::{Breached, rule};
-use crate::domain::{Candidate, PasswordHash, PresentedPassword};
+use crate::domain::{BrokenRule, Candidate, PasswordHash, PresentedPassword, at_least};
 use crate::hashing::{Class, HashError, PasswordHasher, StoredHash};
 use crate::platform::client::Network;
 
-/// Looks up each new password before it waits for its hash, and refuses those in the list.
+/// Looks at each new password before it waits for its hash, and refuses short ones and those in the list.
 pub struct Screened {
     hasher: Arc<dyn PasswordHasher>,
-    list: Arc<Breached>,
+    list: Option<Arc<Breached>>,
+    least: usize,
 }
 
 impl Screened {
-    /// A hasher for passwords that are not in the list.
+    /// A hasher for passwords of at least so many characters that are not in the list, if there is one.
     #[must_use]
-    pub const fn new(hasher: Arc<dyn PasswordHasher>, list: Arc<Breached>) -> Self {
-        Self { hasher, list }
+    pub const fn new(
+        hasher: Arc<dyn PasswordHasher>,
+        list: Option<Arc<Breached>>,
+        least: usize,
+    ) -> Self {
+        Self {
+            hasher,
+            list,
+            least,
+        }
+    }
+
+    fn refuses(&self, password: &[u8]) -> Result<(), BrokenRule> {
+        at_least(password, self.least)?;
+        match &self.list {
+            Some(list) if list.has_new(password) => Err(rule()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -33,8 +50,9 @@ impl PasswordHasher for Screened {
         client: Option<Network>,
         deadline: Instant,
     ) -> Result<PasswordHash, HashError> {
-        if password.is_new() && self.list.has_new(password.expose_bytes()) {
-            return Err(HashError::Guessable(rule()));
+        if password.is_new() {
+            self.refuses(password.expose_bytes())
+                .map_err(HashError::Guessable)?;
         }
         self.hasher.hash(password, class, client, deadline).await
     }

@@ -20,7 +20,7 @@ use crate::access::roles::{Grant, GrantOutcome, Roles};
 use crate::attempts::throttle::{Subject, Throttle};
 use crate::breached::{self, filter::MAX_FILE};
 use crate::config::Settings;
-use crate::domain::{Email, Name, Password, Permissions, Role, UserId};
+use crate::domain::{BrokenRule, Email, Name, Password, Permissions, Role, UserId, at_least};
 use crate::hashing::bcrypt_sha256;
 use crate::platform::clock::{Randomness, SystemRandomness};
 use crate::platform::database::{End, Error, Statement, Transaction, UnitOfWork};
@@ -265,7 +265,7 @@ async fn create(settings: Settings, create: Create) -> Result<(), Failure> {
             (user, false)
         } else {
             let password = password(create.password_stdin, &name, &email)?;
-            refuse_breached(&operator.settings, &password)?;
+            screen(&operator.settings, &password)?;
             add(&operator, &name, &email, &password, &roles).await?
         };
         let (user, is_new) = outcome;
@@ -325,15 +325,16 @@ fn password(from_stdin: bool, name: &Name, email: &Email) -> Result<Password, Fa
         .map_err(|rule| Failure::new(&format!("the password: {}", rule.detail)))
 }
 
-/// Refuses a password that is in the list of breached ones, if there is one.
-fn refuse_breached(settings: &Settings, password: &Password) -> Result<(), Failure> {
+/// Refuses a password that is shorter than the settings ask for, or in the list of breached ones.
+fn screen(settings: &Settings, password: &Password) -> Result<(), Failure> {
+    let refused = |rule: BrokenRule| Failure::new(&format!("the password: {}", rule.detail));
+    at_least(password.expose_bytes(), settings.passwords.min_length).map_err(refused)?;
     let Some(path) = &settings.passwords.breached_file else {
         return Ok(());
     };
     let list = breached::open(path, MAX_FILE).map_err(|line| Failure::new(&line))?;
     if list.contains(password.expose_bytes()) {
-        let rule = breached::rule();
-        return Err(Failure::new(&format!("the password: {}", rule.detail)));
+        return Err(refused(breached::rule()));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ mod user;
 
 pub use email::Email;
 pub use name::Name;
-pub use password::{Candidate, Password, PasswordHash, PresentedPassword};
+pub use password::{Candidate, Password, PasswordHash, PresentedPassword, at_least};
 pub use role::{MAX_ROLE, Permission, Permissions, Role};
 pub use rule::{BrokenRule, CODES};
 pub use session::{EndReason, Generation, SessionId, TokenEpoch};

@@ -28,6 +28,21 @@ const MAX_WORDS: usize = 32;
 /// A password is made of the user's own words if at most this many other characters are left.
 const LEFT_OVER: usize = 3;
 
+/// Refuses a password that has fewer characters than a service asks for.
+///
+/// # Errors
+/// The rule, with the number.
+pub fn at_least(password: &[u8], characters: usize) -> Result<(), BrokenRule> {
+    let found = String::from_utf8_lossy(password).chars().count();
+    if found >= characters {
+        return Ok(());
+    }
+    Err(BrokenRule {
+        code: "too_short",
+        detail: format!("Must have at least {characters} characters.").into(),
+    })
+}
+
 /// A password that satisfies all rules that are cheap to check. Whether it is guessable takes
 /// longer to find out: see [`Candidate::estimate`].
 ///

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::authorization;
 use super::operation::Call;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemType};
 use crate::access::authenticator::Reason;
 use crate::access::change::{Actor, Change, ChangeError};
 use crate::dependencies::Dependencies;
@@ -62,4 +62,15 @@ impl From<ChangeError> for Problem {
             ChangeError::Store(error) => error.into(),
         }
     }
+}
+
+/// Refuses what cannot be done without a mail.
+///
+/// # Errors
+/// 503 if this service sends none.
+pub fn sends_mail(sends_mail: bool) -> Result<(), Problem> {
+    let refusal = "This service sends no mails: its setting MAIL_URL says where they go.";
+    sends_mail
+        .then_some(())
+        .ok_or_else(|| Problem::new(ProblemType::UNAVAILABLE, refusal))
 }

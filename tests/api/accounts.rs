@@ -524,3 +524,19 @@ async fn a_uniform_signup_says_nothing_about_the_address(
     assert_eq!(mails, [2, 2, 1]);
     assert_eq!(service.database.counts().await[0], 2, "accounts");
 }
+
+#[rstest]
+#[tokio::test]
+async fn a_service_may_ask_for_longer_passwords(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &[("PASSWORD_MIN_LENGTH", "15")]).await;
+    let sign_up = |password: &str| {
+        let mut body = signup_body("ada@example.org");
+        body["password"] = json!(password);
+        send(service.signup(&body))
+    };
+    let short = problem(sign_up("quokka-numbats").await, 422, "validation-failed").await;
+    assert_eq!(short["errors"][0]["code"], "too_short");
+    let detail = "Must have at least 15 characters.";
+    assert_eq!(short["errors"][0]["detail"], detail);
+    assert_eq!(sign_up("quokka-numbat-1").await.status(), 201);
+}

@@ -162,10 +162,13 @@ async fn every_operation_of_administration_needs_its_permission(
         }
     }
     let expected = [
+        "begin_password_reset",
         "change_user",
         "create_key",
+        "create_user",
         "define_role",
         "end_sessions_of_user",
+        "erase_user",
         "finish_rotation_of_key",
         "get_administered_user",
         "get_role",

@@ -9,7 +9,7 @@ pub mod import;
 mod import_contract;
 pub mod new_account;
 mod password_changed;
-pub mod problems;
+mod problems;
 #[cfg(test)]
 mod testing;
 
@@ -28,6 +28,7 @@ slices![
     confirm_email,
     export_data,
     erase,
+    create_user,
     send_mail,
     expire_unverified,
     replace_breached_list,

@@ -35,17 +35,6 @@ pub fn user(call: &Call) -> Result<UserId, Problem> {
     id.map_err(|_| ProblemType::USER_NOT_FOUND.into())
 }
 
-/// Refuses what cannot be done without a mail.
-///
-/// # Errors
-/// 503 if this service sends none.
-pub fn sends_mail(sends_mail: bool) -> Result<(), Problem> {
-    let refusal = "This service sends no mails: its setting MAIL_URL says where they go.";
-    sends_mail
-        .then_some(())
-        .ok_or_else(|| Problem::new(ProblemType::UNAVAILABLE, refusal))
-}
-
 /// The role in the path.
 ///
 /// # Errors

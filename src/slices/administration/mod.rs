@@ -8,7 +8,6 @@ mod problems;
 
 slices![
     get_user,
-    create_user,
     change_user,
     reset_password,
     erase_user,

@@ -15,8 +15,10 @@ use crate::tokens::one_time::{Grant, Use};
 /// Requests of a user in an hour, and in a day, that have an effect.
 pub const MOST: [(TimeDelta, u8); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
 
-static ACCOUNT: Statement =
-    Statement::new("SELECT email, email_canonical, token_epoch FROM users WHERE id = $1");
+static ACCOUNT: Statement = Statement::new(
+    "SELECT r.email, u.email_canonical, u.token_epoch FROM users u \
+     JOIN users_read r ON r.id = u.id WHERE u.id = $1",
+);
 
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

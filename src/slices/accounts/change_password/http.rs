@@ -111,7 +111,7 @@ impl ChangePasswordRequest {
         let new = required(self.new_password, |password| {
             Candidate::parse(password.clone(), &[]).map(|_| password)
         });
-        let new = check(&mut errors, NEW_PASSWORD, new);
+        let new = check(&mut errors, "/new_password", new);
         current.zip(new).ok_or(errors)
     }
 }

@@ -35,8 +35,10 @@ impl FromRow for Account {
     }
 }
 
-static ACCOUNT: Statement =
-    Statement::new("SELECT name, email_canonical, password_hash FROM users WHERE id = $1");
+static ACCOUNT: Statement = Statement::new(
+    "SELECT r.name, u.email_canonical, u.password_hash FROM users u \
+     JOIN users_read r ON r.id = u.id WHERE u.id = $1",
+);
 
 static SET_PASSWORD: Statement = Statement::new(
     "UPDATE users SET password_hash = $3, password_changed_at = $4, token_epoch = token_epoch + 1, \

@@ -10,12 +10,12 @@ use crate::access::Access;
 use crate::access::change;
 use crate::dependencies::Dependencies;
 use crate::domain::Permission;
-use crate::http::changes::Circumstances;
+use crate::http::changes::{Circumstances, sends_mail};
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::platform::database::Database;
-use crate::slices::administration::http::{of_user, sends_mail, user};
+use crate::slices::administration::http::{of_user, user};
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {

@@ -13,7 +13,7 @@ use crate::access::authenticator::Reason;
 use crate::dependencies::Dependencies;
 use crate::domain::{Email, Name, PasswordHash, Permission, UserId};
 use crate::http::authorization;
-use crate::http::changes::Circumstances;
+use crate::http::changes::{Circumstances, sends_mail};
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
@@ -23,7 +23,6 @@ use crate::idempotency::Begun;
 use crate::platform::database::Database;
 use crate::slices::accounts::new_account::{FirstMail, NewAccount};
 use crate::slices::accounts::problems::{ACCOUNT_ERASED, EMAIL_ALREADY_REGISTERED};
-use crate::slices::administration::http::sends_mail;
 use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 use crate::tokens::one_time::Use;
 
