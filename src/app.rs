@@ -427,7 +427,11 @@ async fn listen_for_administration(
         workers: 1,
         max_connections: ADMINISTRATION_CONNECTIONS,
         budget: ADMINISTRATION_BUDGET,
-        operations: slices.iter().flat_map(Slice::administration).collect(),
+        operations: slices
+            .iter()
+            .filter(|slice| (slice.is_on)(&dependencies.settings))
+            .flat_map(Slice::administration)
+            .collect(),
         fallback: None,
         cross_origins: Vec::new(),
         guard: Arc::new(Guard {

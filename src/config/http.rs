@@ -77,8 +77,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PAGES",
         "http.pages",
         "on",
-        "Whether the service has pages for people, on which they sign up, log in and look after their account: `on`, or \
-         `off` for an own front end (`MAIL_LINK_URL`).",
+        "Whether the service has pages for people, on which they sign up, log in and look after their account, and the page \
+         for administrators, `/admin` on their listener: `on`, or `off` for an own front end (`MAIL_LINK_URL`).",
     ),
     text(worded(
         "OPERATIONS_HOST",

@@ -61,6 +61,8 @@ struct Base;
             It is served by a listener of its own, on `ADMIN_HOST` and `ADMIN_PORT`, and by no other. Each operation \
             needs a permission: send the access token of a user with a role that grants it, or a service key that has \
             it. No one can give what they do not have.\n\n\
+            `POST /auth/login`, `/auth/refresh` and `/auth/logout` are served here as well, as the document of the service \
+            itself describes them.\n\n\
             Errors, ids and headers are as in the document of the service itself.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),

@@ -250,6 +250,13 @@ impl Operation {
         }
     }
 
+    /// The same operation, left out of the OpenAPI document of its listener.
+    #[must_use]
+    pub fn undocumented(mut self) -> Self {
+        self.spec.documentation = None;
+        self
+    }
+
     /// Its method.
     #[must_use]
     pub const fn method(&self) -> Method {

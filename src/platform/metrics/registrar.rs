@@ -1,5 +1,6 @@
 //! Creates and registers metrics.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
@@ -35,6 +36,8 @@ pub struct Described {
 pub(super) struct Registered {
     pub(super) registry: Registry,
     described: Mutex<Vec<Described>>,
+    /// Those of [`Registrar::shared_counters`], by name.
+    shared: Mutex<HashMap<String, IntCounterVec>>,
 }
 
 impl Described {
@@ -84,6 +87,30 @@ impl Registrar<'_> {
             "counter",
             IntCounterVec::new(Opts::new(name, help), labels)?,
         )
+    }
+
+    /// The same of an operation that several listeners serve: all of them count in the one that was
+    /// registered first.
+    ///
+    /// # Errors
+    /// When the name is already registered by something else.
+    pub fn shared_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec> {
+        let mut shared = self
+            .0
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(counters) = shared.get(name) {
+            return Ok(counters.clone());
+        }
+        let counters = self.counters(name, help, labels)?;
+        shared.insert(name.to_owned(), counters.clone());
+        Ok(counters)
     }
 
     /// A gauge.

@@ -1,3 +1,3 @@
-//! For people with a browser: the pages of an account.
+//! For people with a browser: the pages of an account, and the page for administrators.
 
 slices![pages];

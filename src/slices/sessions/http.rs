@@ -14,6 +14,7 @@ use super::session::Session;
 use crate::access::feed::Feed;
 use crate::dependencies::Dependencies;
 use crate::domain::{EndReason, Generation};
+use crate::http::operation::Operation;
 use crate::http::problem::Problem;
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::context::RequestContext;
@@ -118,6 +119,13 @@ pub const EXAMPLE_ACCESS: &str =
 /// The refresh token in examples.
 pub const EXAMPLE_REFRESH: &str =
     "srt_AQGh_NA52X7fmVMb_vBG0scAAAAAm2oBcWbBzpFkzpCqtlPkQq0bD5sTl0dC1oWfyJZk3pN1rT8q";
+
+/// Operations on a further listener. They are described in the document of the main one.
+#[must_use]
+pub fn undocumented(operations: Vec<Operation>) -> Vec<Operation> {
+    let operations = operations.into_iter();
+    operations.map(Operation::undocumented).collect()
+}
 
 /// Serializes a secret for its owner.
 ///

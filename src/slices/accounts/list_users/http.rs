@@ -75,14 +75,24 @@ impl ToSchema for Users {}
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
-    vec![
-        Operation::get("/users", Access::Needs(Permission::UsersRead))
-            .documented(documentation)
-            .handled_by(|dependencies| {
-                let database = dependencies.database.clone();
-                move |call| list_users(database.clone(), call)
-            }),
-    ]
+    vec![list("/users", || documentation("list_users"))]
+}
+
+/// The same on the administration listener: its page is of another origin, and needs an access rule that
+/// no setting opens.
+pub fn on_administration() -> Vec<Operation> {
+    vec![list("/admin/users", || {
+        documentation("list_administered_users")
+    })]
+}
+
+fn list(path: &'static str, documentation: fn() -> Documentation) -> Operation {
+    Operation::get(path, Access::Needs(Permission::UsersRead))
+        .documented(documentation)
+        .handled_by(|dependencies| {
+            let database = dependencies.database.clone();
+            move |call| list_users(database.clone(), call)
+        })
 }
 
 async fn list_users(database: Database, call: Call) -> Result<HttpResponse, Problem> {
@@ -152,7 +162,7 @@ impl Parameters {
     }
 }
 
-fn documentation() -> Documentation {
+fn documentation(id: &'static str) -> Documentation {
     let limit = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(1))
@@ -165,12 +175,12 @@ fn documentation() -> Documentation {
         .examples([CURSOR]);
     let user = || json!(UserResponse::example());
     let next_page = LinkBuilder::new()
-        .operation_id("list_users")
+        .operation_id(id)
         .parameter("cursor", "$response.body#/next_cursor")
         .description("The next page, unless `next_cursor` is null.")
         .build();
     let mut documentation = Documentation::new(
-        "list_users",
+        id,
         "users",
         "Users, newest first, or the one with an address.",
     );

@@ -56,6 +56,13 @@ pub fn all() -> Vec<Asset> {
     FILES.map(asset).into()
 }
 
+/// Those of every page, without Swagger UI.
+pub fn of_every_page() -> Vec<Asset> {
+    let mut files = all();
+    files.retain(|file| ["style.css", "icon.svg"].contains(&file.name));
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,23 +44,28 @@ pub fn operations() -> Vec<Operation> {
             .handled_by(|_| |_| async { Ok(html(assets::PAGE.to_owned())) }),
         Operation::get("/docs/licence", ACCESS)
             .handled_by(|_| |_| async { Ok(html(pages::licence())) }),
-        Operation::get("/docs/{file}", ACCESS).handled_by(|_| {
-            let assets: Arc<[Asset]> = assets::all().into();
-            move |call| asset(Arc::clone(&assets), call)
-        }),
+        files(assets::all),
         problem_list(),
         problem_page(),
     ]
 }
 
-/// What describes administration, on its listener: its own document, and the pages that the `type` of a
-/// problem refers to.
+/// What describes administration, on its listener: its own document, the pages that the `type` of a
+/// problem refers to, and what every page looks like.
 pub fn on_administration() -> Vec<Operation> {
     vec![
         openapi(crate::slices::administration_text),
+        files(assets::of_every_page),
         problem_list(),
         problem_page(),
     ]
+}
+
+fn files(files: fn() -> Vec<Asset>) -> Operation {
+    Operation::get("/docs/{file}", ACCESS).handled_by(move |_| {
+        let assets: Arc<[Asset]> = files().into();
+        move |call| asset(Arc::clone(&assets), call)
+    })
 }
 
 fn openapi(text: fn() -> String) -> Operation {

@@ -8,8 +8,11 @@ use crate::http::static_content::StaticContent;
 /// another release.
 const MAX_AGE: Duration = Duration::ZERO;
 
-/// What every page is in.
+/// What every page for people is in.
 const FRAME: &str = include_str!("page/frame.html");
+
+/// What the page for administrators is in.
+const ADMINISTRATION_FRAME: &str = include_str!("page/administration-frame.html");
 
 /// A page.
 pub struct Page {
@@ -20,7 +23,24 @@ pub struct Page {
     body: &'static str,
 }
 
-/// Every page.
+/// What the settings say to a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Whether an address must be confirmed before a login.
+    pub verifies: bool,
+    /// Whether mails are sent.
+    pub mails: bool,
+}
+
+/// The page for administrators, on their listener.
+pub const ADMINISTRATION: Page = Page {
+    path: "/admin",
+    title: "Administration",
+    script: "administration.js",
+    body: include_str!("page/administration.html"),
+};
+
+/// Every page for people.
 pub const PAGES: [Page; 8] = [
     Page {
         path: "/sign-up",
@@ -72,38 +92,67 @@ pub const PAGES: [Page; 8] = [
     },
 ];
 
-/// Every script, by name.
-const SCRIPTS: [(&str, &str); 13] = [
-    ("account.js", include_str!("script/account.js")),
+/// A name below `/pages/`, and a text.
+type File = (&'static str, &'static str);
+
+/// The scripts that pages on both listeners use.
+const SHARED: [File; 5] = [
     ("api.js", include_str!("script/api.js")),
     ("attempt.js", include_str!("script/attempt.js")),
+    ("form.js", include_str!("script/form.js")),
+    ("session.js", include_str!("script/session.js")),
+    ("words.js", include_str!("script/words.js")),
+];
+
+/// The scripts of the pages for people.
+const OF_PEOPLE: [File; 8] = [
+    ("account.js", include_str!("script/account.js")),
     ("change-email.js", include_str!("script/change-email.js")),
     (
         "forgot-password.js",
         include_str!("script/forgot-password.js"),
     ),
-    ("form.js", include_str!("script/form.js")),
     ("link.js", include_str!("script/link.js")),
     ("log-in.js", include_str!("script/log-in.js")),
     (
         "reset-password.js",
         include_str!("script/reset-password.js"),
     ),
-    ("session.js", include_str!("script/session.js")),
     ("sign-up.js", include_str!("script/sign-up.js")),
     ("verify-email.js", include_str!("script/verify-email.js")),
-    ("words.js", include_str!("script/words.js")),
+];
+
+/// The scripts of the page for administrators.
+const OF_ADMINISTRATION: [File; 4] = [
+    (
+        "administration.js",
+        include_str!("script/administration.js"),
+    ),
+    ("confirm.js", include_str!("script/confirm.js")),
+    ("tab.js", include_str!("script/tab.js")),
+    ("user.js", include_str!("script/user.js")),
 ];
 
 impl Page {
-    /// The whole page. `verifies` is whether an address must be confirmed before a login.
-    pub fn content(&self, verifies: bool) -> StaticContent {
-        let text = FRAME
+    /// The whole page.
+    pub fn content(&self, setup: Setup) -> StaticContent {
+        let word = |is: bool| if is { "true" } else { "false" };
+        let text = self
+            .frame()
             .replace("{title}", self.title)
             .replace("{script}", self.script)
             .replace("{body}", self.body.trim_end())
-            .replace("{verifies}", if verifies { "true" } else { "false" });
+            .replace("{verifies}", word(setup.verifies))
+            .replace("{mails}", word(setup.mails));
         StaticContent::new(text.into_bytes(), "text/html; charset=utf-8", MAX_AGE)
+    }
+
+    fn frame(&self) -> &'static str {
+        if self.path == ADMINISTRATION.path {
+            ADMINISTRATION_FRAME
+        } else {
+            FRAME
+        }
     }
 }
 
@@ -115,13 +164,22 @@ pub struct Script {
     pub content: StaticContent,
 }
 
-/// Every script.
+/// Every script of the pages for people.
 pub fn scripts() -> Vec<Script> {
-    let script = |(name, text): (&'static str, &'static str)| Script {
+    SHARED.into_iter().chain(OF_PEOPLE).map(script).collect()
+}
+
+/// Every script of the page for administrators.
+pub fn scripts_of_administration() -> Vec<Script> {
+    let all = SHARED.into_iter().chain(OF_ADMINISTRATION);
+    all.map(script).collect()
+}
+
+fn script((name, text): File) -> Script {
+    Script {
         name,
         content: StaticContent::new(text.as_bytes(), "text/javascript; charset=utf-8", MAX_AGE),
-    };
-    SCRIPTS.map(script).into()
+    }
 }
 
 #[cfg(test)]
@@ -138,19 +196,31 @@ mod tests {
 
     #[test]
     fn every_script_is_used_and_served() {
-        let served: BTreeSet<&str> = SCRIPTS.iter().map(|(name, _)| *name).collect();
-        let of_pages = PAGES.iter().map(|page| page.script);
-        let imports = SCRIPTS
-            .iter()
-            .flat_map(|(_, text)| after(text, "from \"./"));
-        let used: BTreeSet<&str> = of_pages.chain(imports).collect();
-        assert_eq!(used, served);
+        let listeners: [(&[Page], &[File]); 2] =
+            [(&PAGES, &OF_PEOPLE), (&[ADMINISTRATION], &OF_ADMINISTRATION)];
+        for (pages, own) in listeners {
+            let scripts = [&SHARED, own].concat();
+            let served: BTreeSet<&str> = scripts.iter().map(|(name, _)| *name).collect();
+            let of_pages = pages.iter().map(|page| page.script);
+            let imports = scripts
+                .iter()
+                .flat_map(|(_, text)| after(text, "from \"./"));
+            let used: BTreeSet<&str> = of_pages.chain(imports).collect();
+            assert_eq!(used, served);
+        }
+    }
+
+    /// Every page, on both listeners.
+    fn all_pages() -> Vec<Page> {
+        PAGES.into_iter().chain([ADMINISTRATION]).collect()
     }
 
     /// The policy would stop each of these, with nothing but a line in the console.
     #[test]
     fn nothing_is_inline() {
-        let pages = PAGES.iter().map(|page| page.body).chain([FRAME]);
+        let pages = all_pages();
+        let pages = pages.iter().map(|page| page.body);
+        let pages = pages.chain([FRAME, ADMINISTRATION_FRAME]);
         let events = ["click", "submit", "input", "change", "load", "error"];
         let handlers = events.map(|event| format!(" on{event}="));
         for text in pages {
@@ -160,7 +230,7 @@ mod tests {
                 assert!(!text.contains(wrong), "{wrong} in {text}");
             }
         }
-        for (name, text) in SCRIPTS {
+        for (name, text) in [&SHARED[..], &OF_PEOPLE, &OF_ADMINISTRATION].concat() {
             for wrong in [
                 "innerHTML",
                 "outerHTML",
@@ -175,7 +245,7 @@ mod tests {
 
     #[test]
     fn labels_and_descriptions_name_elements_of_their_page() {
-        for page in &PAGES {
+        for page in &all_pages() {
             let ids: BTreeSet<&str> = after(page.body, " id=\"").into_iter().collect();
             assert_eq!(ids.len(), after(page.body, " id=\"").len(), "{}", page.path);
             for attribute in [

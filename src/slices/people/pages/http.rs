@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 
-use super::assets::{self, Page};
+use super::assets::{self, Page, Script, Setup};
 use crate::access::Access;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
@@ -22,13 +22,23 @@ const ACCESS: Access = Access::Public("it is the same for every client, and cont
 /// The slice's operations. They are not in the OpenAPI document: no client is generated for them.
 pub fn operations() -> Vec<Operation> {
     let pages = assets::PAGES.iter().map(page);
-    pages.chain([scripts()]).collect()
+    pages.chain([scripts(assets::scripts)]).collect()
+}
+
+/// The page for administrators, on their listener.
+pub fn on_administration() -> Vec<Operation> {
+    vec![
+        page(&assets::ADMINISTRATION),
+        scripts(assets::scripts_of_administration),
+    ]
 }
 
 fn page(page: &'static Page) -> Operation {
     Operation::get(page.path, ACCESS).handled_by(move |dependencies| {
-        let verifies = dependencies.settings.auth.requires_verification;
-        let content = Arc::new(page.content(verifies));
+        let content = Arc::new(page.content(Setup {
+            verifies: dependencies.settings.auth.requires_verification,
+            mails: dependencies.delivery.is_some(),
+        }));
         move |call| {
             let content = Arc::clone(&content);
             async move {
@@ -43,14 +53,14 @@ fn page(page: &'static Page) -> Operation {
     })
 }
 
-fn scripts() -> Operation {
-    Operation::get("/pages/{file}", ACCESS).handled_by(|_| {
-        let scripts: Arc<[assets::Script]> = assets::scripts().into();
+fn scripts(all: fn() -> Vec<Script>) -> Operation {
+    Operation::get("/pages/{file}", ACCESS).handled_by(move |_| {
+        let scripts: Arc<[Script]> = all().into();
         move |call| script(Arc::clone(&scripts), call)
     })
 }
 
-async fn script(scripts: Arc<[assets::Script]>, call: Call) -> Result<HttpResponse, Problem> {
+async fn script(scripts: Arc<[Script]>, call: Call) -> Result<HttpResponse, Problem> {
     let name = call.path("file");
     let script = scripts.iter().find(|script| script.name == name);
     let script = script

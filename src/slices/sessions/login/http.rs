@@ -24,7 +24,7 @@ use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
 use crate::slices::sessions::end;
-use crate::slices::sessions::http::{Issuer, TokenResponse, exposed};
+use crate::slices::sessions::http::{Issuer, TokenResponse, exposed, undocumented};
 use crate::slices::sessions::problems::{ACCOUNT_SUSPENDED, EMAIL_NOT_VERIFIED};
 use crate::slices::user::{EmailAddress, PersonName, UserResponse};
 use crate::tokens::Tokens;
@@ -49,6 +49,11 @@ pub fn operations() -> Vec<Operation> {
             move |call| log_in(Arc::clone(&state), call)
         }),
     ]
+}
+
+/// The same on the administration listener, whose page is of another origin.
+pub fn on_administration() -> Vec<Operation> {
+    undocumented(operations())
 }
 
 /// The dependencies of the handler.

@@ -56,7 +56,7 @@ impl Logins {
     /// # Errors
     /// When the name is already registered.
     pub fn new(metrics: &Metrics) -> Result<Self> {
-        let logins = metrics.registrar().counters(
+        let logins = metrics.registrar().shared_counters(
             "login_total",
             "Logins, by their outcome. `invalid` is a wrong password as well as an unknown address.",
             &["outcome"],

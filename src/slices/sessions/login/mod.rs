@@ -30,5 +30,6 @@ pub const SLICE: Slice = Slice {
     limits: LIMITS,
     job: Some(profiles::JOB),
     metrics: metrics::register,
+    on_administration: http::on_administration,
     ..Slice::new(http::operations)
 };

@@ -19,7 +19,7 @@ use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{Problem, ProblemType};
 use crate::slices::sessions::end;
-use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender};
+use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender, undocumented};
 use crate::slices::sessions::session;
 use crate::tokens::Tokens;
 use crate::tokens::refresh::RefreshToken;
@@ -42,6 +42,11 @@ pub fn operations() -> Vec<Operation> {
             move |call| log_out(Arc::clone(&state), call)
         }),
     ]
+}
+
+/// The same on the administration listener, whose page is of another origin.
+pub fn on_administration() -> Vec<Operation> {
+    undocumented(operations())
 }
 
 /// The dependencies of the handler.

@@ -8,4 +8,7 @@ mod http;
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice {
+    on_administration: http::on_administration,
+    ..Slice::new(http::operations)
+};

@@ -28,7 +28,7 @@ use crate::platform::context::RequestContext;
 use crate::platform::database::Database;
 use crate::platform::turns::Turns;
 use crate::slices::sessions::end;
-use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender, Issuer, TokenResponse};
+use crate::slices::sessions::http::{EXAMPLE_REFRESH, Ender, Issuer, TokenResponse, undocumented};
 use crate::slices::sessions::problems::{
     REFRESH_TOKEN_INVALID, REFRESH_TOKEN_SUPERSEDED, SESSION_ENDED,
 };
@@ -66,6 +66,11 @@ pub fn operations() -> Vec<Operation> {
             move |call| refresh(Arc::clone(&state), call)
         }),
     ]
+}
+
+/// The same on the administration listener, whose page is of another origin.
+pub fn on_administration() -> Vec<Operation> {
+    undocumented(operations())
 }
 
 /// The dependencies of the handler.

@@ -56,7 +56,7 @@ impl Refreshes {
     /// # Errors
     /// When the name is already registered.
     pub fn new(metrics: &Metrics) -> Result<Self> {
-        let refreshes = metrics.registrar().counters(
+        let refreshes = metrics.registrar().shared_counters(
             "refresh_total",
             "Refreshes of sessions, by their outcome. `reused` means that two held tokens of a session.",
             &["outcome"],

@@ -12,5 +12,6 @@ use crate::slice::Slice;
 /// The slice.
 pub const SLICE: Slice = Slice {
     metrics: metrics::register,
+    on_administration: http::on_administration,
     ..Slice::new(http::operations)
 };

@@ -1,7 +1,8 @@
 // A request to the service, and what it came to.
 //
 // An outcome has `ok`, `status` (0 if there was no response), `kind` (the slug of the problem), `problem` (its body),
-// `data` (the body of a success), `text`, `tag`, `retryAfter` (seconds), and `certain`: whether the service has decided.
+// `data` (the body of a success), `text`, `tag`, `retryAfter` (seconds), `lacking` (the permissions that were missing), and
+// `certain`: whether the service has decided.
 // What is not certain may have been done or not, and can be sent again with the same key.
 
 // Longer than the service takes for any request.
@@ -49,6 +50,8 @@ function outcome(response, text) {
     text,
     tag: response.headers.get("etag"),
     retryAfter: Number.isNaN(seconds) ? undefined : seconds,
+    // RFC 6750, section 3.
+    lacking: response.headers.get("www-authenticate")?.match(/insufficient_scope", scope="([^"]+)"/)?.[1].split(" "),
     certain: ok || (status >= 400 && status < 500 && !UNDECIDED.has(kind)),
   };
 }

@@ -1,12 +1,15 @@
-// The session of this browser: its tokens, which all tabs share.
+// The session of this browser: its tokens, which all tabs share; on a page with `data-session-of="tab"`, that of a tab.
 //
-// One record in `localStorage` has the tokens. A refresh holds a lock, so that tabs take turns; and it writes the key of
+// One record in `localStorage`, or `sessionStorage`, has the tokens. A refresh holds a lock, so that tabs take turns; and it writes the key of
 // the refresh before it sends it, so that a lost response is repeated with the same key, also after a crash. Only
 // `refresh-token-invalid` and `session-ended` end a session: nothing else does, whatever the network does.
 
 import { newKey, parsed, send } from "./api.js";
 import { goTo } from "./form.js";
 import { words } from "./words.js";
+
+const { sessionOf, logIn: LOG_IN = "log-in" } = document.body.dataset;
+const storage = () => (sessionOf === "tab" ? sessionStorage : localStorage);
 
 const FOLDER = new URL(".", location.href).pathname;
 const SESSION = `session ${FOLDER}`;
@@ -23,17 +26,17 @@ const now = () => Date.now();
 
 /** The record, or null if no one is logged in. */
 export function read() {
-  const record = parsed(localStorage.getItem(SESSION));
+  const record = parsed(storage().getItem(SESSION));
   return record.refresh_token ? record : null;
 }
 
 function write(record) {
-  localStorage.setItem(SESSION, JSON.stringify(record));
+  storage().setItem(SESSION, JSON.stringify(record));
 }
 
 /** Forgets the tokens of this browser. */
 export function forget() {
-  localStorage.removeItem(SESSION);
+  storage().removeItem(SESSION);
 }
 
 /** Forgets that an account was used in this browser. */
@@ -153,7 +156,7 @@ function isOver({ kind, problem }) {
 /** Leaves for the page to log in, which says why. */
 export function leave(outcome) {
   forget();
-  goTo("log-in", words(outcome));
+  goTo(LOG_IN, words(outcome));
   // The rest of the page waits until it is gone.
   return new Promise(() => {});
 }

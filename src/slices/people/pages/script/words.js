@@ -67,6 +67,9 @@ export function words(outcome) {
   if (kind === "session-ended" || kind === "access-token-invalid") {
     return ENDED[problem.reason] ?? "Your session has ended. Log in again.";
   }
+  if (kind === "permission-denied" && outcome.lacking) {
+    return `You may not do this: it needs the permission ${outcome.lacking.join(" and ")}, which you lack. Nothing was done.`;
+  }
   const known = PROBLEMS[kind];
   if (known) return known;
   const reference = problem.request_id ? ` The reference is ${problem.request_id}.` : "";
