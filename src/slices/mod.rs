@@ -146,7 +146,7 @@ mod tests {
 
     /// Administration needs a permission, and is beside the paths of clients.
     #[test]
-    fn only_the_description_of_administration_is_public() {
+    fn nothing_below_admin_is_public() {
         for operation in administration() {
             let path = operation.path();
             match operation.access() {
@@ -166,6 +166,28 @@ mod tests {
                 .iter()
                 .all(|operation| !operation.path().starts_with("/admin"))
         );
+    }
+
+    /// The same on the administration listener.
+    #[test]
+    fn these_operations_of_administration_are_public() {
+        let public = administration()
+            .iter()
+            .filter(|operation| matches!(operation.access(), Access::Public(_)))
+            .map(|operation| format!("{:?} {}", operation.method(), operation.path()))
+            .collect::<Vec<_>>();
+        let expected = [
+            "Post /auth/login",
+            "Post /auth/refresh",
+            "Post /auth/logout",
+            "Get /openapi.json",
+            "Get /docs/{file}",
+            "Get /problems",
+            "Get /problems/{slug}",
+            "Get /admin",
+            "Get /pages/{file}",
+        ];
+        assert_eq!(public, expected);
     }
 
     /// Access is decided here, too: an operation that becomes public must be added to the list.

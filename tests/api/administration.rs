@@ -173,6 +173,7 @@ async fn every_operation_of_administration_needs_its_permission(
         "get_administered_user",
         "get_role",
         "grant_role",
+        "list_administered_users",
         "list_keys",
         "list_roles",
         "remove_role",
@@ -181,6 +182,105 @@ async fn every_operation_of_administration_needs_its_permission(
         "rotate_key",
     ];
     assert_eq!(names, expected.map(str::to_owned).into());
+}
+
+/// What the page for administrators needs beside administration itself: it is of another origin than the
+/// main listener.
+#[rstest]
+#[tokio::test]
+async fn an_administrator_logs_in_on_the_listener(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &settings()).await;
+    let (_, key) = all_permissions(&service);
+    let made = json_of(service.sign_up("ada@example.org").await, 201).await;
+    let role = format!("/admin/users/{}/roles/support", text(&made, "id"));
+    let response = send(&service, "PUT", &role, &key, None).await;
+    assert_eq!(response.status(), 204);
+    let post = |path: &str, body: Value| {
+        let url = format!("http://{}{path}", service.administration());
+        service.client.post(url).json(&body).send()
+    };
+    let mut wrong = login_body("ada@example.org");
+    wrong["password"] = json!("wrong horse battery staple");
+    let response = post("/auth/login", wrong).await.expect("a response");
+    problem(response, 401, "invalid-credentials").await;
+    let response = post("/auth/login", login_body("ada@example.org")).await;
+    let response = response.expect("a response");
+    // No page of another origin may read it.
+    assert!(!response.headers().contains_key("access-control-allow-origin"));
+    let session = json_of(response, 200).await;
+    let token = text(&session, "access_token");
+    let listed = send(&service, "GET", "/admin/users", token, None).await;
+    assert_eq!(listed.status(), 200);
+    // A session is the same on both listeners.
+    assert_eq!(reads(&service, token).await, 200);
+    let refreshed = json!({ "refresh_token": session["refresh_token"] });
+    let refreshed = post("/auth/refresh", refreshed).await.expect("a response");
+    let refreshed = json_of(refreshed, 200).await;
+    let left = json!({ "refresh_token": refreshed["refresh_token"] });
+    let response = post("/auth/logout", left).await.expect("a response");
+    assert_eq!(response.status(), 204);
+    let response = service.refresh(&refreshed["refresh_token"], None).await;
+    let body = problem(response, 401, "session-ended").await;
+    assert_eq!(body["reason"], "logged_out");
+    // Both listeners count in the same metrics.
+    let metrics = service.get("/metrics").await.text().await.expect("text");
+    for expected in [
+        "login_total{outcome=\"succeeded\"} 1",
+        "login_total{outcome=\"invalid\"} 1",
+        "refresh_total{outcome=\"rotated\"} 1",
+        "refresh_total{outcome=\"ended\"} 1",
+    ] {
+        assert!(metrics.lines().any(|line| line == expected), "{expected}");
+    }
+    for path in ["/auth/reauthenticate", "/auth/password/forgot", "/signup"] {
+        let response = post(path, json!({})).await.expect("a response");
+        problem(response, 404, "not-found").await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn administrators_find_users(#[values(Sqlite, Postgres)] backend: Backend) {
+    // What opens reads to clients opens nothing here.
+    let service = Service::start_with(backend, &[("READS", "open")]).await;
+    let (_, key) = service_key(&service, &["users:read"]);
+    for number in 0..5 {
+        let response = service.sign_up(&format!("user{number}@example.org")).await;
+        assert_eq!(response.status(), 201);
+    }
+    let url = format!("http://{}/admin/users", service.administration());
+    let response = service.client.get(url).send().await.expect("a response");
+    problem(response, 401, "authentication-required").await;
+    let get = async |query: &str| {
+        let response = send(&service, "GET", &format!("/admin/users{query}"), &key, None).await;
+        json_of(response, 200).await
+    };
+    let emails = |page: &Value| -> Vec<String> {
+        let users = page["users"].as_array().expect("users").iter();
+        users.map(|user| text(user, "email").to_owned()).collect()
+    };
+    let (mut found, mut query) = (Vec::new(), "?limit=2".to_owned());
+    loop {
+        let page = get(&query).await;
+        found.extend(emails(&page));
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        query = format!("?limit=2&cursor={cursor}");
+    }
+    let newest_first: Vec<String> = (0..5)
+        .rev()
+        .map(|number| format!("user{number}@example.org"))
+        .collect();
+    assert_eq!(found, newest_first);
+    let one = get("?email=USER3%40example.org").await;
+    assert_eq!(emails(&one), ["user3@example.org"]);
+    assert_eq!(one.get("next_cursor"), None);
+    assert_eq!(get("?email=eve%40example.org").await, json!({ "users": [] }));
+    for query in ["cursor=x", "limit=0", "email=x"] {
+        let response = send(&service, "GET", &format!("/admin/users?{query}"), &key, None).await;
+        problem(response, 400, "invalid-parameter").await;
+    }
 }
 
 #[rstest]

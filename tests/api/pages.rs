@@ -1,4 +1,5 @@
-//! The pages for people, as files: their headers, what they load, and the setting that removes them.
+//! The pages for people and for administrators, as files: their headers, what they load, and the setting that
+//! removes them.
 //!
 //! `tests/pages` uses them in a browser.
 
@@ -31,6 +32,28 @@ fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
     rest.filter_map(|rest| rest.split('"').next()).collect()
 }
 
+/// What every page may do.
+fn policy() -> BTreeSet<String> {
+    let all = [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ];
+    all.map(str::to_owned).into()
+}
+
+fn policy_of(response: &Response) -> BTreeSet<String> {
+    let policy = header(response, "content-security-policy").split("; ");
+    policy.map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn a_page_may_do_only_what_it_needs() {
     let service = Service::start(Sqlite).await;
@@ -43,22 +66,7 @@ async fn a_page_may_do_only_what_it_needs() {
         );
         assert_eq!(header(&response, "x-content-type-options"), "nosniff");
         assert_eq!(header(&response, "referrer-policy"), "no-referrer");
-        let policy: BTreeSet<&str> = header(&response, "content-security-policy")
-            .split("; ")
-            .collect();
-        let expected = [
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self'",
-            "connect-src 'self'",
-            "form-action 'none'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ];
-        assert_eq!(policy, BTreeSet::from(expected), "{path}");
+        assert_eq!(policy_of(&response), policy(), "{path}");
     }
 }
 
@@ -158,4 +166,63 @@ async fn the_page_to_sign_up_knows_whether_a_mail_follows(
     let page = service.get("/sign-up").await.text().await.expect("text");
     let expected = format!("data-verifies=\"{}\"", setting == "required");
     assert!(page.contains(&expected), "{page}");
+}
+
+/// The page for administrators has all it loads on its own listener, and is on no other.
+#[rstest]
+#[tokio::test]
+async fn the_page_for_administrators_is_on_their_listener(
+    #[values("on", "off")] setting: &str,
+    #[values("off", "file")] mail: &str,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("file:{}", folder.path().display());
+    let url = if mail == "off" { "off" } else { &url };
+    let settings = [
+        ("PAGES", setting),
+        ("MAIL_URL", url),
+        ("EMAIL_VERIFICATION", "off"),
+    ];
+    let service = Service::start_with(Sqlite, &settings).await;
+    let administration = service.administration();
+    let get = async |path: &str| {
+        let response = service.client.get(format!("http://{administration}{path}"));
+        response.send().await.expect("a response")
+    };
+    problem(service.get("/admin").await, 404, "not-found").await;
+    problem(service.get("/pages/user.js").await, 404, "not-found").await;
+    if setting == "off" {
+        problem(get("/admin").await, 404, "not-found").await;
+        problem(get("/pages/user.js").await, 404, "not-found").await;
+        return;
+    }
+    let page = get("/admin").await;
+    assert_eq!(page.status(), 200);
+    assert_eq!(policy_of(&page), policy());
+    assert_eq!(header(&page, "cache-control"), "public, max-age=0");
+    let page = page.text().await.expect("text");
+    let expected = format!("data-mails=\"{}\"", mail == "file");
+    assert!(page.contains(&expected), "{page}");
+    let mut scripts = Vec::new();
+    for address in [values(&page, "href=\""), values(&page, "src=\"")].concat() {
+        if !address.starts_with('#') {
+            assert!(!address.starts_with('/') && !address.contains(':'));
+            assert_eq!(get(&format!("/{address}")).await.status(), 200, "{address}");
+        }
+        scripts.extend(address.strip_prefix("pages/").map(str::to_owned));
+    }
+    let mut loaded = BTreeSet::new();
+    while let Some(script) = scripts.pop() {
+        if loaded.insert(script.clone()) {
+            let response = get(&format!("/pages/{script}")).await;
+            assert_eq!(response.status(), 200, "{script}");
+            let text = response.text().await.expect("text");
+            scripts.extend(values(&text, "from \"./").into_iter().map(str::to_owned));
+        }
+    }
+    assert!(loaded.len() > 7, "{loaded:?}");
+    // Neither the scripts of people nor those of others.
+    for path in ["/pages/sign-up.js", "/docs/swagger-ui-bundle.js", "/sign-up"] {
+        problem(get(path).await, 404, "not-found").await;
+    }
 }

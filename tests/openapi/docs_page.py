@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -96,7 +97,9 @@ class Page:
             elements = driver.find_elements(By.CSS_SELECTOR, selector)
             return next((e for e in elements if e.is_displayed() and text in e.text), None)
 
-        element = WebDriverWait(self.driver, PATIENCE).until(look, f"no {selector} with {text!r}")
+        # A page may be left while it is looked at.
+        wait = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+        element = wait.until(look, f"no {selector} with {text!r}")
         assert element
         return element
 

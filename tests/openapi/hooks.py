@@ -49,8 +49,8 @@ ADMINISTRATION = Service(os.environ.get("OPENAPI_ADMINISTRATION", ""))
 SERVICE_KEY = os.environ.get("OPENAPI_SERVICE_KEY")
 
 _sent_keys: set[str] = set()
-# What the service returned and takes back, by the parameter.
-_returned: dict[str, str] = {}
+# What the service returned and takes back, by the path and the parameter.
+_returned: dict[tuple[str, str], str] = {}
 _calls = itertools.count()
 # Tokens of mails that were not used, by the kind of mail.
 _mailed: dict[str, list[str]] = {"verify": [], "reset": []}
@@ -145,8 +145,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     for parameter in ("cursor", "after"):
         if parameter in case.query:
             # The service only accepts what it returned.
-            if parameter in _returned:
-                case.query[parameter] = _returned[parameter]
+            if (case.operation.path, parameter) in _returned:
+                case.query[parameter] = _returned[case.operation.path, parameter]
             else:
                 del case.query[parameter]
     if isinstance(case.body, dict):
@@ -283,12 +283,16 @@ CHANGES = {
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
     """Records what the service returns and takes back."""
-    names = {"/users": ("cursor", "next_cursor"), "/auth/revocations": ("after", "next")}
+    names = {
+        "/users": ("cursor", "next_cursor"),
+        "/admin/users": ("cursor", "next_cursor"),
+        "/auth/revocations": ("after", "next"),
+    }
     if case.operation.path in names and case.method == "GET" and response.status_code == 200:
         parameter, member = names[case.operation.path]
         value = response.json().get(member)
         if value is not None:
-            _returned[parameter] = value
+            _returned[case.operation.path, parameter] = value
 
 
 @schemathesis.check

@@ -200,7 +200,8 @@ class Pages(docs_page.Page):
                 url = event["params"]["request"]["url"]
                 if not url.startswith((self.origin + "/", "blob:" + self.origin)):
                     wrong.append(f"request to another host: {url}")
-                if "?" in url:
+                # On the listener for administration the list of users is asked for by a cursor or an address.
+                if "?" in url and "/admin/users?" not in url:
                     wrong.append(f"a value in an address: {url}")
         return wrong
 

@@ -1,10 +1,10 @@
-"""Uses the pages for people in a real browser, on both databases: from the signup by the mail to the account, at the sizes
-of a desktop and of a phone (320 px), in light and dark. Each page, in each state, is checked with axe and must not scroll
+"""Uses the pages for people, and that for administrators, in a real browser, on both databases: from the signup by the mail
+to the account, at the sizes of a desktop and of a phone (320 px), in light and dark. Each page, in each state, is checked with axe and must not scroll
 sideways; nothing is loaded from elsewhere, and the console stays clean. Then the network is cut: a double click, a reload
 and a lost response make one account, and tabs do not destroy each other's session.
 
     make check-pages
-    make pages-screenshots      the same, and updates docs/images/pages-*.png
+    make pages-screenshots      the same, and updates docs/images/pages-*.png and administration-*.png
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from administration import ADMINISTRATION, ADMINISTRATION_WAYS
 from browse import LOOKS, NEW_PASSWORD, PASSWORD, PATIENCE, SCREENSHOTS, Pages, running_pages
 from changes import CHANGES
 from selenium.webdriver import ActionChains, Keys
@@ -383,8 +384,22 @@ def tabs(pages: Pages) -> None:
 
 
 # On each screen, and once for each database.
-WAYS: list[Callable[[Pages], None]] = [the_whole_way, a_new_password, pages_without_a_link, errors_beside_their_fields]
-ONCE: list[Callable[[Pages], None]] = [mistakes_are_found, only_the_keyboard, one_account, sessions, tabs, *CHANGES]
+WAYS: list[Callable[[Pages], None]] = [
+    the_whole_way,
+    a_new_password,
+    pages_without_a_link,
+    errors_beside_their_fields,
+    *ADMINISTRATION_WAYS,
+]
+ONCE: list[Callable[[Pages], None]] = [
+    mistakes_are_found,
+    only_the_keyboard,
+    one_account,
+    sessions,
+    tabs,
+    *CHANGES,
+    *ADMINISTRATION,
+]
 
 # Pictures in the documentation, and the states that they show.
 PICTURES = {
@@ -392,6 +407,8 @@ PICTURES = {
     "pages-lost.png": "sign-up-lost-phone-dark.png",
     "pages-account.png": "account-desktop-light.png",
     "pages-phone.png": "account-phone-dark.png",
+    "administration-user.png": "admin-user-desktop-light.png",
+    "administration-question.png": "admin-question-phone-dark.png",
 }
 
 
