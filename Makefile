@@ -80,7 +80,7 @@ check-openapi: servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/ins
 check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Sign up through the page /docs, in a real browser
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py
 
-check-pages: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Use the pages for people in a real browser, on both databases
+check-pages: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Use the pages for people and administrators in a real browser, on both databases
 	$(OPENAPI_VENV)/bin/python tests/pages/check.py
 
 check-mail: debug-build $(MAIL_VENV)/installed ## Send mails to a real mail server: encrypted, and one that fails
@@ -94,7 +94,7 @@ check-kernel: ## Count the instructions of bcrypt-lanes with each build profile,
 docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## The same, and update docs/images/docs.png
 	$(OPENAPI_VENV)/bin/python tests/openapi/docs_page.py --screenshot
 
-pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Run check-pages, and update docs/images/pages-*.png
+pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Run check-pages, and update docs/images/pages-*.png and administration-*.png
 	$(OPENAPI_VENV)/bin/python tests/pages/check.py --screenshots
 
 chaos: servers ## Minutes of kills and crashes (4 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing

@@ -206,7 +206,11 @@ async fn an_administrator_logs_in_on_the_listener(#[values(Sqlite, Postgres)] ba
     let response = post("/auth/login", login_body("ada@example.org")).await;
     let response = response.expect("a response");
     // No page of another origin may read it.
-    assert!(!response.headers().contains_key("access-control-allow-origin"));
+    assert!(
+        !response
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
     let session = json_of(response, 200).await;
     let token = text(&session, "access_token");
     let listed = send(&service, "GET", "/admin/users", token, None).await;
@@ -276,9 +280,19 @@ async fn administrators_find_users(#[values(Sqlite, Postgres)] backend: Backend)
     let one = get("?email=USER3%40example.org").await;
     assert_eq!(emails(&one), ["user3@example.org"]);
     assert_eq!(one.get("next_cursor"), None);
-    assert_eq!(get("?email=eve%40example.org").await, json!({ "users": [] }));
+    assert_eq!(
+        get("?email=eve%40example.org").await,
+        json!({ "users": [] })
+    );
     for query in ["cursor=x", "limit=0", "email=x"] {
-        let response = send(&service, "GET", &format!("/admin/users?{query}"), &key, None).await;
+        let response = send(
+            &service,
+            "GET",
+            &format!("/admin/users?{query}"),
+            &key,
+            None,
+        )
+        .await;
         problem(response, 400, "invalid-parameter").await;
     }
 }

@@ -222,7 +222,11 @@ async fn the_page_for_administrators_is_on_their_listener(
     }
     assert!(loaded.len() > 7, "{loaded:?}");
     // Neither the scripts of people nor those of others.
-    for path in ["/pages/sign-up.js", "/docs/swagger-ui-bundle.js", "/sign-up"] {
+    for path in [
+        "/pages/sign-up.js",
+        "/docs/swagger-ui-bundle.js",
+        "/sign-up",
+    ] {
         problem(get(path).await, 404, "not-found").await;
     }
 }

@@ -1,7 +1,7 @@
 """Uses the pages for people, and that for administrators, in a real browser, on both databases: from the signup by the mail
-to the account, at the sizes of a desktop and of a phone (320 px), in light and dark. Each page, in each state, is checked with axe and must not scroll
-sideways; nothing is loaded from elsewhere, and the console stays clean. Then the network is cut: a double click, a reload
-and a lost response make one account, and tabs do not destroy each other's session.
+to the account, at the sizes of a desktop and of a phone (320 px), in light and dark. Each page, in each state, is checked
+with axe and must not scroll sideways; nothing is loaded from elsewhere, and the console stays clean. Then the network is
+cut: a double click, a reload and a lost response make one account, and tabs do not destroy each other's session.
 
     make check-pages
     make pages-screenshots      the same, and updates docs/images/pages-*.png and administration-*.png

@@ -100,11 +100,7 @@ impl Registrar<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec> {
-        let mut shared = self
-            .0
-            .shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counters) = shared.get(name) {
             return Ok(counters.clone());
         }

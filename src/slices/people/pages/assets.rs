@@ -196,8 +196,10 @@ mod tests {
 
     #[test]
     fn every_script_is_used_and_served() {
-        let listeners: [(&[Page], &[File]); 2] =
-            [(&PAGES, &OF_PEOPLE), (&[ADMINISTRATION], &OF_ADMINISTRATION)];
+        let listeners: [(&[Page], &[File]); 2] = [
+            (&PAGES, &OF_PEOPLE),
+            (&[ADMINISTRATION], &OF_ADMINISTRATION),
+        ];
         for (pages, own) in listeners {
             let scripts = [&SHARED, own].concat();
             let served: BTreeSet<&str> = scripts.iter().map(|(name, _)| *name).collect();

@@ -8,6 +8,7 @@ import { goTo, notice, onSubmit, show, start, the } from "./form.js";
 import { call, logIn, logOut, read } from "./session.js";
 import { ownTab } from "./tab.js";
 import { openUser } from "./user.js";
+import { wordsOfField } from "./words.js";
 
 // The login.
 
@@ -28,7 +29,8 @@ onSubmit(the("log-out"), async () => {
     "admin",
     outcome.ok
       ? "You have logged out."
-      : "You are logged out in this tab. The service could not be reached, so the session ends there when it is no longer used.",
+      : "You are logged out in this tab. The service could not be reached, so the session ends there when it is no longer " +
+          "used.",
   );
 });
 
@@ -44,7 +46,8 @@ function card(user) {
   link.textContent = user.display_name;
   const about = document.createElement("p");
   about.className = "hint";
-  about.textContent = `${user.email} · since ${new Date(user.created_at).toLocaleDateString(undefined, { dateStyle: "long" })}`;
+  const since = new Date(user.created_at).toLocaleDateString(undefined, { dateStyle: "long" });
+  about.textContent = `${user.email} · since ${since}`;
   item.append(link, about);
   return item;
 }
@@ -74,7 +77,7 @@ async function loadPage(behind, view) {
 
 const find = onSubmit(the("find"), async ({ email }, view) => {
   const outcome = await untilCertain(() => call("GET", `admin/users?email=${encodeURIComponent(email)}`), view);
-  if (outcome.kind === "invalid-parameter") return view.failField("email", "This is not an e-mail address, such as ada@example.org.");
+  if (outcome.kind === "invalid-parameter") return view.failField("email", wordsOfField({ code: "invalid_email" }));
   if (!outcome.ok) return view.fail(outcome);
   const [user] = outcome.data.users;
   if (!user) return view.failField("email", "No user has this address.");

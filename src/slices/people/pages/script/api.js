@@ -2,8 +2,8 @@
 //
 // An outcome has `ok`, `status` (0 if there was no response), `kind` (the slug of the problem), `problem` (its body),
 // `data` (the body of a success), `text`, `tag`, `retryAfter` (seconds), `lacking` (the permissions that were missing), and
-// `certain`: whether the service has decided.
-// What is not certain may have been done or not, and can be sent again with the same key.
+// `certain`: whether the service has decided. What is not certain may have been done or not, and can be sent again with the
+// same key.
 
 // Longer than the service takes for any request.
 const PATIENCE_MS = 20_000;

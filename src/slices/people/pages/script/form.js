@@ -101,6 +101,10 @@ class View {
     // Not `disabled`, which would lose the focus.
     this.button.setAttribute("aria-disabled", "true");
     this.form.setAttribute("aria-busy", "true");
+    this.working();
+  }
+
+  working() {
     this.status.textContent = WORKING;
   }
 

@@ -1,8 +1,8 @@
 // The session of this browser: its tokens, which all tabs share; on a page with `data-session-of="tab"`, that of a tab.
 //
-// One record in `localStorage`, or `sessionStorage`, has the tokens. A refresh holds a lock, so that tabs take turns; and it writes the key of
-// the refresh before it sends it, so that a lost response is repeated with the same key, also after a crash. Only
-// `refresh-token-invalid` and `session-ended` end a session: nothing else does, whatever the network does.
+// One record in `localStorage`, or `sessionStorage`, has the tokens. A refresh holds a lock, so that tabs take turns; and it
+// writes the key of the refresh before it sends it, so that a lost response is repeated with the same key, also after a
+// crash. Only `refresh-token-invalid` and `session-ended` end a session: nothing else does, whatever the network does.
 
 import { newKey, parsed, send } from "./api.js";
 import { goTo } from "./form.js";

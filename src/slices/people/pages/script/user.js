@@ -73,7 +73,7 @@ function roleCard({ role, granted_by, granted_at }) {
   const item = card(role, `Granted ${moment(granted_at)} by ${granted_by}`);
   const button = add(item, "button", "Take away", "quiet");
   button.type = "button";
-  button.setAttribute("aria-label", `Take the role ${role} away`);
+  button.setAttribute("aria-label", `Take away the role ${role}`);
   button.addEventListener("click", () => takeAway(role));
   return item;
 }
@@ -136,11 +136,21 @@ const reload = onSubmit(the("reload"), async (_, view) => {
   view.done("This is the state now.");
 });
 
+/** Asks a question; whether the response is yes, and the user is still shown that it is about. */
+async function isSure(view, question) {
+  const id = shown;
+  view.done("");
+  const isWanted = await confirmed(question);
+  if (id !== shown) return false;
+  if (isWanted) view.working();
+  else view.done("Nothing was done.");
+  return isWanted;
+}
+
 /** Asks, sends a request, loads the user again, and says what was done. */
 async function act(view, question, request, done, heading) {
   const id = shown;
-  const isWanted = await confirmed(question);
-  if (!isWanted) return id === shown && view.done("Nothing was done.");
+  if (!(await isSure(view, question))) return;
   const outcome = await untilCertain(request, view);
   if (id !== shown) return;
   if (!outcome.ok) return view.fail(outcome, meaning(outcome));
@@ -154,9 +164,14 @@ async function act(view, question, request, done, heading) {
 const suspend = onSubmit(the("suspend"), (_, view) => {
   const isActive = user.status === "active";
   const status = isActive ? "suspended" : "active";
-  const question = isActive
-    ? { title: `Suspend ${user.display_name}?`, text: "All sessions end, and no login is possible until the user is activated again.", verb: "Suspend" }
-    : { title: `Activate ${user.display_name}?`, text: "The user can log in again. Sessions that have ended stay ended.", verb: "Activate" };
+  const verb = isActive ? "Suspend" : "Activate";
+  const question = {
+    title: `${verb} ${user.display_name}?`,
+    text: isActive
+      ? "All sessions end, and no login is possible until the user is activated again."
+      : "The user can log in again. Sessions that have ended stay ended.",
+    verb,
+  };
   const done = isActive ? "The user is suspended, and all sessions have ended." : "The user is active, and can log in.";
   const address = path();
   return act(view, question, () => call("PATCH", address, { body: { status } }), done);
@@ -195,7 +210,8 @@ async function takeAway(role) {
       verb: "Take away",
     };
     const address = path(`/roles/${role}`);
-    await act(grant, question, () => call("DELETE", address), `The user does not have the role ${role} any more.`, "roles-title");
+    const done = `The user does not have the role ${role} any more.`;
+    await act(grant, question, () => call("DELETE", address), done, "roles-title");
   } finally {
     grant.end();
   }
@@ -215,14 +231,15 @@ const erase = onSubmit(the("erase"), async (_, view) => {
   const { email, display_name: name } = user;
   const question = {
     title: `Erase ${name}?`,
-    text: `The account, its sessions and its data are removed at once, and a mail says so. This cannot be undone. Enter ${email} to go on.`,
+    text:
+      "The account, its sessions and its data are removed at once, and a mail says so. This cannot be undone. " +
+      `Enter ${email} to go on.`,
     verb: "Erase",
     word: email,
     isDangerous: true,
   };
   const [id, address] = [shown, path()];
-  const isWanted = await confirmed(question);
-  if (!isWanted) return id === shown && view.done("Nothing was done.");
+  if (!(await isSure(view, question))) return;
   const outcome = await untilCertain(() => call("DELETE", address), view);
   // After a response that was lost, there is no such user any more.
   if (!outcome.ok && outcome.kind !== "user-not-found") return view.fail(outcome, meaning(outcome));
