@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::row;
-use crate::http::operation::Operation;
+use crate::http::operation::{Method, Operation};
 use crate::platform::limits::Bound;
 use crate::slices;
 
@@ -48,13 +48,18 @@ fn part(operations: &[Operation], document: &str) -> String {
             .flatten()
             .map(|(status, _)| status.as_str())
             .collect();
-        let statuses_known = !statuses.is_empty();
+        let is_described = !statuses.is_empty();
         let (success, failure): (Vec<&str>, Vec<&str>) =
             statuses.into_iter().partition(|status| *status < "400");
-        let success = success.join(", ");
+        let success = match operation.method() {
+            _ if is_described => success.join(", "),
+            Method::Get => "page".to_owned(),
+            // An operation of the main listener, which describes it.
+            _ => "as above".to_owned(),
+        };
         page += &row(&[
             &name,
-            if statuses_known { &success } else { "page" },
+            &success,
             &operation.access().to_string(),
             if operation.is_keyed() { "yes" } else { "" },
             &operation
