@@ -466,7 +466,7 @@ async fn users_get_what_is_stored_about_them(#[values(Sqlite, Postgres)] backend
     problem(export().await, 429, "rate-limited").await;
 }
 
-/// Case 30 of the account side.
+/// Guarantee M7.
 #[rstest]
 #[tokio::test]
 async fn a_uniform_signup_says_nothing_about_the_address(

@@ -54,15 +54,6 @@ INVALID = (401, 'Bearer error="invalid_token"')
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def programs(folder: Path) -> None:
-    """Writes the programs of the page to files, which they name in their first line."""
-    for text in re.findall(r"^```(?:python|js)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
-        name = re.match(r"(?:#|//) (\w+\.\w+):", text)
-        assert name, text
-        (folder / name[1]).write_text(text)
-    (folder / "node_modules").symlink_to(generated.NODE / "node_modules")
-
-
 def encoded(value: bytes | dict[str, Any]) -> str:
     """A part of a token."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -350,7 +341,7 @@ def main() -> None:
         front.listening() as issuer,
         contextlib.ExitStack() as stack,
     ):
-        programs(Path(folder))
+        generated.programs(PAGE, Path(folder))
         rotation(Run(url, front, issuer, stack), Path(folder), issuer)
 
 

@@ -1,5 +1,5 @@
-//! Whether a login with a wrong password, or a request for a mail, shows by its time or its bytes if the
-//! address has an account.
+//! Whether a login with a wrong password, a request for a mail, or a signup that is to hide it, shows by its time
+//! or its bytes if the address has an account.
 //!
 //! Addresses of several kinds are tried in random order, one request at a time. The times of two kinds
 //! must come from one distribution (Kolmogorov and Smirnov, p > 0.01), and their medians within 2 %.
@@ -26,7 +26,7 @@ use statistics::{Comparison, Samples};
 const COST: &str = "8";
 
 /// How often the samples are taken before a difference counts.
-const TRIES: u32 = 3;
+const TRIES: usize = 3;
 
 /// The parts in which samples are taken and compared.
 const BLOCKS: usize = 10;
@@ -54,30 +54,30 @@ fn kind(name: &'static str, count: usize) -> Kind {
 
 /// What is asked of the service about an address.
 #[derive(Clone, Copy)]
-struct Request {
-    path: &'static str,
-    has_password: bool,
+enum Request {
+    /// A login with a wrong password.
+    Login,
+    /// A signup, which may create the account.
+    Signup,
+    /// A request for a mail, at this path.
+    Mail(&'static str),
 }
 
 impl Request {
-    /// A login with a wrong password.
-    const LOGIN: Self = Self {
-        path: "/auth/login",
-        has_password: true,
-    };
-
-    const fn mail(path: &'static str) -> Self {
-        Self {
-            path,
-            has_password: false,
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Login => "/auth/login",
+            Self::Signup => "/signup",
+            Self::Mail(path) => path,
         }
     }
 
     fn body(self, email: &str) -> Value {
-        if self.has_password {
-            json!({ "email": email, "password": "correct horse battery stapl" })
-        } else {
-            json!({ "email": email })
+        let password = "correct horse battery stapl";
+        match self {
+            Self::Login => json!({ "email": email, "password": password }),
+            Self::Signup => json!({ "name": "Ada Lovelace", "email": email, "password": password }),
+            Self::Mail(_) => json!({ "email": email }),
         }
     }
 }
@@ -102,7 +102,7 @@ fn measure(
         // The first ones on a connection are slower.
         let first = [(None, "first@example.org"); 3];
         for (number, email) in first.into_iter().chain(addresses) {
-            let response = client.post(request.path, &request.body(email));
+            let response = client.post(request.path(), &request.body(email));
             let Some(number) = number else { continue };
             let milliseconds = response.time.as_secs_f64() * 1_000.0;
             samples[number].0[block].push(milliseconds);
@@ -156,20 +156,27 @@ fn compare(kinds: &[&Kind], samples: &[Samples]) -> Vec<&'static str> {
 
 /// Tries until no kind can be distinguished from the first.
 fn must_be_alike(service: &Service, request: Request, kinds: &[&Kind], random: &mut fastrand::Rng) {
+    must_be_alike_each_time(service, request, &[kinds; TRIES], random);
+}
+
+/// The same, with these addresses for each attempt.
+fn must_be_alike_each_time(
+    service: &Service,
+    request: Request,
+    attempts: &[&[&Kind]; TRIES],
+    random: &mut fastrand::Rng,
+) {
     let mut found = Vec::new();
-    for attempt in 1..=TRIES {
+    for (number, kinds) in attempts.iter().enumerate() {
         let (samples, seen) = measure(service, request, kinds, random);
         assert_eq!(seen.len(), 1, "{seen:#?}");
         found = compare(kinds, &samples);
         if found.is_empty() {
             return;
         }
-        println!("  attempt {attempt}: distinguished: {found:?}");
+        println!("  attempt {}: distinguished: {found:?}", number + 1);
     }
-    panic!(
-        "distinguished from {} {TRIES} times: {found:?}",
-        kinds[0].name
-    );
+    panic!("distinguished {TRIES} times: {found:?}");
 }
 
 #[rstest]
@@ -196,7 +203,7 @@ async fn the_time_of_a_login_does_not_show_whether_the_address_has_an_account(
     }
     println!("one cost:");
     let kinds = [&unknown, &known, &suspended, &unverified];
-    must_be_alike(&service, Request::LOGIN, &kinds, &mut random);
+    must_be_alike(&service, Request::Login, &kinds, &mut random);
 }
 
 /// As after a change of `BCRYPT_COST`: addresses without an account get the costs of the table.
@@ -215,7 +222,7 @@ async fn nor_does_it_where_hashes_have_several_costs(#[case] database: fn() -> D
     // The costs are counted when it starts.
     let service = Service::start(&database, COST);
     println!("several costs:");
-    must_be_alike(&service, Request::LOGIN, &[&unknown, &mixed], &mut random);
+    must_be_alike(&service, Request::Login, &[&unknown, &mixed], &mut random);
 }
 
 /// The same for requests for a mail: addresses without an account, verified ones, others, and some that have had as many
@@ -240,7 +247,7 @@ async fn nor_does_the_time_of_a_request_for_a_mail(
     let verify =
         "UPDATE users SET email_verified_at = created_at WHERE email NOT LIKE 'unverified%'";
     database.execute(verify).await;
-    let request = Request::mail(path);
+    let request = Request::Mail(path);
     let mut client = Client::to(&service);
     for email in limited.emails.iter().cycle().take(4 * limited.emails.len()) {
         let response = client.post(path, &request.body(email));
@@ -249,6 +256,33 @@ async fn nor_does_the_time_of_a_request_for_a_mail(
     println!("{path}:");
     let kinds = [&unknown, &known, &unverified, &limited];
     must_be_alike(&service, request, &kinds, &mut random);
+}
+
+/// The same for signups, where the response is to say nothing (`SIGNUP_ANSWER=uniform`): free addresses, of which each
+/// attempt takes new ones, and taken ones. The hash is as short as it can be, so that the write shows.
+#[rstest]
+#[case::on_sqlite(Database::sqlite)]
+#[case::on_postgres(Database::postgres)]
+#[tokio::test]
+async fn nor_does_the_time_of_a_signup_that_is_to_hide_it(#[case] database: fn() -> Database) {
+    let _idle = IDLE.lock().await;
+    let database = database();
+    let taken = [kind("verified", 150), kind("unverified", 150)];
+    Service::start(&database, "4").sign_up(&taken.each_ref().map(|kind| &kind.emails[..]).concat());
+    database
+        .execute("UPDATE users SET email_verified_at = created_at WHERE email LIKE 'verified%'")
+        .await;
+    let service = Service::start_with(&database, "4", &[("SIGNUP_ANSWER", "uniform")]);
+    let mut random = fastrand::Rng::with_seed(20_261_127);
+    let free: [Kind; TRIES] = ["free", "another", "third"].map(|name| kind(name, 300));
+    let attempts = free.each_ref().map(|free| [free, &taken[0], &taken[1]]);
+    println!("uniform signups:");
+    must_be_alike_each_time(
+        &service,
+        Request::Signup,
+        &attempts.each_ref().map(|kinds| &kinds[..]),
+        &mut random,
+    );
 }
 
 /// As after an import: addresses without an account get the formats of the table, too.
@@ -280,7 +314,7 @@ async fn nor_does_it_where_hashes_were_imported(#[case] database: fn() -> Databa
     println!("imported hashes:");
     must_be_alike(
         &service,
-        Request::LOGIN,
+        Request::Login,
         &[&unknown, &imported],
         &mut random,
     );

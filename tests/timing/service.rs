@@ -66,6 +66,11 @@ pub struct Service {
 impl Service {
     /// Starts it with this cost of new hashes.
     pub fn start(database: &Database, cost: &str) -> Self {
+        Self::start_with(database, cost, &[])
+    }
+
+    /// The same, with more settings.
+    pub fn start_with(database: &Database, cost: &str, more: &[(&str, &str)]) -> Self {
         let url = database.url();
         let mut process = Command::new(env!("CARGO_BIN_EXE_signup-service"))
             .env_clear()
@@ -84,6 +89,7 @@ impl Service {
                 ("IDEMPOTENCY_SECRET", SECRET),
                 ("AUTH_SECRET", SECRET),
             ])
+            .envs(more.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // The mails.
