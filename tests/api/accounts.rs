@@ -53,6 +53,7 @@ async fn mailing(backend: Backend) -> Mailing {
 }
 
 /// Case 18 of the account side.
+/// Guarantee U1.
 #[rstest]
 #[tokio::test]
 async fn a_changed_password_ends_the_other_sessions_and_can_be_repeated(
@@ -117,6 +118,7 @@ async fn users_choose_their_keys_by_themselves(#[values(Sqlite, Postgres)] backe
 }
 
 /// Case 21 of the account side.
+/// Guarantee U1.
 #[rstest]
 #[tokio::test]
 async fn no_login_with_the_password_before_outlives_its_change(
@@ -155,6 +157,7 @@ async fn no_login_with_the_password_before_outlives_its_change(
     println!("{logged_in} of 12 logins were before the change");
 }
 
+/// Guarantee U1.
 #[rstest]
 #[tokio::test]
 async fn a_password_is_changed_by_one_of_two_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -237,6 +240,7 @@ async fn move_by(service: &Service, path: &str, token: &str) -> Response {
     send(service.post(path, &json!({ "token": token }))).await
 }
 
+/// Guarantee U2.
 #[rstest]
 #[tokio::test]
 async fn an_address_changes_when_the_new_mailbox_confirms_it(
@@ -276,6 +280,7 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
 }
 
 /// Who has taken an account over cannot keep its owner from getting it back.
+/// Guarantee U3.
 #[rstest]
 #[case::before_the_change(false, false)]
 #[case::after_the_change(true, false)]
@@ -342,6 +347,7 @@ async fn the_owner_of_an_address_gets_the_account_back(
     assert_eq!(owner["user"]["email"], "ada@example.org");
 }
 
+/// Guarantee U2.
 #[rstest]
 #[tokio::test]
 async fn a_taken_address_is_known_to_its_owner_only(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -386,6 +392,7 @@ async fn a_user_asks_for_another_address_three_times_an_hour(
 }
 
 /// What takes an account away asks for the password, if it was sent too long ago.
+/// Guarantee U5.
 #[rstest]
 #[case("POST", "/users/me/email", 600)]
 #[case("GET", "/users/me/export", 600)]

@@ -50,6 +50,7 @@ fn command(service: &Service, arguments: &[&str]) -> (bool, String) {
     )
 }
 
+/// Guarantee U4.
 #[rstest]
 #[tokio::test]
 async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: Backend) {
@@ -174,6 +175,7 @@ async fn the_last_administrator_is_not_erased(#[values(Sqlite, Postgres)] backen
 }
 
 /// After a backup from before is restored, those who were erased since are erased again.
+/// Guarantee U4.
 #[rstest]
 #[tokio::test]
 async fn tombstones_are_replayed_after_a_restore(#[values(Sqlite, Postgres)] backend: Backend) {
