@@ -47,8 +47,8 @@ function card(title, about) {
 }
 
 function fillList(id, items, none) {
-  const shown = items.length > 0 ? items : [add(document.createElement("ul"), "li", none, "hint")];
-  the(id).replaceChildren(...shown);
+  the(id).replaceChildren(...items);
+  if (items.length === 0) add(the(id), "li", none, "hint");
 }
 
 function fillState() {
