@@ -18,8 +18,6 @@ CREATE TRIGGER idempotency_records_subject
     BEFORE INSERT OR UPDATE OF outcome, body ON idempotency_records
     FOR EACH ROW EXECUTE FUNCTION idempotency_records_have_a_subject();
 
-UPDATE idempotency_records SET outcome = outcome WHERE outcome LIKE '{"created":%';
-
 -- An event can lose its payload, and change in no other way.
 CREATE OR REPLACE FUNCTION user_events_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

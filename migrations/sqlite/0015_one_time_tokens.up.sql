@@ -13,8 +13,11 @@ CREATE TABLE one_time_tokens (
     voided_at       INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- A new token voids the one before.
+-- A new token voids the one before. Those that undo a change of the address stay beside each other.
 CREATE UNIQUE INDEX one_time_tokens_unused_key ON one_time_tokens (user_id, purpose)
-    WHERE used_at IS NULL AND voided_at IS NULL;
+    WHERE used_at IS NULL AND voided_at IS NULL AND purpose <> 'undo';
+-- An address that can be restored is not given to another account.
+CREATE INDEX one_time_tokens_undo_idx ON one_time_tokens (email_canonical)
+    WHERE used_at IS NULL AND voided_at IS NULL AND purpose = 'undo';
 -- To remove the old ones.
 CREATE INDEX one_time_tokens_expires_at_idx ON one_time_tokens (expires_at);

@@ -2,8 +2,6 @@
 -- user, and events lose what they say.
 ALTER TABLE idempotency_records ADD COLUMN subject_id BLOB;
 CREATE INDEX idempotency_records_subject_id_idx ON idempotency_records (subject_id) WHERE subject_id IS NOT NULL;
-UPDATE idempotency_records SET subject_id = unhex(replace(outcome ->> '$.created.id', '-', ''))
-WHERE outcome LIKE '{"created":%';
 
 -- An event can lose its payload, and change in no other way.
 DROP TRIGGER user_events_never_updated;

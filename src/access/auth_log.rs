@@ -56,7 +56,7 @@ pub async fn append(transaction: &mut Transaction, entry: &Entry) -> Result<(), 
     transaction.execute(&INSERT, row).await.map(drop)
 }
 
-/// Appends an entry about a key or a role: `subject` is its id or name. It comes last in the lock
+/// Appends an entry about a user, a key or a role: `subject` is its id or name. It comes last in the lock
 /// order of a transaction.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub async fn append_change(
 ) -> Result<(), Error> {
     let row = (
         change.id(),
-        None::<Uuid>,
+        subject.parse().ok().map(UserId::as_uuid),
         None::<Uuid>,
         change.actor.to_string(),
         action,

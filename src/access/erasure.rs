@@ -144,6 +144,11 @@ impl UnitOfWork for Erase {
         let id = user.as_uuid();
         // First, as the order of locks requires.
         let keys = record::redact(transaction, *user).await?;
+        let address: Option<(String,)> = transaction.fetch_optional(&ADDRESS, (id,)).await?;
+        if address.is_none() {
+            // Also if a request beside this one has erased the actor: that it was erased is the outcome.
+            return Ok(End::Rollback(Some(ErasureOutcome::NoSuchUser)));
+        }
         if !change.is_authorized(transaction).await? {
             return Ok(End::Rollback(None));
         }
@@ -151,7 +156,6 @@ impl UnitOfWork for Erase {
         if roles::was_last_admin(transaction, *user).await? {
             return Ok(End::Rollback(Some(ErasureOutcome::LastAdmin)));
         }
-        let address: Option<(String,)> = transaction.fetch_optional(&ADDRESS, (id,)).await?;
         // Sessions, tokens and roles go with it.
         let deleted = transaction.execute(&DELETE_USER, (id,)).await? > 0;
         let Some((address,)) = address.filter(|_| deleted) else {

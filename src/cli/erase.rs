@@ -118,19 +118,22 @@ async fn replay(operator: &Operator, file: &Path, as_json: bool) -> Result<(), F
     }
     let eraser = eraser(operator, false)?;
     let (mut done, mut absent) = (0_u64, 0_u64);
+    let mut refused = Vec::new();
     for user in users {
         match eraser.erase(user, Operator::change()).await? {
             ErasureOutcome::Erased(_) => done += 1,
             ErasureOutcome::NoSuchUser => absent += 1,
-            ErasureOutcome::LastAdmin => {
-                let reason = super::users::last_admin();
-                return Err(Failure::new(&format!("user {user}: {reason}")));
-            }
+            ErasureOutcome::LastAdmin => refused.push(user.to_string()),
         }
     }
     let json = json!({ "erased": done, "absent": absent });
     let text = format!("{done} users are erased; {absent} were not there");
-    print(as_json, &json, &text)
+    print(as_json, &json, &text)?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let (users, reason) = (refused.join(", "), super::users::last_admin());
+    Err(Failure::new(&format!("not erased: {users}: {reason}")))
 }
 
 /// Runs `users tombstones`.

@@ -122,7 +122,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "UNVERIFIED_TTL_SECONDS",
         "auth.unverified_ttl_seconds",
         "604800",
-        "How long after its first mail an account is removed whose address is not verified, with \
+        "How long after its signup an account is removed whose address is not verified, with \
          `EMAIL_VERIFICATION=required`; from a day, 86400, to 30 days.",
     ),
     fixed(

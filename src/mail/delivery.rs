@@ -132,6 +132,10 @@ impl Delivery {
         if self.is_paused() {
             return;
         }
+        // First: what has waited for months, as no mail was sent, is not sent now.
+        if let Err(error) = self.purge().await {
+            tracing::warn!(reason = error_chain(&error), "old mails not removed");
+        }
         loop {
             let now = self.clock.now();
             let leased = match self.queue.lease(now, LEASE, BATCH).await {
@@ -150,9 +154,6 @@ impl Delivery {
             if self.is_paused() {
                 break;
             }
-        }
-        if let Err(error) = self.purge().await {
-            tracing::warn!(reason = error_chain(&error), "old mails not removed");
         }
         match self.queue.backlog(self.clock.now()).await {
             Ok((oldest, dead)) => self.metrics.backlog(oldest, dead),
@@ -279,14 +280,14 @@ impl Delivery {
                     .await
             }
             Kind::SignupRequest => self.resolve_signup(mail).await,
-            // The link of an earlier change still works.
-            Kind::EmailChanging if mail.token.is_none() => self.resolve_notice(mail).await,
             Kind::Verify
             | Kind::Reset
             | Kind::LoginClosed
             | Kind::SetPassword
             | Kind::ConfirmEmail
-            | Kind::EmailChanging => self.resolve_link(mail).await,
+            | Kind::EmailChanging
+            | Kind::EmailChanged
+            | Kind::EmailRestored => self.resolve_link(mail).await,
             Kind::PasswordChanged | Kind::SessionReused | Kind::AccountExists => {
                 self.resolve_notice(mail).await
             }
@@ -349,7 +350,20 @@ impl Delivery {
             Some(to) if !to.is_verified => {
                 self.resolve_request(mail, Use::Reset, Kind::Reset).await
             }
-            Some(to) => Ok(Resolved::Letter(Box::new(to), None, Kind::AccountExists)),
+            Some(to) => {
+                let turn = Turn {
+                    mail: mail.clone(),
+                    kind: Kind::AccountExists,
+                    user: to.id,
+                    grant: None,
+                    at: self.clock.now(),
+                };
+                Ok(if self.database.write(turn).await? {
+                    Resolved::Letter(Box::new(to), None, Kind::AccountExists)
+                } else {
+                    Resolved::Nothing
+                })
+            }
             None => Ok(Resolved::Nothing),
         }
     }
@@ -386,7 +400,8 @@ impl Delivery {
         let turn = Turn {
             mail: mail.clone(),
             kind,
-            grant: grant.clone(),
+            user: to.id,
+            grant: Some(grant.clone()),
             at: now,
         };
         Ok(if self.database.write(turn).await? {
@@ -441,12 +456,13 @@ fn wait_after(attempts: i32) -> TimeDelta {
     wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
-/// Turns a request into a mail with its token, unless the account has had too many: from then on each
-/// attempt has the same one.
+/// Turns a request into a mail to a user, with its token if it has one, unless the account has had too many:
+/// from then on each attempt has the same one.
 struct Turn {
     mail: Leased,
     kind: Kind,
-    grant: Grant,
+    user: UserId,
+    grant: Option<Grant>,
     at: DateTime<Utc>,
 }
 
@@ -454,7 +470,7 @@ impl UnitOfWork for Turn {
     type Outcome = bool;
 
     async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
-        let (user, token) = (self.grant.user, self.grant.id);
+        let user = self.user;
         transaction.lock(&LOCK_POSTGRES, (user.as_uuid(),)).await?;
         let limits = match self.kind {
             Kind::LoginClosed => MOST_CLOSED,
@@ -467,7 +483,10 @@ impl UnitOfWork for Turn {
                 return Ok(End::Rollback(false));
             }
         }
-        links::add(transaction, &self.grant, self.at).await?;
+        if let Some(grant) = &self.grant {
+            links::add(transaction, grant, self.at).await?;
+        }
+        let token = self.grant.as_ref().map(|grant| grant.id);
         let turned = queue::turn_into(transaction, &self.mail, self.kind, user, token).await?;
         Ok(if turned {
             End::Commit(true)

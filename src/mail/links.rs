@@ -1,8 +1,9 @@
 //! The rows of one-time tokens, which links in mails carry: `one_time_tokens`.
 //!
 //! A token is used once, by state: its row says when. A user has one of each use that is neither used
-//! nor void; a new one voids the one before. Only the one that undoes a change of the address stays: a
-//! second change must not take the first address away from its owner.
+//! nor void; a new one voids the one before. Only those that undo a change of the address stay beside each
+//! other, and while one is valid its address is not given to another account: who has taken an account
+//! over must not take the way back away.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -99,15 +100,22 @@ static VOID_ALL: Statement = Statement::new(
      AND voided_at IS NULL AND purpose <> 'undo'",
 );
 
-static VOID_EXPIRED: Statement = Statement::new(
-    "UPDATE one_time_tokens SET voided_at = $3 WHERE user_id = $1 AND purpose = $2 \
-     AND used_at IS NULL AND voided_at IS NULL AND expires_at <= $3",
+static VOID_UNDO: Statement = Statement::new(
+    "UPDATE one_time_tokens SET voided_at = $3 WHERE user_id = $1 AND purpose = 'undo' \
+     AND used_at IS NULL AND voided_at IS NULL \
+     AND (email_canonical = $2 OR created_at > (SELECT t.created_at FROM one_time_tokens t WHERE t.id = $4))",
+);
+
+static VOID_OWN_UNDO: Statement = Statement::new(
+    "UPDATE one_time_tokens SET voided_at = $2 WHERE user_id = $1 AND purpose = 'undo' \
+     AND used_at IS NULL AND voided_at IS NULL \
+     AND email_canonical = (SELECT u.email_canonical FROM users u WHERE u.id = $1)",
 );
 
 static INSERT: Statement = Statement::new(
     "INSERT INTO one_time_tokens \
      (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 );
 
 static RECENT: Statement = Statement::new(
@@ -165,11 +173,10 @@ pub async fn add(
     grant: &Grant,
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
-    add_of(transaction, grant, None, at).await.map(drop)
+    add_of(transaction, grant, None, at).await
 }
 
-/// Adds a token that this session has asked for. Returns whether it did: one that undoes a change is
-/// not added beside another one that is still valid.
+/// Adds a token that this session has asked for.
 ///
 /// # Errors
 /// The driver's.
@@ -178,15 +185,13 @@ pub async fn add_of(
     grant: &Grant,
     session: Option<SessionId>,
     at: DateTime<Utc>,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let (user, purpose) = (grant.user.as_uuid(), grant.purpose.as_str());
-    let void = match grant.purpose {
-        Use::Undo => &VOID_EXPIRED,
-        Use::Verify | Use::Reset | Use::SetPassword | Use::Change => &VOID,
-    };
-    transaction
-        .execute(void, (user, purpose, Micros(at)))
-        .await?;
+    if grant.purpose != Use::Undo {
+        transaction
+            .execute(&VOID, (user, purpose, Micros(at)))
+            .await?;
+    }
     let row = (
         grant.id,
         user,
@@ -198,7 +203,7 @@ pub async fn add_of(
         Micros(grant.expires_at),
         session.map(SessionId::as_uuid),
     );
-    Ok(transaction.execute(&INSERT, row).await? > 0)
+    transaction.execute(&INSERT, row).await.map(drop)
 }
 
 /// Marks a token as used. Returns whether it did: not if it was used before, or is void.
@@ -213,7 +218,8 @@ pub async fn use_up(
     Ok(transaction.execute(&USE, (id, Micros(at))).await? > 0)
 }
 
-/// Voids all tokens of a user that were not used, but for the one that undoes a change of the address.
+/// Voids all tokens of a user that were not used, but for those that restore another address than the
+/// account has.
 ///
 /// # Errors
 /// The driver's.
@@ -222,10 +228,37 @@ pub async fn void_all(
     user: UserId,
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
-    transaction
-        .execute(&VOID_ALL, (user.as_uuid(), Micros(at)))
-        .await
-        .map(drop)
+    let row = (user.as_uuid(), Micros(at));
+    transaction.execute(&VOID_ALL, row).await?;
+    transaction.execute(&VOID_OWN_UNDO, row).await.map(drop)
+}
+
+/// Voids what would undo this restored address: the tokens for it, and those that were made later. So the first
+/// of several owners has the last word.
+///
+/// # Errors
+/// The driver's.
+pub async fn void_later_undos(
+    transaction: &mut Transaction,
+    used: &Grant,
+    at: DateTime<Utc>,
+) -> Result<(), Error> {
+    let row = (
+        used.user.as_uuid(),
+        used.address.as_str(),
+        Micros(at),
+        used.id,
+    );
+    transaction.execute(&VOID_UNDO, row).await.map(drop)
+}
+
+/// Whether a token was used, as this transaction sees it.
+///
+/// # Errors
+/// The driver's.
+pub async fn is_used(transaction: &mut Transaction, id: Uuid) -> Result<bool, Error> {
+    let found: Option<Link> = transaction.fetch_optional(&BY_ID, (id,)).await?;
+    Ok(found.is_some_and(|link| link.used_at.is_some()))
 }
 
 /// The token that a client sent, if it is one of these uses, from the primary.

@@ -27,7 +27,7 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 20] = built_in![
+const BUILT_IN: [(&str, &str); 24] = built_in![
     "verify",
     "reset",
     "login_closed",
@@ -36,6 +36,8 @@ const BUILT_IN: [(&str, &str); 20] = built_in![
     "set_password",
     "confirm_email",
     "email_changing",
+    "email_changed",
+    "email_restored",
     "account_exists",
     "erased",
 ];
@@ -120,9 +122,11 @@ impl Renderer {
     /// What is wrong, in a word.
     pub fn render(&self, letter: &Letter<'_>) -> Result<Message, &'static str> {
         let page = match letter.kind {
-            Kind::Reset | Kind::LoginClosed | Kind::SetPassword => "reset-password",
+            Kind::Reset | Kind::LoginClosed | Kind::SetPassword | Kind::EmailRestored => {
+                "reset-password"
+            }
             Kind::ConfirmEmail => "confirm-email",
-            Kind::EmailChanging => "undo-email",
+            Kind::EmailChanging | Kind::EmailChanged => "undo-email",
             _ => "verify-email",
         };
         // The token is in the fragment, which no log and no `Referer` has.
@@ -201,7 +205,7 @@ mod tests {
                 text.contains("Auto-Submitted: auto-generated\r\n"),
                 "{text}"
             );
-            if kind != Kind::Erased {
+            if !matches!(kind, Kind::Erased | Kind::ConfirmEmail) {
                 assert!(text.contains("Hello Ada,"), "{text}");
             }
         }

@@ -40,8 +40,12 @@ pub enum Kind {
     SetPassword,
     /// A user is to show that a mailbox is theirs, before it replaces the address. It goes to the new one.
     ConfirmEmail,
-    /// A change of the address was asked for, or was done. It goes to the address before, and can be undone.
+    /// A change of the address was asked for. It goes to the address until now, and can be undone.
     EmailChanging,
+    /// The address was changed. It goes to the address before, and can be undone.
+    EmailChanged,
+    /// The address was restored, and another password is to be chosen.
+    EmailRestored,
     /// An account was to be made for an address, or an address was to be moved to it, and it has one already.
     AccountExists,
     /// An address was to sign up that has an account; what it gets is found out when it is sent.
@@ -52,7 +56,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Verify,
         Self::VerifyRequest,
         Self::Reset,
@@ -64,6 +68,8 @@ impl Kind {
         Self::SetPassword,
         Self::ConfirmEmail,
         Self::EmailChanging,
+        Self::EmailChanged,
+        Self::EmailRestored,
         Self::AccountExists,
         Self::SignupRequest,
         Self::Erased,
@@ -96,6 +102,8 @@ impl Kind {
             Self::SetPassword => "set_password",
             Self::ConfirmEmail => "confirm_email",
             Self::EmailChanging => "email_changing",
+            Self::EmailChanged => "email_changed",
+            Self::EmailRestored => "email_restored",
             Self::AccountExists => "account_exists",
             Self::SignupRequest => "signup_request",
             Self::Erased => "erased",
@@ -438,7 +446,7 @@ pub async fn turn_into(
     mail: &Leased,
     kind: Kind,
     user: UserId,
-    token: Uuid,
+    token: Option<Uuid>,
 ) -> Result<bool, Error> {
     let parameters = (
         mail.id,

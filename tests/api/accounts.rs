@@ -275,8 +275,11 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
     log_in(service, "ada@lovelace.example").await;
     let old = send(service.post("/auth/login", &login_body("ada@example.org"))).await;
     problem(old, 401, "invalid-credentials").await;
-    // The address is free.
-    assert_eq!(service.sign_up("ada@example.org").await.status(), 201);
+    // The address is kept for as long as the account can be moved back to it.
+    let taken = service.sign_up("ada@example.org").await;
+    problem(taken, 409, "email-already-registered").await;
+    let notice = mailing.mail("email_changed", 1).await;
+    assert_eq!(notice.to, "ada@example.org");
 }
 
 /// Who has taken an account over cannot keep its owner from getting it back.
@@ -315,6 +318,17 @@ async fn the_owner_of_an_address_gets_the_account_back(
         let confirmed = move_by(service, "/auth/email/confirm", &second).await;
         assert_eq!(confirmed.status(), 204);
         thief = refreshed(service, &thief).await;
+        // The way back is not barred by another account.
+        let squat = service.sign_up("ada@example.org").await;
+        problem(squat, 409, "email-already-registered").await;
+        for _ in 0..4 {
+            let forgot = json!({ "email": "mallory@example.org" });
+            assert_eq!(
+                mailing.post("/auth/password/forgot", forgot).await.status(),
+                202
+            );
+        }
+        mailing.idle().await;
     }
     for _ in 0..2 {
         let undone = move_by(service, "/auth/email/undo", &undo).await;
@@ -333,7 +347,15 @@ async fn the_owner_of_an_address_gets_the_account_back(
         let login = send(service.post("/auth/login", &body)).await;
         problem(login, 401, "invalid-credentials").await;
     }
-    let reset = mailing.mail("reset", 1).await;
+    if goes_on {
+        // Nor does the thief get it back by the mails to the addresses in between.
+        let later = mailing.mails("email_changing")[1].clone();
+        assert_eq!(later.to, "eve@example.org");
+        let late = move_by(service, "/auth/email/undo", &later.token()).await;
+        problem(late, 410, "token-expired").await;
+    }
+    // Whatever the thief has asked for before.
+    let reset = mailing.mail("email_restored", 1).await;
     assert_eq!(reset.to, "ada@example.org");
     let body = json!({ "token": reset.token(), "password": "a third horse battery staple" });
     assert_eq!(
@@ -345,6 +367,60 @@ async fn the_owner_of_an_address_gets_the_account_back(
     let body = json!({ "email": "ada@example.org", "password": "a third horse battery staple" });
     let owner = json_of(send(service.post("/auth/login", &body)).await).await;
     assert_eq!(owner["user"]["email"], "ada@example.org");
+}
+
+/// Guarantee U3. Two changes: each of the two addresses has its own way back, and the owner of the second one is not at the
+/// mercy of the first.
+#[rstest]
+#[tokio::test]
+async fn an_address_that_replaced_another_one_has_a_way_back_of_its_own(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = mailing(backend).await;
+    let service = &mailing.service;
+    let mut session = service.logged_in("old@example.org").await;
+    for (number, email) in [(1, "ada@example.org"), (2, "eve@example.org")] {
+        assert_eq!(send(ask(service, &session, email)).await.status(), 202);
+        let confirm = mailing.mail("confirm_email", number).await.token();
+        // A double click.
+        let (one, other) = join(
+            move_by(service, "/auth/email/confirm", &confirm),
+            move_by(service, "/auth/email/confirm", &confirm),
+        )
+        .await;
+        assert_eq!(
+            [one.status(), other.status()].map(|status| status.as_u16()),
+            [204, 204]
+        );
+        session = refreshed(service, &session).await;
+    }
+    let undo = mailing.mail("email_changed", 2).await;
+    assert_eq!(undo.to, "ada@example.org");
+    let undone = move_by(service, "/auth/email/undo", &undo.token()).await;
+    assert_eq!(undone.status(), 204);
+    let restored = mailing.mail("email_restored", 1).await;
+    assert_eq!(restored.to, "ada@example.org");
+}
+
+/// Who ends a session ends what it began.
+#[rstest]
+#[tokio::test]
+async fn a_change_of_address_ends_with_the_session_that_asked_for_it(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = mailing(backend).await;
+    let service = &mailing.service;
+    let owner = service.logged_in("ada@example.org").await;
+    let thief = log_in(service, "ada@example.org").await;
+    assert_eq!(
+        send(ask(service, &thief, "eve@example.org")).await.status(),
+        202
+    );
+    let confirm = mailing.mail("confirm_email", 1).await.token();
+    let others = request(service, "DELETE", "/users/me/sessions", &owner);
+    assert_eq!(send(others).await.status(), 204);
+    let late = move_by(service, "/auth/email/confirm", &confirm).await;
+    problem(late, 410, "token-expired").await;
 }
 
 /// Guarantee U2.
@@ -405,7 +481,8 @@ async fn a_password_that_was_sent_long_ago_is_asked_for_again(
     #[case] max_age: i64,
 ) {
     let forger = Forger::new();
-    let service = Service::start_with(backend, &forger.settings()).await;
+    let settings = [&forger.settings()[..], &[("MAIL_URL", "console")]].concat();
+    let service = Service::start_with(backend, &settings).await;
     let session = service.logged_in("ada@example.org").await;
     let token = session["access_token"].as_str().expect("a text");
     let [_, mut claims] = decoded(token);

@@ -507,11 +507,12 @@ mod tests {
         12 roles 68ebb455bf10c060\n\
         13 service keys 3c3319249affc75a\n\
         14 auth log b169390e05098f24\n\
-        15 one time tokens a2cf6fc35fa15aee\n\
+        15 one time tokens 90b8f8dedb1f3b4d\n\
         16 mail queue bf1fd15e71dafd09\n\
-        17 erasure 6ac9b1e89ed49d5c\n\
-        18 rows of a user adda7d95f6d7d12e\n\
-        19 imports 483f72fd3b619bbe\n\
+        17 erasure 2791f4b6de16c451\n\
+        18 subjects of old records d757503f615b985f\n\
+        19 rows of a user adda7d95f6d7d12e\n\
+        20 imports 483f72fd3b619bbe\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -528,10 +529,11 @@ mod tests {
         12 roles cea0150cf2ed65f4\n\
         13 service keys c724af5f264003fb\n\
         14 auth log 8d7d5897fb108ed2\n\
-        15 one time tokens e4ee96c1b0037d0c\n\
+        15 one time tokens ae24925d00319bae\n\
         16 mail queue 0bf6ab10f208de98\n\
-        17 erasure 1d407dde9160010e\n\
-        18 rows of a user adda7d95f6d7d12e\n\
-        19 imports fb6e60a339d0dd79\n\
+        17 erasure 94b732f939f1eba1\n\
+        18 subjects of old records 0359aefd2d871eb2\n\
+        19 rows of a user adda7d95f6d7d12e\n\
+        20 imports fb6e60a339d0dd79\n\
     ";
 }

@@ -126,7 +126,9 @@ impl Event for SignedUp<'_> {
 
 static INSERT_USER: Statement = Statement::new(
     "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (email_canonical) DO NOTHING",
+     SELECT $1, $2, $3, $4, $5, $6, $6 WHERE NOT EXISTS (SELECT 1 FROM one_time_tokens t \
+     WHERE t.email_canonical = $4 AND t.purpose = 'undo' AND t.used_at IS NULL AND t.voided_at IS NULL \
+     AND t.expires_at > $6) ON CONFLICT (email_canonical) DO NOTHING",
 );
 
 static INSERT_USER_READ: Statement = Statement::new(
@@ -146,7 +148,8 @@ static PROJECT_VERIFIED: Statement =
 
 /// Inserts one row each of `users`, `users_read` and `user_events`, in this lock order; and the mail with
 /// its token, if the address is to be verified. Returns whether
-/// it did: not if the canonical address has an account; nothing is then written.
+/// it did: not if the canonical address has an account, or an account can still be moved back to it; nothing is
+/// then written.
 ///
 /// # Errors
 /// The driver's.

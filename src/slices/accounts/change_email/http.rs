@@ -15,7 +15,7 @@ use crate::access::authenticator::Reason;
 use crate::dependencies::Dependencies;
 use crate::domain::Email;
 use crate::http::authorization;
-use crate::http::changes::Circumstances;
+use crate::http::changes::{Circumstances, sends_mail};
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
@@ -57,6 +57,7 @@ pub fn operations() -> Vec<Operation> {
 /// The dependencies of the handler.
 struct State {
     database: Database,
+    sends_mail: bool,
     circumstances: Circumstances,
 }
 
@@ -64,6 +65,7 @@ impl State {
     fn new(dependencies: &Dependencies) -> Self {
         Self {
             database: dependencies.database.clone(),
+            sends_mail: dependencies.delivery.is_some(),
             circumstances: Circumstances::new(dependencies),
         }
     }
@@ -87,6 +89,7 @@ impl ChangeEmailRequest {
 }
 
 async fn change_email(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
+    sends_mail(state.sends_mail)?;
     let email = call.validated(ChangeEmailRequest::parse).await?;
     let values = [Some(email.as_typed().as_bytes())];
     let execution = match call.begin(&values).await? {

@@ -82,14 +82,10 @@ impl UnitOfWork for ChangeEmail {
         let confirm = grant(Use::Change, self.email.as_typed());
         links::add_of(transaction, &confirm, Some(caller.session), at).await?;
         let undo = grant(Use::Undo, &email);
-        let is_new = links::add_of(transaction, &undo, None, at).await?;
+        links::add(transaction, &undo, at).await?;
         let to_new = NewMail::with_link(change.id(), Kind::ConfirmEmail, user, confirm.id, at);
         queue::add(transaction, &to_new).await?;
-        let to_old = NewMail::notice(change.id(), Kind::EmailChanging, user, at);
-        let to_old = NewMail {
-            token: is_new.then_some(undo.id),
-            ..to_old
-        };
+        let to_old = NewMail::with_link(change.id(), Kind::EmailChanging, user, undo.id, at);
         queue::add(transaction, &to_old).await?;
         Ok(End::Commit(Outcome::Accepted))
     }

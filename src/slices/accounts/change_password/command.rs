@@ -74,6 +74,8 @@ pub struct ChangePasswordHandler {
     pub attempts: Attempts,
     /// The password hasher.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// Whether mails go anywhere.
+    pub sends_mail: bool,
     /// The part of a request's time that is reserved for the write.
     pub write_reserve: Duration,
 }
@@ -107,7 +109,7 @@ impl ChangePasswordHandler {
         if !verifying.await? {
             return Err(ChangePasswordError::InvalidCredentials);
         }
-        let about_the_user = [account.name.as_str(), account.address.as_str()];
+        let about_the_user = account.words.each_ref().map(String::as_str);
         let password = Candidate::parse(command.new, &about_the_user)?;
         let deadline = command.deadline;
         let deadline = deadline.checked_sub(self.write_reserve).unwrap_or(deadline);
@@ -120,6 +122,7 @@ impl ChangePasswordHandler {
             verified: account.password_hash,
             password_hash: hashing.await?,
             subject: attempt.subject(),
+            sends_mail: self.sends_mail,
         };
         Ok(self.store.change(new, execution).await?)
     }

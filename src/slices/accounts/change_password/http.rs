@@ -63,6 +63,7 @@ impl State {
                 store: ChangePasswordStore::new(dependencies.database.clone()),
                 attempts: Attempts::new(dependencies),
                 hasher: Arc::clone(&dependencies.hasher),
+                sends_mail: dependencies.delivery.is_some(),
                 write_reserve: dependencies.settings.http.request_timeout / 5,
             },
             circumstances: Circumstances::new(dependencies),

@@ -17,8 +17,8 @@ use crate::slices::accounts::password_changed::PasswordChanged;
 
 /// An account, as a change of its password needs it.
 pub struct Account {
-    /// The name, which is no password.
-    pub name: String,
+    /// The names and the address, which are no password.
+    pub words: [String; 3],
     /// The canonical address.
     pub address: String,
     /// The stored hash.
@@ -28,7 +28,11 @@ pub struct Account {
 impl FromRow for Account {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
         Ok(Self {
-            name: row.get("name")?,
+            words: [
+                row.get("name")?,
+                row.get("display_name")?,
+                row.get("email")?,
+            ],
             address: row.get("email_canonical")?,
             password_hash: row.get("password_hash")?,
         })
@@ -36,7 +40,7 @@ impl FromRow for Account {
 }
 
 static ACCOUNT: Statement = Statement::new(
-    "SELECT r.name, u.email_canonical, u.password_hash FROM users u \
+    "SELECT r.name, r.display_name, r.email, u.email_canonical, u.password_hash FROM users u \
      JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 
@@ -81,6 +85,8 @@ pub struct NewPassword {
     pub password_hash: PasswordHash,
     /// Whose failures are forgotten.
     pub subject: Subject,
+    /// Whether a mail says so.
+    pub sends_mail: bool,
 }
 
 /// The store of changes.
@@ -152,8 +158,10 @@ impl UnitOfWork for NewPassword {
         throttle::clear(transaction, &self.subject).await?;
         let event = PasswordChanged { by: "user" };
         history::append(transaction, &change.of(user), event).await?;
-        let notice = NewMail::notice(change.id(), Kind::PasswordChanged, user, change.at);
-        queue::add(transaction, &notice).await?;
+        if self.sends_mail {
+            let notice = NewMail::notice(change.id(), Kind::PasswordChanged, user, change.at);
+            queue::add(transaction, &notice).await?;
+        }
         let subject = user.to_string();
         auth_log::append_change(transaction, change, "password_changed", &subject).await?;
         Ok(End::Commit(Outcome::Done(user, epoch)))

@@ -113,12 +113,10 @@ async fn move_account(
     };
     let change = state.circumstances.by(&call, Actor::User(link.grant.user));
     let moved = if purpose == Use::Undo {
-        let secrets = Arc::clone(&state.secrets);
         let work = Undo {
             link,
             email,
             change,
-            secrets,
         };
         state.database.write(work).await?
     } else {
@@ -135,6 +133,7 @@ async fn move_account(
             tracing::info!(user_id = %user, by = purpose.as_str(), "address changed");
             Ok(HttpResponse::NoContent().finish())
         }
+        Outcome::AlreadyDone => Ok(HttpResponse::NoContent().finish()),
         Outcome::EmailTaken => Err(EMAIL_ALREADY_REGISTERED.into()),
         Outcome::Expired => Err(TOKEN_EXPIRED.into()),
     }
@@ -173,7 +172,7 @@ fn document_undo() -> Documentation {
         Documentation::new("undo_email", "accounts", "Restores the address of an account.")
             .description(
                 "It takes the token of the mail to the address before, also if the change was never confirmed. All sessions \
-                 end, the password is removed, and a mail to this address lets the user choose another one. A used \
+                 end, the password is removed, and a mail to this address has the link to choose another one. A used \
                  token gets 204 again.",
             )
             .no_content("The account has this address."),

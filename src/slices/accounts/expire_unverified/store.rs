@@ -21,13 +21,14 @@ use crate::tokens::one_time::Use;
 /// Users looked up at once.
 const BATCH: i32 = 100;
 
-/// A user counts from the first mail that asked for a verification, and not from the signup: those who
-/// signed up while none was needed have not been asked yet. All links of one kind live as long, and of
-/// these times the end has an index.
+/// Due is who was asked by the signup itself, and has no role. Who signed up while no verification was needed,
+/// was imported or made by an administrator is not: another person could ask for a mail to them, and so begin
+/// their removal. All links of one kind live as long, and of these times the end has an index.
 static DUE: Statement = Statement::new(
     "SELECT u.id FROM users u WHERE u.email_verified_at IS NULL AND u.id IN \
-     (SELECT t.user_id FROM one_time_tokens t WHERE t.expires_at <= $1 AND t.purpose = 'verify') \
-     ORDER BY u.id LIMIT $2",
+     (SELECT t.user_id FROM one_time_tokens t WHERE t.expires_at <= $1 AND t.purpose = 'verify' \
+     AND t.created_at = u.created_at) \
+     AND NOT EXISTS (SELECT 1 FROM user_roles r WHERE r.user_id = u.id) ORDER BY u.id LIMIT $2",
 );
 
 /// One that is verified meanwhile stays.

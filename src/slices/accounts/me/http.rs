@@ -1,13 +1,14 @@
 //! HTTP handler and its documentation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::store::{self, Account, DisplayName, Outcome, UpdateProfile};
+use super::store::{self, Account, DisplayName, MOST, Outcome, UpdateProfile};
 use crate::access::Access;
 use crate::access::authenticator::Reason;
 use crate::domain::Name;
@@ -20,11 +21,19 @@ use crate::http::validation::{check, required};
 use crate::http::{authorization, conditional};
 use crate::platform::clock::timestamp;
 use crate::platform::database::Database;
+use crate::platform::limits::{Bound, Limit};
 use crate::slices::accounts::problems::{PRECONDITION_FAILED, USER_NOT_FOUND};
 use crate::slices::user::{PersonName, UserResponse};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
+
+/// The limits that are kept here.
+pub const LIMITS: &[Limit] = &[Limit {
+    what: "Changes of a profile in a day",
+    bound: Bound::Count(MOST as usize),
+    effect: "429 `rate-limited`",
+}];
 
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
@@ -107,6 +116,11 @@ async fn update(
             &call.request,
             &AccountResponse::from(&account),
         )),
+        Outcome::TooMany => Err(Problem::new(
+            ProblemType::RATE_LIMITED,
+            "The profile was changed too often today.",
+        )
+        .retry_after(Duration::from_hours(1))),
         Outcome::Unexpected => Err(PRECONDITION_FAILED.into()),
         Outcome::CallerEnded => Err(authorization::invalid(Reason::Revoked)),
     }

@@ -6,4 +6,7 @@ mod store;
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice {
+    limits: http::LIMITS,
+    ..Slice::new(http::operations)
+};

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod contract;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::access::change::Change;
@@ -52,6 +52,14 @@ static BY_ID: Statement = Statement::new(
 
 static LOCK_POSTGRES: Statement =
     Statement::new("SELECT id FROM users_read WHERE id = $1 FOR UPDATE");
+
+/// Changes of a profile in a day that are made: each is an event, and an erasure rewrites them all at once.
+pub const MOST: u8 = 100;
+
+static MADE: Statement = Statement::new(
+    "SELECT count(*) AS changes FROM user_events WHERE user_id = $1 \
+     AND type = 'user.profile_updated' AND occurred_at > $2",
+);
 
 static UPDATE: Statement = Statement::new(
     "UPDATE users SET name = $2, version = version + 1, updated_at = $3 WHERE id = $1 \
@@ -105,6 +113,8 @@ pub enum Outcome {
     Done(Account),
     /// It is not the one that the client wants to change; nothing was written.
     Unexpected,
+    /// There were too many changes in a day; nothing was written.
+    TooMany,
     /// The session of the caller has ended; nothing was written.
     CallerEnded,
 }
@@ -136,6 +146,11 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
         let (name, display_name) = (name.to_owned(), display_name.to_owned());
         if (&name, &display_name) == (&user.name, &user.display_name) {
             return Ok(End::Rollback(Outcome::Done(account)));
+        }
+        let since = Micros(change.at - TimeDelta::days(1));
+        let made: Option<(i64,)> = transaction.fetch_optional(&MADE, (id, since)).await?;
+        if made.is_some_and(|(changes,)| changes >= i64::from(MOST)) {
+            return Ok(End::Rollback(Outcome::TooMany));
         }
         let (name, display_name) = (name.as_str(), display_name.as_str());
         let at = Micros(change.at);

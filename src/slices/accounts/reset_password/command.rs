@@ -103,7 +103,7 @@ impl ResetPasswordHandler {
         if !link.is_live(account.epoch, self.clock.now()) || account.address != link.grant.address {
             return Err(ResetPasswordError::TokenExpired);
         }
-        let about_the_user = [account.name.as_str(), account.address.as_str()];
+        let about_the_user = account.words.each_ref().map(String::as_str);
         let password = Candidate::parse(command.password, &about_the_user)?;
         let deadline = command.deadline;
         let deadline = deadline.checked_sub(self.write_reserve).unwrap_or(deadline);

@@ -27,8 +27,8 @@ use crate::tokens::secrets::TokenSecrets;
 
 /// An account, as a reset needs it.
 pub struct Account {
-    /// The name, which is no password.
-    pub name: String,
+    /// The names and the address, which are no password.
+    pub words: [String; 3],
     /// The canonical address.
     pub address: String,
     /// The epoch, which voids tokens.
@@ -38,7 +38,11 @@ pub struct Account {
 impl FromRow for Account {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
         Ok(Self {
-            name: row.get("name")?,
+            words: [
+                row.get("name")?,
+                row.get("display_name")?,
+                row.get("email")?,
+            ],
             address: row.get("email_canonical")?,
             epoch: TokenEpoch::new(row.get("token_epoch")?),
         })
@@ -46,8 +50,8 @@ impl FromRow for Account {
 }
 
 static ACCOUNT: Statement = Statement::new(
-    "SELECT r.name, u.email_canonical, u.token_epoch FROM users u JOIN users_read r ON r.id = u.id \
-     WHERE u.id = $1",
+    "SELECT r.name, r.display_name, r.email, u.email_canonical, u.token_epoch FROM users u \
+     JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 
 /// The mail has reached the owner of the address, so it counts as verified.

@@ -170,10 +170,9 @@ fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
 /// The response that does not say whether the address has an account.
 fn render_uniformly(outcome: &Outcome) -> Result<HttpResponse, Problem> {
     match outcome {
-        Outcome::Created(_) | Outcome::EmailTaken => {
+        Outcome::Created(_) | Outcome::EmailTaken | Outcome::AccountErased => {
             Ok(HttpResponse::Accepted().json(json!({ "status": "check_mail" })))
         }
-        Outcome::AccountErased => Err(ACCOUNT_ERASED.into()),
     }
 }
 

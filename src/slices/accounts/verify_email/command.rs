@@ -72,10 +72,11 @@ impl VerifyEmailHandler {
     /// See [`VerifyEmailError`].
     pub async fn handle(&self, command: VerifyEmail) -> Result<(), VerifyEmailError> {
         let token = command.token.expose_secret();
-        let link = self.store.link(token, &self.secrets).await?;
-        let link = link.ok_or(VerifyEmailError::TokenInvalid)?;
         let mut attempt = None;
         for _ in 0..MAX_TRIES {
+            // Each time: a request beside this one may have used it.
+            let link = self.store.link(token, &self.secrets).await?;
+            let link = link.ok_or(VerifyEmailError::TokenInvalid)?;
             let account = self.store.account(link.grant.user).await?;
             let account = account.ok_or(VerifyEmailError::TokenInvalid)?;
             let now = self.clock.now();

@@ -12,6 +12,9 @@ use crate::tokens::one_time::{Grant, Use};
 static ACCOUNT: Statement =
     Statement::new("SELECT email_canonical, token_epoch, password_hash FROM users WHERE id = $1");
 
+static LOCK_POSTGRES: Statement =
+    Statement::new("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
+
 /// A reset that an administrator begins.
 pub struct BeginReset {
     /// Whose password it is.
@@ -27,6 +30,8 @@ impl UnitOfWork for BeginReset {
     async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
         let Self { user, change } = self;
         let id = (user.as_uuid(),);
+        // An erasure waits, and so does a request of the user for the same mail.
+        transaction.lock(&LOCK_POSTGRES, id).await?;
         let account: Option<(String, i32, String)> =
             transaction.fetch_optional(&ACCOUNT, id).await?;
         let Some((address, epoch, hash)) = account else {

@@ -22,6 +22,10 @@ fn user(number: u128) -> UserId {
 async fn asked(test: &TestDatabase, number: u128, purpose: Use, second: i64) {
     new_user(test, number, "hash").await;
     again(test, number, purpose, second).await;
+    // By the signup.
+    let signed_up = "UPDATE users SET created_at = (SELECT min(t.created_at) FROM one_time_tokens t \
+                     WHERE t.user_id = users.id) WHERE email LIKE ";
+    test.sql(&format!("{signed_up} 'ada{number}@%'")).await;
 }
 
 async fn again(test: &TestDatabase, number: u128, purpose: Use, second: i64) {
@@ -65,6 +69,9 @@ async fn users_are_due_some_time_after_they_were_first_asked(
     // One who signed up before a verification was needed.
     new_user(&test, 4, "hash").await;
     asked(&test, 5, Use::Reset, 0).await;
+    // A stranger has asked for the mail.
+    new_user(&test, 6, "hash").await;
+    again(&test, 6, Use::Verify, 1).await;
     assert_eq!(due(&test.database, at(9)).await.expect("read"), []);
     assert_eq!(
         due(&test.database, at(10)).await.expect("read"),
