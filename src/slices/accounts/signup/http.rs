@@ -167,7 +167,8 @@ fn render(outcome: &Outcome) -> Result<HttpResponse, Problem> {
     }
 }
 
-/// The response that does not say whether the address has an account.
+/// The response that does not say whether the address has an account, nor whether it had one.
+#[expect(clippy::unnecessary_wraps, reason = "it takes the place of `render`")]
 fn render_uniformly(outcome: &Outcome) -> Result<HttpResponse, Problem> {
     match outcome {
         Outcome::Created(_) | Outcome::EmailTaken | Outcome::AccountErased => {
