@@ -21,7 +21,8 @@ REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys,
     one_time_tokens, revocations, mail_queue, roles, role_permissions, user_roles, service_keys, auth_log,
     user_tombstones, imports, import_refusals, _sqlx_migrations FROM signup;
 
-GRANT SELECT (id, email_canonical, password_hash, status, email_verified_at, password_changed_at, token_epoch, version),
+GRANT SELECT (id, email_canonical, password_hash, created_at, status, email_verified_at, password_changed_at, token_epoch,
+        version),
     INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
     UPDATE (name, email, email_canonical, password_hash, password_changed_at, status, email_verified_at, token_epoch,
         version, updated_at),
