@@ -143,12 +143,8 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
         Ok(recorded) => recorded,
         Err(refusal) => return Err(refuse(refusal, context.deadline).await),
     };
-    match &recorded.outcome {
-        Outcome::Created(user) if !recorded.is_replay => {
-            tracing::info!(user_id = %user.id, "account created");
-        }
-        Outcome::EmailTaken if !recorded.is_replay => state.duplicates.inc(),
-        _ => {}
+    if recorded.outcome == Outcome::EmailTaken && !recorded.is_replay {
+        state.duplicates.inc();
     }
     Ok(respond(&recorded, state.render))
 }
