@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 const UNLIMITED: [(&str, &str); 2] = [("RATE_LIMIT_LOGIN", "off"), ("READS", "open")];
 
-/// 80 bytes, of which bcrypt reads 72; and their hash by passlib, as in `tests/vectors/foreign.json`.
+/// 80 bytes, of which bcrypt reads 72; and their hash by passlib, as in `src/hashing/stored/vectors.json`.
 const LONG: &str =
     "01234567890123456789012345678901234567890123456789012345678901234567890123456789";
 const LONG_HASH: &str = "$2a$05$hGGb1zNNQo1qc0CqC93qQeEghwfOhH.NJVm3i2ifJGYS0HCxwp9c.";
@@ -112,7 +112,7 @@ async fn renewed(service: &Service, email: &str) {
 #[rstest]
 #[tokio::test]
 async fn every_format_logs_in_and_is_hashed_again(#[values(Sqlite, Postgres)] backend: Backend) {
-    let text = include_str!("../vectors/foreign.json");
+    let text = include_str!("../../src/hashing/stored/vectors.json");
     let file: Value = serde_json::from_str(text).expect("the file of the script");
     let mut sources = BTreeSet::new();
     let vectors = file["vectors"].as_array().expect("a list");

@@ -18,9 +18,11 @@ import itertools
 import os
 import re
 import sys
+import threading
 import time
 import unicodedata
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,9 @@ _sent_keys: set[str] = set()
 _returned: dict[tuple[str, str], str] = {}
 _calls = itertools.count()
 # Tokens of mails that were not used, by the kind of mail.
-_mailed: dict[str, list[str]] = {"verify": [], "reset": []}
+_mailed: dict[str, list[str]] = {"verify": [], "reset": [], "confirm_email": [], "email_changing": []}
+# Requests are sent by several threads, and a token is for one of them.
+_mailing = threading.Lock()
 # The valid credentials that were sent, with their sessions if they are access tokens.
 _sessions: dict[str, dict[str, Any]] = {f"Bearer {SERVICE_KEY}": {}} if SERVICE_KEY else {}
 
@@ -192,31 +196,62 @@ def _ask_for_mail(case: Case, turn: int) -> None:
         case.body["email"] = SERVICE.sign_up()
 
 
-def _token_of(kind: str, path: str) -> str:
-    """The token of a new mail to a new user."""
-    tokens = _mailed[kind]
-    if not tokens:
-        before = set(MAILS.glob("*.eml"))
+def _token_of(kind: str, ask: Callable[[], object]) -> str:
+    """The token of a new mail to a new user, who asks for it."""
+    with _mailing:
+        tokens = _mailed[kind]
+        if not tokens:
+            before = set(MAILS.glob("*.eml"))
 
-        def mails() -> list[Path]:
-            return [mail for mail in MAILS.glob(f"*Z-{kind}-*.eml") if mail not in before]
+            def mails() -> list[Path]:
+                return [mail for mail in MAILS.glob(f"*Z-{kind}-*.eml") if mail not in before]
 
-        for _ in range(ASKED):
-            SERVICE.post(path, {"email": SERVICE.sign_up()})
-        until("mails", lambda: len(mails()) >= ASKED)
-        tokens += [token_of(mail) for mail in mails()]
-    return tokens.pop()
+            for _ in range(ASKED):
+                ask()
+            until("mails", lambda: len(mails()) >= ASKED)
+            tokens += [token_of(mail) for mail in mails()]
+        return tokens.pop()
+
+
+def _asked(path: str) -> Callable[[], object]:
+    return lambda: SERVICE.post(path, {"email": SERVICE.sign_up()})
+
+
+def _asked_for_another_address() -> None:
+    session = SERVICE.log_in(SERVICE.sign_up())
+    SERVICE.post("/users/me/email", {"email": f"{uuid.uuid4().hex}@example.org"}, session["access_token"])
+
+
+def _confirm(case: Case, _turn: int) -> None:
+    case.body["token"] = _token_of("confirm_email", _asked_for_another_address)
+
+
+def _undo(case: Case, _turn: int) -> None:
+    case.body["token"] = _token_of("email_changing", _asked_for_another_address)
+
+
+def _change_password(case: Case, turn: int) -> None:
+    case.body |= {
+        "current_password": PASSWORD if turn else _short(str(case.body["current_password"])),
+        "new_password": _unlikely(str(case.body["new_password"])),
+    }
+
+
+def _update_profile(case: Case, _turn: int) -> None:
+    # Any: the account of this request was made for it.
+    if "If-Match" in case.headers:
+        case.headers["If-Match"] = "*"
 
 
 def _verify(case: Case, turn: int) -> None:
-    case.body |= {"token": _token_of("verify", "/auth/verify-email/resend"), "password": PASSWORD}
+    case.body |= {"token": _token_of("verify", _asked("/auth/verify-email/resend")), "password": PASSWORD}
     # A wrong one.
     if not turn:
         case.body["password"] += "x"
 
 
 def _reset(case: Case, _turn: int) -> None:
-    token = _token_of("reset", "/auth/password/forgot")
+    token = _token_of("reset", _asked("/auth/password/forgot"))
     case.body |= {"token": token, "password": _unlikely(str(case.body["password"]))}
 
 
@@ -275,6 +310,10 @@ CHANGES = {
     "resend_verification": _ask_for_mail,
     "forgot_password": _ask_for_mail,
     "reset_password": _reset,
+    "confirm_email": _confirm,
+    "undo_email": _undo,
+    "change_password": _change_password,
+    "update_profile": _update_profile,
     "introspect": _introspect,
     "end_session": _end_session,
 }

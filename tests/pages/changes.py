@@ -117,7 +117,7 @@ def address(pages: Pages) -> None:
     assert pages.status("/auth/login", {"email": old, "password": PASSWORD}) == 401
     pages.open("account")
     pages.at("log-in")
-    pages.driver.get(pages.mailbox.link("reset", old))
+    pages.driver.get(pages.mailbox.link("email_restored", old))
     pages.type("password", NEW_PASSWORD)
     pages.press("reset")
     pages.at("log-in")

@@ -1,9 +1,9 @@
-"""Prints `foreign.json`: password hashes made by the libraries of others, with their passwords.
+"""Prints `src/hashing/stored/vectors.json`: password hashes made by the libraries of others, with their passwords.
 
     python3 -m venv target/foreign
     target/foreign/bin/pip install passlib==1.7.4 bcrypt==4.0.1 Django==5.2.19 argon2-cffi==25.1.0 \\
         cryptography==50.0.2
-    target/foreign/bin/python tests/vectors/foreign.py > tests/vectors/foreign.json
+    target/foreign/bin/python tests/vectors/foreign.py > src/hashing/stored/vectors.json
 
 It is not run by tests: each run makes new salts. What is not made by a library is made by the documented
 formula: Keycloak's credentials (https://www.keycloak.org/docs-api/latest/javadocs/, `PasswordCredentialData`

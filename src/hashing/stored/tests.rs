@@ -25,7 +25,7 @@ struct Vector {
 }
 
 fn vectors() -> Vec<Vector> {
-    let text = include_str!("../../../tests/vectors/foreign.json");
+    let text = include_str!("vectors.json");
     let vectors: Vectors = serde_json::from_str(text).expect("the file of the script");
     vectors.vectors
 }

@@ -101,7 +101,12 @@ impl ResetPasswordHandler {
             return Err(ResetPasswordError::TokenUsed);
         }
         if !link.is_live(account.epoch, self.clock.now()) || account.address != link.grant.address {
-            return Err(ResetPasswordError::TokenExpired);
+            // A request beside this one may have used it since it was read.
+            let link = self.store.link(token, &self.secrets).await?;
+            return Err(match link {
+                Some(link) if link.used_at.is_some() => ResetPasswordError::TokenUsed,
+                _ => ResetPasswordError::TokenExpired,
+            });
         }
         let about_the_user = account.words.each_ref().map(String::as_str);
         let password = Candidate::parse(command.password, &about_the_user)?;
