@@ -18,7 +18,6 @@ import itertools
 import os
 import re
 import sys
-import threading
 import time
 import unicodedata
 import uuid
@@ -56,8 +55,6 @@ _returned: dict[tuple[str, str], str] = {}
 _calls = itertools.count()
 # Tokens of mails that were not used, by the kind of mail.
 _mailed: dict[str, list[str]] = {"verify": [], "reset": [], "confirm_email": [], "email_changing": []}
-# Requests are sent by several threads, and a token is for one of them.
-_mailing = threading.Lock()
 # The valid credentials that were sent, with their sessions if they are access tokens.
 _sessions: dict[str, dict[str, Any]] = {f"Bearer {SERVICE_KEY}": {}} if SERVICE_KEY else {}
 
@@ -196,38 +193,54 @@ def _ask_for_mail(case: Case, turn: int) -> None:
         case.body["email"] = SERVICE.sign_up()
 
 
-def _token_of(kind: str, ask: Callable[[], object]) -> str:
-    """The token of a new mail to a new user, who asks for it."""
-    with _mailing:
-        tokens = _mailed[kind]
-        if not tokens:
-            before = set(MAILS.glob("*.eml"))
+def _token_of(kind: str, ask: Callable[[], str]) -> str:
+    """The token of a new mail to a new user, who asks for it; `ask` returns the address that it goes to."""
+    tokens = _mailed[kind]
+    if not tokens:
+        before = set(MAILS.glob("*.eml"))
+        asked = {ask() for _ in range(ASKED)}
 
-            def mails() -> list[Path]:
-                return [mail for mail in MAILS.glob(f"*Z-{kind}-*.eml") if mail not in before]
+        def mails() -> list[Path]:
+            # Other requests cause mails as well, and a later one to the same user voids the token of an earlier one.
+            new = [mail for mail in MAILS.glob(f"*Z-{kind}-*.eml") if mail not in before]
+            return [mail for mail in new if _to(mail) in asked]
 
-            for _ in range(ASKED):
-                ask()
-            until("mails", lambda: len(mails()) >= ASKED)
-            tokens += [token_of(mail) for mail in mails()]
-        return tokens.pop()
-
-
-def _asked(path: str) -> Callable[[], object]:
-    return lambda: SERVICE.post(path, {"email": SERVICE.sign_up()})
+        until("mails", lambda: len(mails()) >= ASKED)
+        tokens += [token_of(mail) for mail in mails()]
+    return tokens.pop()
 
 
-def _asked_for_another_address() -> None:
-    session = SERVICE.log_in(SERVICE.sign_up())
-    SERVICE.post("/users/me/email", {"email": f"{uuid.uuid4().hex}@example.org"}, session["access_token"])
+def _to(mail: Path) -> str:
+    """The address that a mail goes to."""
+    found = re.search(r"^To: (\S+)", mail.read_text(), re.MULTILINE)
+    assert found, mail
+    return found[1]
+
+
+def _asked(path: str) -> Callable[[], str]:
+    def ask() -> str:
+        email = SERVICE.sign_up()
+        SERVICE.post(path, {"email": email})
+        return email
+
+    return ask
+
+
+def _asked_for_another_address(is_new: bool) -> Callable[[], str]:
+    def ask() -> str:
+        old, new = SERVICE.sign_up(), f"{uuid.uuid4().hex}@example.org"
+        SERVICE.post("/users/me/email", {"email": new}, SERVICE.log_in(old)["access_token"])
+        return new if is_new else old
+
+    return ask
 
 
 def _confirm(case: Case, _turn: int) -> None:
-    case.body["token"] = _token_of("confirm_email", _asked_for_another_address)
+    case.body["token"] = _token_of("confirm_email", _asked_for_another_address(is_new=True))
 
 
 def _undo(case: Case, _turn: int) -> None:
-    case.body["token"] = _token_of("email_changing", _asked_for_another_address)
+    case.body["token"] = _token_of("email_changing", _asked_for_another_address(is_new=False))
 
 
 def _change_password(case: Case, turn: int) -> None:
