@@ -15,7 +15,7 @@ use crate::access::authenticator::Reason;
 use crate::access::feed::{Feed, Revocation};
 use crate::attempts::Attempts;
 use crate::dependencies::Dependencies;
-use crate::domain::{Candidate, PresentedPassword};
+use crate::domain::PresentedPassword;
 use crate::http::attempts::hash_problem;
 use crate::http::authorization;
 use crate::http::changes::Circumstances;
@@ -26,6 +26,7 @@ use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{broken, check, required};
 use crate::idempotency::Begun;
 use crate::platform::client::Client;
+use crate::slices::accounts::http::new_password;
 use crate::slices::accounts::problems::CHANGED_MEANWHILE;
 
 /// The largest body, in bytes.
@@ -104,14 +105,11 @@ pub struct ChangePasswordRequest {
 }
 
 impl ChangePasswordRequest {
-    /// The rules that need the user's name are checked when the account is known.
     fn parse(self) -> Result<(PresentedPassword, SecretString), Vec<FieldError>> {
         let mut errors = Vec::new();
         let current = required(self.current_password, PresentedPassword::parse);
         let current = check(&mut errors, "/current_password", current);
-        let new = required(self.new_password, |password| {
-            Candidate::parse(password.clone(), &[]).map(|_| password)
-        });
+        let new = new_password(self.new_password);
         let new = check(&mut errors, "/new_password", new);
         current.zip(new).ok_or(errors)
     }

@@ -13,7 +13,6 @@ use super::store::{Outcome, ResetPasswordStore};
 use crate::access::Access;
 use crate::access::feed::{Feed, Revocation};
 use crate::dependencies::Dependencies;
-use crate::domain::Candidate;
 use crate::http::attempts::hash_problem;
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
@@ -22,7 +21,7 @@ use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{broken, check, required};
 use crate::idempotency::Begun;
 use crate::platform::client::Client;
-use crate::slices::accounts::http::EXAMPLE_TOKEN;
+use crate::slices::accounts::http::{EXAMPLE_TOKEN, new_password};
 use crate::slices::accounts::problems::{TOKEN_EXPIRED, TOKEN_INVALID, TOKEN_USED};
 
 /// The largest body, in bytes.
@@ -97,13 +96,10 @@ struct Fields {
 }
 
 impl ResetPasswordRequest {
-    /// The rules that need the user's name are checked when the token has named the user.
     fn parse(self) -> Result<Fields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let token = check(&mut errors, "/token", required(self.token, Ok));
-        let password = required(self.password, |password| {
-            Candidate::parse(password.clone(), &[]).map(|_| password)
-        });
+        let password = new_password(self.password);
         let password = check(&mut errors, "/password", password);
         match (token, password) {
             (Some(token), Some(password)) => Ok(Fields { token, password }),
