@@ -463,10 +463,11 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error, port: &str) -> Sta
     StartError(format!("cannot listen on {address}: {error}{instead}"))
 }
 
-/// The memory that client connections may use, in bytes: a quarter of the limit, up to a maximum.
+/// The memory that client connections may use, in bytes: an eighth of the limit, up to a maximum. They take
+/// up to twice of what is counted, as buffers grow by doubling.
 fn memory_budget(limit: Option<u64>) -> usize {
     const MOST: u64 = 256 * 1024 * 1024;
-    let budget = limit.map_or(MOST, |limit| (limit / 4).min(MOST));
+    let budget = limit.map_or(MOST, |limit| (limit / 8).min(MOST));
     usize::try_from(budget).unwrap_or(usize::MAX)
 }
 

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, System};
+use sysinfo::{
+    CGroupLimits, MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, ProcessRefreshKind,
+    ProcessesToUpdate, System, get_current_pid,
+};
 use tokio::sync::Mutex;
 
 use crate::platform::clock;
@@ -50,14 +53,15 @@ impl Machine {
         }
     }
 
-    /// The memory that the process may use, in bytes: the container's limit if there is one, else
-    /// the machine's total. `None` if the system does not report it.
+    /// The memory that the process may use, in bytes: the limit of its control group (such as a
+    /// container's, or systemd's `MemoryMax`) if there is one, else the machine's total. `None` if the
+    /// system does not report it.
     #[must_use]
     pub fn memory_limit(&self) -> Option<u64> {
         let mut system = System::new().ok()?;
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-        let container = system.cgroup_limits().map(|limits| limits.total_memory);
-        let least = container.unwrap_or(u64::MAX).min(system.total_memory());
+        let limited = limits(&mut system).map(|limits| limits.total_memory);
+        let least = limited.unwrap_or(u64::MAX).min(system.total_memory());
         (least > 0).then_some(least)
     }
 
@@ -97,7 +101,19 @@ impl Sampler {
     }
 }
 
-fn memory_percent(system: &System) -> f64 {
+/// The least limits of the process's control group and those above it, as far as they are visible: the
+/// root alone has none outside of a container.
+fn limits(system: &mut System) -> Option<CGroupLimits> {
+    let own = get_current_pid().ok().and_then(|pid| {
+        let kind = ProcessRefreshKind::nothing().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kind);
+        system.process(pid)?.cgroup_limits()
+    });
+    let visible = own.into_iter().chain(system.cgroup_limits());
+    visible.min_by_key(|limits| limits.total_memory)
+}
+
+fn memory_percent(system: &mut System) -> f64 {
     let machine = percent(
         system
             .total_memory()
@@ -106,9 +122,9 @@ fn memory_percent(system: &System) -> f64 {
     );
     // A container's page cache counts against its limit but is reclaimed under pressure, so the
     // resident memory is measured.
-    let container = system
-        .cgroup_limits()
-        .filter(|limits| limits.total_memory < system.total_memory())
+    let total = system.total_memory();
+    let container = limits(system)
+        .filter(|limits| limits.total_memory < total)
         .map(|limits| percent(limits.rss, limits.total_memory));
     container.unwrap_or(machine)
 }

@@ -1,5 +1,8 @@
 //! Erasure: what is left of a user is an id, and the times of its events.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::{join, join_all};
 use reqwest::{Method, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -7,7 +10,8 @@ use throwaway_servers::redis;
 
 use crate::harness::collector::hex;
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, problem, run, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, Setup, login_body, problem, run,
+    signup_body,
 };
 use crate::leaks::tables;
 
@@ -209,4 +213,143 @@ async fn tombstones_are_replayed_after_a_restore(#[values(Sqlite, Postgres)] bac
     assert_eq!(service.database.counts().await[0], 0);
     let (done, text) = command(&service, &["users", "erase", "ada@example.org", "--yes"]);
     assert!(!done && text.contains("no user"), "{text}");
+}
+
+/// What a user does at the time of the erasure is done before it, and is gone; or is refused after it.
+/// Guarantee U4.
+#[rstest]
+#[tokio::test]
+async fn nothing_is_written_beside_an_erasure(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("file:{}", folder.path().join("mail").display());
+    let settings = [
+        ("MAIL_URL", url.as_str()),
+        ("RATE_LIMIT_LOGIN", "off"),
+        ("RATE_LIMIT_REFRESH", "off"),
+        ("RATE_LIMIT_USER", "off"),
+    ];
+    let instances = setup.start(&settings).await;
+    let one = instances.first();
+    let mut statuses = BTreeMap::<_, BTreeSet<u16>>::new();
+    for round in 0..12 {
+        let created = one.signup(&body()).send().await.expect("a response");
+        assert_eq!(created.status(), 201, "round {round}: the address is free");
+        let created: Value = created.json().await.expect("JSON");
+        let (session, other) = (log_in(one).await, log_in(one).await);
+        let token = session["access_token"].as_str().expect("a text").to_owned();
+        let as_user = |number: usize, method: Method, path: &str| {
+            let service = instances.nth(number);
+            let request = service.client.request(method, service.url(path));
+            request.bearer_auth(&token)
+        };
+        let credentials = json!({
+            "email": "wolpertinger@example.org",
+            "password": "correct horse battery staple",
+        });
+        let password = json!({
+            "current_password": "correct horse battery staple",
+            "new_password": "another horse battery staple",
+        });
+        let email = json!({ "email": "elwetritsch@example.org" });
+        let name = json!({ "name": "Wolpertinger II" });
+        let refresh = json!({ "refresh_token": other["refresh_token"] });
+        let mut requests = vec![
+            ("login", one.post("/auth/login", &credentials)),
+            ("login", instances.last().post("/auth/login", &credentials)),
+            ("refresh", instances.last().post("/auth/refresh", &refresh)),
+            (
+                "profile",
+                as_user(0, Method::PATCH, "/users/me").json(&name),
+            ),
+            (
+                "profile",
+                as_user(1, Method::PATCH, "/users/me").json(&name),
+            ),
+            (
+                "password",
+                as_user(1, Method::POST, "/users/me/password").json(&password),
+            ),
+            (
+                "email",
+                as_user(1, Method::POST, "/users/me/email").json(&email),
+            ),
+            ("export", as_user(1, Method::GET, "/users/me/export")),
+            ("erase", as_user(1, Method::DELETE, "/users/me")),
+        ];
+        // At another time in each round.
+        requests.insert(
+            round % requests.len(),
+            ("erase", as_user(0, Method::DELETE, "/users/me")),
+        );
+        let sent = requests.into_iter().map(async |(name, request)| {
+            let response = request.send().await.expect("a response");
+            (name, response.status().as_u16())
+        });
+        for (name, status) in join_all(sent).await {
+            assert!(status < 500, "{name}: {status}");
+            statuses.entry(name).or_default().insert(status);
+        }
+        // A change of the password may have ended the session that was to erase.
+        let id = created["id"].as_str().expect("a text");
+        let arguments = ["users", "erase", "wolpertinger@example.org", "--yes"];
+        let (done, text) = command(one, &arguments);
+        assert!(done || text.contains("no user"), "{text}");
+        let literal = one.database.uuid_literal(id);
+        for table in ["sessions", "one_time_tokens", "user_roles", "mail_queue"] {
+            let rows = format!("SELECT count(*) FROM {table} WHERE user_id = {literal}");
+            assert_eq!(one.database.rows(&rows).await, ["0"], "{table}");
+        }
+    }
+    println!("{statuses:?}");
+    for table in ["users", "users_read", "sessions"] {
+        let rows = format!("SELECT count(*) FROM {table}");
+        assert_eq!(one.database.rows(&rows).await, ["0"], "{table}");
+    }
+    let backend = match setup {
+        Setup::Sqlite => Sqlite,
+        Setup::TwoInstances => Postgres,
+    };
+    for (table, rows) in tables(one, backend).await {
+        for value in PERSON.iter().chain(&["elwetritsch"]) {
+            assert!(!rows.contains(value), "{value} is in {table}: {rows}");
+        }
+    }
+    assert!(statuses["erase"].contains(&204), "{statuses:?}");
+}
+
+/// Of two administrators who erase themselves at once, one stays.
+#[rstest]
+#[tokio::test]
+async fn two_administrators_do_not_erase_each_the_last_other(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+) {
+    let instances = setup.start(&[]).await;
+    let one = instances.first();
+    let mut sessions = Vec::new();
+    for name in ["ada", "bob"] {
+        let email = format!("{name}@example.org");
+        assert_eq!(one.sign_up(&email).await.status(), 201);
+        let (done, text) = command(one, &["users", "grant", &email, "admin"]);
+        assert!(done, "{text}");
+        let login = one.post("/auth/login", &login_body(&email)).send().await;
+        sessions.push(
+            login
+                .expect("a response")
+                .json::<Value>()
+                .await
+                .expect("JSON"),
+        );
+    }
+    let (first, second) = join(
+        erase(one, &sessions[0]),
+        erase(instances.last(), &sessions[1]),
+    )
+    .await;
+    let mut statuses = [first.status().as_u16(), second.status().as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 409]);
+    let left = "SELECT count(*) FROM user_roles WHERE role = 'admin'";
+    assert_eq!(one.database.rows(left).await, ["1"]);
 }

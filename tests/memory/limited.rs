@@ -110,6 +110,21 @@ impl Limited {
         }
     }
 
+    /// Whether the service sees the limit: it is that of its control group.
+    pub fn knows_its_limit(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// How many connections the service has closed because all together held too much.
+    pub async fn cut_for_memory(&self) -> u64 {
+        let url = format!("http://{}/metrics", self.address);
+        let response = reqwest::get(url).await.expect("a response");
+        let text = response.text().await.expect("a text");
+        let line = "http_connections_cut_total{reason=\"memory\"} ";
+        let count = text.lines().find_map(|found| found.strip_prefix(line));
+        count.and_then(|count| count.parse().ok()).expect(line)
+    }
+
     /// Inserts a page of users with the longest possible names.
     pub fn fill_with_the_largest_users(&self) {
         let name = "\u{1f9d1}".repeat(255);

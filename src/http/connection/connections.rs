@@ -4,7 +4,9 @@
 //! clients do: beyond three quarters of the maximum number of connections, each new one closes one of the
 //! network with the most connections that has made no progress for long; and beyond the budget of
 //! bytes, the slowest connections that hold any are closed. A connection whose request is being
-//! processed is never closed for the first reason.
+//! processed is never closed for the first reason. Until the closed ones have freed their bytes, no other
+//! connection takes more: else a burst, of which each connection has its turn before any closed one has,
+//! would hold many times the budget.
 //!
 //! A client whose connection was closed may reconnect immediately. So a network with a large share
 //! of all connections, if there are others, may exchange old connections for new ones only at a
@@ -19,7 +21,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
@@ -78,6 +80,10 @@ struct All {
     /// Bytes that all of them may hold, beyond [`UNCOUNTED`] each.
     budget: usize,
     held: AtomicUsize,
+    /// Bytes of connections that are cut and not closed yet.
+    leaving: AtomicUsize,
+    /// The connections that wait until these are freed.
+    waiting: Mutex<Vec<Arc<Seen>>>,
     open: Mutex<Open>,
     is_closing: AtomicBool,
     begun: Instant,
@@ -112,6 +118,10 @@ struct Seen {
     since: AtomicU64,
     /// Its part of the sum; 0 once it is cut.
     held: AtomicUsize,
+    /// What that was when it was cut.
+    leaving: AtomicUsize,
+    /// Whether it is among those that wait.
+    is_waiting: AtomicBool,
     is_cut: AtomicBool,
     waker: AtomicWaker,
 }
@@ -126,6 +136,8 @@ impl Connections {
             nearly_full: (most * 7 / 8).max(1),
             budget,
             held: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             open: Mutex::default(),
             is_closing: AtomicBool::new(false),
             begun: clock::monotonic(),
@@ -154,6 +166,8 @@ impl Connections {
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(self.0.now()),
             held: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            is_waiting: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         });
@@ -213,17 +227,50 @@ impl All {
         }
     }
 
-    /// Closes a connection. Its bytes do not count any more, as they are about to be freed.
+    /// Closes a connection. Its bytes are about to be freed, so no other one is closed for them. Called
+    /// under the lock.
     fn cut(&self, seen: &Seen) {
         seen.is_cut.store(true, Release);
-        self.forget(seen);
+        let bytes = self.forget(seen);
+        seen.leaving.fetch_add(bytes, Relaxed);
+        self.leaving.fetch_add(bytes, Relaxed);
         seen.waker.wake();
     }
 
-    /// Subtracts a connection's bytes from the sum. The thread that takes them out subtracts them,
-    /// once.
-    fn forget(&self, seen: &Seen) {
-        self.held.fetch_sub(seen.held.swap(0, AcqRel), Relaxed);
+    /// Subtracts a connection's bytes from the sum, and returns them. The thread that takes them out
+    /// subtracts them, once.
+    fn forget(&self, seen: &Seen) -> usize {
+        let bytes = seen.held.swap(0, AcqRel);
+        self.held.fetch_sub(bytes, Relaxed);
+        bytes
+    }
+
+    /// Whether connections may take more bytes: not while more than the budget is in use, and some of it
+    /// is about to be freed.
+    fn has_room(&self) -> bool {
+        let leaving = self.leaving.load(Acquire);
+        leaving == 0 || self.held.load(Relaxed) + leaving <= self.budget
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Seen>>> {
+        // A panic cannot leave it inconsistent.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that a connection that was cut has freed its bytes.
+    fn freed(&self, seen: &Seen) {
+        let bytes = seen.leaving.swap(0, Relaxed);
+        if bytes == 0 {
+            return;
+        }
+        self.leaving.fetch_sub(bytes, AcqRel);
+        if self.has_room() {
+            let waiting = std::mem::take(&mut *self.waiting());
+            for seen in waiting {
+                seen.is_waiting.store(false, Release);
+                seen.waker.wake();
+            }
+        }
     }
 }
 
@@ -337,6 +384,25 @@ impl Place {
         self.all.0.begun + Duration::from_micros(self.seen.since.load(Relaxed))
     }
 
+    /// Ready when the connection may take this many more bytes of a request or a response: as soon as
+    /// those that were cut are closed.
+    pub fn poll_room(&self, bytes: usize, cx: &Context<'_>) -> Poll<()> {
+        let all = &self.all.0;
+        if self.request.get().saturating_add(bytes) <= UNCOUNTED || all.has_room() {
+            return Poll::Ready(());
+        }
+        let mut waiting = all.waiting();
+        self.seen.waker.register(cx.waker());
+        // It may have become free before the lock was held; from now on it cannot be missed.
+        if all.has_room() {
+            return Poll::Ready(());
+        }
+        if !self.seen.is_waiting.swap(true, AcqRel) {
+            waiting.push(Arc::clone(&self.seen));
+        }
+        Poll::Pending
+    }
+
     /// Records that bytes of a request were read.
     pub fn read(&self, bytes: usize) {
         self.request.set(self.request.get() + bytes);
@@ -362,6 +428,14 @@ impl Place {
         self.request.set(0);
         self.response.set(0);
         self.settle();
+    }
+
+    /// Records that the buffers are freed as well.
+    pub fn free(&self) {
+        self.read_buffer.set(0);
+        self.write_buffer.set(0);
+        self.done();
+        self.all.0.freed(&self.seen);
     }
 
     /// Updates the sum, if more than usual is or was held.
@@ -403,15 +477,30 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.0.forget(&self.seen);
-        self.all.0.lock().remove(&self.seen);
+        let all = &self.all.0;
+        all.forget(&self.seen);
+        all.lock().remove(&self.seen);
+        // No other thread can cut it any more.
+        all.freed(&self.seen);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
     use crate::platform::client::Client;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
 
     fn connections(most: usize, budget: usize) -> Connections {
         Connections::new(most, budget, Metrics::new().expect("names that differ"))
@@ -508,6 +597,60 @@ mod tests {
         assert_eq!(all.0.held.load(Relaxed), 95_000 - UNCOUNTED);
         drop(slow);
         assert_eq!(all.0.held.load(Relaxed), 95_000 - UNCOUNTED);
+    }
+
+    #[test]
+    fn a_burst_takes_no_more_than_the_budget() {
+        const TAKEN: usize = 32_000;
+        let (most, budget) = (1_000, 1_000_000);
+        let all = connections(most, budget);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = Context::from_waker(&waker);
+        let mut places = Vec::new();
+        let mut waited = 0;
+        // Each has its turn before any that was cut has.
+        for _ in 0..most / 2 {
+            let place = all.enter(None);
+            if place.poll_room(TAKEN, &cx).is_ready() {
+                place.read(TAKEN);
+            } else {
+                waited += 1;
+                assert!(place.poll_room(UNCOUNTED, &cx).is_ready(), "little is free");
+            }
+            let taken = all.0.held.load(Relaxed) + all.0.leaving.load(Relaxed);
+            assert!(taken <= budget + TAKEN, "{taken}");
+            places.push(place);
+        }
+        assert!(waited > most / 4, "{waited}");
+        assert_eq!(woken.0.load(Relaxed), 0);
+        places.retain(|place| !is_cut(place));
+        assert_eq!(woken.0.load(Relaxed), waited);
+        assert!(
+            places
+                .iter()
+                .all(|place| place.poll_room(TAKEN, &cx).is_ready())
+        );
+        assert!(all.0.waiting().is_empty());
+        places.clear();
+        assert_eq!(
+            (all.0.held.load(Relaxed), all.0.leaving.load(Relaxed)),
+            (0, 0)
+        );
+    }
+
+    #[test]
+    fn a_connection_that_was_cut_can_free_its_bytes_before_it_closes() {
+        let all = connections(100, 100_000);
+        let (slow, quick) = (all.enter(None), all.enter(None));
+        enter(&slow, Phase::Responding);
+        slow.respond(90_000, 90_000);
+        enter(&quick, Phase::Responding);
+        quick.respond(90_000, 90_000);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(is_cut(&slow) && quick.poll_room(20_000, &cx).is_pending());
+        slow.free();
+        assert!(quick.poll_room(20_000, &cx).is_ready());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -184,7 +185,18 @@ pub async fn handle<A: App>(
         Err(error) => actix_http::Response::from(error.error_response())
             .map_body(|_, body| EitherBody::right(body)),
     };
+    let bytes = bytes_of(response.body().size());
+    poll_fn(|cx| exchange.place.poll_room(bytes, cx)).await;
     Ok(sent(exchange, response, is_read.get()))
+}
+
+/// The size of a body, as far as it is held at a time.
+fn bytes_of(size: BodySize) -> usize {
+    match size {
+        BodySize::None => 0,
+        BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+        BodySize::Stream => PIECE,
+    }
 }
 
 /// A bare 400, which the connection replaces by a problem.
@@ -253,11 +265,7 @@ fn sent<B: MessageBody>(
     let shared = response.extensions().contains::<Shared>();
     let (head, body) = response.into_parts();
     let size = body.size();
-    let bytes = match size {
-        BodySize::None => 0,
-        BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
-        BodySize::Stream => PIECE,
-    };
+    let bytes = bytes_of(size);
     let own = if shared { bytes.min(PIECE) } else { bytes };
     exchange.is_written.set(false);
     exchange.place.enter(Phase::Responding);

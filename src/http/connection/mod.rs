@@ -98,7 +98,7 @@ pub const LIMITS: &[Limit] = &[
     },
     Limit {
         what: "Memory of all connections",
-        bound: Bound::Words("a quarter of the memory"),
+        bound: Bound::Words("an eighth of the memory limit"),
         effect: "the slowest connection closes",
     },
     Limit {
@@ -207,6 +207,8 @@ pub async fn serve<A: App>(stream: TcpStream, thread: Rc<Thread<A>>) {
     })
     .await;
     let mut wire = connection.into_parts().io.into_inner();
+    // hyper's buffers are gone.
+    exchange.place.free();
     let problem = match end {
         End::Over => wire.withheld,
         End::Unreadable => wire.withheld.or(Some(ProblemType::MALFORMED_REQUEST)),
@@ -339,6 +341,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.exchange.place.poll_room(buffer.remaining(), cx));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
