@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod administered_accounts;
 mod administration;
 mod at_rest;
 mod breached;
