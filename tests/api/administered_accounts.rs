@@ -5,32 +5,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, problem, run, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, problem, signup_body,
 };
 
 const NEW: &str = "another horse battery staple";
 
-/// A key that may change and erase users.
-fn service_key(service: &Service) -> String {
-    let url = service.database.url();
-    let arguments = [
-        "service-keys",
-        "create",
-        "--name",
-        "test",
-        "--permission",
-        "users:write",
-        "--permission",
-        "users:erase",
-        "--expires-in-days",
-        "1",
-        "--json",
-    ];
-    let output = run(&arguments, &[("DATABASE_URL", &url)]);
-    assert!(output.status.success(), "{output:?}");
-    let created: Value = serde_json::from_str(&output.stdout).expect("JSON");
-    created["key"].as_str().expect("a text").to_owned()
-}
+/// May change and erase users.
+const PERMISSIONS: [&str; 2] = ["users:write", "users:erase"];
 
 /// Sends a request to the administration listener.
 async fn send(service: &Service, method: Method, path: &str, key: &str, body: &Value) -> Response {
@@ -56,7 +37,7 @@ async fn an_account_is_made_for_another_once_and_stays_erased(
 ) {
     let mailing = Mailing::start(backend).await;
     let service = &mailing.service;
-    let key = service_key(service);
+    let (_, key) = service.service_key(&PERMISSIONS);
     let ada = body();
     let create = || send(service, Method::POST, "/admin/users", &key, &ada);
     let created = create().await;
@@ -106,7 +87,7 @@ async fn an_account_is_made_for_another_once_and_stays_erased(
 async fn an_administrator_begins_a_reset(#[values(Sqlite, Postgres)] backend: Backend) {
     let mailing = Mailing::start(backend).await;
     let service = &mailing.service;
-    let key = service_key(service);
+    let (_, key) = service.service_key(&PERMISSIONS);
     let created = send(service, Method::POST, "/admin/users", &key, &body()).await;
     let created: Value = created.json().await.expect("JSON");
     let first = mailing.mail("set_password", 1).await;

@@ -22,27 +22,6 @@ fn settings() -> [(&'static str, &'static str); 1] {
     [("READS", "protected")]
 }
 
-/// Runs a command on the database of a service, and returns its JSON.
-fn command(service: &Service, arguments: &[&str]) -> Value {
-    let url = service.database.url();
-    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
-    let output = run(&arguments, &[("DATABASE_URL", &url)]);
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_str(&output.stdout).expect("JSON")
-}
-
-/// A new service key with these permissions: its id and text.
-fn service_key(service: &Service, permissions: &[&str]) -> (String, String) {
-    let mut arguments = vec!["service-keys", "create", "--name", "test"];
-    for permission in permissions {
-        arguments.extend(["--permission", permission]);
-    }
-    arguments.extend(["--expires-in-days", "1"]);
-    let created = command(service, &arguments);
-    let text = |name: &str| created[name].as_str().expect("a text").to_owned();
-    (text("id"), text("key"))
-}
-
 fn all_permissions(service: &Service) -> (String, String) {
     let all = [
         "users:read",
@@ -54,7 +33,7 @@ fn all_permissions(service: &Service) -> (String, String) {
         "keys:write",
         "tokens:check",
     ];
-    service_key(service, &all)
+    service.service_key(&all)
 }
 
 /// Sends a request to the administration listener, with a credential.
@@ -141,7 +120,7 @@ async fn every_operation_of_administration_needs_its_permission(
     );
     let session = service.logged_in("ada@example.org").await;
     let user = text(&session, "access_token");
-    let (_, checks_only) = service_key(&service, &["tokens:check"]);
+    let (_, checks_only) = service.service_key(&["tokens:check"]);
     let document = send(&service, "GET", "/openapi.json", user, None).await;
     let document = json_of(document, 200).await;
     let mut names = BTreeSet::new();
@@ -247,7 +226,7 @@ async fn an_administrator_logs_in_on_the_listener(#[values(Sqlite, Postgres)] ba
 async fn administrators_find_users(#[values(Sqlite, Postgres)] backend: Backend) {
     // What opens reads to clients opens nothing here.
     let service = Service::start_with(backend, &[("READS", "open")]).await;
-    let (_, key) = service_key(&service, &["users:read"]);
+    let (_, key) = service.service_key(&["users:read"]);
     for number in 0..5 {
         let response = service.sign_up(&format!("user{number}@example.org")).await;
         assert_eq!(response.status(), 201);
@@ -370,7 +349,7 @@ async fn a_suspended_user_has_no_access(#[values(Sqlite, Postgres)] backend: Bac
 #[tokio::test]
 async fn all_sessions_of_a_user_end_at_once(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &settings()).await;
-    let (_, key) = service_key(&service, &["sessions:end"]);
+    let (_, key) = service.service_key(&["sessions:end"]);
     let first = service.logged_in("ada@example.org").await;
     let second = service
         .post("/auth/login", &login_body("ada@example.org"))
@@ -405,7 +384,7 @@ async fn all_sessions_of_a_user_end_at_once(#[values(Sqlite, Postgres)] backend:
 #[tokio::test]
 async fn a_role_is_granted_within_the_own_rights(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &settings()).await;
-    let (_, few) = service_key(&service, &["roles:grant", "users:read"]);
+    let (_, few) = service.service_key(&["roles:grant", "users:read"]);
     let (_, all) = all_permissions(&service);
     let session = service.logged_in("ada@example.org").await;
     let id = text(&session["user"], "id");
@@ -574,7 +553,7 @@ async fn a_role_of_ones_own_permits_what_it_is_defined_to(
 ) {
     let service = Service::start_with(backend, &settings()).await;
     let (_, key) = all_permissions(&service);
-    let (_, few) = service_key(&service, &["roles:write", "users:read"]);
+    let (_, few) = service.service_key(&["roles:write", "users:read"]);
     let path = "/admin/roles/auditor";
     let define = |key: &str, permissions: Value| {
         let (service, key) = (&service, key.to_owned());
@@ -658,7 +637,7 @@ async fn a_role_of_ones_own_permits_what_it_is_defined_to(
 #[tokio::test]
 async fn a_key_is_shown_once_rotated_and_revoked(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &settings()).await;
-    let (_, admin) = service_key(&service, &["keys:write", "users:read"]);
+    let (_, admin) = service.service_key(&["keys:write", "users:read"]);
     let create = |body: Value| send(&service, "POST", "/admin/keys", &admin, Some(body));
     let body = |permissions: Value, days: Value| json!({ "name": "dashboard", "permissions": permissions, "expires_in_days": days });
     let beyond = body(json!(["users:read", "users:write"]), json!(1));
@@ -736,7 +715,7 @@ async fn a_key_is_shown_once_rotated_and_revoked(#[values(Sqlite, Postgres)] bac
 async fn a_key_with_more_rights_is_not_rotated(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &settings()).await;
     let (strong, _) = all_permissions(&service);
-    let (_, weak) = service_key(&service, &["keys:write"]);
+    let (_, weak) = service.service_key(&["keys:write"]);
     let path = format!("/admin/keys/{strong}/rotate");
     let response = send(&service, "POST", &path, &weak, None).await;
     problem(response, 403, "permission-denied").await;
@@ -817,7 +796,7 @@ async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
     let body = problem(create(token).await, 401, "access-token-invalid").await;
     assert_eq!(body["reason"], "revoked");
 
-    let (id, weak) = service_key(&one, &["keys:write", "users:read"]);
+    let (id, weak) = one.service_key(&["keys:write", "users:read"]);
     assert_eq!(create(&weak).await.status(), 201);
     let path = format!("/admin/keys/{id}");
     let response = send(&one, "DELETE", &path, &root, None).await;
@@ -829,7 +808,7 @@ async fn a_revoked_actor_changes_nothing_from_that_moment_on() {
 #[tokio::test]
 async fn a_change_of_status_is_validated(#[values(Sqlite, Postgres)] backend: Backend) {
     let service = Service::start_with(backend, &settings()).await;
-    let (_, key) = service_key(&service, &["users:write"]);
+    let (_, key) = service.service_key(&["users:write"]);
     let path = format!("/admin/users/{UNKNOWN}");
     let patch = |body: Value| send(&service, "PATCH", &path, &key, Some(body));
     for (body, code) in [

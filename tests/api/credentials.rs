@@ -9,8 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Instances, Service, Setup, Setup::Sqlite, Setup::TwoInstances, login_body, problem, run,
-    signup_body,
+    Instances, Service, Setup, Setup::Sqlite, Setup::TwoInstances, login_body, problem, signup_body,
 };
 
 /// Without the limit of a client, which would come first.
@@ -277,21 +276,7 @@ async fn a_forged_client_address_is_the_peers(#[values(Sqlite, TwoInstances)] se
 async fn no_login_outlives_a_suspension(#[values(Sqlite, TwoInstances)] setup: Setup) {
     let settings = [UNLIMITED, &[("READS", "protected")]].concat();
     let instances = setup.start(&settings).await;
-    let key = [
-        "service-keys",
-        "create",
-        "--name",
-        "test",
-        "--permission",
-        "users:write",
-        "--expires-in-days",
-        "1",
-        "--json",
-    ];
-    let url = instances.first().database.url();
-    let output = run(&key, &[("DATABASE_URL", &url)]);
-    let key: Value = serde_json::from_str(&output.stdout).expect("JSON");
-    let key = key["key"].as_str().expect("a text").to_owned();
+    let (_, key) = instances.first().service_key(&["users:write"]);
     let session = instances.first().logged_in("ada@example.org").await;
     let user = session["user"]["id"].as_str().expect("a text");
     let set = async |status: &str| {

@@ -281,6 +281,20 @@ impl Service {
         response.json().await.expect("JSON")
     }
 
+    /// A new service key with these permissions: its id and text.
+    pub fn service_key(&self, permissions: &[&str]) -> (String, String) {
+        let mut arguments = vec!["service-keys", "create", "--name", "test"];
+        for permission in permissions {
+            arguments.extend(["--permission", permission]);
+        }
+        arguments.extend(["--expires-in-days", "1", "--json"]);
+        let output = run(&arguments, &[("DATABASE_URL", &self.database.url())]);
+        assert!(output.status.success(), "{output:?}");
+        let created: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let text = |name: &str| created[name].as_str().expect("a text").to_owned();
+        (text("id"), text("key"))
+    }
+
     /// Refreshes with this token.
     pub async fn refresh(&self, token: &Value, key: Option<&str>) -> Response {
         let body = serde_json::json!({ "refresh_token": token });
