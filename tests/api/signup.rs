@@ -482,6 +482,22 @@ async fn an_unreachable_store_is_unavailable(#[values(Sqlite, Postgres)] backend
     problem(response, 503, "unavailable").await;
 }
 
+/// All of them wait as long as the first may wait for the lock.
+#[tokio::test]
+async fn signups_behind_one_that_waits_for_a_lock_wait_as_long() {
+    let service = Service::start_with(Sqlite, &[("REQUEST_TIMEOUT_MS", "20000")]).await;
+    let lock = lock_out(&service, Sqlite).await;
+    let signups = ["ada@example.org", "bob@example.org", "eve@example.org"];
+    let signups = futures_util::future::join_all(signups.map(|email| service.sign_up(email)));
+    // More than a statement waits for one of several connections.
+    let released = async {
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        drop(lock);
+    };
+    let (signups, ()) = tokio::join!(signups, released);
+    assert!(signups.iter().all(|response| response.status() == 201));
+}
+
 /// Takes a lock that blocks all writes until dropped.
 pub async fn lock_out(service: &Service, backend: Backend) -> Box<dyn std::any::Any> {
     use sqlx::{Connection, Executor};

@@ -110,7 +110,7 @@ pub const LIMITS: &[Limit] = &[
         effect: "503 `unavailable`",
     },
     Limit {
-        what: "Wait for a lock",
+        what: "Wait for a lock, or for SQLite's writer",
         bound: Bound::Words("1/2 of `REQUEST_TIMEOUT_MS`"),
         effect: "503 `unavailable`",
     },

@@ -81,7 +81,8 @@ pub(super) fn private_file(file: &Path) -> std::io::Result<File> {
 }
 
 pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Pools, ConnectError> {
-    let options = options(&settings.database.url)?.busy_timeout(settings.http.request_timeout / 2);
+    let half = settings.http.request_timeout / 2;
+    let options = options(&settings.database.url)?.busy_timeout(half);
     let file = options.get_filename().to_path_buf();
     make_file(&file)?;
     let cannot_open = |error: sqlx::Error| {
@@ -91,16 +92,18 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
             error_chain(&error)
         ))
     };
-    let patience = ACQUIRE_TIMEOUT.min(settings.http.request_timeout / 2);
     let options = options.row_buffer_size(ROWS_AHEAD);
-    let open = |options, most, kind| SqlitePool::open(options, most, patience, kind, metrics);
-    let write = open(options.clone(), 1, DatabasePool::Write)
+    let open =
+        |options, most, patience, kind| SqlitePool::open(options, most, patience, kind, metrics);
+    // Whoever holds the writer may wait for the lock of another process, and those behind it with it.
+    let write = open(options.clone(), 1, half, DatabasePool::Write)
         .await
         .map_err(cannot_open)?;
     let options = options.create_if_missing(false).read_only(true);
     let files = Files::open(&options).await.map_err(cannot_open)?;
     let most = settings.database.max_connections;
-    let read = open(options, most, DatabasePool::Read)
+    let patience = ACQUIRE_TIMEOUT.min(half);
+    let read = open(options, most, patience, DatabasePool::Read)
         .await
         .map_err(cannot_open)?;
     Ok(Pools::Sqlite {
