@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
@@ -26,8 +26,11 @@ use crate::platform::limits::{Bound, Limit};
 use crate::tokens::one_time::{Grant, Use};
 use crate::tokens::secrets::TokenSecrets;
 
-/// Mails that are leased at once.
-const BATCH: i32 = 20;
+/// Mails that are under way at once.
+const BATCH: usize = 20;
+
+/// How often it is looked what else is due, while mails are under way.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The interval between two removals of old rows.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
@@ -35,7 +38,7 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// Rows that are removed at once.
 const PURGED: i32 = 500;
 
-/// How long a lease lasts: all mails of a batch have ended by then.
+/// How long a lease lasts. Even the last of twenty mails to one slow domain has ended by then.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
 
 /// Mails to one domain that are sent at once.
@@ -118,6 +121,25 @@ pub(super) struct Breaker {
     until: Option<Instant>,
 }
 
+/// The turns of the mails to each domain that are under way.
+#[derive(Default)]
+struct Domains(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+impl Domains {
+    fn of(&self, address: &str) -> Arc<Semaphore> {
+        let domain = address.rsplit('@').next().unwrap_or_default();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = all.entry(domain.to_ascii_lowercase());
+        Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(PER_DOMAIN))))
+    }
+
+    /// Forgets domains to which no mail is under way.
+    fn forget_idle(&self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| Arc::strong_count(turns) > 1);
+    }
+}
+
 /// What to send.
 enum Resolved {
     /// This, to this user.
@@ -127,33 +149,38 @@ enum Resolved {
 }
 
 impl Delivery {
-    /// Sends what is due.
+    /// Sends what is due. While a mail is slow, others take the places beside it.
     pub async fn round(&self) {
-        if self.is_paused() {
-            return;
+        let domains = Domains::default();
+        let mut sending = FuturesUnordered::new();
+        let mut looked_at = None;
+        loop {
+            let now = self.clock.instant();
+            let is_time =
+                looked_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY);
+            if is_time {
+                looked_at = Some(now);
+                self.look_after().await;
+            }
+            // Several places are filled by one statement.
+            if (is_time && sending.len() < BATCH) || sending.len() <= BATCH / 2 {
+                domains.forget_idle();
+                for mail in self.lease(BATCH - sending.len()).await {
+                    sending.push(self.deliver(mail, &domains));
+                }
+            }
+            if sending.is_empty() {
+                return;
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, sending.next()).await;
         }
-        // First: what has waited for months, as no mail was sent, is not sent now.
+    }
+
+    /// Removes old rows from time to time, and counts what waits. What has waited for months, as no mail
+    /// was sent, is not sent any more.
+    async fn look_after(&self) {
         if let Err(error) = self.purge().await {
             tracing::warn!(reason = error_chain(&error), "old mails not removed");
-        }
-        loop {
-            let now = self.clock.now();
-            let leased = match self.queue.lease(now, LEASE, BATCH).await {
-                Ok(leased) => leased,
-                Err(error) => {
-                    tracing::warn!(reason = error_chain(&error), "no mail leased");
-                    return;
-                }
-            };
-            if leased.is_empty() {
-                break;
-            }
-            let domains: Mutex<HashMap<String, Arc<Semaphore>>> = Mutex::default();
-            let all = leased.iter().map(|mail| self.deliver(mail, &domains));
-            join_all(all).await;
-            if self.is_paused() {
-                break;
-            }
         }
         match self.queue.backlog(self.clock.now()).await {
             Ok((oldest, dead)) => self.metrics.backlog(oldest, dead),
@@ -161,6 +188,19 @@ impl Delivery {
                 tracing::warn!(reason = error_chain(&error), "mails that wait not counted");
             }
         }
+    }
+
+    /// Leases what is due, this many mails at most; none while the server is left alone.
+    async fn lease(&self, most: usize) -> Vec<Leased> {
+        if self.is_paused() {
+            return Vec::new();
+        }
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
+        let leased = self.queue.lease(self.clock.now(), LEASE, most).await;
+        leased.unwrap_or_else(|error| {
+            tracing::warn!(reason = error_chain(&error), "no mail leased");
+            Vec::new()
+        })
     }
 
     /// Removes old rows, from time to time.
@@ -181,18 +221,14 @@ impl Delivery {
     }
 
     /// Sends a mail, and marks it. An error of the database is logged: its lease ends by itself.
-    async fn deliver(&self, mail: &Leased, domains: &Mutex<HashMap<String, Arc<Semaphore>>>) {
-        if let Err(error) = self.try_deliver(mail, domains).await {
+    async fn deliver(&self, mail: Leased, domains: &Domains) {
+        if let Err(error) = self.try_deliver(&mail, domains).await {
             let reason = error_chain(&error);
             tracing::warn!(mail_id = %mail.id, reason, "mail not marked");
         }
     }
 
-    async fn try_deliver(
-        &self,
-        mail: &Leased,
-        domains: &Mutex<HashMap<String, Arc<Semaphore>>>,
-    ) -> Result<(), StoreError> {
+    async fn try_deliver(&self, mail: &Leased, domains: &Domains) -> Result<(), StoreError> {
         let Resolved::Letter(to, grant, kind) = self.resolve(mail).await? else {
             return self.queue.remove(mail).await;
         };
@@ -210,13 +246,8 @@ impl Delivery {
         };
         let sent = match self.renderer.render(&letter) {
             Ok(message) => {
-                let domain = to.email.rsplit('@').next().unwrap_or_default();
-                let turn = {
-                    let mut domains = domains.lock().unwrap_or_else(PoisonError::into_inner);
-                    let of = domains.entry(domain.to_ascii_lowercase());
-                    Arc::clone(of.or_insert_with(|| Arc::new(Semaphore::new(PER_DOMAIN))))
-                };
-                let _turn = turn.acquire().await;
+                let turns = domains.of(&to.email);
+                let _turn = turns.acquire().await;
                 let at = mail.created_at.format("%Y%m%dT%H%M%SZ");
                 let name = format!("{at}-{}-{}.eml", kind.as_str(), mail.id);
                 if self.is_paused() {
