@@ -60,7 +60,7 @@ test-rust: servers $(if $(COUNTS),$(COVERAGE_VENV)/installed) ## All Rust tests:
 coverage: ## The same, and how much of each layer they run, with a bar for each; COVERAGE=1 make test does it on the way
 	@$(MAKE) --no-print-directory test-rust COVERAGE=1
 
-test-chaos: servers ## Kills, crashes and faults, for some seconds; `make chaos` runs for minutes
+test-chaos: servers $(MAIL_VENV)/installed ## Kills, crashes and faults, for some seconds; `make chaos` runs for minutes
 	cargo test --locked --features faults --test chaos
 
 check-monitoring: debug-build $(MONITORING_VENV)/installed ## Test rules, alerts and dashboard with a Prometheus that scrapes the service
@@ -97,8 +97,8 @@ docs-screenshot: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/i
 pages-screenshots: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Run check-pages, and update docs/images/pages-*.png and administration-*.png
 	$(OPENAPI_VENV)/bin/python tests/pages/check.py --screenshots
 
-chaos: servers ## Minutes of kills and crashes (4 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
-	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 4 runs of $$seconds s on the unmodified service, and 8 of 10 s in which" \
+chaos: servers $(MAIL_VENV)/installed ## Minutes of kills and crashes (6 x CHAOS_SECONDS), memory exhaustion attacks, fuzzing
+	@seconds=$${CHAOS_SECONDS:-180}; echo "chaos: 6 runs of $$seconds s on the unmodified service, and 9 of 10 s in which" \
 	  "a planted bug must be found; then $$((40 + $${MEMORY_SECONDS:-60})) s of memory exhaustion attacks, and" \
 	  "$${FUZZ_SECONDS:-10} s of fuzzing for each parser; building and starting servers takes additional time"
 	CHAOS_SECONDS=$${CHAOS_SECONDS:-180} CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \

@@ -100,7 +100,8 @@ pub async fn resend_all(history: &[Signup], instances: &Instances) -> Vec<Signup
     again
 }
 
-fn http() -> reqwest::Client {
+/// A client with a time limit for each request.
+pub fn http() -> reqwest::Client {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(5));
     http.build().expect("a client")
 }
@@ -115,7 +116,7 @@ fn body(email: &str) -> Value {
 
 /// Sends a signup until it gets a final response: lost, late and 5xx responses are not final, nor is
 /// that for a key in progress. Gives up some time after the faults have stopped, which breaks a promise.
-async fn send_until_final(
+pub async fn send_until_final(
     http: &reqwest::Client,
     instances: &Instances,
     key: &str,

@@ -11,14 +11,17 @@
 //! And sessions are begun, refreshed, stolen and ended, and no owner may lose one, and no thief keep one
 //! (see `sessions`).
 //!
+//! And mails are sent to a mail server that fails, and none may be lost (see `mails`).
+//!
 //! A run prints its seed. `CHAOS_SEED` sets another one, and `CHAOS_SECONDS` the length of each of the
-//! four runs on the unmodified service, and of the two that read, a minute at most. Others are on a
+//! six runs on the unmodified service, and of the two that read, a minute at most. Others are on a
 //! service with a planted bug, which must be found. `make chaos` runs for some minutes.
 
 mod check;
 mod clients;
 mod faults;
 mod instances;
+mod mails;
 mod proxy;
 mod reads;
 mod sessions;
@@ -56,6 +59,12 @@ const SESSION_SECONDS: u64 = 12;
 
 /// The same with a planted bug: a reuse is found when the grace has passed.
 const PLANT_SESSION_SECONDS: u64 = 7;
+
+/// The default length of a run with mails, in seconds.
+const MAIL_SECONDS: u64 = 12;
+
+/// The same with a planted bug.
+const PLANT_MAIL_SECONDS: u64 = 8;
 
 /// The faults of a run of signups.
 const PACE: Pace = Pace {
@@ -302,4 +311,31 @@ async fn a_planted_bug_of_sessions_is_found(
     let violations = outcome.violations;
     let is_found = violations.iter().any(|text| text.starts_with(promise));
     assert!(is_found, "{}", violations.join("\n"));
+}
+
+#[rstest]
+#[case::one_on_sqlite(Place::sqlite(), 1)]
+#[case::two_on_postgres(Place::postgres(), 2)]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_account_gets_its_mail(#[case] place: Place, #[case] count: usize) {
+    let seconds = number("CHAOS_SECONDS", MAIL_SECONDS);
+    let seed = number("CHAOS_SEED", SEED);
+    println!("{place}: {count} instance(s), mails for {seconds} s, CHAOS_SEED={seed}");
+    let outcome = mails::run(place, count, seconds, seed, "").await;
+    let violations = outcome.violations;
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    let kills = outcome.kills_a_minute;
+    assert!(kills >= KILLS_A_MINUTE / 2, "only {kills} kills a minute");
+    assert!(outcome.disturbances >= 2, "{}", outcome.disturbances);
+    assert!(outcome.accounts > 50, "only {} accounts", outcome.accounts);
+    // The moments at which a mail is sent twice were met.
+    assert!(outcome.repeated > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_does_not_commit_with_its_cause_is_found() {
+    let plant = "defer INSERT mail_queue";
+    let outcome = mails::run(Place::postgres(), 2, PLANT_MAIL_SECONDS, SEED, plant).await;
+    let is_found = outcome.violations.iter().any(|text| text.starts_with('a'));
+    assert!(is_found, "{:?}", outcome.violations);
 }

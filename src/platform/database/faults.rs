@@ -36,7 +36,12 @@ pub struct Planted {
 impl Planted {
     /// Whether a statement is not run in its place.
     pub fn withholds(&mut self, of: &'static Statement, arguments: &Arguments) -> bool {
-        let is_of = |table: Option<&str>| of.operation() != "SELECT" && table == Some(of.table());
+        // A table, or only one operation on it, as in `defer INSERT mail_queue`.
+        let point = format!("{} {}", of.operation(), of.table());
+        let is_of = |named: Option<&str>| {
+            of.operation() != "SELECT"
+                && named.is_some_and(|named| named == of.table() || named == point)
+        };
         if is_of(faults::planted("drop")) {
             return true;
         }
