@@ -68,8 +68,9 @@ GRANT SELECT (id, user_id, nonce, generation, rotated_at, rotation_key, login_ke
     ON sessions TO signup;
 
 GRANT SELECT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, used_at, voided_at,
-        session_id),
-    INSERT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id),
+        session_id, new_email_canonical),
+    INSERT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id,
+        new_email_canonical),
     UPDATE (used_at, voided_at),
     DELETE
     ON one_time_tokens TO signup;

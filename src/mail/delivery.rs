@@ -18,7 +18,7 @@ use super::message::{Letter, Renderer};
 use super::queue::{self, Kind, Leased, Queue};
 use super::transport::{SendError, Transport};
 use super::{Addressee, MailMetrics};
-use crate::domain::{Email, StoreError, UserId};
+use crate::domain::{StoreError, UserId};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
 use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
 use crate::platform::errors::error_chain;
@@ -56,7 +56,8 @@ const GIVEN_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 /// The longest pause after the server could not be reached.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Mails on request that an account gets in an hour, and in a day.
+/// Mails on request that an account gets in an hour, and in a day; and an address that users want to
+/// move to.
 const MOST: &[(TimeDelta, i64)] = &[(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
 
 /// Mails about closed logins that an account gets in a day.
@@ -76,6 +77,11 @@ pub const LIMITS: &[Limit] = &[
     },
     Limit {
         what: "Mails on request to an account in an hour; ten in a day",
+        bound: Bound::Count(3),
+        effect: "no further one is sent; the response is the same",
+    },
+    Limit {
+        what: "Mails to confirm an address that users want to move to, in an hour; ten in a day",
         bound: Bound::Count(3),
         effect: "no further one is sent; the response is the same",
     },
@@ -356,13 +362,36 @@ impl Delivery {
             to.email = email;
         }
         if mail.kind == Kind::ConfirmEmail {
-            let owner = self.by_address(canonical(&to.email)).await?;
+            let target = links::target(&link.grant).unwrap_or_default();
+            if self
+                .has_had_enough(&target, &link.grant, mail.created_at)
+                .await?
+            {
+                return Ok(Resolved::Nothing);
+            }
+            let owner = self.by_address(target).await?;
             if let Some(owner) = owner.filter(|owner| owner.id != to.id) {
                 // Only the owner of the mailbox learns that it has an account.
                 return Ok(Resolved::Letter(Box::new(owner), None, Kind::AccountExists));
             }
         }
         Ok(Resolved::Letter(Box::new(to), Some(link.grant), mail.kind))
+    }
+
+    /// Whether an address has had its mails that ask to confirm it, of any user.
+    async fn has_had_enough(
+        &self,
+        target: &str,
+        grant: &Grant,
+        at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        for (time, most) in MOST {
+            let asked = links::asked_before(&self.database, target, at - *time, grant.id).await?;
+            if asked >= *most {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn is_live(&self, to: &Addressee, link: &Link) -> bool {
@@ -473,11 +502,6 @@ impl Breaker {
         }
         self.pause
     }
-}
-
-/// The canonical form of an address that was accepted.
-fn canonical(email: &str) -> String {
-    Email::parse(email).map_or_else(|_| String::new(), |email| email.canonical().to_owned())
 }
 
 /// The wait after this many attempts.

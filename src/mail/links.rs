@@ -8,7 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use crate::domain::{SessionId, StoreError, TokenEpoch, UserId};
+use crate::domain::{Email, SessionId, StoreError, TokenEpoch, UserId};
 use crate::platform::database::{Database, Error, FromRow, Micros, Row, Statement, Transaction};
 use crate::tokens::one_time::{Grant, Presented, Use};
 use crate::tokens::secrets::TokenSecrets;
@@ -33,6 +33,16 @@ pub const fn life(purpose: Use) -> TimeDelta {
         Use::SetPassword => TimeDelta::hours(72),
         Use::Undo => TimeDelta::days(7),
     }
+}
+
+/// The canonical form of the address that a change moves the account to; `None` for another use.
+#[must_use]
+pub fn target(grant: &Grant) -> Option<String> {
+    let new = grant.new_email.as_deref()?;
+    let email = Email::parse(new)
+        .ok()
+        .filter(|_| grant.purpose == Use::Change)?;
+    Some(email.canonical().to_owned())
 }
 
 /// A token as it is stored.
@@ -114,12 +124,18 @@ static VOID_OWN_UNDO: Statement = Statement::new(
 
 static INSERT: Statement = Statement::new(
     "INSERT INTO one_time_tokens \
-     (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+     (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id, \
+     new_email_canonical) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 );
 
 static RECENT: Statement = Statement::new(
     "SELECT count(*) AS tokens FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > $3",
+);
+
+// Ids are ordered by time: of those that were asked for at once, each counts the ones before it.
+static ASKED_BEFORE: Statement = Statement::new(
+    "SELECT count(*) AS tokens FROM one_time_tokens \
+     WHERE new_email_canonical = $1 AND created_at > $2 AND id < $3",
 );
 
 static USE: Statement = Statement::new(
@@ -164,6 +180,21 @@ pub async fn made_since(
     Ok(made.map_or(0, |(tokens,)| tokens))
 }
 
+/// How many changes to an address, of any user, were asked for since a time and before this token.
+///
+/// # Errors
+/// The store's.
+pub async fn asked_before(
+    database: &Database,
+    target: &str,
+    since: DateTime<Utc>,
+    token: Uuid,
+) -> Result<i64, StoreError> {
+    let row = (target.to_owned(), Micros(since), token);
+    let asked: Option<(i64,)> = database.fetch_latest(&ASKED_BEFORE, row).await?;
+    Ok(asked.map_or(0, |(tokens,)| tokens))
+}
+
 /// Adds a token, and voids the one before.
 ///
 /// # Errors
@@ -202,6 +233,7 @@ pub async fn add_of(
         Micros(at),
         Micros(grant.expires_at),
         session.map(SessionId::as_uuid),
+        target(grant),
     );
     transaction.execute(&INSERT, row).await.map(drop)
 }

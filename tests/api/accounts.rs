@@ -282,6 +282,28 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
     assert_eq!(notice.to, "ada@example.org");
 }
 
+#[rstest]
+#[tokio::test]
+async fn many_users_send_few_mails_to_one_address(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mailing = mailing(backend).await;
+    let service = &mailing.service;
+    let spellings = ["Eve@Lovelace.example", "eve@lovelace.example"];
+    for number in 0..5 {
+        let user = format!("ada{number}@example.org");
+        let session = service.logged_in(&user).await;
+        let asked = send(ask(service, &session, spellings[number % 2])).await;
+        assert_eq!(asked.status(), 202);
+    }
+    mailing.idle().await;
+    let mails = mailing.mails("confirm_email");
+    assert_eq!(mails.len(), 3, "{mails:?}");
+    // Another address is not concerned.
+    let session = service.logged_in("bob@example.org").await;
+    send(ask(service, &session, "bob@lovelace.example")).await;
+    let mail = mailing.mail("confirm_email", 4).await;
+    assert_eq!(mail.to, "bob@lovelace.example");
+}
+
 /// Who has taken an account over cannot keep its owner from getting it back.
 /// Guarantee U3.
 #[rstest]

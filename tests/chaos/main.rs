@@ -313,6 +313,7 @@ async fn a_planted_bug_of_sessions_is_found(
     assert!(is_found, "{}", violations.join("\n"));
 }
 
+/// Guarantee M1.
 #[rstest]
 #[case::one_on_sqlite(Place::sqlite(), 1)]
 #[case::two_on_postgres(Place::postgres(), 2)]

@@ -513,6 +513,7 @@ mod tests {
         18 subjects of old records d757503f615b985f\n\
         19 rows of a user adda7d95f6d7d12e\n\
         20 imports 483f72fd3b619bbe\n\
+        21 addresses asked for 277bffc47233ed76\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -535,5 +536,6 @@ mod tests {
         18 subjects of old records 0359aefd2d871eb2\n\
         19 rows of a user adda7d95f6d7d12e\n\
         20 imports fb6e60a339d0dd79\n\
+        21 addresses asked for a2445fa64264fa0e\n\
     ";
 }

@@ -95,7 +95,7 @@ pub(super) async fn connect(settings: &Settings, metrics: &Metrics) -> Result<Po
     let options = options.row_buffer_size(ROWS_AHEAD);
     let open =
         |options, most, patience, kind| SqlitePool::open(options, most, patience, kind, metrics);
-    // Whoever holds the writer may wait for the lock of another process, and those behind it with it.
+    // A write may wait for the lock of another process, and those behind it wait with it.
     let write = open(options.clone(), 1, half, DatabasePool::Write)
         .await
         .map_err(cannot_open)?;

@@ -123,7 +123,7 @@ fn documentation() -> Documentation {
         .description(
             "The account keeps its address until the link of a mail to the new one is used. A mail to the address until now \
              can undo it, for seven days. The response is the same for every address, also for one that has an account. \
-             A user is heard three times an hour.",
+             A user is heard three times an hour, and an address gets three such mails an hour.",
         )
         .body::<ChangeEmailRequest>(
             "At most 4 KiB.",
