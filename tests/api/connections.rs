@@ -152,6 +152,8 @@ async fn pipelined_requests_are_bounded_in_memory(
         ("BCRYPT_COST", "14"),
         ("BCRYPT_THREADS", "1"),
         ("BCRYPT_LANES", "1"),
+        // Enough for it, even if other tests use the processor as well.
+        ("REQUEST_TIMEOUT_MS", "60000"),
     ];
     let service = Service::start_with(backend, &settings).await;
     // The pages of the program that requests need are no memory of connections: one request of each kind first.
