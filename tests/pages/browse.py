@@ -56,13 +56,18 @@ class Mailbox:
 
     def link(self, kind: str, address: str, count: int = 1) -> str:
         """Waits for this many mails of a kind to an address, and returns the link of the newest."""
+        return next(word for word in self.text(kind, address, count).split() if "#" in word)
+
+    def text(self, kind: str, address: str, count: int = 1) -> str:
+        """The same, for the text of the newest."""
         begun = time.monotonic()
         while len(mails := self._mails(kind, address)) < count:
             assert time.monotonic() - begun < PATIENCE, f"no mail {kind} to {address}"
             time.sleep(0.05)
         body = mails[-1].get_body(("plain",))
         assert body is not None
-        return next(word for word in body.get_content().split() if "#" in word)
+        content: str = body.get_content()
+        return content
 
     def _mails(self, kind: str, address: str) -> list[email.message.EmailMessage]:
         found = []
@@ -78,7 +83,7 @@ class Pages(docs_page.Page):
     """The pages in a browser, with what is wrong with them so far."""
 
     def __init__(self, driver: Any, running: service.OwnService, wire: Wire, mailbox: Mailbox, backend: str) -> None:
-        super().__init__(driver, f"http://127.0.0.1:{wire.port}")
+        super().__init__(driver, f"http://127.0.0.1:{wire.port}{wire.prefix}")
         self.running = running
         self.wire = wire
         self.mailbox = mailbox
@@ -198,12 +203,20 @@ class Pages(docs_page.Page):
                 wrong.append(f"{event['method']}: {event['params']}")
             if event["method"] == "Network.requestWillBeSent":
                 url = event["params"]["request"]["url"]
-                if not url.startswith((self.origin + "/", "blob:" + self.origin)):
+                host = self.origin.removesuffix(self.wire.prefix)
+                # `forget` opens a script, which names no icon.
+                own = (f"{self.origin}/", f"blob:{host}/", f"{host}/favicon.ico")
+                if not url.startswith(own):
                     wrong.append(f"request to another host: {url}")
                 # On the listener for administration the list of users is asked for by a cursor or an address.
                 if "?" in url and "/admin/users?" not in url:
                     wrong.append(f"a value in an address: {url}")
         return wrong
+
+    def must_be_right(self) -> None:
+        """Ends the test if something was wrong."""
+        if self.wrong:
+            raise SystemExit("check-pages: FAILED\n" + "\n".join(self.wrong))
 
     # What several tests begin with.
 
@@ -231,18 +244,19 @@ class Pages(docs_page.Page):
 
 
 @contextlib.contextmanager
-def running_pages(backend: str) -> Iterator[Pages]:
-    """The pages of a service on this database, in a browser."""
-    wire = Wire()
+def running_pages(backend: str, prefix: str = "", **settings: str) -> Iterator[Pages]:
+    """The pages of a service on this database, in a browser; behind a proxy with a prefix, if one is given."""
+    wire = Wire(prefix)
     with (
         tempfile.TemporaryDirectory() as mails,
         tempfile.TemporaryDirectory() as profile,
         service.service(
             backend,
-            PUBLIC_URL=f"http://127.0.0.1:{wire.port}",
+            PUBLIC_URL=f"http://127.0.0.1:{wire.port}{prefix}",
             MAIL_URL=f"file:{mails}",
             EMAIL_VERIFICATION="required",
             RATE_LIMIT_MAIL="off",
+            **settings,
         ) as running,
     ):
         host, port = running.address.rsplit(":", 1)

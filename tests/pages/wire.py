@@ -1,4 +1,5 @@
-"""The way between the browser and the service, which a test cuts: a TCP proxy on a port of its own."""
+"""The way between the browser and the service, which a test cuts: a TCP proxy on a port of its own. It can take a prefix
+off the paths, as the proxy of an operator does."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Request:
 class Wire:
     """Forwards connections to an address, and cuts them when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.address: tuple[str, int] = ("", 0)
@@ -101,6 +103,7 @@ class Wire:
         try:
             while data := source.recv(65536):
                 if is_request:
+                    data = self._without_prefix(data)
                     self._record(data)
                 elif self._loses:
                     with self._changed:
@@ -116,6 +119,11 @@ class Wire:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+
+    def _without_prefix(self, data: bytes) -> bytes:
+        if self.prefix and _HEAD.match(data):
+            return data.replace(f" {self.prefix}/".encode(), b" /", 1)
+        return data
 
     def _record(self, data: bytes) -> None:
         # A browser sends the head of a request at once, and no second request before the response.
