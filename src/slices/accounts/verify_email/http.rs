@@ -71,11 +71,11 @@ pub struct VerifyEmailRequest {
     /// The token of the mail: what follows the `#` of its link.
     #[schema(value_type = String, required = true, example = json!(EXAMPLE_TOKEN))]
     token: Option<SecretString>,
-    /// The password of the account, unchanged: not trimmed, not cut. With `VERIFY_WITH_PASSWORD=false` it
-    /// may be missing, and is not looked at.
+    /// The password of the account, unchanged: not trimmed, not cut. It is required, unless the service runs
+    /// with `VERIFY_WITH_PASSWORD=false`: then it may be missing, and is not looked at.
     #[schema(
         value_type = String,
-        required = true,
+        required = false,
         write_only,
         format = "password",
         min_length = 1,
