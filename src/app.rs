@@ -620,7 +620,7 @@ pub async fn open_database(
     Ok(database)
 }
 
-/// Reads the list of breached passwords, if one is configured. It takes some seconds if it is a long one.
+/// Reads the list of breached passwords, if one is configured. It takes some seconds if it is a large one.
 async fn open_breached(
     settings: &Settings,
     machine: &Machine,
@@ -631,12 +631,14 @@ async fn open_breached(
     let Some(path) = settings.passwords.breached_file.clone() else {
         return Ok(None);
     };
-    let limit = breached::largest(machine.memory_limit());
-    let reading = tokio::task::spawn_blocking(move || Breached::open(&path, limit, metrics));
+    let in_memory = breached::in_memory(settings.passwords.breached_memory, machine.memory_limit());
+    let begun = clock::monotonic();
+    let reading = tokio::task::spawn_blocking(move || Breached::open(&path, in_memory, metrics));
     let list = reading.await.map_err(|error| error.to_string());
     let list = list.and_then(|list| list).map_err(StartError)?;
-    let status = list.status();
-    tracing::info!(date = %status.date.date_naive(), "breached passwords read");
+    let (date, passwords, place) = list.in_use();
+    let duration_ms = clock::since(begun).as_millis();
+    tracing::info!(date = %date.date_naive(), passwords, place, duration_ms, "breached passwords read");
     Ok(Some(Arc::new(list)))
 }
 

@@ -525,7 +525,7 @@ mod tests {
 
         fn has(&self, passwords: &[&str]) -> Vec<bool> {
             let filter = Filter::open(&self.path("out"), u64::MAX).expect("usable");
-            let has = |password: &&str| filter.contains(password.as_bytes());
+            let has = |password: &&str| filter.contains(password.as_bytes()).expect("in memory");
             passwords.iter().map(has).collect()
         }
 

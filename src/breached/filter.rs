@@ -5,6 +5,8 @@
 //! bits (Graf and Lemire, 2022): 18 to 20 bits a password, never a miss, and a hit for about one in 65,536 of the
 //! passwords that are not in the list.
 //!
+//! A small list is in memory. A large one stays on the disk ([`super::on_disk`]), with the heads of its shards in memory.
+//!
 //! A password is looked up as it was sent: its bytes, in its case, neither trimmed nor normalised. It is hashed in the
 //! same way for its account, so what is looked up is exactly what an attacker would have to try.
 //!
@@ -31,6 +33,8 @@ use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA256_OUTPUT
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use xorf::{BinaryFuse16, Descriptor, Filter as _};
+
+use super::on_disk::{OnDisk, Shard, Version};
 
 /// The largest file, in bytes. All passwords that are known from breaches, about a billion, take 2.3 GB.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024 * 1024;
@@ -91,14 +95,19 @@ pub enum FilterError {
     /// Some of its bytes are wrong, or missing.
     #[error("it is damaged; copy or build it again")]
     Damaged,
-    /// It is too large, for this service or for the memory of the machine.
-    #[error("it has {has} MiB, more than the {limit} MiB that fit; build it with a lower --top")]
+    /// It is larger than [`MAX_FILE`].
+    #[error(
+        "it has {has} MiB, more than the {limit} MiB that are read; build it with a lower --top"
+    )]
     TooLarge {
         /// Its size, in MiB.
         has: u64,
         /// The largest, in MiB.
         limit: u64,
     },
+    /// Its bytes changed since it was opened.
+    #[error("it was changed in place; replace it by a rename")]
+    Changed,
 }
 
 /// Where a password is, if it is in a list.
@@ -152,70 +161,97 @@ impl Stamp {
     }
 }
 
-/// A list of breached passwords, in memory.
+/// A list of breached passwords.
 pub struct Filter {
     about: About,
     passwords: u64,
-    /// As many as [`SHARDS`].
-    shards: Vec<BinaryFuse16>,
+    shards: Shards,
+}
+
+/// The shards of a list: as many as [`SHARDS`].
+enum Shards {
+    InMemory(Vec<BinaryFuse16>),
+    OnDisk(OnDisk),
 }
 
 impl Filter {
-    /// Reads a file of at most `limit` bytes, and at most [`MAX_FILE`].
+    /// Reads a file of at most [`MAX_FILE`]. One of at most `in_memory` bytes is in memory, a larger one stays open.
     ///
     /// # Errors
     /// When it cannot be used. It never panics, whatever the file has.
-    pub fn open(path: &Path, limit: u64) -> Result<Self, FilterError> {
+    pub fn open(path: &Path, in_memory: u64) -> Result<Self, FilterError> {
         // A named pipe would block until it has a writer.
         if !std::fs::metadata(path)?.is_file() {
             return Err(FilterError::Foreign);
         }
         let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let limit = limit.min(MAX_FILE);
-        if length > limit {
+        let version = Version::of(&file)?;
+        let length = version.length();
+        if length > MAX_FILE {
             return Err(FilterError::TooLarge {
                 has: length.div_ceil(1 << 20),
-                limit: limit >> 20,
+                limit: MAX_FILE >> 20,
             });
         }
-        Self::read(BufReader::with_capacity(64 * 1024, file), length)
+        let input = BufReader::with_capacity(64 * 1024, &file);
+        if length <= in_memory {
+            return Self::read(input, length);
+        }
+        let list = List::read(input, length, Input::shard_to_read)?;
+        let on_disk = OnDisk::new(file, version, list.shards)?;
+        Ok(Self {
+            about: list.about,
+            passwords: list.passwords,
+            shards: Shards::OnDisk(on_disk),
+        })
     }
 
-    /// Reads a list of this many bytes.
+    /// Reads a list of this many bytes into memory.
     ///
     /// # Errors
     /// When it cannot be used. It never panics, and needs no more memory than the bytes have.
     pub fn read(input: impl Read, length: u64) -> Result<Self, FilterError> {
-        let Some(left) = length.checked_sub(SHA256_OUTPUT_LEN as u64) else {
-            return Err(FilterError::Foreign);
-        };
-        let mut input = Input {
-            reader: input,
-            left,
-            seen: Context::new(&SHA256),
-        };
-        let about = input.about()?;
-        let (mut passwords, mut shards) = (0, Vec::with_capacity(SHARDS));
-        for _ in 0..SHARDS {
-            let (count, shard) = input.shard()?;
-            passwords += u64::from(count);
-            shards.push(shard);
-        }
-        input.end()?;
+        let list = List::read(input, length, Input::shard)?;
         Ok(Self {
-            about,
-            passwords,
-            shards,
+            about: list.about,
+            passwords: list.passwords,
+            shards: Shards::InMemory(list.shards),
         })
     }
 
-    /// Whether a password is in the list, as it was sent. About one in 65,536 others counts as well.
+    /// Whether a password is in the list, as it was sent. About one in 65,536 others counts as well. A list that is not
+    /// in memory is read for it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or was changed in place.
+    pub fn contains(&self, password: &[u8]) -> Result<bool, FilterError> {
+        self.has(Place::of_password(password))
+    }
+
+    /// Whether there is a password of the list in this place, as for [`Self::contains`].
+    ///
+    /// # Errors
+    /// When it cannot be read, or was changed in place.
+    pub fn has(&self, place: Place) -> Result<bool, FilterError> {
+        match &self.shards {
+            Shards::InMemory(shards) => Ok(has(shards, place)),
+            Shards::OnDisk(list) => list.has(place),
+        }
+    }
+
+    /// The same at once. `None` if the list is not in memory.
     #[must_use]
-    pub fn contains(&self, password: &[u8]) -> bool {
-        let place = Place::of_password(password);
-        let shard = self.shards.get(usize::from(place.shard));
-        shard.is_some_and(|shard| shard.contains(&place.key))
+    pub fn has_in_memory(&self, place: Place) -> Option<bool> {
+        match &self.shards {
+            Shards::InMemory(shards) => Some(has(shards, place)),
+            Shards::OnDisk(_) => None,
+        }
+    }
+
+    /// Whether the list is in memory.
+    #[must_use]
+    pub const fn is_in_memory(&self) -> bool {
+        matches!(self.shards, Shards::InMemory(_))
     }
 
     /// Where the list comes from.
@@ -231,10 +267,62 @@ impl Filter {
     }
 }
 
+fn has(shards: &[BinaryFuse16], place: Place) -> bool {
+    let shard = shards.get(usize::from(place.shard));
+    shard.is_some_and(|shard| shard.contains(&place.key))
+}
+
+/// What was read of a file, whose shards are kept as `S`.
+struct List<S> {
+    about: About,
+    passwords: u64,
+    shards: Vec<S>,
+}
+
+impl<S> List<S> {
+    fn read<R: Read>(
+        reader: R,
+        length: u64,
+        shard: impl Fn(&mut Input<R>, Head) -> Result<S, FilterError>,
+    ) -> Result<Self, FilterError> {
+        let Some(contents) = length.checked_sub(SHA256_OUTPUT_LEN as u64) else {
+            return Err(FilterError::Foreign);
+        };
+        let mut input = Input {
+            reader,
+            contents,
+            left: contents,
+            seen: Context::new(&SHA256),
+        };
+        let about = input.about()?;
+        let (mut passwords, mut shards) = (0, Vec::with_capacity(SHARDS));
+        for _ in 0..SHARDS {
+            let head = input.head()?;
+            passwords += u64::from(head.passwords);
+            shards.push(shard(&mut input, head)?);
+        }
+        input.end()?;
+        Ok(Self {
+            about,
+            passwords,
+            shards,
+        })
+    }
+}
+
+/// What a shard has before its fingerprints.
+struct Head {
+    passwords: u32,
+    descriptor: Descriptor,
+    fingerprints: u32,
+}
+
 /// The bytes of a file, counted and hashed as they are read.
 struct Input<R> {
     reader: R,
-    /// Bytes before the checksum that have not been read.
+    /// Bytes before the checksum.
+    contents: u64,
+    /// Those of them that have not been read.
     left: u64,
     seen: Context,
 }
@@ -282,8 +370,8 @@ impl<R: Read> Input<R> {
         Ok(about)
     }
 
-    /// A shard, and how many passwords it has. Its parts must fit together: a look-up relies on it.
-    fn shard(&mut self) -> Result<(u32, BinaryFuse16), FilterError> {
+    /// The head of a shard. Its parts must fit together: a look-up relies on it.
+    fn head(&mut self) -> Result<Head, FilterError> {
         let passwords = self.number()?;
         let seed = u64::from_le_bytes(self.array()?);
         let [segment, segments, count] = [self.number()?, self.number()?, self.number()?];
@@ -298,29 +386,54 @@ impl<R: Read> Input<R> {
         if !fits {
             return Err(FilterError::Damaged);
         }
-        let shard = BinaryFuse16 {
-            descriptor: Descriptor {
-                seed,
-                segment_length: segment,
-                segment_length_mask: segment - 1,
-                segment_count_length: segments,
-            },
-            fingerprints: self.fingerprints(count as usize)?,
+        let descriptor = Descriptor {
+            seed,
+            segment_length: segment,
+            segment_length_mask: segment - 1,
+            segment_count_length: segments,
         };
-        Ok((passwords, shard))
+        Ok(Head {
+            passwords,
+            descriptor,
+            fingerprints: count,
+        })
     }
 
-    fn fingerprints(&mut self, count: usize) -> Result<Box<[u16]>, FilterError> {
-        let mut fingerprints = Vec::with_capacity(count);
+    /// A shard with its fingerprints.
+    fn shard(&mut self, head: Head) -> Result<BinaryFuse16, FilterError> {
+        let mut fingerprints = Vec::with_capacity(head.fingerprints as usize);
+        self.each_chunk(head.fingerprints, |chunk| {
+            let pairs = chunk.as_chunks().0.iter();
+            fingerprints.extend(pairs.map(|pair| u16::from_le_bytes(*pair)));
+        })?;
+        Ok(BinaryFuse16 {
+            descriptor: head.descriptor,
+            fingerprints: fingerprints.into_boxed_slice(),
+        })
+    }
+
+    /// A shard whose fingerprints are read later.
+    fn shard_to_read(&mut self, head: Head) -> Result<Shard, FilterError> {
+        let begin = self.contents - self.left;
+        self.each_chunk(head.fingerprints, |_| {})?;
+        Ok(Shard {
+            descriptor: head.descriptor,
+            begin,
+        })
+    }
+
+    /// Reads so many fingerprints, some at a time.
+    fn each_chunk(&mut self, count: u32, mut take: impl FnMut(&[u8])) -> Result<(), FilterError> {
+        let mut left = count as usize;
         let mut chunk = [0; 2 * CHUNK];
-        while fingerprints.len() < count {
-            let some = CHUNK.min(count - fingerprints.len());
+        while left > 0 {
+            let some = CHUNK.min(left);
             let bytes = &mut chunk[..2 * some];
             self.fill(bytes)?;
-            let pairs = bytes.as_chunks().0.iter();
-            fingerprints.extend(pairs.map(|pair| u16::from_le_bytes(*pair)));
+            take(bytes);
+            left -= some;
         }
-        Ok(fingerprints.into_boxed_slice())
+        Ok(())
     }
 
     /// Compares the checksum, behind which there must be nothing.
@@ -462,6 +575,17 @@ mod tests {
         Filter::read(bytes, bytes.len() as u64)
     }
 
+    fn on_disk(bytes: &[u8]) -> Result<Filter, FilterError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("list");
+        std::fs::write(&path, bytes).expect("written");
+        Filter::open(&path, 0)
+    }
+
+    fn has(filter: &Filter, password: &[u8]) -> bool {
+        filter.contains(password).expect("readable")
+    }
+
     /// The same bytes with the checksum that they should have.
     fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
         let end = bytes.len() - SHA256_OUTPUT_LEN;
@@ -479,17 +603,24 @@ mod tests {
     #[test]
     fn every_password_of_a_list_is_found_and_hardly_another_one() {
         for passwords in [1, 3, 5_000] {
-            let filter = read(&file(passwords)).expect("usable");
-            assert_eq!(filter.passwords(), passwords as u64);
-            assert_eq!(filter.about(), &about());
-            assert!((0..passwords).all(|number| filter.contains(&password(number))));
-            // Three of them by chance.
+            let bytes = file(passwords);
+            let filter = read(&bytes).expect("usable");
+            let on_disk = on_disk(&bytes).expect("usable");
+            assert!(filter.is_in_memory() && !on_disk.is_in_memory());
+            for filter in [&filter, &on_disk] {
+                assert_eq!(filter.passwords(), passwords as u64);
+                assert_eq!(filter.about(), &about());
+                assert!((0..passwords).all(|number| has(filter, &password(number))));
+            }
+            // Three of them by chance, which are the same.
             let others = (passwords..passwords + 200_000).map(password);
-            let found = others.filter(|other| filter.contains(other)).count();
-            assert!(found < 15, "{found} of 200,000");
+            let others: Vec<_> = others.filter(|other| has(&filter, other)).collect();
+            assert!(others.len() < 15, "{} of 200,000", others.len());
+            let mut again = (passwords..passwords + 200_000).map(password);
+            assert!(again.all(|other| has(&on_disk, &other) == others.contains(&other)));
         }
         let filter = read(&file(1)).expect("usable");
-        assert!(!filter.contains(b"Password 0") && !filter.contains(b"password 0 "));
+        assert!(!has(&filter, b"Password 0") && !has(&filter, b"password 0 "));
     }
 
     /// If this fails after an update of `xorf`, files that were made before are of no use: raise [`VERSION`].
@@ -521,6 +652,9 @@ mod tests {
                 let mut bytes = good.clone();
                 bytes[at] = wrong;
                 assert!(read(&bytes).is_err(), "byte {at} is {wrong}");
+                if at % 97 == 0 {
+                    assert!(on_disk(&bytes).is_err(), "byte {at} is {wrong}");
+                }
             }
         }
     }
@@ -530,12 +664,13 @@ mod tests {
         let good = file(20);
         for length in (0..300).chain((300..good.len()).step_by(97)) {
             assert!(read(&good[..length]).is_err(), "{length} bytes");
+            assert!(on_disk(&good[..length]).is_err(), "{length} bytes");
             // Truncated while it is read.
             let shorter = Filter::read(&good[..length], good.len() as u64);
             assert!(shorter.is_err(), "{length} bytes");
         }
         let longer = [good.as_slice(), &[0]].concat();
-        assert!(read(&longer).is_err());
+        assert!(read(&longer).is_err() && on_disk(&longer).is_err());
         assert!(Filter::read(longer.as_slice(), good.len() as u64).is_err());
     }
 
@@ -572,11 +707,15 @@ mod tests {
         let bytes = file(20);
         std::fs::write(&path, &bytes).expect("written");
         let length = bytes.len() as u64;
-        assert!(Filter::open(&path, length).is_ok());
-        let Err(refused @ FilterError::TooLarge { .. }) = Filter::open(&path, length - 1) else {
+        let open = |in_memory| Filter::open(&path, in_memory).expect("usable");
+        assert!(open(length).is_in_memory() && !open(length - 1).is_in_memory());
+        // Without its blocks, which it has none of.
+        let sparse = File::create(&path).expect("created");
+        sparse.set_len(MAX_FILE + 1).expect("extended");
+        let Err(refused @ FilterError::TooLarge { .. }) = Filter::open(&path, 0) else {
             panic!("it is larger");
         };
-        assert!(refused.to_string().contains("1 MiB"), "{refused}");
+        assert!(refused.to_string().contains("4097 MiB"), "{refused}");
     }
 
     proptest! {
@@ -601,9 +740,11 @@ mod tests {
             let each = (bytes.len() - begin - SHA256_OUTPUT_LEN) / SHARDS;
             let at = begin + shard * each + field;
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-            if let Ok(filter) = read(&sealed(bytes)) {
-                for number in 0..2_000 {
-                    let _ = filter.contains(&password(number));
+            let bytes = sealed(bytes);
+            if let Ok(filter) = read(&bytes) {
+                let on_disk = on_disk(&bytes).expect("usable");
+                for password in (0..2_000).map(password) {
+                    prop_assert_eq!(has(&filter, &password), has(&on_disk, &password));
                 }
             }
         }

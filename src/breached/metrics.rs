@@ -31,6 +31,7 @@ pub struct BreachedMetrics {
     date: IntGauge,
     unusable: IntGauge,
     failures: IntCounter,
+    look_up_failures: IntCounter,
 }
 
 impl BreachedMetrics {
@@ -56,11 +57,15 @@ impl BreachedMetrics {
             )?,
             unusable: registrar.gauge(
                 "breached_list_unusable",
-                "1 while the file of BREACHED_PASSWORDS_FILE cannot be used, and the list before is.",
+                "1 while the file of BREACHED_PASSWORDS_FILE cannot be used: the list before is, or none.",
             )?,
             failures: registrar.counter(
                 "breached_list_failures_total",
                 "Failed attempts to replace the list of breached passwords.",
+            )?,
+            look_up_failures: registrar.counter(
+                "breached_look_up_failures_total",
+                "Passwords that were not looked up, as the list could not be read from the disk; they were not refused.",
             )?,
         };
         for of in [Of::New, Of::Login] {
@@ -77,11 +82,17 @@ impl BreachedMetrics {
         self.passwords
             .set(i64::try_from(filter.passwords()).unwrap_or(i64::MAX));
         self.date.set(filter.about().date.timestamp());
-        self.unusable.set(0);
     }
 
     pub(super) fn keeps(&self) {
         self.failures.inc();
-        self.unusable.set(1);
+    }
+
+    pub(super) fn look_up_failed(&self) {
+        self.look_up_failures.inc();
+    }
+
+    pub(super) fn is_unusable(&self, is_unusable: bool) {
+        self.unusable.set(is_unusable.into());
     }
 }

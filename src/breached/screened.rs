@@ -32,10 +32,10 @@ impl Screened {
         }
     }
 
-    fn refuses(&self, password: &[u8]) -> Result<(), BrokenRule> {
+    async fn refuses(&self, password: &[u8]) -> Result<(), BrokenRule> {
         at_least(password, self.least)?;
         match &self.list {
-            Some(list) if list.has_new(password) => Err(rule()),
+            Some(list) if list.has_new(password).await => Err(rule()),
             _ => Ok(()),
         }
     }
@@ -52,6 +52,7 @@ impl PasswordHasher for Screened {
     ) -> Result<PasswordHash, HashError> {
         if password.is_new() {
             self.refuses(password.expose_bytes())
+                .await
                 .map_err(HashError::Guessable)?;
         }
         self.hasher.hash(password, class, client, deadline).await

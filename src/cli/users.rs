@@ -18,7 +18,7 @@ use crate::access::account::{Accounts, Status, StatusOutcome};
 use crate::access::change::Change;
 use crate::access::roles::{Grant, GrantOutcome, Roles};
 use crate::attempts::throttle::{Subject, Throttle};
-use crate::breached::{self, filter::MAX_FILE};
+use crate::breached;
 use crate::config::Settings;
 use crate::domain::{BrokenRule, Email, Name, Password, Permissions, Role, UserId, at_least};
 use crate::hashing::bcrypt_sha256;
@@ -332,8 +332,10 @@ fn screen(settings: &Settings, password: &Password) -> Result<(), Failure> {
     let Some(path) = &settings.passwords.breached_file else {
         return Ok(());
     };
-    let list = breached::open(path, MAX_FILE).map_err(|line| Failure::new(&line))?;
-    if list.contains(password.expose_bytes()) {
+    // For one look-up, no list need be in memory.
+    let list = breached::open(path, 0).map_err(|line| Failure::new(&line))?;
+    let found = list.contains(password.expose_bytes());
+    if found.map_err(|error| Failure::new(&breached::unusable(&error)))? {
         return Err(refused(breached::rule()));
     }
     Ok(())

@@ -21,6 +21,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "A file of breached passwords, made by `signup-service breached build`: new passwords in it are refused, and a login \
      reports one. The service takes another file within seconds, once it is renamed to this name.",
     )),
+    worded(
+        "BREACHED_PASSWORDS_MEMORY_MB",
+        "passwords.breached_memory_mb",
+        "256, or an eighth of the memory if that is less",
+        "The largest such file that is in memory, in MiB, 0 to 4096; two are while one replaces the other. A larger one is read \
+     from the disk for each new password and each login.",
+    ),
 ];
 
 /// Settings of passwords.
@@ -30,6 +37,8 @@ pub struct PasswordSettings {
     pub min_length: usize,
     /// The file of breached passwords.
     pub breached_file: Option<PathBuf>,
+    /// The largest such file that is in memory, in MiB. `None` if that depends on the memory.
+    pub breached_memory: Option<u64>,
 }
 
 pub(super) fn read(s: &mut Sources) -> PasswordSettings {
@@ -37,6 +46,9 @@ pub(super) fn read(s: &mut Sources) -> PasswordSettings {
         min_length: s.take("passwords.min_length", |text| number(text, (8, 64))),
         breached_file: s.take_optional("passwords.breached_file", |text| {
             one_line(text).map(|()| PathBuf::from(text))
+        }),
+        breached_memory: s.take_optional("passwords.breached_memory_mb", |text| {
+            number(text, (0, 4096))
         }),
     }
 }

@@ -40,9 +40,17 @@ struct Listed {
 
 impl Listed {
     async fn start(backend: Backend, passwords: &[&str]) -> Self {
+        Self::start_with(backend, passwords, "256").await
+    }
+
+    /// With so many MiB for a list in memory.
+    async fn start_with(backend: Backend, passwords: &[&str], in_memory: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = make(folder.path(), "breached.bin", passwords);
-        let settings = [("BREACHED_PASSWORDS_FILE", text(&file))];
+        let settings = [
+            ("BREACHED_PASSWORDS_FILE", text(&file)),
+            ("BREACHED_PASSWORDS_MEMORY_MB", in_memory),
+        ];
         let service = Service::start_with(backend, &settings).await;
         Self { service, folder }
     }
@@ -87,8 +95,15 @@ async fn errors(response: reqwest::Response) -> Value {
 #[tokio::test]
 async fn a_breached_password_is_refused_at_a_signup_and_reported_at_a_login(
     #[values(Sqlite, Postgres)] backend: Backend,
+    #[values("256", "0")] in_memory: &str,
 ) {
-    let listed = Listed::start(backend, &[FIRST]).await;
+    let listed = Listed::start_with(backend, &[FIRST], in_memory).await;
+    let lines = listed.service.log_lines();
+    let read = lines
+        .iter()
+        .find(|line| line["message"] == "breached passwords read");
+    let place = if in_memory == "0" { "disk" } else { "memory" };
+    assert_eq!(read.expect("a line")["place"], place);
     let refused = errors(listed.sign_up("ada@example.org", FIRST).await).await;
     assert_eq!(refused[0]["pointer"], "/password");
     assert_eq!(refused[0]["code"], "breached");
@@ -195,6 +210,50 @@ async fn a_list_that_cannot_be_used_does_not_replace_the_one_before() {
 
     listed.replace(&[FIRST, SECOND]).await;
     service.wait_for_metric("breached_list_unusable 0").await;
+}
+
+#[tokio::test]
+async fn a_list_on_the_disk_that_is_changed_in_place_refuses_nothing_until_it_is_replaced() {
+    let listed = Listed::start_with(Sqlite, &[FIRST], "0").await;
+    let refused = errors(listed.sign_up("ada@example.org", FIRST).await).await;
+    assert_eq!(refused[0]["code"], "breached");
+    let file = listed.folder.path().join("breached.bin");
+    let file = std::fs::OpenOptions::new().write(true).open(file);
+    let file = file.expect("opened");
+    file.set_len(1_000).expect("truncated");
+
+    let signed_up = listed.sign_up("ada@example.org", FIRST).await;
+    assert_eq!(signed_up.status(), 201);
+    let login = listed.log_in("ada@example.org", FIRST).await;
+    assert_eq!(login.get("password_breached"), None);
+    let service = &listed.service;
+    for line in [
+        "breached_look_up_failures_total 2",
+        "breached_list_unusable 1",
+        "breached_list_failures_total 1",
+    ] {
+        service.wait_for_metric(line).await;
+    }
+    while listed.ready().await["status"] != "degraded" {
+        tokio::task::yield_now().await;
+    }
+    let detail = listed.ready().await["detail"].take();
+    let detail = detail.as_str().expect("a detail");
+    assert!(detail.contains("changed in place"), "{detail}");
+    let warnings = service
+        .log_lines()
+        .into_iter()
+        .filter(|line| line["message"] == "breached passwords unreadable, refusing none");
+    assert_eq!(warnings.count(), 1);
+
+    listed.replace(&[FIRST, SECOND]).await;
+    service.wait_for_metric("breached_list_unusable 0").await;
+    let refused = errors(listed.sign_up("eve@example.org", FIRST).await).await;
+    assert_eq!(refused[0]["code"], "breached");
+    assert_eq!(
+        listed.log_in("ada@example.org", FIRST).await["password_breached"],
+        true
+    );
 }
 
 #[tokio::test]

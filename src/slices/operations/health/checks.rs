@@ -125,8 +125,8 @@ pub struct Report {
     /// Revocations and roles were read within the last 10 s. Never fails: otherwise protected requests
     /// ask the database.
     revocations: Check,
-    /// The file of breached passwords can be used. Never fails: otherwise an earlier list is in use. Missing
-    /// if there is no list.
+    /// The file of breached passwords can be used. Never fails: otherwise an earlier list is in use, or none.
+    /// Missing if there is no list.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     breached_passwords: Option<Check>,
@@ -416,16 +416,17 @@ fn of_revocations(age: Duration) -> Check {
 
 /// The list of breached passwords in use.
 fn of_breached(list: breached::Status, now: DateTime<Utc>) -> Check {
-    let status = match list.problem {
+    let unreadable = |reason| format!("no password is looked up; the list: {reason}");
+    let problem = |problem| format!("an earlier list is in use; the file: {problem}");
+    let detail = list.unreadable.map(unreadable).or(list.problem.map(problem));
+    let status = match detail {
         None => Status::Ok,
         Some(_) => Status::Degraded,
     };
     Check {
         date: Some(clock::timestamp(list.date)),
         age_days: Some((now - list.date).num_days().max(0)),
-        detail: list
-            .problem
-            .map(|problem| format!("an earlier list is in use; the file: {problem}")),
+        detail,
         ..Check::of(status)
     }
 }
@@ -458,24 +459,31 @@ mod tests {
     #[test]
     fn an_unusable_list_of_breached_passwords_degrades_the_service() {
         let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("in range");
-        let of = |problem: Option<&str>, now| {
+        let of = |problem: Option<&str>, unreadable: Option<&str>, now| {
             let list = breached::Status {
                 date: at(1_000_000),
                 problem: problem.map(str::to_owned),
+                unreadable: unreadable.map(str::to_owned),
             };
             of_breached(list, at(now))
         };
-        let fresh = of(None, 1_000_000 + 2 * 86_400);
+        let fresh = of(None, None, 1_000_000 + 2 * 86_400);
         assert_eq!((fresh.status, fresh.age_days), (Status::Ok, Some(2)));
         assert_eq!(fresh.date.as_deref(), Some("1970-01-12T13:46:40.000000Z"));
         // The clock of the machine that downloaded it was fast.
-        let unusable = of(Some("it is damaged"), 0);
+        let unusable = of(Some("it is damaged"), None, 0);
         assert_eq!(
             (unusable.status, unusable.age_days),
             (Status::Degraded, Some(0))
         );
         let detail = unusable.detail.expect("a detail");
         assert!(detail.ends_with("the file: it is damaged"), "{detail}");
+        for problem in [None, Some("it is damaged")] {
+            let unreadable = of(problem, Some("it was changed in place"), 0);
+            assert_eq!(unreadable.status, Status::Degraded);
+            let detail = unreadable.detail.expect("a detail");
+            assert!(detail.starts_with("no password is looked up"), "{detail}");
+        }
     }
 
     #[test]

@@ -135,8 +135,8 @@ impl LogInHandler {
                 return Err(LogInError::InvalidCredentials);
             };
             self.may_log_in(&account)?;
-            let new = self.new_session(&command, &account, attempt.subject());
-            let is_breached = new.breached.is_some();
+            let is_breached = self.is_breached(&command.password).await;
+            let new = self.new_session(&command, &account, attempt.subject(), is_breached);
             let (session, is_replay, ended) = match self.store.begin(new).await? {
                 Begun::New(session, ended) => (session, false, ended),
                 Begun::Same(session) => (session, true, Vec::new()),
@@ -158,7 +158,13 @@ impl LogInHandler {
         Err(LogInError::InvalidCredentials)
     }
 
-    fn new_session(&self, command: &LogIn, account: &Account, subject: Subject) -> NewSession {
+    fn new_session(
+        &self,
+        command: &LogIn,
+        account: &Account,
+        subject: Subject,
+        is_breached: bool,
+    ) -> NewSession {
         let now = self.clock.now();
         let user = account.user.id;
         let login_keys = command.key.as_ref().map_or_else(Vec::new, |key| {
@@ -184,7 +190,7 @@ impl LogInHandler {
                 .as_ref()
                 .map(|label| label.as_str().to_owned()),
             subject,
-            breached: self.is_breached(&command.password).then(|| Circumstances {
+            breached: is_breached.then(|| Circumstances {
                 event_id: uuid_v7(now, self.randomness.as_ref()),
                 user_id: user,
                 at: now,
@@ -215,9 +221,11 @@ impl LogInHandler {
     }
 
     /// Whether a password that was right is known from a breach. It is looked up for no other.
-    fn is_breached(&self, password: &PresentedPassword) -> bool {
-        let list = self.breached.as_ref();
-        list.is_some_and(|list| list.has_known(password.expose_bytes()))
+    async fn is_breached(&self, password: &PresentedPassword) -> bool {
+        match &self.breached {
+            Some(list) => list.has_known(password.expose_bytes()).await,
+            None => false,
+        }
     }
 
     /// The device that logged in first with this session: the same if the login is repeated.
