@@ -80,6 +80,68 @@ pub enum SmtpTls {
     None,
 }
 
+impl MailUrl {
+    /// Reads the value of `MAIL_URL`.
+    ///
+    /// # Errors
+    /// One line, which does not repeat the URL, as it may contain a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "must be smtp://host, smtps://host, file:folder, console or off";
+        one_line(text)?;
+        match text {
+            "console" => return Ok(Self::Console),
+            "off" => return Ok(Self::Off),
+            _ => {}
+        }
+        if let Some(folder) = text.strip_prefix("file:") {
+            if folder.is_empty() {
+                return Err("must name a folder after file:".to_owned());
+            }
+            return Ok(Self::File(PathBuf::from(folder)));
+        }
+        let url = Url::parse(text).map_err(|_| FORM.to_owned())?;
+        let (port, mut tls) = match url.scheme() {
+            "smtp" => (587, SmtpTls::StartTls),
+            "smtps" => (465, SmtpTls::Wrapped),
+            _ => return Err(FORM.to_owned()),
+        };
+        let host = url.host().ok_or_else(|| FORM.to_owned())?;
+        if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
+            return Err("must end after the host and the port".to_owned());
+        }
+        for (name, value) in url.query_pairs() {
+            match (name.as_ref(), value.as_ref()) {
+                ("tls", "none") if is_loopback(&host) => tls = SmtpTls::None,
+                ("tls", "none") => {
+                    return Err("may be without TLS on a loopback address only".to_owned());
+                }
+                _ => return Err("may have the parameter tls=none only".to_owned()),
+            }
+        }
+        let decode = |text: &str| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            text.map(std::borrow::Cow::into_owned)
+                .map_err(|_| "must have a user and a password in UTF-8".to_owned())
+        };
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((
+                decode(user)?,
+                SecretString::from(decode(password.unwrap_or_default())?),
+            )),
+        };
+        if credentials.is_some() && tls == SmtpTls::None {
+            return Err("must not send a password without TLS".to_owned());
+        }
+        Ok(Self::Smtp(SmtpUrl {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port().unwrap_or(port),
+            tls,
+            credentials,
+        }))
+    }
+}
+
 impl fmt::Debug for MailUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -106,68 +168,11 @@ pub struct MailSettings {
 
 pub(super) fn read(s: &mut Sources) -> MailSettings {
     MailSettings {
-        url: s.take_optional("mail.url", mail_url),
+        url: s.take_optional("mail.url", MailUrl::parse),
         from: s.take_optional("mail.from", |text| one_line(text).map(|()| text.to_owned())),
         link_url: s.take_optional("mail.link_url", public_url),
         templates: s.take_optional("mail.templates", |text| Ok(PathBuf::from(text))),
     }
-}
-
-/// Errors do not repeat the URL, as it may contain a password.
-fn mail_url(text: &str) -> Result<MailUrl, String> {
-    const FORM: &str = "must be smtp://host, smtps://host, file:folder, console or off";
-    one_line(text)?;
-    match text {
-        "console" => return Ok(MailUrl::Console),
-        "off" => return Ok(MailUrl::Off),
-        _ => {}
-    }
-    if let Some(folder) = text.strip_prefix("file:") {
-        if folder.is_empty() {
-            return Err("must name a folder after file:".to_owned());
-        }
-        return Ok(MailUrl::File(PathBuf::from(folder)));
-    }
-    let url = Url::parse(text).map_err(|_| FORM.to_owned())?;
-    let (port, mut tls) = match url.scheme() {
-        "smtp" => (587, SmtpTls::StartTls),
-        "smtps" => (465, SmtpTls::Wrapped),
-        _ => return Err(FORM.to_owned()),
-    };
-    let host = url.host().ok_or_else(|| FORM.to_owned())?;
-    if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
-        return Err("must end after the host and the port".to_owned());
-    }
-    for (name, value) in url.query_pairs() {
-        match (name.as_ref(), value.as_ref()) {
-            ("tls", "none") if is_loopback(&host) => tls = SmtpTls::None,
-            ("tls", "none") => {
-                return Err("may be without TLS on a loopback address only".to_owned());
-            }
-            _ => return Err("may have the parameter tls=none only".to_owned()),
-        }
-    }
-    let decode = |text: &str| {
-        let text = percent_encoding::percent_decode_str(text).decode_utf8();
-        text.map(std::borrow::Cow::into_owned)
-            .map_err(|_| "must have a user and a password in UTF-8".to_owned())
-    };
-    let credentials = match (url.username(), url.password()) {
-        ("", None) => None,
-        (user, password) => Some((
-            decode(user)?,
-            SecretString::from(decode(password.unwrap_or_default())?),
-        )),
-    };
-    if credentials.is_some() && tls == SmtpTls::None {
-        return Err("must not send a password without TLS".to_owned());
-    }
-    Ok(MailUrl::Smtp(SmtpUrl {
-        host: url.host_str().unwrap_or_default().to_owned(),
-        port: url.port().unwrap_or(port),
-        tls,
-        credentials,
-    }))
 }
 
 fn is_loopback(host: &Host<&str>) -> bool {
@@ -199,7 +204,7 @@ mod tests {
     #[case("smtp://[::1]:1025?tls=none", "[::1]", 1025, SmtpTls::None)]
     #[case("smtp://localhost:1025?tls=none", "localhost", 1025, SmtpTls::None)]
     fn servers(#[case] text: &str, #[case] host: &str, #[case] port: u16, #[case] tls: SmtpTls) {
-        let Ok(MailUrl::Smtp(url)) = mail_url(text) else {
+        let Ok(MailUrl::Smtp(url)) = MailUrl::parse(text) else {
             panic!("{text} is refused");
         };
         assert_eq!((url.host.as_str(), url.port, url.tls), (host, port, tls));
@@ -208,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_password_is_decoded_and_not_shown() {
-        let url = mail_url("smtp://ada%40example.org:s%2Fcret@mail.example").expect("accepted");
+        let url =
+            MailUrl::parse("smtp://ada%40example.org:s%2Fcret@mail.example").expect("accepted");
         assert_eq!(format!("{url:?}"), "Smtp(..)");
         let MailUrl::Smtp(url) = url else {
             panic!("it is a server");
@@ -229,7 +235,7 @@ mod tests {
     #[case("smtp://mail.example?x=y")]
     #[case("smtp://ada:secret@127.0.0.1?tls=none")]
     fn wrong_ones_are_refused_without_being_repeated(#[case] text: &str) {
-        let refused = mail_url(text).expect_err("refused");
+        let refused = MailUrl::parse(text).expect_err("refused");
         assert!(!refused.contains("secret"), "{refused}");
     }
 }

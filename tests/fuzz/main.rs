@@ -105,6 +105,10 @@ impl Run<'_> {
 #[case::trace("trace")]
 #[case::forwarded("forwarded")]
 #[case::host("host")]
+#[case::mail_token("mail_token")]
+#[case::password_hash("password_hash")]
+#[case::import("import")]
+#[case::mail_url("mail_url")]
 fn no_input_breaks_a_promise_or_is_slow(#[case] name: &str) {
     let targets = targets();
     let target = targets.iter().find(|target| target.name == name);

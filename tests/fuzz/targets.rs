@@ -8,16 +8,20 @@ use std::net::SocketAddr;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use signup_service::config::{Settings, Sources};
+use chrono::{DateTime, Utc};
+use signup_service::config::{MailUrl, Settings, SmtpTls, Sources};
 use signup_service::domain::{Candidate, Email, Name};
+use signup_service::hashing::{PROFILE_CHARS, Profile, StoredHash};
 use signup_service::http::json::parse_object;
 use signup_service::http::middleware::client::TrustedProxies;
 use signup_service::http::middleware::head::is_host;
 use signup_service::idempotency::IdempotencyKey;
 use signup_service::platform::telemetry::Sampling;
+use signup_service::slices::accounts::import::{Entry, MAX_LINE};
 use signup_service::slices::accounts::list_users::{Parameters, cursor};
 use signup_service::slices::accounts::signup::SignUpRequest;
 use signup_service::tokens::access_token::{MAX_TOKEN, Unverified};
+use signup_service::tokens::one_time;
 use signup_service::tokens::refresh::RefreshToken;
 use signup_service::tokens::service_key;
 
@@ -26,6 +30,9 @@ const BODY: usize = 16 * 1024;
 const HEAD: usize = 128 * 1024;
 /// The longest target of a request.
 const TARGET: usize = 8 * 1024;
+
+/// A token of a mail that has the form of one.
+const MAIL_TOKEN: &str = "AZrZ0R12cAC4dXwQ4KLnSREmn0LsM4X7ML0jtgwuhj1Xr_4JTpLCAAAAAAAAAAA-";
 
 /// The outcome of parsing: a word and a size. An input with a new outcome is interesting.
 pub type Outcome = (&'static str, usize);
@@ -566,6 +573,243 @@ pub fn targets() -> Vec<Target> {
             worst: || many(HEAD, &["a", ".", ":", "[", "a:0", "[::1]:0", "0", "é"]),
             longest: HEAD,
         },
+        Target {
+            // Of a link in a mail.
+            name: "mail_token",
+            parse: |bytes| match one_time::Presented::parse(&text(bytes)) {
+                Some(_) => ("ok", 0),
+                None => ("refused", 0),
+            },
+            check: |bytes| {
+                let text = text(bytes);
+                if let Some(token) = one_time::Presented::parse(&text) {
+                    // A token has one text, which names the row that is looked up.
+                    let bytes = URL_SAFE_NO_PAD.decode(&text).expect("it was valid");
+                    assert_eq!(URL_SAFE_NO_PAD.encode(&bytes), text);
+                    assert_eq!(token.id.as_bytes()[..], bytes[..16]);
+                    assert_eq!(bytes.len(), 48);
+                }
+            },
+            words: &[MAIL_TOKEN, "=", "-", "_", "+", "/", "AA"],
+            worst: || {
+                let mut worst = many(BODY, &["A", "=", "_", "é", MAIL_TOKEN]);
+                worst.extend(many(64, &["A", "_", "-", "=", "é"]));
+                worst.push(MAIL_TOKEN.as_bytes().to_vec());
+                worst
+            },
+            longest: BODY,
+        },
+        Target {
+            // Of a line of an import.
+            name: "password_hash",
+            parse: |bytes| match StoredHash::import(&text(bytes)) {
+                Ok(hash) => ("ok", hash.as_str().len() / 16),
+                Err(refused) => (refused.code(), 0),
+            },
+            check: |bytes| {
+                let text = text(bytes);
+                let Ok(hash) = StoredHash::import(&text) else {
+                    return;
+                };
+                // What is stored is verified later, with the same work, and its work is seen at its beginning.
+                let stored = hash.as_str();
+                let profile = StoredHash::read(stored).expect("it is stored").profile();
+                assert_eq!(
+                    StoredHash::read(&text).expect("it was read").profile(),
+                    profile
+                );
+                let again = StoredHash::import(stored).expect("it is stored");
+                assert_eq!(again.as_str(), stored);
+                let most = usize::try_from(PROFILE_CHARS).expect("some");
+                let beginning: String = stored.chars().take(most).collect();
+                assert_eq!(Profile::of(&beginning), Some(profile));
+            },
+            words: &[
+                "$",
+                ",",
+                "=",
+                ":",
+                "$2b$12$",
+                "$2y$05$",
+                "$bcrypt-sha256$v=2,t=2b,r=12$",
+                "bcrypt_sha256$",
+                "bcrypt$",
+                "$argon2id$v=19$m=65536,t=3,p=4$",
+                "$argon2i$",
+                "argon2$argon2id$",
+                "$scrypt$ln=16,r=8,p=1$",
+                "scrypt$16384$",
+                "$pbkdf2-sha256$29000$",
+                "$pbkdf2-sha512$i=25000,l=32$",
+                "pbkdf2_sha256$870000$",
+                "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=",
+                "{\"secretData\":",
+                "\"credentialData\":",
+                "\"hashIterations\":",
+                "\"algorithm\":\"argon2\"",
+                "additionalParameters",
+                "c29tZXNhbHQ",
+                "4294967295",
+                "$1$",
+                "md5$",
+            ],
+            worst: || {
+                let mut worst = hashes_of_vectors();
+                worst.extend(many(4096, &["a", "$", "f", "é", "{", "\\u0041"]));
+                for begun in [
+                    "$2b$12$",
+                    "$argon2id$v=19$m=65536,t=3,p=4$",
+                    "$scrypt$ln=14,r=8,p=1$",
+                    "$pbkdf2-sha256$29000$",
+                    "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=",
+                    "pbkdf2_sha256$870000$",
+                    "{\"secretData\":\"",
+                    "{\"secretData\":",
+                ] {
+                    for unit in ["A", "$", "/", "9", "{\"a\":", "[", "\\u0041"] {
+                        worst.push(format!("{begun}{}", filled(unit, 4_000)).into_bytes());
+                    }
+                }
+                worst.push(filled("$", MAX_LINE).into_bytes());
+                worst
+            },
+            longest: MAX_LINE,
+        },
+        Target {
+            name: "import",
+            parse: |bytes| match Entry::parse(bytes, true, now()) {
+                Ok(_) => ("ok", 0),
+                Err(refusal) => ("refused", refusal.field.len() * 32 + refusal.code.len()),
+            },
+            check: |bytes| {
+                let without_roles = Entry::parse(bytes, false, now());
+                match Entry::parse(bytes, true, now()) {
+                    Ok(_) => {
+                        // Accepted input is valid JSON.
+                        assert!(serde_json::from_slice::<serde_json::Value>(bytes).is_ok());
+                        let code = without_roles.err().map(|refusal| refusal.code);
+                        assert!(matches!(code.as_deref(), None | Some("not_allowed")));
+                    }
+                    Err(refusal) => {
+                        assert!(without_roles.is_err());
+                        // Reports have no part of a line.
+                        let is_plain =
+                            |text: &str| text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+                        assert!(is_plain(&refusal.field) && is_plain(&refusal.code));
+                        assert!(!refusal.code.contains("hunter"));
+                    }
+                }
+            },
+            words: &[
+                "{",
+                "}",
+                ",",
+                ":",
+                "\"",
+                "null",
+                "true",
+                "[",
+                "]",
+                "\"email\":\"a@b.org\"",
+                "\"name\":\"A\"",
+                "\"display_name\":\"A\"",
+                "\"email_verified\":true",
+                "\"status\":\"suspended\"",
+                "\"created_at\":\"2020-02-29T23:59:60Z\"",
+                "+14:00",
+                "\"password_hash\":\"$2b$12$\"",
+                "\"password_hash\":{\"secretData\":",
+                "\"roles\":[\"admin\"]",
+                "\"import_id\":\"1\"",
+                "hunter",
+                "\\u0041",
+                "\\ud83d",
+            ],
+            worst: || {
+                let begun = "{\"email\":\"a@b.org\",\"name\":\"A\",\"email_verified\":true";
+                let wrapped = |before: &str, unit: &str, behind: &str| {
+                    let room = MAX_LINE - begun.len() - before.len() - behind.len();
+                    format!("{begun}{before}{}{behind}", filled(unit, room)).into_bytes()
+                };
+                let mut worst = vec![
+                    format!("{begun}}}").into_bytes(),
+                    wrapped(",\"display_name\":\"", "a", "\"}"),
+                    wrapped(",\"display_name\":\"", "\\u0041", "\"}"),
+                    wrapped(",\"roles\":[", "\"a\",", "\"a\"]}"),
+                    wrapped(",\"password_hash\":\"", "$", "\"}"),
+                    wrapped(",\"password_hash\":\"", "\\u0041", "\"}"),
+                    wrapped(",\"password_hash\":", "[", ""),
+                    wrapped(",\"password_hash\":", "{\"a\":", ""),
+                    wrapped(",\"created_at\":\"2020-01-01T00:00:00.", "1", "Z\"}"),
+                    wrapped(",\"import_id\":\"", "é", "\"}"),
+                    wrapped("", " ", "}"),
+                ];
+                for hash in hashes_of_vectors() {
+                    let hash = text(&hash);
+                    let hash = if hash.starts_with('{') {
+                        hash
+                    } else {
+                        format!("\"{hash}\"")
+                    };
+                    worst.push(format!("{begun},\"password_hash\":{hash}}}").into_bytes());
+                }
+                worst
+            },
+            longest: MAX_LINE,
+        },
+        Target {
+            name: "mail_url",
+            parse: |bytes| match MailUrl::parse(&text(bytes)) {
+                Ok(MailUrl::Smtp(url)) => ("smtp", url.tls as usize),
+                Ok(MailUrl::File(_)) => ("file", 0),
+                Ok(MailUrl::Console | MailUrl::Off) => ("word", 0),
+                Err(reason) => ("refused", reason.len()),
+            },
+            check: |bytes| match MailUrl::parse(&text(bytes)) {
+                Ok(MailUrl::Smtp(url)) => {
+                    assert!(!url.host.is_empty());
+                    assert!(url.tls != SmtpTls::None || url.credentials.is_none());
+                }
+                Ok(_) => {}
+                // It may have a password.
+                Err(reason) => assert!(!reason.contains("hunter2")),
+            },
+            words: &[
+                "smtp://",
+                "smtps://",
+                "file:",
+                "console",
+                "off",
+                "user:hunter2@",
+                "hunter2",
+                "127.0.0.1",
+                "[::1]",
+                "localhost",
+                ":587",
+                "?tls=none",
+                "&",
+                "#",
+                "/",
+                "@",
+                ":",
+                "%41",
+                "%ff",
+                "%",
+                "ä",
+                "。",
+            ],
+            worst: || {
+                let mut worst = many(TARGET, &["a", ":", "/", "@", "%41", "é"]);
+                for begun in ["smtp://", "smtp://a?", "smtp://a:", "smtp://a@", "file:"] {
+                    for unit in ["a", "a.", "@", "%41", "%ff", "a=b&", "ä", "1", "["] {
+                        let room = TARGET - begun.len();
+                        worst.push(format!("{begun}{}", filled(unit, room)).into_bytes());
+                    }
+                }
+                worst
+            },
+            longest: TARGET,
+        },
     ]
 }
 
@@ -589,6 +833,19 @@ fn halves(bytes: &[u8]) -> (String, String) {
     let text = text(bytes);
     let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
     (first.to_owned(), second.to_owned())
+}
+
+/// Hashes that the libraries of other services made.
+fn hashes_of_vectors() -> Vec<Vec<u8>> {
+    let text = include_str!("../../src/hashing/stored/vectors.json");
+    let all: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let vectors = all["vectors"].as_array().expect("a list");
+    let hash = |vector: &serde_json::Value| vector["hash"].as_str().map(|hash| hash.into());
+    vectors.iter().filter_map(hash).collect()
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).expect("in range")
 }
 
 /// The lines of a header; at most 96, the limit of the server.
