@@ -309,6 +309,12 @@ async fn a_password_that_is_sent_again_makes_the_session_fresh(
     assert_eq!(rows.await, ["0"], "its failures are forgotten");
     let log = "SELECT action FROM auth_log WHERE action = 'reauthenticate'";
     assert_eq!(service.database.rows(log).await.len(), 1);
+    for line in [
+        "reauthentication_total{outcome=\"invalid\"} 1",
+        "reauthentication_total{outcome=\"succeeded\"} 1",
+    ] {
+        service.wait_for_metric(line).await;
+    }
 }
 
 #[rstest]
@@ -325,6 +331,12 @@ async fn guesses_in_a_session_are_throttled_for_it_alone(
     }
     let response = reauthenticate(&service, token, "correct horse battery staple").await;
     problem(response, 429, "login-throttled").await;
+    for line in [
+        "reauthentication_total{outcome=\"invalid\"} 10",
+        "reauthentication_total{outcome=\"throttled\"} 1",
+    ] {
+        service.wait_for_metric(line).await;
+    }
     let response = log_in(&service, &login_body("ada@example.org")).await;
     assert_eq!(response.status(), 200);
     let other: Value = response.json().await.expect("JSON");

@@ -290,6 +290,8 @@ def use(url: str) -> Counter[str]:
     sign_up(201, key, user_values)
     sign_up(422, key, user_values | {"name": "Eva Lovelace"})
     sign_up(409, {}, user_values)
+    breached = {"email": f"{uuid.uuid4()}@example.org", "password": programs.BREACHED}
+    sign_up(422, {}, user_values | breached)
     sign_up(400, {}, None)
     credentials = {name: user_values[name] for name in ("email", "password")}
     keys = [str(uuid.uuid4()) for _ in range(4)]
@@ -307,6 +309,11 @@ def use(url: str) -> Counter[str]:
     if asked.status != 202:
         raise Failed(f"POST /auth/password/forgot: {asked.status} instead of 202: {asked.body!r}")
     token = {"Authorization": f"Bearer {session['access_token']}"}
+    for password, expected in ((credentials["password"], 200), ("not the right one", 401)):
+        again = json.dumps({"password": password}).encode()
+        response = request(f"{url}/auth/reauthenticate", again, JSON | token)
+        if response.status != expected:
+            raise Failed(f"POST /auth/reauthenticate: {response.status} instead of {expected}")
     for path, headers, expected in (
         (f"/users/{user}", token, 200),
         (f"/users/{uuid.uuid4()}", token, 404),
@@ -326,19 +333,22 @@ def use(url: str) -> Counter[str]:
             'signup_requests_total{status="201"}': 2,
             'signup_requests_total{status="400"}': 1,
             'signup_requests_total{status="409"}': 1,
-            'signup_requests_total{status="422"}': 1,
+            'signup_requests_total{status="422"}': 2,
             "signup_duplicate_attempts_total": 1,
             'idempotency_requests_total{result="first"}': 1,
             'idempotency_requests_total{result="replayed"}': 1,
             'idempotency_requests_total{result="mismatch"}': 1,
             'idempotency_replays_total{tier="database"}': 1,
-            # Two signups and three logins.
-            "password_hash_duration_seconds_count": 5,
+            # Two signups, three logins and two reauthentications.
+            "password_hash_duration_seconds_count": 7,
             'hash_wait_seconds_count{class="signup"}': 2,
             'hash_wait_seconds_count{class=~"login|known"}': 3,
             'login_total{outcome="succeeded"}': 1,
             'login_total{outcome="replayed"}': 1,
             'login_total{outcome="invalid"}': 1,
+            'reauthentication_total{outcome="succeeded"}': 1,
+            'reauthentication_total{outcome="invalid"}': 1,
+            'breached_passwords_total{of="new"}': 1,
             'refresh_total{outcome="rotated"}': 2,
             'refresh_total{outcome="replayed"}': 1,
             'refresh_total{outcome="superseded"}': 1,

@@ -90,10 +90,19 @@ class Prometheus:
         return [series["metric"] | {"": series["value"][1]} for series in found["result"]]
 
 
+# The password in the list of breached ones.
+BREACHED = "breached horse battery staple"
+
+
 @contextmanager
 def service(binary: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Runs the service on SQLite; yields its address and its process."""
+    """Runs the service on SQLite, with a list of breached passwords; yields its address and its process."""
+    words, breached = folder / "breached.txt", folder / "breached.bin"
+    words.write_text(f"{BREACHED}\n")
+    build = [binary, "breached", "build", "--from", words, "--out", breached]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     settings = {
+        "BREACHED_PASSWORDS_FILE": str(breached),
         "HOST": "127.0.0.1",
         "PORT": "0",
         "DATABASE_URL": f"sqlite://{folder}/signup.db",

@@ -9,12 +9,14 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::command::{Reauthenticate, ReauthenticateError, ReauthenticateHandler};
+use super::metrics::{Outcome, Reauthentications};
 use super::store::ReauthenticateStore;
 use crate::access::Access;
 use crate::access::authenticator::Reason;
-use crate::attempts::Attempts;
+use crate::attempts::{AttemptError, Attempts};
 use crate::dependencies::Dependencies;
 use crate::domain::PresentedPassword;
+use crate::hashing::HashError;
 use crate::http::authorization;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
@@ -22,6 +24,7 @@ use crate::http::problem::{FieldError, Problem, ProblemType};
 use crate::http::validation::{check, required};
 use crate::platform::client::Client;
 use crate::slices::sessions::http::{AccessTokenResponse, Issuer};
+use crate::slices::sessions::session::Session;
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
@@ -44,6 +47,7 @@ pub fn operations() -> Vec<Operation> {
 struct State {
     handler: ReauthenticateHandler,
     issuer: Issuer,
+    metrics: Reauthentications,
 }
 
 impl State {
@@ -56,6 +60,7 @@ impl State {
                 randomness: Arc::clone(&dependencies.randomness),
             },
             issuer: Issuer::new(dependencies),
+            metrics: Reauthentications::new(&dependencies.metrics).expect("a unique name"),
         }
     }
 }
@@ -102,9 +107,26 @@ async fn reauthenticate(state: Arc<State>, mut call: Call) -> Result<HttpRespons
         correlation_id: context.correlation_id.clone(),
         deadline: context.deadline,
     };
-    let session = state.handler.handle(command).await?;
+    let outcome = state.handler.handle(command).await;
+    if let Some(counted) = counted(&outcome) {
+        state.metrics.count(counted);
+    }
+    let session = outcome?;
     let token = state.issuer.access_token(&session)?;
     Ok(HttpResponse::Ok().json(token))
+}
+
+const fn counted(outcome: &Result<Session, ReauthenticateError>) -> Option<Outcome> {
+    match outcome {
+        Ok(_) => Some(Outcome::Succeeded),
+        Err(ReauthenticateError::InvalidCredentials) => Some(Outcome::Invalid),
+        Err(ReauthenticateError::Ended) => Some(Outcome::Ended),
+        Err(ReauthenticateError::Attempt(AttemptError::Throttled(_))) => Some(Outcome::Throttled),
+        Err(ReauthenticateError::Attempt(AttemptError::Hash(
+            HashError::Overloaded { .. } | HashError::NetworkBusy { .. },
+        ))) => Some(Outcome::Overloaded),
+        Err(ReauthenticateError::Attempt(_) | ReauthenticateError::Store(_)) => None,
+    }
 }
 
 impl From<ReauthenticateError> for Problem {

@@ -3,9 +3,13 @@
 
 mod command;
 mod http;
+mod metrics;
 mod store;
 
 use crate::slice::Slice;
 
 /// The slice.
-pub const SLICE: Slice = Slice::new(http::operations);
+pub const SLICE: Slice = Slice {
+    metrics: metrics::register,
+    ..Slice::new(http::operations)
+};
