@@ -709,7 +709,7 @@ mod tests {
         let length = bytes.len() as u64;
         let open = |in_memory| Filter::open(&path, in_memory).expect("usable");
         assert!(open(length).is_in_memory() && !open(length - 1).is_in_memory());
-        // Without its blocks, which it has none of.
+        // It has no blocks, so it takes no room.
         let sparse = File::create(&path).expect("created");
         sparse.set_len(MAX_FILE + 1).expect("extended");
         let Err(refused @ FilterError::TooLarge { .. }) = Filter::open(&path, 0) else {

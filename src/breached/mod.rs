@@ -1,8 +1,8 @@
 //! Breached passwords: a list of those that attackers have, asked before a new password is hashed.
 //!
 //! [`build`] makes the file of a list, [`filter`] reads it and looks passwords up, in memory or on the disk. [`Breached`]
-//! holds it and takes a new one when the file is replaced. [`Screened`] is the one place where new passwords are refused, for every operation that
-//! sets one. No request leaves the service for it.
+//! holds it and takes a new one when the file is replaced. [`Screened`] is the one place where new passwords are refused,
+//! for every operation that sets one. No request leaves the service for it.
 
 pub mod build;
 pub mod filter;
@@ -50,7 +50,7 @@ pub const LIMITS: &[Limit] = &[
         effect: "a larger one stays on the disk",
     },
     Limit {
-        what: "Look-ups on the disk at a time",
+        what: "Look-ups of passwords on the disk at a time",
         bound: Bound::Count(LOOK_UPS),
         effect: "others wait",
     },
@@ -75,8 +75,8 @@ pub const fn rule() -> BrokenRule {
     )
 }
 
-/// The largest list that is in memory, in bytes: of the setting in MiB, or on a machine or in a container with this much
-/// memory.
+/// The largest list that is in memory, in bytes: by the setting, in MiB, or else by the memory of the machine or the
+/// container.
 #[must_use]
 pub fn in_memory(setting: Option<u64>, memory: Option<u64>) -> u64 {
     let share = memory.map_or(IN_MEMORY, |memory| memory / MEMORY_SHARE);

@@ -102,7 +102,7 @@ impl OnDisk {
 impl Shard {
     /// The fingerprint of a key, and the indices of those that make it up.
     ///
-    /// As `xorf` does it, which has no look-up without the fingerprints: the finalizer of MurmurHash3, then a place in
+    /// As `xorf` does it, which has no look-up without the fingerprints: the finalizer of `MurmurHash3`, then a place in
     /// three segments that follow one another. A test compares the two.
     fn find(&self, key: u64) -> (u16, [u32; 3]) {
         let hash = mixed(key.wrapping_add(self.descriptor.seed));
@@ -128,7 +128,7 @@ impl Shard {
     }
 }
 
-/// The finalizer of MurmurHash3.
+/// The finalizer of `MurmurHash3`.
 const fn mixed(key: u64) -> u64 {
     let key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

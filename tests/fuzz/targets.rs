@@ -840,7 +840,7 @@ fn hashes_of_vectors() -> Vec<Vec<u8>> {
     let text = include_str!("../../src/hashing/stored/vectors.json");
     let all: serde_json::Value = serde_json::from_str(text).expect("JSON");
     let vectors = all["vectors"].as_array().expect("a list");
-    let hash = |vector: &serde_json::Value| vector["hash"].as_str().map(|hash| hash.into());
+    let hash = |vector: &serde_json::Value| vector["hash"].as_str().map(Into::into);
     vectors.iter().filter_map(hash).collect()
 }
 
