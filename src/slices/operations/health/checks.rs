@@ -418,7 +418,10 @@ fn of_revocations(age: Duration) -> Check {
 fn of_breached(list: breached::Status, now: DateTime<Utc>) -> Check {
     let unreadable = |reason| format!("no password is looked up; the list: {reason}");
     let problem = |problem| format!("an earlier list is in use; the file: {problem}");
-    let detail = list.unreadable.map(unreadable).or(list.problem.map(problem));
+    let detail = list
+        .unreadable
+        .map(unreadable)
+        .or(list.problem.map(problem));
     let status = match detail {
         None => Status::Ok,
         Some(_) => Status::Degraded,
