@@ -92,10 +92,6 @@ fn run() -> Result<(), Failure> {
             format!("{} ms", disk.open.as_millis()),
         ),
         (
-            "memory that it took",
-            format!("{:.1} MB", megabytes(disk.kib * 1024)),
-        ),
-        (
             "a look-up that hits there",
             format!("{} ns", disk.hit.as_nanos()),
         ),
@@ -133,7 +129,6 @@ fn run() -> Result<(), Failure> {
 /// The same list, read in place.
 struct Disk {
     open: Duration,
-    kib: u64,
     hit: Duration,
     miss: Duration,
     /// A miss, as a login of the service has it: on another thread.
@@ -142,11 +137,9 @@ struct Disk {
 
 impl Disk {
     fn measure(path: &Path, count: u64) -> Result<Self, Failure> {
-        let before = peak_kib()?;
         let begun = Instant::now();
         let filter = Filter::open(path, 0)?;
         let open = begun.elapsed();
-        let kib = peak_kib()? - before;
         let (hit, found) = look_up(&filter, 0);
         if found != LOOK_UPS.min(count) {
             return Err("a password of the list was not found on the disk".into());
@@ -154,7 +147,6 @@ impl Disk {
         let (miss, _) = look_up(&filter, count);
         Ok(Self {
             open,
-            kib,
             hit,
             miss,
             task: Self::task(path, count)?,
