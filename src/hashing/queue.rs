@@ -51,7 +51,7 @@ impl Engine {
 pub(super) const PROBE_AFTER: Duration = Duration::from_secs(5);
 
 /// How long a password waits before any thread with a free lane takes it.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A password corrects an estimate that refuses everything if its hash is at most this many times
 /// the work of a new one. The hash of a far higher cost would hold a lane for hours, although no
