@@ -163,7 +163,7 @@ def unreliable(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -
         wait("the mail to bob", lambda: bool(inbox.to("bob@example.org")))
         # The service waits ten seconds for a response.
         took = time.monotonic() - signed_up
-        assert took < 5, f"the slow one held up the others for {took:.1f} s"
+        assert took < 8, f"the slow one held up the others for {took:.1f} s"
         for name in ("ada", "eve", "later", "slow"):
             wait(f"the mail to {name}", lambda name=name: bool(inbox.to(f"{name}@example.org")))
         wait("the rejected one is given up", lambda: "mail given up" in running.log.read_text())
