@@ -69,6 +69,10 @@ class Mailbox:
         content: str = body.get_content()
         return content
 
+    def count(self, kind: str, address: str) -> int:
+        """How many mails of a kind an address has got so far."""
+        return len(self._mails(kind, address))
+
     def _mails(self, kind: str, address: str) -> list[email.message.EmailMessage]:
         found = []
         for path in sorted(self.folder.glob(f"*Z-{kind}-*.eml")):

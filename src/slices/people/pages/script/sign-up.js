@@ -44,8 +44,12 @@ onSubmit(form, async (values, view) => {
 
 async function welcome(values, outcome, view) {
   address.set(values.email);
-  if (form.dataset.verifies === "true" || outcome.status === 202) {
+  // It does not say whether the address has an account (`SIGNUP_ANSWER=uniform`); so neither does the page.
+  const isUniform = outcome.status === 202;
+  if (form.dataset.verifies === "true" || isUniform) {
     the("address").textContent = values.email;
+    the("new").hidden = isUniform;
+    the("new-or-not").hidden = !isUniform;
     form.reset();
     show("mail");
     return;
@@ -58,6 +62,6 @@ async function welcome(values, outcome, view) {
 onSubmit(the("resend"), async (_, view) => {
   const body = { email: address.get() };
   const outcome = await untilCertain(() => send("POST", "auth/verify-email/resend", { body }), view);
-  if (outcome.ok) view.done("The mail is on its way. The link of an earlier one does not work any more.");
-  else view.fail(outcome);
+  if (!outcome.ok) return view.fail(outcome);
+  view.done("If this address waits to be confirmed, a mail is on its way. The link of an earlier one does not work any more.");
 });
