@@ -49,7 +49,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "auth.public_url",
         "http://localhost:8000",
         "The URL of the service as clients see it, such as `https://signup.example`: the issuer of access tokens, and the \
-         beginning of links in mails. `https`, unless its host is a loopback address.",
+         beginning of links in mails. `https`, unless its host is a loopback address. It has a path if a proxy serves the \
+         service under one.",
     )),
     text(worded(
         "TOKEN_AUDIENCE",

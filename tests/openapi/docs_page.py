@@ -122,7 +122,9 @@ class Page:
             if event["method"] in ("Runtime.exceptionThrown", "Network.loadingFailed"):
                 wrong.append(f"{event['method']}: {event['params']}")
         own = (self.origin + "/", "data:")
-        wrong += [f"request to another host: {url}" for url in requested if not url.startswith(own)]
+        # The path of a prefix may be without its slash.
+        requests = [url for url in requested if url != self.origin]
+        wrong += [f"request to another host: {url}" for url in requests if not url.startswith(own)]
         if not requested:
             wrong.append("no request was seen at all")
         return wrong
@@ -312,10 +314,12 @@ def behind_a_proxy(address: str, folder: str) -> Iterator[int]:
   timeout server 60s
 frontend proxy
   bind fd@{listener.fileno()}
+  http-request redirect code 308 location {PREFIX}/ if {{ path {PREFIX} }}
   http-request return status 404 unless {{ path_beg {PREFIX}/ }}
-  http-request replace-path {PREFIX}(/.*) \\1
   default_backend service
 backend service
+  http-request replace-path {PREFIX}(/.*) \\1
+  http-response replace-header Location (/.*) {PREFIX}\\1
   server service {address}
 """
         )
@@ -324,14 +328,22 @@ backend service
 
 
 def sign_up_under_a_path(page: Page, address: str, folder: str) -> list[str]:
-    """Signs up with the service under a path of its host."""
+    """Signs up with the service under a path of its host, and follows links from the front page to a problem and back."""
     with behind_a_proxy(address, folder) as port:
         prefixed = Page(page.driver, f"http://{HOST}:{port}{PREFIX}")
         sign_up(prefixed, "prefixed@example.org")
-        prefixed.driver.get(f"{prefixed.origin}/problems")
+        prefixed.the("#operations-signup-sign_up .live-responses-table", f"location: {PREFIX}/users/")
+        wrong = prefixed.errors()
+        # The proxy adds the slash, without which links would lead out of the path.
+        prefixed.driver.get(prefixed.origin)
+        assert prefixed.driver.current_url == f"{prefixed.origin}/", prefixed.driver.current_url
+        prefixed.click("main a[href='problems']")
         prefixed.click("a[href='problems/validation-failed']")
         prefixed.the("h2", "What to do")
-        return prefixed.errors()
+        prefixed.click("main a[href='../problems']")
+        prefixed.the("h1", "Problems")
+        assert prefixed.driver.current_url == f"{prefixed.origin}/problems", prefixed.driver.current_url
+        return wrong + prefixed.errors()
 
 
 def main() -> None:
