@@ -43,6 +43,10 @@ async fn an_address_is_verified_by_its_mail_and_the_password(
     let wrong = mailing.verify(&token, "wrong").await;
     problem(wrong, 401, "invalid-credentials").await;
     problem(mailing.verify("x", &password()).await, 400, "token-invalid").await;
+    let without = mailing.post(path, json!({ "token": token })).await;
+    let missing = problem(without, 422, "validation-failed").await;
+    let expected = json!([{ "pointer": "/password", "code": "required", "detail": "Is missing." }]);
+    assert_eq!(missing["errors"], expected);
     for _ in 0..2 {
         assert_eq!(mailing.verify(&token, &password()).await.status(), 204);
     }
