@@ -45,7 +45,7 @@ use crate::access::Access;
     servers((url = "./", description = "The server of this document.")),
     tags(
         (name = "signup", description = "Creating accounts."),
-        (name = "users", description = "Reading accounts. No login is required yet."),
+        (name = "users", description = "Reading accounts, and the own account."),
         (name = "sessions", description = "Sessions and their tokens."),
         (name = "operations", description = "For operators of the service."),
         (name = "documentation", description = "The documentation of the service."),
