@@ -29,9 +29,10 @@ GRANT SELECT (id, email_canonical, password_hash, created_at, status, email_veri
     DELETE
     ON users TO signup;
 
-GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),
-    INSERT (id, name, email, email_canonical, display_name, created_at),
-    UPDATE (name, email, email_canonical, display_name, email_verified, status, updated_at, version),
+GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version,
+        locale),
+    INSERT (id, name, email, email_canonical, display_name, created_at, locale),
+    UPDATE (name, email, email_canonical, display_name, email_verified, status, updated_at, version, locale),
     DELETE
     ON users_read TO signup;
 

@@ -17,7 +17,7 @@ use super::feed::{self, Feed, Revocation};
 use super::history::{self, Event};
 use super::roles;
 use crate::dependencies::Dependencies;
-use crate::domain::{StoreError, UserId};
+use crate::domain::{Locale, StoreError, UserId};
 use crate::idempotency::{Idempotency, KeyFingerprint, record};
 use crate::mail;
 use crate::mail::queue::{self, Kind, NewMail};
@@ -46,7 +46,7 @@ pub enum ErasureOutcome {
     LastAdmin,
 }
 
-static ADDRESS: Statement = Statement::new("SELECT email FROM users_read WHERE id = $1");
+static ADDRESS: Statement = Statement::new("SELECT email, locale FROM users_read WHERE id = $1");
 
 static DELETE_USER: Statement = Statement::new("DELETE FROM users WHERE id = $1");
 
@@ -144,7 +144,8 @@ impl UnitOfWork for Erase {
         let id = user.as_uuid();
         // First, as the order of locks requires.
         let keys = record::redact(transaction, *user).await?;
-        let address: Option<(String,)> = transaction.fetch_optional(&ADDRESS, (id,)).await?;
+        let address: Option<(String, Option<String>)> =
+            transaction.fetch_optional(&ADDRESS, (id,)).await?;
         if address.is_none() {
             // Also if a request beside this one has erased the actor: that it was erased is the outcome.
             return Ok(End::Rollback(Some(ErasureOutcome::NoSuchUser)));
@@ -158,7 +159,7 @@ impl UnitOfWork for Erase {
         }
         // Sessions, tokens and roles go with it.
         let deleted = transaction.execute(&DELETE_USER, (id,)).await? > 0;
-        let Some((address,)) = address.filter(|_| deleted) else {
+        let Some((address, locale)) = address.filter(|_| deleted) else {
             return Ok(End::Rollback(Some(ErasureOutcome::NoSuchUser)));
         };
         transaction.execute(&DELETE_USER_READ, (id,)).await?;
@@ -168,7 +169,7 @@ impl UnitOfWork for Erase {
         let actor = &change.actor;
         history::append(transaction, &change.of(*user), Erased { actor }).await?;
         queue::remove_all(transaction, *user).await?;
-        self.add_last_mail(transaction, &address).await?;
+        self.add_last_mail(transaction, &address, locale).await?;
         let tombstone = (id, Micros(change.at), actor.to_string());
         transaction.execute(&ADD_TOMBSTONE, tombstone).await?;
         auth_log::append_change(transaction, change, "erased", &user.to_string()).await?;
@@ -182,6 +183,7 @@ impl Erase {
         &self,
         transaction: &mut Transaction,
         address: &str,
+        locale: Option<String>,
     ) -> Result<(), Error> {
         let Some(secrets) = &self.secrets else {
             return Ok(());
@@ -190,7 +192,8 @@ impl Erase {
         let Some(sealed) = mail::seal(secrets, id, address) else {
             return Ok(());
         };
-        let mail = NewMail::to_address(id, Kind::Erased, sealed, self.change.at);
+        let mut mail = NewMail::to_address(id, Kind::Erased, sealed, self.change.at);
+        mail.locale = locale.and_then(|tag| Locale::parse(&tag).ok());
         queue::add(transaction, &mail).await
     }
 }

@@ -195,14 +195,8 @@ impl Attempt<'_> {
     fn closed(&self, now: DateTime<Utc>) -> Option<NewMail> {
         let id = uuid_v7(now, self.attempts.randomness.as_ref());
         let to_sealed = seal(&self.attempts.secrets, id, &self.claim.address)?;
-        Some(NewMail {
-            id,
-            kind: Kind::LoginClosedRequest,
-            user: None,
-            token: None,
-            to_sealed: Some(to_sealed),
-            at: now,
-        })
+        let kind = Kind::LoginClosedRequest;
+        Some(NewMail::to_address(id, kind, to_sealed, now))
     }
 
     /// The hash to verify against where there is none: of the same work, and always the same one.

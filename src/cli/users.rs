@@ -391,6 +391,7 @@ async fn add(
         event_id: change.id(),
         name: name.clone(),
         display_name: name.clone(),
+        locale: None,
         email: email.clone(),
         password_hash,
         created_at: change.at,

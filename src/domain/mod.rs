@@ -5,6 +5,7 @@
 
 mod common;
 mod email;
+mod locale;
 mod name;
 mod password;
 mod role;
@@ -16,6 +17,7 @@ mod unicode;
 mod user;
 
 pub use email::Email;
+pub use locale::{Locale, MAX_BYTES as MAX_LOCALE_BYTES};
 pub use name::Name;
 pub use password::{Candidate, Password, PasswordHash, PresentedPassword, at_least};
 pub use role::{MAX_ROLE, Permission, Permissions, Role};

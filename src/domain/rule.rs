@@ -19,6 +19,7 @@ pub const CODES: &[&str] = &[
     "invisible_character",
     "unknown_value",
     "out_of_range",
+    "invalid_locale",
 ];
 
 /// A rule that a value broke.

@@ -17,6 +17,17 @@ pub fn required<T, F>(
     field.ok_or(MISSING).and_then(parse)
 }
 
+/// Parses a field that may be missing.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn optional<T, F>(
+    field: Option<F>,
+    parse: impl FnOnce(F) -> Result<T, BrokenRule>,
+) -> Result<Option<T>, BrokenRule> {
+    field.map(parse).transpose()
+}
+
 /// The value of a field; else adds its error to the others. The pointer is a JSON pointer (RFC 6901).
 pub fn check<T>(
     errors: &mut Vec<FieldError>,

@@ -88,12 +88,12 @@ pub const LIMITS: &[Limit] = &[
 ];
 
 static BY_ADDRESS: Statement = Statement::new(
-    "SELECT u.id, r.name, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+    "SELECT u.id, r.name, r.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
      FROM users u JOIN users_read r ON r.id = u.id WHERE u.email_canonical = $1",
 );
 
 static BY_ID: Statement = Statement::new(
-    "SELECT u.id, r.name, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+    "SELECT u.id, r.name, r.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
      FROM users u JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 
@@ -244,10 +244,9 @@ impl Delivery {
             kind,
             to: &to.email,
             name: &to.name,
+            locale: to.locale.as_ref(),
             token: token.as_ref().map(ExposeSecret::expose_secret),
-            valid_for: grant
-                .as_ref()
-                .map_or("", |grant| links::in_words(grant.purpose)),
+            purpose: grant.as_ref().map(|grant| grant.purpose),
             at: mail.created_at,
         };
         let sent = match self.renderer.render(&letter) {
@@ -330,7 +329,8 @@ impl Delivery {
             }
             Kind::Erased => Ok(match self.unsealed(mail) {
                 Some(email) => {
-                    Resolved::Letter(Box::new(Addressee::stranger(email)), None, mail.kind)
+                    let to = Addressee::stranger(email, mail.locale.clone());
+                    Resolved::Letter(Box::new(to), None, mail.kind)
                 }
                 None => Resolved::Nothing,
             }),

@@ -1,7 +1,7 @@
 //! What a mail says: templates, rendered as text and as HTML.
 //!
 //! A template begins with its subject; its HTML is in a file of its own. Names are hostile: HTML is
-//! escaped, and a subject is one line. To add a kind of mail, add its two templates to [`BUILT_IN`].
+//! escaped, and a subject is one line.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -10,46 +10,27 @@ use chrono::{DateTime, Utc};
 use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::{Template, context};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
 use uuid::Uuid;
 
+use super::links;
 use super::queue::Kind;
-
-/// The templates of a kind, in the program.
-macro_rules! built_in {
-    ($($kind:literal),+ $(,)?) => {
-        [$(
-            (concat!($kind, ".txt"), include_str!(concat!("templates/", $kind, ".txt"))),
-            (concat!($kind, ".html"), include_str!(concat!("templates/", $kind, ".html"))),
-        )+]
-    };
-}
-
-const BUILT_IN: [(&str, &str); 24] = built_in![
-    "verify",
-    "reset",
-    "login_closed",
-    "password_changed",
-    "session_reused",
-    "set_password",
-    "confirm_email",
-    "email_changing",
-    "email_changed",
-    "email_restored",
-    "account_exists",
-    "erased",
-];
+use super::templates::{Pair, Templates};
+use crate::domain::Locale;
+use crate::tokens::one_time::Use;
 
 /// Renders mails.
 pub struct Renderer {
-    templates: Environment<'static>,
+    templates: Templates,
     from: Mailbox,
     /// The beginning of links, without a trailing slash.
     links: String,
     /// The host of the service, for people and in `Message-ID`s.
     host: String,
+    /// Whether the link to confirm an address takes the password as well.
+    with_password: bool,
 }
 
 /// A mail to render.
@@ -62,10 +43,12 @@ pub struct Letter<'a> {
     pub to: &'a str,
     /// The user's name.
     pub name: &'a str,
+    /// The user's language.
+    pub locale: Option<&'a Locale>,
     /// The token of its link.
     pub token: Option<&'a str>,
-    /// For how long the link works.
-    pub valid_for: &'a str,
+    /// What its link is for.
+    pub purpose: Option<Use>,
     /// When it was caused.
     pub at: DateTime<Utc>,
 }
@@ -80,6 +63,7 @@ impl Renderer {
         link_url: Option<&str>,
         from: Option<&str>,
         folder: Option<&Path>,
+        with_password: bool,
     ) -> Result<Self, String> {
         let host = Url::parse(public_url).ok();
         let host = host.and_then(|url| url.host_str().map(str::to_owned));
@@ -88,32 +72,36 @@ impl Renderer {
         let from = from
             .parse()
             .map_err(|_| "MAIL_FROM: must be an address such as accounts@example.org".to_owned())?;
-        let mut templates = Environment::new();
-        templates.set_auto_escape_callback(|name| {
-            let extension = Path::new(name).extension();
-            if extension.is_some_and(|extension| extension == "html") {
-                AutoEscape::Html
-            } else {
-                AutoEscape::None
-            }
-        });
-        for (name, built_in) in BUILT_IN {
-            let own = folder.map(|folder| folder.join(name));
-            let source = match own.filter(|path| path.exists()) {
-                None => built_in.to_owned(),
-                Some(path) => std::fs::read_to_string(&path)
-                    .map_err(|error| format!("MAIL_TEMPLATES: {name} cannot be read: {error}"))?,
-            };
-            templates
-                .add_template_owned(name, source)
-                .map_err(|error| format!("MAIL_TEMPLATES: {name} is no template: {error}"))?;
-        }
-        Ok(Self {
-            templates,
+        let renderer = Self {
+            templates: Templates::read(folder)?,
             from,
             links: link_url.unwrap_or(public_url).to_owned(),
             host,
-        })
+            with_password,
+        };
+        renderer.try_all()?;
+        Ok(renderer)
+    }
+
+    /// Renders a mail with each template, so that none is found wrong when a user waits for its mail.
+    fn try_all(&self) -> Result<(), String> {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sent()) {
+            for pair in self.templates.all(kind) {
+                let letter = Letter {
+                    id: Uuid::nil(),
+                    kind,
+                    to: "ada@example.org",
+                    name: "Ada",
+                    locale: None,
+                    token: Some("TOKEN"),
+                    purpose: Some(Use::Verify),
+                    at: DateTime::UNIX_EPOCH,
+                };
+                self.text(&letter, &pair)
+                    .map_err(|error| format!("MAIL_TEMPLATES: {error}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Renders a mail. The same one has the same `Message-ID` each time, so that a copy is known as one.
@@ -121,6 +109,32 @@ impl Renderer {
     /// # Errors
     /// What is wrong, in a word.
     pub fn render(&self, letter: &Letter<'_>) -> Result<Message, &'static str> {
+        let pair = self.templates.get(letter.kind, letter.locale);
+        let pair = pair.ok_or("template")?;
+        let text = self.text(letter, &pair).map_err(|_| "template")?;
+        let to: Mailbox = letter.to.parse().map_err(|_| "address")?;
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .to(to)
+            .subject(text.subject)
+            .message_id(Some(format!("<{}@{}>", letter.id, self.host)))
+            .date(SystemTime::from(letter.at))
+            .multipart(MultiPart::alternative_plain_html(text.plain, text.html))
+            .map_err(|_| "message")?;
+        // No reply by a machine (RFC 3834, section 5).
+        let mut headers = vec![("Auto-Submitted", "auto-generated")];
+        // RFC 3282.
+        headers.extend(pair.language.map(|tag| ("Content-Language", tag)));
+        for (name, value) in headers {
+            let name = HeaderName::new_from_ascii_str(name);
+            let header = HeaderValue::new(name, value.to_owned());
+            message.headers_mut().insert_raw(header);
+        }
+        Ok(message)
+    }
+
+    /// The text of a mail. An error names the template.
+    fn text(&self, letter: &Letter<'_>, pair: &Pair<'_>) -> Result<Text, String> {
         let page = match letter.kind {
             Kind::Reset | Kind::LoginClosed | Kind::SetPassword | Kind::EmailRestored => {
                 "reset-password"
@@ -139,34 +153,34 @@ impl Renderer {
             service => self.host.as_str(),
             link => link.as_deref(),
             forgot_link => format!("{}/forgot-password", self.links),
-            valid_for => letter.valid_for,
+            valid_for => letter.purpose.map(links::in_words),
+            valid_minutes => letter.purpose.map(|purpose| links::life(purpose).num_minutes()),
+            with_password => self.with_password,
         };
-        let render = |extension: &str| {
-            let name = format!("{}.{extension}", letter.kind.as_str());
-            let template = self.templates.get_template(&name).map_err(|_| "template")?;
-            template.render(&values).map_err(|_| "template")
+        let render = |template: &Template<'_, '_>| {
+            let name = template.name();
+            let rendered = template.render(&values);
+            rendered.map_err(|error| format!("{name} cannot be used: {error}"))
         };
-        let (text, html) = (render("txt")?, render("html")?);
-        let (subject, text) = text.split_once('\n').ok_or("template")?;
-        let subject = subject.strip_prefix("Subject:").ok_or("template")?.trim();
-        let to: Mailbox = letter.to.parse().map_err(|_| "address")?;
-        let mut message = Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            .subject(subject)
-            .message_id(Some(format!("<{}@{}>", letter.id, self.host)))
-            .date(SystemTime::from(letter.at))
-            .multipart(MultiPart::alternative_plain_html(
-                text.trim_start().to_owned(),
-                html,
-            ))
-            .map_err(|_| "message")?;
-        // No reply by a machine (RFC 3834, section 5).
-        let name = HeaderName::new_from_ascii_str("Auto-Submitted");
-        let header = HeaderValue::new(name, "auto-generated".to_owned());
-        message.headers_mut().insert_raw(header);
-        Ok(message)
+        let (text, html) = (render(&pair.text)?, render(&pair.html)?);
+        let parts = text.split_once('\n');
+        let parts =
+            parts.and_then(|(subject, text)| Some((subject.strip_prefix("Subject:")?, text)));
+        let (subject, plain) =
+            parts.ok_or_else(|| format!("{}: begin it with Subject: …", pair.text.name()))?;
+        Ok(Text {
+            subject: subject.trim().to_owned(),
+            plain: plain.trim_start().to_owned(),
+            html,
+        })
     }
+}
+
+/// The rendered parts of a mail.
+struct Text {
+    subject: String,
+    plain: String,
+    html: String,
 }
 
 #[cfg(test)]
@@ -180,13 +194,14 @@ mod tests {
             to: "ada@example.org",
             name,
             token: Some("TOKEN"),
-            valid_for: "24 hours",
+            locale: None,
+            purpose: Some(Use::Verify),
             at: DateTime::from_timestamp(1_700_000_000, 0).expect("in range"),
         }
     }
 
     fn rendered(kind: Kind, name: &str) -> String {
-        let renderer = Renderer::new("https://signup.example", None, None, None);
+        let renderer = Renderer::new("https://signup.example", None, None, None, true);
         let message = renderer.expect("built in").render(&letter(kind, name));
         let text = String::from_utf8(message.expect("a mail").formatted()).expect("ASCII");
         // Soft line breaks of quoted-printable.
@@ -242,6 +257,7 @@ mod tests {
                 Some("https://app.example/account"),
                 Some("Example <accounts@example.org>"),
                 Some(folder),
+                true,
             )
         };
         let message = renderer(folder.path()).expect("read");

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod links;
 pub mod message;
 pub mod queue;
+pub mod templates;
 pub mod transport;
 
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,7 @@ use prometheus::{IntCounterVec, IntGauge, Result as Registered};
 use uuid::Uuid;
 
 use crate::config::{MailUrl, Settings};
-use crate::domain::{TokenEpoch, UserId};
+use crate::domain::{Locale, TokenEpoch, UserId};
 use crate::platform::clock::{Clock, Randomness};
 use crate::platform::database::{Database, Error, FromRow, Micros, Row};
 use crate::platform::metrics::Metrics;
@@ -39,6 +40,8 @@ pub struct Addressee {
     pub id: UserId,
     /// The name.
     pub name: String,
+    /// The language.
+    pub locale: Option<Locale>,
     /// The address, as typed.
     pub email: String,
     /// The canonical address.
@@ -53,10 +56,11 @@ pub struct Addressee {
 
 impl Addressee {
     /// An address without an account.
-    fn stranger(email: String) -> Self {
+    fn stranger(email: String, locale: Option<Locale>) -> Self {
         Self {
             id: UserId::new(Uuid::nil()),
             name: String::new(),
+            locale,
             address: String::new(),
             email,
             is_active: false,
@@ -73,6 +77,7 @@ impl FromRow for Addressee {
         Ok(Self {
             id: UserId::new(row.get("id")?),
             name: row.get("name")?,
+            locale: locale(row)?,
             email: row.get("email")?,
             address: row.get("email_canonical")?,
             is_active: status == "active",
@@ -80,6 +85,12 @@ impl FromRow for Addressee {
             epoch: TokenEpoch::new(row.get("token_epoch")?),
         })
     }
+}
+
+/// The column `locale` of a row.
+fn locale(row: Row<'_>) -> Result<Option<Locale>, Error> {
+    let tag: Option<String> = row.get("locale")?;
+    Ok(tag.and_then(|tag| Locale::parse(&tag).ok()))
 }
 
 /// Where mails go: on an embedded database without a setting, to files beside it.
@@ -124,6 +135,7 @@ pub fn delivery(parts: &Parts<'_>) -> Result<Option<Delivery>, String> {
         settings.mail.link_url.as_deref(),
         settings.mail.from.as_deref(),
         settings.mail.templates.as_deref(),
+        settings.auth.verify_with_password,
     )?;
     let Some(transport) = Transport::new(&destination(settings))? else {
         return Ok(None);

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::domain::{StoreError, UserId};
+use crate::domain::{Locale, StoreError, UserId};
 use crate::platform::database::{
     Database, End, Error, FromRow, Json, Micros, Parameters, Row, Statement, Transaction,
     UnitOfWork,
@@ -128,6 +128,8 @@ pub struct NewMail {
     pub token: Option<Uuid>,
     /// The address of a request, sealed.
     pub to_sealed: Option<Vec<u8>>,
+    /// The language, if the user is not there any more when it is sent.
+    pub locale: Option<Locale>,
     /// When it was caused, in whole microseconds.
     pub at: DateTime<Utc>,
 }
@@ -142,6 +144,7 @@ impl NewMail {
             user: Some(user),
             token: None,
             to_sealed: None,
+            locale: None,
             at,
         }
     }
@@ -164,6 +167,7 @@ impl NewMail {
             user: None,
             token: None,
             to_sealed: Some(sealed),
+            locale: None,
             at,
         }
     }
@@ -182,6 +186,8 @@ pub struct Leased {
     pub token: Option<Uuid>,
     /// The address of a request, sealed.
     pub to_sealed: Option<Vec<u8>>,
+    /// The language, if the user is not there any more.
+    pub locale: Option<Locale>,
     /// How often it was leased, this time included.
     pub attempts: i32,
     /// When it was caused.
@@ -201,6 +207,7 @@ impl FromRow for Leased {
             user: user.map(UserId::new),
             token: row.get("token_id")?,
             to_sealed: row.get("to_sealed")?,
+            locale: super::locale(row)?,
             attempts: row.get("attempts")?,
             created_at: row.get::<Micros>("created_at")?.0,
             lease: row.get::<Micros>("leased_until")?.0,
@@ -219,14 +226,16 @@ static LEASE_POSTGRES: Statement = Statement::new(
      SELECT id FROM mail_queue WHERE next_at <= $1 AND sent_at IS NULL AND dead_at IS NULL \
      AND (leased_until IS NULL OR leased_until <= $1) ORDER BY next_at LIMIT $3 \
      FOR UPDATE SKIP LOCKED)) \
-     RETURNING id, kind, user_id, token_id, to_sealed, attempts, created_at, leased_until",
+     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, attempts, \
+     created_at, leased_until",
 );
 
 static LEASE_SQLITE: Statement = Statement::new(
     "UPDATE mail_queue SET leased_until = $2, attempts = attempts + 1 WHERE id IN ( \
      SELECT id FROM mail_queue WHERE next_at <= $1 AND sent_at IS NULL AND dead_at IS NULL \
      AND (leased_until IS NULL OR leased_until <= $1) ORDER BY next_at LIMIT $3) \
-     RETURNING id, kind, user_id, token_id, to_sealed, attempts, created_at, leased_until",
+     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, attempts, \
+     created_at, leased_until",
 );
 
 // The lease is part of each condition: an instance that is late changes nothing.
@@ -296,13 +305,17 @@ pub async fn add_alone(database: &Database, mail: &NewMail) -> Result<(), StoreE
 }
 
 fn row(mail: &NewMail) -> impl Parameters + use<> {
+    let params = match &mail.locale {
+        None => json!({}),
+        Some(locale) => json!({ "locale": locale.as_str() }),
+    };
     (
         mail.id,
         mail.kind.as_str(),
         mail.user.map(UserId::as_uuid),
         mail.token,
         mail.to_sealed.clone(),
-        Json(json!({})),
+        Json(params),
         Micros(mail.at),
     )
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::UserId;
+use crate::domain::{MAX_LOCALE_BYTES, UserId};
 use crate::platform::clock::timestamp;
 use crate::platform::database::{Error, FromRow, Micros, Row};
 
@@ -206,6 +206,30 @@ impl PartialSchema for PersonName {
 impl ToSchema for PersonName {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("PersonName")
+    }
+}
+
+/// The schema of [`Locale`](crate::domain::Locale).
+pub struct LanguageTag;
+
+impl PartialSchema for LanguageTag {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .max_length(Some(MAX_LOCALE_BYTES))
+            // Looser than the grammar of RFC 5646, section 2.1.
+            .pattern(Some("^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"))
+            .description(Some(
+                "A well-formed language tag of RFC 5646, such as `de` or `de-AT`.",
+            ))
+            .examples(["en-GB"])
+            .into()
+    }
+}
+
+impl ToSchema for LanguageTag {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("LanguageTag")
     }
 }
 

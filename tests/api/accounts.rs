@@ -537,7 +537,8 @@ async fn users_get_what_is_stored_about_them(#[values(Sqlite, Postgres)] backend
     let session = service.logged_in("ada@example.org").await;
     service.logged_in("bob@example.org").await;
     let renamed = request(service, "PATCH", "/users/me", &session);
-    send(renamed.json(&json!({ "display_name": "Countess" }))).await;
+    let changes = json!({ "display_name": "Countess", "locale": "en-gb" });
+    send(renamed.json(&changes)).await;
     send(ask(service, &session, "ada@lovelace.example")).await;
     mailing.idle().await;
     let export = || send(request(service, "GET", "/users/me/export", &session));
@@ -549,6 +550,7 @@ async fn users_get_what_is_stored_about_them(#[values(Sqlite, Postgres)] backend
     let data: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(data["account"]["email"], "ada@example.org");
     assert_eq!(data["account"]["display_name"], "Countess");
+    assert_eq!(data["account"]["locale"], "en-GB");
     assert_eq!(data["sessions"].as_array().map(Vec::len), Some(1));
     let of = |list: &str, member: &str| -> Vec<String> {
         let list = data[list].as_array().expect("a list").iter();

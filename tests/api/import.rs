@@ -187,7 +187,7 @@ async fn an_account_is_imported_as_it_is_described(#[values(Sqlite, Postgres)] b
         json!({
             "email": "Ada@Example.org", "name": "Ada Lovelace", "display_name": "Countess",
             "email_verified": true, "created_at": "2001-02-03T04:05:06.789Z", "password_hash": hash,
-            "roles": ["support"], "import_id": "17",
+            "roles": ["support"], "import_id": "17", "locale": "de-at",
         }),
         json!({ "email": "b@example.org", "name": "Bob", "email_verified": false, "password_hash": hash }),
         json!({ "email": "c@example.org", "name": "Cy", "email_verified": true, "status": "suspended",
@@ -251,6 +251,7 @@ async fn an_account_is_imported_as_it_is_described(#[values(Sqlite, Postgres)] b
     let exported = import.run(&["users", "export-all", "--with-hashes"]);
     assert!(exported.status.success(), "{exported:?}");
     assert_eq!(exported.stdout.lines().count(), 4);
+    assert!(exported.stdout.contains(r#""locale":"de-AT""#));
     let other = Import::new(backend);
     let read = ["users", "import", "-", "--import-id", "a", "--allow-roles"];
     let output = run_with_input(&read, &other.settings(), &exported.stdout);

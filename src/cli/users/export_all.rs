@@ -25,7 +25,7 @@ const PAGE: i64 = 1_000;
 const NO_PASSWORD: &str = "!";
 
 static ACCOUNTS: Statement = Statement::new(
-    "SELECT u.id, r.email, r.name, r.display_name, u.email_verified_at, u.status, r.created_at, \
+    "SELECT u.id, r.email, r.name, r.display_name, r.locale, u.email_verified_at, u.status, r.created_at, \
      u.password_hash FROM users u JOIN users_read r ON r.id = u.id WHERE u.id > $1 \
      ORDER BY u.id LIMIT $2",
 );
@@ -51,6 +51,8 @@ struct Account {
     email: String,
     name: String,
     display_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<String>,
     email_verified: bool,
     status: String,
     created_at: String,
@@ -69,6 +71,7 @@ impl FromRow for Account {
             email: row.get("email")?,
             name: row.get("name")?,
             display_name: row.get("display_name")?,
+            locale: row.get("locale")?,
             email_verified: verified_at.is_some(),
             status: row.get("status")?,
             created_at: clock::timestamp(row.get::<Micros>("created_at")?.0),

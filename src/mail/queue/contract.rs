@@ -20,6 +20,7 @@ fn mail(second: i64) -> NewMail {
         user: Some(UserId::new(Uuid::from_u128(1))),
         token: None,
         to_sealed: Some(vec![1, 2]),
+        locale: None,
         at: at(second),
     }
 }

@@ -13,7 +13,9 @@ use super::new_account::{self, Imported, NewAccount};
 use crate::access::account::Status;
 use crate::access::change::Change;
 use crate::access::roles::{Grant, GrantOutcome};
-use crate::domain::{BrokenRule, Email, Name, PasswordHash, Permissions, Role, StoreError, UserId};
+use crate::domain::{
+    BrokenRule, Email, Locale, Name, PasswordHash, Permissions, Role, StoreError, UserId,
+};
 use crate::hashing::StoredHash;
 use crate::platform::database::{
     Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
@@ -58,6 +60,7 @@ struct Line<'a> {
     email: String,
     name: String,
     display_name: Option<String>,
+    locale: Option<String>,
     email_verified: bool,
     status: Option<String>,
     created_at: Option<String>,
@@ -74,6 +77,7 @@ pub struct Entry {
     email: Email,
     name: Name,
     display_name: Name,
+    locale: Option<Locale>,
     is_verified: bool,
     is_suspended: bool,
     created_at: Option<DateTime<Utc>>,
@@ -98,6 +102,7 @@ impl Entry {
             Some(text) => Name::parse(text).map_err(named("display_name"))?,
             None => name.clone(),
         };
+        let locale = line.locale.as_deref().map(Locale::parse).transpose();
         let roles = line.roles.unwrap_or_default();
         if !roles.is_empty() && !allows_roles {
             return Err(Refusal::new("roles", "not_allowed"));
@@ -106,6 +111,7 @@ impl Entry {
             email: Email::parse(&line.email).map_err(named("email"))?,
             name,
             display_name,
+            locale: locale.map_err(named("locale"))?,
             is_verified: line.email_verified,
             is_suspended: is_suspended(line.status.as_deref())?,
             created_at: line.created_at.map(|text| time(&text, now)).transpose()?,
@@ -358,6 +364,7 @@ impl Batch {
             event_id: self.change.id(),
             name: entry.name.clone(),
             display_name: entry.display_name.clone(),
+            locale: entry.locale.clone(),
             email: entry.email.clone(),
             password_hash: entry.password_hash.clone(),
             created_at: entry.created_at.unwrap_or(*at),

@@ -172,6 +172,9 @@ fn a_line_is_refused_with_its_field_and_reason() {
             None,
         ),
         (r#","display_name":"""#, Some("display_name: required")),
+        (r#","locale":"de-AT""#, None),
+        (r#","locale":null"#, None),
+        (r#","locale":"de_AT""#, Some("locale: invalid_locale")),
         (r#","created_at":"2001-02-03""#, Some("created_at: invalid")),
         (
             r#","created_at":"1969-12-31T23:59:59Z""#,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::access::change::Actor;
 use crate::access::history::{self, Circumstances, Event};
-use crate::domain::{Email, Name, PasswordHash, TokenEpoch, UserId};
+use crate::domain::{Email, Locale, Name, PasswordHash, TokenEpoch, UserId};
 use crate::mail::links;
 use crate::mail::queue::{self, Kind, NewMail};
 use crate::platform::database::{Error, Micros, Statement, Transaction};
@@ -24,6 +24,8 @@ pub struct NewAccount {
     pub name: Name,
     /// The user's display name.
     pub display_name: Name,
+    /// The user's language.
+    pub locale: Option<Locale>,
     /// The user's address.
     pub email: Email,
     /// The hash of the password.
@@ -74,6 +76,7 @@ impl NewAccount {
             name: self.name.as_str(),
             email: self.email.as_typed(),
             display_name: self.display_name.as_str(),
+            locale: self.locale.as_ref().map(Locale::as_str),
             actor: self.actor.as_ref(),
             imported: self.imported.as_ref(),
         }
@@ -112,6 +115,9 @@ struct SignedUp<'a> {
     email: &'a str,
     /// The display name.
     display_name: &'a str,
+    /// The language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
     /// Who created the account, if not the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a Actor>,
@@ -132,8 +138,8 @@ static INSERT_USER: Statement = Statement::new(
 );
 
 static INSERT_USER_READ: Statement = Statement::new(
-    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6)",
+    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at, locale) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7)",
 );
 
 static VERIFY: Statement = Statement::new("UPDATE users SET email_verified_at = $2 WHERE id = $1");
@@ -174,6 +180,7 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         email.canonical(),
         account.display_name.as_str(),
         created_at,
+        account.locale.as_ref().map(Locale::as_str),
     );
     transaction.execute(&INSERT_USER_READ, user_read).await?;
     let Some(FirstMail {

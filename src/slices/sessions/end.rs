@@ -117,14 +117,8 @@ impl Ending {
         let revocation = Revocation::Session(session);
         feed::revoke(transaction, id, revocation, reason, self.at).await?;
         if self.reason == EndReason::Reused && self.sends_mail {
-            let notice = NewMail {
-                id: uuid_v7(self.at, self.randomness.as_ref()),
-                kind: Kind::SessionReused,
-                user: Some(user),
-                token: None,
-                to_sealed: None,
-                at: self.at,
-            };
+            let id = uuid_v7(self.at, self.randomness.as_ref());
+            let notice = NewMail::notice(id, Kind::SessionReused, user, self.at);
             queue::add(transaction, &notice).await?;
         }
         let entry = Entry {

@@ -11,19 +11,19 @@ use super::store::{CreateUser, Outcome};
 use crate::access::Access;
 use crate::access::authenticator::Reason;
 use crate::dependencies::Dependencies;
-use crate::domain::{Email, Name, PasswordHash, Permission, UserId};
+use crate::domain::{Email, Locale, Name, PasswordHash, Permission, UserId};
 use crate::http::authorization;
 use crate::http::changes::{Circumstances, sends_mail};
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
-use crate::http::validation::{check, required};
+use crate::http::validation::{check, optional, required};
 use crate::idempotency::Begun;
 use crate::platform::database::Database;
 use crate::slices::accounts::new_account::{FirstMail, NewAccount};
 use crate::slices::accounts::problems::{ACCOUNT_ERASED, EMAIL_ALREADY_REGISTERED};
-use crate::slices::user::{EmailAddress, PersonName, UserResponse};
+use crate::slices::user::{EmailAddress, LanguageTag, PersonName, UserResponse};
 use crate::tokens::one_time::Use;
 
 /// The largest body, in bytes.
@@ -74,12 +74,16 @@ pub struct CreateUserRequest {
     /// The display name; the name if it is omitted or null.
     #[schema(value_type = Option<PersonName>)]
     display_name: Option<String>,
+    /// The language of mails to the user; that of the service if it is omitted, null or not there.
+    #[schema(value_type = Option<LanguageTag>)]
+    locale: Option<String>,
 }
 
 /// The validated fields.
 struct Fields {
     name: Name,
     display_name: Name,
+    locale: Option<Locale>,
     email: Email,
 }
 
@@ -94,10 +98,13 @@ impl CreateUserRequest {
             None => name.clone(),
             Some(text) => check(&mut errors, "/display_name", Name::parse(text)),
         };
-        match (name, display_name, email) {
-            (Some(name), Some(display_name), Some(email)) => Ok(Fields {
+        let locale = optional(self.locale.as_deref(), Locale::parse);
+        let locale = check(&mut errors, "/locale", locale);
+        match (name, display_name, locale, email) {
+            (Some(name), Some(display_name), Some(locale), Some(email)) => Ok(Fields {
                 name,
                 display_name,
+                locale,
                 email,
             }),
             _ => Err(errors),
@@ -108,11 +115,13 @@ impl CreateUserRequest {
 async fn create_user(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
     sends_mail(state.sends_mail)?;
     let fields = call.validated(CreateUserRequest::parse).await?;
-    let values = [
+    let mut values = vec![
         Some(fields.name.as_str().as_bytes()),
         Some(fields.email.as_typed().as_bytes()),
         Some(fields.display_name.as_str().as_bytes()),
     ];
+    let locale = fields.locale.iter();
+    values.extend(locale.map(|locale| Some(locale.as_str().as_bytes())));
     let execution = match call.begin(&values).await? {
         Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
         Begun::Execute(execution) => execution,
@@ -123,6 +132,7 @@ async fn create_user(state: Arc<State>, mut call: Call) -> Result<HttpResponse, 
         event_id: change.id(),
         name: fields.name,
         display_name: fields.display_name,
+        locale: fields.locale,
         email: fields.email,
         password_hash: PasswordHash::none(),
         created_at: change.at,
@@ -170,7 +180,7 @@ fn documentation() -> Documentation {
                 json!({ "name": "Ada Lovelace", "email": "ada@example.org", "display_name": "Ada" }),
             )],
         )
-        .fields(&["/name", "/email", "/display_name"])
+        .fields(&["/name", "/email", "/display_name", "/locale"])
         .json::<UserResponse<'_>>(201, "The account.", json!(UserResponse::example()))
         .problems(&[
             EMAIL_ALREADY_REGISTERED,

@@ -123,6 +123,7 @@ fn example() -> Value {
             "name": "Ada Lovelace",
             "email": "Ada@example.org",
             "display_name": "Ada",
+            "locale": "en-GB",
             "created_at": time,
             "updated_at": null,
             "email_verified_at": time,

@@ -22,6 +22,7 @@ pub struct Account {
     name: String,
     email: String,
     display_name: String,
+    locale: Option<String>,
     created_at: String,
     updated_at: Option<String>,
     email_verified_at: Option<String>,
@@ -84,7 +85,7 @@ pub struct Export {
 }
 
 static ACCOUNT: Statement = Statement::new(
-    "SELECT r.id, r.name, r.email, r.display_name, r.created_at, r.updated_at, r.status, \
+    "SELECT r.id, r.name, r.email, r.display_name, r.locale, r.created_at, r.updated_at, r.status, \
      u.email_verified_at, u.password_changed_at, \
      (SELECT string_agg(g.role, ' ') FROM user_roles g WHERE g.user_id = r.id) AS roles \
      FROM users_read r JOIN users u ON u.id = r.id WHERE r.id = $1",
@@ -126,6 +127,7 @@ impl FromRow for Account {
             name: row.get("name")?,
             email: row.get("email")?,
             display_name: row.get("display_name")?,
+            locale: row.get("locale")?,
             created_at: time(row, "created_at")?,
             updated_at: optional_time(row, "updated_at")?,
             email_verified_at: optional_time(row, "email_verified_at")?,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::store::{self, Account, DisplayName, MOST, Outcome, UpdateProfile};
 use crate::access::Access;
 use crate::access::authenticator::Reason;
-use crate::domain::Name;
+use crate::domain::{Locale, Name};
 use crate::http::changes::Circumstances;
 use crate::http::json::Patched;
 use crate::http::openapi::Documentation;
@@ -23,7 +23,7 @@ use crate::platform::clock::timestamp;
 use crate::platform::database::Database;
 use crate::platform::limits::{Bound, Limit};
 use crate::slices::accounts::problems::{PRECONDITION_FAILED, USER_NOT_FOUND};
-use crate::slices::user::{PersonName, UserResponse};
+use crate::slices::user::{LanguageTag, PersonName, UserResponse};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
@@ -68,10 +68,21 @@ pub struct ProfilePatch {
     #[schema(value_type = Option<PersonName>)]
     #[serde(default)]
     display_name: Patched<String>,
+    /// Another language of mails; null for that of the service.
+    #[schema(value_type = Option<LanguageTag>)]
+    #[serde(default)]
+    locale: Patched<String>,
+}
+
+/// What a patch changes.
+struct Changes {
+    name: Option<Name>,
+    display_name: DisplayName,
+    locale: Option<Option<Locale>>,
 }
 
 impl ProfilePatch {
-    fn parse(self) -> Result<(Option<Name>, DisplayName), Vec<FieldError>> {
+    fn parse(self) -> Result<Changes, Vec<FieldError>> {
         let mut errors = Vec::new();
         let name = match self.name {
             Patched::Missing => None,
@@ -86,8 +97,17 @@ impl ProfilePatch {
                 name.map_or(DisplayName::Kept, DisplayName::Own)
             }
         };
+        let locale = match self.locale {
+            Patched::Missing => None,
+            Patched::Null => Some(None),
+            Patched::Set(tag) => check(&mut errors, "/locale", Locale::parse(&tag)).map(Some),
+        };
         if errors.is_empty() {
-            Ok((name, display_name))
+            Ok(Changes {
+                name,
+                display_name,
+                locale,
+            })
         } else {
             Err(errors)
         }
@@ -99,14 +119,15 @@ async fn update(
     circumstances: Arc<Circumstances>,
     mut call: Call,
 ) -> Result<HttpResponse, Problem> {
-    let (name, display_name) = call.validated_patch(ProfilePatch::parse).await?;
+    let changes = call.validated_patch(ProfilePatch::parse).await?;
     let (change, _) = circumstances.of(&call)?;
     let precondition = conditional::expected(&call.request);
     let work = UpdateProfile {
         caller: call.user()?.clone(),
         change,
-        name,
-        display_name,
+        name: changes.name,
+        display_name: changes.display_name,
+        locale: changes.locale,
         is_expected: move |account: &Account| {
             precondition.is_met_by(&AccountResponse::from(account))
         },
@@ -141,6 +162,10 @@ pub struct AccountResponse<'a> {
     /// The roles that were granted, in order; every user has the role `user` beside them.
     #[schema(example = json!(["support"]))]
     roles: &'a [String],
+    /// The language of mails, if it is not that of the service: a tag of RFC 5646.
+    #[schema(value_type = Option<LanguageTag>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
     /// When the account was last changed, in the form of `created_at`; null if never.
     #[schema(
         required = true,
@@ -157,6 +182,7 @@ impl<'a> From<&'a Account> for AccountResponse<'a> {
             email_verified: account.email_verified,
             status: &account.status,
             roles: &account.roles,
+            locale: account.locale.as_deref(),
             updated_at: account.updated_at.map(timestamp),
         }
     }
@@ -180,6 +206,7 @@ fn example() -> Value {
         email_verified: true,
         status: "active",
         roles: &roles,
+        locale: Some("en-GB"),
         updated_at: None,
     })
 }
@@ -187,15 +214,15 @@ fn example() -> Value {
 fn document_update() -> Documentation {
     Documentation::new("update_profile", "users", "Changes the caller's profile.")
         .description(
-            "A JSON merge patch (RFC 7396): fields that are missing stay, and a `display_name` of null is the name. With \
-             `If-Match`, it is made only if the account is the one that the client has read. A patch that changes nothing \
+            "A JSON merge patch (RFC 7396): fields that are missing stay, and a `display_name` of null is the name, a \
+             `locale` of null the language of the service. With `If-Match`, it is made only if the account is the one that the client has read. A patch that changes nothing \
              is no change.",
         )
         .patch_body::<ProfilePatch>(
             "At most 4 KiB, as `application/merge-patch+json` or `application/json`.",
             [("rename", "Another display name", json!({ "display_name": "Ada L." }))],
         )
-        .fields(&["/name", "/display_name"])
+        .fields(&["/name", "/display_name", "/locale"])
         .json::<AccountResponse<'_>>(200, "The account as it is now.", example())
         .problems(&[
             PRECONDITION_FAILED,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::access::change::Change;
 use crate::access::history::{self, Event};
 use crate::access::{UserCaller, live, roles};
-use crate::domain::{Name, StoreError, UserId};
+use crate::domain::{Locale, Name, StoreError, UserId};
 use crate::platform::database::{
     Database, End, Error, FromRow, Micros, Row, Statement, Transaction, UnitOfWork,
 };
@@ -26,6 +26,8 @@ pub struct Account {
     pub status: String,
     /// The roles that were granted, in order; every user has the role `user` beside them.
     pub roles: Vec<String>,
+    /// The language of mails; `None`: that of the service.
+    pub locale: Option<String>,
     /// When the account was last changed, to the microsecond; `None` if never.
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -39,13 +41,14 @@ impl FromRow for Account {
             email_verified: row.get("email_verified")?,
             status: row.get("status")?,
             roles: roles::names(roles.as_deref()),
+            locale: row.get("locale")?,
             updated_at: updated_at.map(|time| time.0),
         })
     }
 }
 
 static BY_ID: Statement = Statement::new(
-    "SELECT id, name, email, display_name, created_at, email_verified, status, updated_at, \
+    "SELECT id, name, email, display_name, created_at, email_verified, status, updated_at, locale, \
      (SELECT string_agg(r.role, ' ') FROM user_roles r WHERE r.user_id = users_read.id) AS roles \
      FROM users_read WHERE id = $1",
 );
@@ -67,7 +70,8 @@ static UPDATE: Statement = Statement::new(
 );
 
 static PROJECT: Statement = Statement::new(
-    "UPDATE users_read SET name = $2, display_name = $3, updated_at = $4, version = $5 WHERE id = $1",
+    "UPDATE users_read SET name = $2, display_name = $3, updated_at = $4, version = $5, \
+     locale = $6 WHERE id = $1",
 );
 
 /// The profile of a user was changed.
@@ -77,6 +81,8 @@ struct ProfileUpdated<'a> {
     name: &'a str,
     /// The display name now.
     display_name: &'a str,
+    /// The language now.
+    locale: Option<&'a str>,
 }
 
 impl Event for ProfileUpdated<'_> {
@@ -103,6 +109,8 @@ pub struct UpdateProfile<T> {
     pub name: Option<Name>,
     /// What the display name becomes.
     pub display_name: DisplayName,
+    /// What the language becomes; `Some(None)` is that of the service.
+    pub locale: Option<Option<Locale>>,
     /// Whether the account as it is now is the one that the client wants to change.
     pub is_expected: T,
 }
@@ -144,7 +152,11 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
             DisplayName::Own(display_name) => display_name.as_str(),
         };
         let (name, display_name) = (name.to_owned(), display_name.to_owned());
-        if (&name, &display_name) == (&user.name, &user.display_name) {
+        let locale = match &self.locale {
+            None => account.locale.clone(),
+            Some(locale) => locale.as_ref().map(|locale| locale.as_str().to_owned()),
+        };
+        if (&name, &display_name, &locale) == (&user.name, &user.display_name, &account.locale) {
             return Ok(End::Rollback(Outcome::Done(account)));
         }
         let since = Micros(change.at - TimeDelta::days(1));
@@ -158,12 +170,17 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
         let Some((version,)) = changed else {
             return Ok(End::Rollback(Outcome::CallerEnded));
         };
-        let row = (id, name, display_name, at, version);
+        let row = (id, name, display_name, at, version, locale.as_deref());
         transaction.execute(&PROJECT, row).await?;
-        let event = ProfileUpdated { name, display_name };
+        let event = ProfileUpdated {
+            name,
+            display_name,
+            locale: locale.as_deref(),
+        };
         history::append(transaction, &change.of(self.caller.user), event).await?;
         name.clone_into(&mut user.name);
         display_name.clone_into(&mut user.display_name);
+        account.locale = locale;
         account.updated_at = Some(change.at);
         Ok(End::Commit(Outcome::Done(account)))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::store::{NewAccount, Outcome, SignupStore};
-use crate::domain::{Candidate, Email, Name, UserId};
+use crate::domain::{Candidate, Email, Locale, Name, UserId};
 use crate::hashing::{Class, HashError, PasswordHasher};
 use crate::idempotency::{self, Execution, Recorded};
 use crate::mail::queue::{Kind, NewMail};
@@ -29,6 +29,8 @@ pub struct SignUp {
     pub name: Name,
     /// The user's display name.
     pub display_name: Name,
+    /// The user's language.
+    pub locale: Option<Locale>,
     /// The user's address.
     pub email: Email,
     /// The user's password. Whether it is guessable is found out when it is hashed.
@@ -115,6 +117,7 @@ impl SignUpHandler {
             event_id: uuid_v7(now, self.randomness.as_ref()),
             name: command.name,
             display_name: command.display_name,
+            locale: command.locale,
             email: command.email,
             password_hash,
             created_at: now,

@@ -19,19 +19,19 @@ use super::metrics;
 use super::store::{Outcome, SignupStore};
 use crate::access::Access;
 use crate::dependencies::Dependencies;
-use crate::domain::{Candidate, Email, Name};
+use crate::domain::{Candidate, Email, Locale, Name};
 use crate::hashing::HashError;
 use crate::http::middleware::idempotency::respond;
 use crate::http::openapi::Documentation;
 use crate::http::operation::{Call, Operation};
 use crate::http::problem::{FieldError, Problem, ProblemType};
-use crate::http::validation::{broken, check, required};
+use crate::http::validation::{broken, check, optional, required};
 use crate::idempotency::Begun;
 use crate::platform::client::Client;
 use crate::platform::clock;
 use crate::platform::metrics::{HashRefused, Metrics};
 use crate::slices::accounts::problems::{ACCOUNT_ERASED, EMAIL_ALREADY_REGISTERED};
-use crate::slices::user::{EmailAddress, PersonName, UserResponse};
+use crate::slices::user::{EmailAddress, LanguageTag, PersonName, UserResponse};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -112,6 +112,9 @@ pub struct SignUpRequest {
     /// The display name; the name if it is omitted or null.
     #[schema(value_type = Option<PersonName>)]
     display_name: Option<String>,
+    /// The language of mails to the user; that of the service if it is omitted, null or not there.
+    #[schema(value_type = Option<LanguageTag>)]
+    locale: Option<String>,
 }
 
 async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Problem> {
@@ -133,6 +136,7 @@ async fn sign_up(state: Arc<State>, mut call: Call) -> Result<HttpResponse, Prob
     let command = SignUp {
         name: fields.name,
         display_name: fields.display_name,
+        locale: fields.locale,
         email: fields.email,
         password: fields.password,
         client: network,
@@ -191,19 +195,24 @@ async fn refuse(error: SignUpError, deadline: Instant) -> Problem {
 struct Fields {
     name: Name,
     display_name: Name,
+    locale: Option<Locale>,
     email: Email,
     password: Candidate,
 }
 
 impl Fields {
     /// The values that identify the signup: two with the same values are the same.
-    fn values(&self) -> [Option<&[u8]>; 4] {
-        [
+    fn values(&self) -> Vec<Option<&[u8]>> {
+        let mut values = vec![
             Some(self.name.as_str().as_bytes()),
             Some(self.email.as_typed().as_bytes()),
             Some(self.password.expose_bytes()),
             Some(self.display_name.as_str().as_bytes()),
-        ]
+        ];
+        // Last and only if there is one: a key that was used before there were languages stays valid.
+        let locale = self.locale.iter();
+        values.extend(locale.map(|locale| Some(locale.as_str().as_bytes())));
+        values
     }
 }
 
@@ -235,13 +244,18 @@ impl SignUpRequest {
             None => name.clone(),
             Some(text) => check(&mut errors, "/display_name", Name::parse(text)),
         };
-        match (name, display_name, email, password) {
-            (Some(name), Some(display_name), Some(email), Some(password)) => Ok(Fields {
-                name,
-                display_name,
-                email,
-                password,
-            }),
+        let locale = optional(self.locale.as_deref(), Locale::parse);
+        let locale = check(&mut errors, "/locale", locale);
+        match (name, display_name, locale, email, password) {
+            (Some(name), Some(display_name), Some(locale), Some(email), Some(password)) => {
+                Ok(Fields {
+                    name,
+                    display_name,
+                    locale,
+                    email,
+                    password,
+                })
+            }
             _ => Err(errors),
         }
     }
@@ -342,11 +356,12 @@ fn documentation() -> Documentation {
                         "email": "Ada@example.org",
                         "password": "correct horse battery staple",
                         "display_name": "Ada",
+                        "locale": "en-GB",
                     }),
                 ),
             ],
         )
-        .fields(&["/name", "/email", PASSWORD, "/display_name"])
+        .fields(&["/name", "/email", PASSWORD, "/display_name", "/locale"])
         .response(201, created)
         .response(202, accepted)
         .problems(&[

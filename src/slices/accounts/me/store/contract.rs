@@ -32,6 +32,7 @@ async fn an_account_is_read_with_its_state_and_its_roles(
         email_verified: false,
         status: "active".to_owned(),
         roles: Vec::new(),
+        locale: None,
         updated_at: None,
     };
     let found = by_id(&test.database, user(1).id).await.expect("read");
@@ -51,7 +52,8 @@ async fn an_account_is_read_with_its_state_and_its_roles(
     ))
     .await;
     test.sql(&format!(
-        "UPDATE users_read SET email_verified = {verified}, status = 'suspended', updated_at = {time} \
+        "UPDATE users_read SET email_verified = {verified}, status = 'suspended', updated_at = {time}, \
+         locale = 'de-AT' \
          WHERE id = {id}"
     ))
     .await;
@@ -65,6 +67,7 @@ async fn an_account_is_read_with_its_state_and_its_roles(
     expected.email_verified = true;
     expected.status = "suspended".to_owned();
     expected.roles = vec!["auditor".to_owned(), "support".to_owned()];
+    expected.locale = Some("de-AT".to_owned());
     expected.updated_at = DateTime::from_timestamp_micros(1_700_000_000_123_457);
     let found = by_id(&test.database, user(1).id).await.expect("read");
     assert_eq!(found, Some(expected));

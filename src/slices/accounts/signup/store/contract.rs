@@ -80,6 +80,7 @@ fn account(number: u128, email: &str) -> NewAccount {
         event_id: Uuid::from_u128(number << 64),
         name: Name::parse("Ada Lovelace").expect("valid"),
         display_name: Name::parse("Ada").expect("valid"),
+        locale: None,
         email: Email::parse(email).expect("valid"),
         password_hash: PasswordHash::new(format!("hash of {number}")),
         created_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("in range"),

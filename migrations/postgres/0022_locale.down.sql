@@ -1,0 +1,1 @@
+ALTER TABLE users_read DROP COLUMN locale;
