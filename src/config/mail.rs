@@ -39,7 +39,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "MAIL_TEMPLATES",
         "mail.templates",
         "none: those in English that are built in",
-        "A folder with templates that replace those of the same name, such as `verify.txt` and `verify.html`.",
+        "A folder with templates that replace those of the same name, such as `verify.txt` and `verify.html`, or are for \
+         another language, such as `verify.de.txt` and `verify.de.html`.",
     )),
 ];
 

@@ -224,8 +224,8 @@ mod tests {
         };
         for (files, reason) in [
             (
-                vec![("verfy.txt", "")],
-                "MAIL_TEMPLATES: verfy.txt: there is no mail verfy",
+                vec![("welcome.txt", "")],
+                "MAIL_TEMPLATES: welcome.txt: there is no mail welcome",
             ),
             (
                 vec![("verify.de_AT.txt", "")],

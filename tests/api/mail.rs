@@ -469,6 +469,11 @@ async fn the_token_alone_verifies_where_that_is_set(#[values(Sqlite, Postgres)] 
     let settings = [("VERIFY_WITH_PASSWORD", "false")];
     let mailing = Mailing::start_with(backend, &settings).await;
     let token = mailing.signed_up("ada@example.org").await;
+    let mail = &mailing.mails("verify")[0].text;
+    assert!(
+        mail.contains("Hello Ada") && !mail.contains("password"),
+        "{mail}"
+    );
     let path = "/auth/verify-email";
     let without = mailing.post(path, json!({})).await;
     let body = problem(without, 422, "validation-failed").await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::store::{self, Account, DisplayName, MOST, Outcome, UpdateProfile};
+use super::store::{self, Account, DisplayName, Language, MOST, Outcome, UpdateProfile};
 use crate::access::Access;
 use crate::access::authenticator::Reason;
 use crate::domain::{Locale, Name};
@@ -78,7 +78,7 @@ pub struct ProfilePatch {
 struct Changes {
     name: Option<Name>,
     display_name: DisplayName,
-    locale: Option<Option<Locale>>,
+    language: Language,
 }
 
 impl ProfilePatch {
@@ -97,16 +97,19 @@ impl ProfilePatch {
                 name.map_or(DisplayName::Kept, DisplayName::Own)
             }
         };
-        let locale = match self.locale {
-            Patched::Missing => None,
-            Patched::Null => Some(None),
-            Patched::Set(tag) => check(&mut errors, "/locale", Locale::parse(&tag)).map(Some),
+        let language = match self.locale {
+            Patched::Missing => Language::Kept,
+            Patched::Null => Language::OfTheService,
+            Patched::Set(tag) => {
+                let locale = check(&mut errors, "/locale", Locale::parse(&tag));
+                locale.map_or(Language::Kept, Language::Own)
+            }
         };
         if errors.is_empty() {
             Ok(Changes {
                 name,
                 display_name,
-                locale,
+                language,
             })
         } else {
             Err(errors)
@@ -127,7 +130,7 @@ async fn update(
         change,
         name: changes.name,
         display_name: changes.display_name,
-        locale: changes.locale,
+        language: changes.language,
         is_expected: move |account: &Account| {
             precondition.is_met_by(&AccountResponse::from(account))
         },

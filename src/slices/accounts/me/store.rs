@@ -99,6 +99,16 @@ pub enum DisplayName {
     Own(Name),
 }
 
+/// What a language becomes.
+pub enum Language {
+    /// What it is.
+    Kept,
+    /// That of the service.
+    OfTheService,
+    /// This.
+    Own(Locale),
+}
+
 /// A change of a profile. What is `None` stays.
 pub struct UpdateProfile<T> {
     /// Who makes it.
@@ -109,8 +119,8 @@ pub struct UpdateProfile<T> {
     pub name: Option<Name>,
     /// What the display name becomes.
     pub display_name: DisplayName,
-    /// What the language becomes; `Some(None)` is that of the service.
-    pub locale: Option<Option<Locale>>,
+    /// What the language becomes.
+    pub language: Language,
     /// Whether the account as it is now is the one that the client wants to change.
     pub is_expected: T,
 }
@@ -152,9 +162,10 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
             DisplayName::Own(display_name) => display_name.as_str(),
         };
         let (name, display_name) = (name.to_owned(), display_name.to_owned());
-        let locale = match &self.locale {
-            None => account.locale.clone(),
-            Some(locale) => locale.as_ref().map(|locale| locale.as_str().to_owned()),
+        let locale = match &self.language {
+            Language::Kept => account.locale.clone(),
+            Language::OfTheService => None,
+            Language::Own(locale) => Some(locale.as_str().to_owned()),
         };
         if (&name, &display_name, &locale) == (&user.name, &user.display_name, &account.locale) {
             return Ok(End::Rollback(Outcome::Done(account)));

@@ -24,7 +24,8 @@ if (before) {
 onSubmit(form, async (values, view) => {
   const { name, email } = values;
   const first = underWay(ACTION)?.facts.email ?? email;
-  const request = (key) => send("POST", "signup", { body: values, key });
+  const body = { ...values, locale: language() };
+  const request = (key) => send("POST", "signup", { body, key });
   const outcome = await attempt(ACTION, request, view, { name, email });
   notice("");
   if (outcome.ok) return welcome(values, outcome, view);
@@ -41,6 +42,15 @@ onSubmit(form, async (values, view) => {
   }
   view.fail(outcome);
 });
+
+// The language of the browser, for mails; none if it is not one that the service knows the form of.
+function language() {
+  try {
+    return Intl.getCanonicalLocales(navigator.language)[0];
+  } catch {
+    return undefined;
+  }
+}
 
 async function welcome(values, outcome, view) {
   address.set(values.email);
