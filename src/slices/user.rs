@@ -209,6 +209,16 @@ impl ToSchema for PersonName {
     }
 }
 
+/// The grammar of a language tag: `langtag` of RFC 5646, section 2.1.
+const LANGUAGE_TAG: &str = concat!(
+    "([A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}|[A-Za-z]{4,8})",
+    "(-[A-Za-z]{4})?",
+    "(-([A-Za-z]{2}|[0-9]{3}))?",
+    "(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*",
+    "(-[0-9A-WY-Za-wy-z](-[A-Za-z0-9]{2,8})+)*",
+    "(-[Xx](-[A-Za-z0-9]{1,8})+)?",
+);
+
 /// The schema of [`Locale`](crate::domain::Locale).
 pub struct LanguageTag;
 
@@ -217,8 +227,7 @@ impl PartialSchema for LanguageTag {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .max_length(Some(MAX_LOCALE_BYTES))
-            // Looser than the grammar of RFC 5646, section 2.1.
-            .pattern(Some("^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"))
+            .pattern(Some(format!("^{LANGUAGE_TAG}$")))
             .description(Some(
                 "A well-formed language tag of RFC 5646, such as `de` or `de-AT`.",
             ))
@@ -235,9 +244,20 @@ impl ToSchema for LanguageTag {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::Locale;
+
+    proptest! {
+        #[test]
+        fn what_the_grammar_allows_is_a_language(tag in LANGUAGE_TAG) {
+            if tag.len() <= MAX_LOCALE_BYTES {
+                prop_assert!(Locale::parse(&tag).is_ok(), "{tag}");
+            }
+        }
+    }
 
     #[test]
     fn a_record_keeps_a_user_as_in_the_response() {

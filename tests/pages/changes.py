@@ -138,7 +138,9 @@ def data(pages: Pages) -> None:
         pages.see("#export [role=status]", "among your downloads")
         file = Path(folder) / "account.json"
         WebDriverWait(pages.driver, PATIENCE).until(lambda _: file.exists(), "no file")
-        assert address in json.dumps(json.loads(file.read_text()))
+        account = json.loads(file.read_text())["account"]
+        assert account["email"] == address, account
+        assert account["locale"] == pages.driver.execute_script("return navigator.language"), account
 
 
 def end(pages: Pages) -> None:
