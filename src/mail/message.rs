@@ -282,5 +282,25 @@ mod tests {
         std::fs::write(folder.path().join("reset.html"), "{% if").expect("written");
         let error = renderer(folder.path()).err().expect("no template");
         assert!(error.contains("reset.html"), "{error}");
+        // Those that would fail only when a mail is sent.
+        for (text, reason) in [
+            (
+                "Subject: Hello\n\n{{ nmae }}",
+                "MAIL_TEMPLATES: reset.de.txt cannot be used: undefined value (in reset.de.txt:3)",
+            ),
+            (
+                "Hello {{ name }},\n\n{{ link }}",
+                "MAIL_TEMPLATES: reset.de.txt: begin it with Subject: …",
+            ),
+            (
+                "Subject: Hello",
+                "MAIL_TEMPLATES: reset.de.txt: begin it with Subject: …",
+            ),
+        ] {
+            std::fs::write(folder.path().join("reset.html"), "").expect("written");
+            std::fs::write(folder.path().join("reset.de.html"), "").expect("written");
+            std::fs::write(folder.path().join("reset.de.txt"), text).expect("written");
+            assert_eq!(renderer(folder.path()).err().as_deref(), Some(reason));
+        }
     }
 }

@@ -126,9 +126,15 @@ def address(pages: Pages) -> None:
 
 
 def data(pages: Pages) -> None:
-    """Gets the file with the user's data, with a fresh password."""
-    address = pages.verified(f"data.{pages.look}")
-    pages.log_in(address)
+    """Gets the file with the user's data, with a fresh password. The language of the browser is in it."""
+    address = f"data.{pages.look}@example.org"
+    pages.fill_in_signup(address)
+    pages.press("sign-up")
+    pages.see("h1", "Look into your mailbox")
+    pages.driver.get(pages.mailbox.link("verify", address))
+    pages.type("password", PASSWORD)
+    pages.press("verify")
+    pages.at("account")
     age_the_login(pages)
     with tempfile.TemporaryDirectory() as folder:
         behaviour = {"behavior": "allow", "downloadPath": folder}
