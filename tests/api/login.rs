@@ -352,16 +352,23 @@ async fn guesses_in_a_session_are_throttled_for_it_alone(
 #[case::the_session(
     "UPDATE sessions SET ended_at = created_at",
     401,
-    "access-token-invalid"
+    "access-token-invalid",
+    "ended"
 )]
-#[case::the_password("UPDATE users SET password_hash = '!'", 401, "invalid-credentials")]
-#[case::the_account("DELETE FROM users", 401, "access-token-invalid")]
+#[case::the_password(
+    "UPDATE users SET password_hash = '!'",
+    401,
+    "invalid-credentials",
+    "invalid"
+)]
+#[case::the_account("DELETE FROM users", 401, "access-token-invalid", "ended")]
 #[tokio::test]
 async fn what_ended_is_not_made_fresh(
     #[values(Sqlite, Postgres)] backend: Backend,
     #[case] change: &str,
     #[case] status: u16,
     #[case] slug: &str,
+    #[case] counted: &str,
 ) {
     let service = Service::start_with(backend, UNLIMITED).await;
     let session = service.logged_in("ada@example.org").await;
@@ -369,6 +376,51 @@ async fn what_ended_is_not_made_fresh(
     let token = &session["access_token"];
     let response = reauthenticate(&service, token, "correct horse battery staple").await;
     problem(response, status, slug).await;
+    let counted = format!("reauthentication_total{{outcome=\"{counted}\"}} 1");
+    service.wait_for_metric(&counted).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_full_queue_is_no_guess(#[values(Sqlite, Postgres)] backend: Backend) {
+    let settings = [
+        UNLIMITED,
+        &[
+            ("BCRYPT_COST", "13"),
+            ("BCRYPT_LANES", "1"),
+            ("BCRYPT_QUEUE", "1"),
+            ("REQUEST_TIMEOUT_MS", "60000"),
+        ],
+    ];
+    let service = Service::start_with(backend, &settings.concat()).await;
+    // Those of one session are one after the other.
+    let mut sessions = Vec::new();
+    for number in 0..6 {
+        let email = format!("ada{number}@example.org");
+        sessions.push(service.logged_in(&email).await);
+    }
+    let send = |session: &Value| {
+        let token = session["access_token"].clone();
+        let service = &service;
+        async move { reauthenticate(service, &token, "correct horse battery staple").await }
+    };
+    let responses = join_all(sessions.iter().map(send)).await;
+    let (fresh, refused): (Vec<_>, Vec<_>) = responses
+        .into_iter()
+        .partition(|response| response.status() == 200);
+    assert!(!fresh.is_empty() && !refused.is_empty(), "{refused:?}");
+    for (outcome, count) in [
+        ("succeeded", fresh.len()),
+        ("overloaded", refused.len()),
+        ("invalid", 0),
+    ] {
+        let line = format!("reauthentication_total{{outcome=\"{outcome}\"}} {count}");
+        service.wait_for_metric(&line).await;
+    }
+    for response in refused {
+        assert!(response.headers().contains_key("retry-after"));
+        problem(response, 503, "overloaded").await;
+    }
 }
 
 /// A look-up or a write that fails leaves nothing half done, and says so.

@@ -319,7 +319,7 @@ frontend proxy
   default_backend service
 backend service
   http-request replace-path {PREFIX}(/.*) \\1
-  http-response replace-header Location (/.*) {PREFIX}\\1
+  http-response replace-header Location ^(/.*) {PREFIX}\\1
   server service {address}
 """
         )
