@@ -11,7 +11,9 @@ use secrecy::ExposeSecret;
 use crate::access::authenticator::Authenticator;
 use crate::access::feed::Feed;
 use crate::breached::{self, Breached, BreachedMetrics, Screened};
-use crate::config::{AdministrationSettings, Backend, MailUrl, RedisUrl, Settings, is_in_clear};
+use crate::config::{
+    AdministrationSettings, Backend, DEFAULT_PUBLIC_URL, MailUrl, RedisUrl, Settings, is_in_clear,
+};
 use crate::dependencies::Dependencies;
 use crate::domain::{Permission, Permissions};
 use crate::hashing::{PasswordHasher, Pool, Profiles};
@@ -559,6 +561,15 @@ fn warn_of_risks(settings: &Settings) {
             public_url = settings.auth.public_url,
             "PUBLIC_URL names this machine, and HOST is not a loopback address: other services cannot \
              fetch the keys of access tokens from their issuer"
+        );
+    }
+    // A port of 0 is that of a test.
+    let is_unset = settings.auth.public_url == DEFAULT_PUBLIC_URL;
+    if is_unset && settings.http.is_on_loopback() && ![0, 8000].contains(&settings.http.port) {
+        tracing::warn!(
+            public_url = settings.auth.public_url,
+            port = settings.http.port,
+            "PUBLIC_URL names another port than PORT: links in mails lead there, so set it"
         );
     }
     if settings.idempotency.ttl < settings.http.request_timeout {

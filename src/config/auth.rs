@@ -29,6 +29,9 @@ const MAX_UNVERIFIED_TTL: u64 = 2_592_000;
 const MAX_AUDIENCE: usize = 255;
 
 /// The rows of this group.
+/// The URL on a machine where nothing is set.
+pub const DEFAULT_PUBLIC_URL: &str = "http://localhost:8000";
+
 pub(super) const SETTINGS: &[Setting] = &[
     secret(worded(
         "AUTH_SECRET",
@@ -47,7 +50,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     text(fixed(
         "PUBLIC_URL",
         "auth.public_url",
-        "http://localhost:8000",
+        DEFAULT_PUBLIC_URL,
         "The URL of the service as clients see it, such as `https://signup.example`: the issuer of access tokens, and the \
          beginning of links in mails. `https`, unless its host is a loopback address. It has a path if a proxy serves the \
          service under one.",

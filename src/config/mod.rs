@@ -28,7 +28,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-pub use auth::{AuthSettings, MAX_ACCESS_TOKEN_TTL, TokenAlgorithm};
+pub use auth::{AuthSettings, DEFAULT_PUBLIC_URL, MAX_ACCESS_TOKEN_TTL, TokenAlgorithm};
 pub use database::DatabaseSettings;
 pub use hashing::{HashShares, HashingSettings};
 pub use http::{AdministrationSettings, HttpSettings};

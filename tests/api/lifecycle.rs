@@ -284,6 +284,26 @@ async fn a_port_in_use_is_a_one_line_error() {
     );
 }
 
+#[tokio::test]
+async fn links_of_mails_that_lead_to_another_port_are_warned_of() {
+    let service = Service::start(Sqlite).await;
+    let database = Database::new(Sqlite);
+    let port = service.address.port().to_string();
+    let url = format!("http://localhost:{port}");
+    for (more, warns) in [(None, true), (Some(("PUBLIC_URL", &*url)), false)] {
+        let mut settings = vec![("PORT", &*port), ("RUST_LOG", "warn")];
+        let database = database.url();
+        settings.push(("DATABASE_URL", &*database));
+        settings.extend(more);
+        // The port is in use: it ends by itself.
+        let output = run(&[], &settings);
+        let warned = output
+            .stdout
+            .contains("PUBLIC_URL names another port than PORT");
+        assert_eq!(warned, warns, "{output:?}");
+    }
+}
+
 /// Guarantee O2.
 #[tokio::test]
 async fn an_unreachable_database_is_a_one_line_error_without_the_password() {
