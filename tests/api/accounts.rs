@@ -100,6 +100,10 @@ async fn a_changed_password_ends_the_other_sessions_and_can_be_repeated(
     assert_eq!(send(service.post("/auth/login", &body)).await.status(), 200);
     let mail = mailing.mail("password_changed", 1).await;
     assert_eq!(mail.to, "ada@example.org");
+    mailing.idle().await;
+    assert_eq!(mailing.mails("password_changed").len(), 1);
+    let events = "SELECT type FROM user_events WHERE type = 'user.password_changed'";
+    assert_eq!(service.database.rows(events).await.len(), 1);
 }
 
 /// A key is the caller's own: another user's request with the same key is another one.
@@ -268,6 +272,9 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
     }
     let ended = service.refresh(&there["refresh_token"], None).await;
     problem(ended, 401, "session-ended").await;
+    let stale = send(request(service, "GET", "/users/me", &here)).await;
+    let stale = problem(stale, 401, "access-token-invalid").await;
+    assert_eq!(stale["reason"], "revoked");
     let here = refreshed(service, &here).await;
     let me = json_of(send(request(service, "GET", "/users/me", &here)).await).await;
     assert_eq!(me["email"], "Ada@lovelace.example");
@@ -280,6 +287,9 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
     problem(taken, 409, "email-already-registered").await;
     let notice = mailing.mail("email_changed", 1).await;
     assert_eq!(notice.to, "ada@example.org");
+    // It was used twice, and did this once.
+    let events = "SELECT type FROM user_events WHERE type = 'user.email_changed'";
+    assert_eq!(service.database.rows(events).await.len(), 1);
 }
 
 #[rstest]
@@ -376,6 +386,10 @@ async fn the_owner_of_an_address_gets_the_account_back(
         let late = move_by(service, "/auth/email/undo", &later.token()).await;
         problem(late, 410, "token-expired").await;
     }
+    // It was used twice, and did this once; also if the address had not changed yet.
+    let events = "SELECT type FROM user_events WHERE type = 'user.email_changed'";
+    let changes = 1 + usize::from(is_confirmed) + usize::from(goes_on);
+    assert_eq!(service.database.rows(events).await.len(), changes);
     // Whatever the thief has asked for before.
     let reset = mailing.mail("email_restored", 1).await;
     assert_eq!(reset.to, "ada@example.org");
@@ -572,6 +586,8 @@ async fn users_get_what_is_stored_about_them(#[values(Sqlite, Postgres)] backend
         assert_eq!(export().await.status(), 200);
     }
     problem(export().await, 429, "rate-limited").await;
+    let exports = "SELECT outcome FROM auth_log WHERE action = 'export'";
+    assert_eq!(service.database.rows(exports).await, ["succeeded"; 5]);
 }
 
 /// Guarantee M7.

@@ -147,10 +147,19 @@ async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Back
         .await;
     let body = problem(ended, 401, "session-ended").await;
     assert_eq!(body["reason"], "password_changed");
+    let token = session["access_token"].as_str().expect("a text");
+    let me = mailing.service.client.get(mailing.service.url("/users/me"));
+    let me = me.bearer_auth(token).send().await.expect("a response");
+    let body = problem(me, 401, "access-token-invalid").await;
+    assert_eq!(body["reason"], "revoked");
     assert_eq!(
         mailing.mail("password_changed", 1).await.to,
         "ada@example.org"
     );
+    mailing.idle().await;
+    assert_eq!(mailing.mails("password_changed").len(), 1);
+    let events = "SELECT type FROM user_events WHERE type = 'user.password_changed'";
+    assert_eq!(mailing.service.database.rows(events).await.len(), 1);
 }
 
 /// Guarantee M3.
@@ -175,6 +184,8 @@ async fn of_two_resets_with_one_token_one_counts(#[values(Sqlite, Postgres)] bac
     let mut sorted = statuses;
     sorted.sort_unstable();
     assert_eq!(sorted, [204, 410]);
+    let loser = if statuses[0] == 410 { one } else { other };
+    problem(loser, 410, "token-used").await;
     // The mailbox is its owner's, so the address is verified.
     for (status, password) in statuses.into_iter().zip(passwords) {
         let expected = if status == 204 { 200 } else { 401 };
@@ -358,6 +369,87 @@ async fn requests_for_a_mail_get_the_same_response_for_every_address(
     }
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert_eq!(seen.first().map(|(status, ..)| *status), Some(202));
+}
+
+/// Guesses of the password by the link of a mail count as those of a login do.
+#[rstest]
+#[tokio::test]
+async fn guesses_by_the_link_of_a_mail_are_throttled(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mailing = Mailing::start(backend).await;
+    let token = mailing.signed_up("ada@example.org").await;
+    for _ in 0..10 {
+        let wrong = mailing.verify(&token, "wrong").await;
+        problem(wrong, 401, "invalid-credentials").await;
+    }
+    let response = mailing.verify(&token, &password()).await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 429, "login-throttled").await;
+    problem(mailing.log_in(&password()).await, 429, "login-throttled").await;
+    let used = "SELECT CAST(count(*) AS text) FROM one_time_tokens WHERE used_at IS NOT NULL";
+    assert_eq!(mailing.service.database.rows(used).await, ["0"]);
+    // The wait is over.
+    let over = "UPDATE login_throttle SET blocked_until = last_at";
+    let database = &mailing.service.database;
+    database.execute(over).await.expect("changed");
+    assert_eq!(mailing.verify(&token, &password()).await.status(), 204);
+    assert_eq!(mailing.log_in(&password()).await.status(), 200);
+}
+
+/// Each operation has a limit of its own, which a client reaches before its token is looked at.
+#[rstest]
+#[tokio::test]
+async fn a_client_sends_a_few_tokens_and_requests_for_mails(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let settings = [
+        ("RATE_LIMIT_LOGIN", "2/1h"),
+        ("RATE_LIMIT_MAIL", "2/1h"),
+    ];
+    let mailing = Mailing::start_with(backend, &settings).await;
+    let (token, address) = (json!("x"), json!("ada@example.org"));
+    for (path, body, status) in [
+        ("/auth/password/forgot", json!({ "email": address }), 202),
+        ("/auth/verify-email/resend", json!({ "email": address }), 202),
+        ("/auth/verify-email", json!({ "token": token, "password": "x" }), 400),
+        ("/auth/password/reset", json!({ "token": token, "password": password() }), 400),
+        ("/auth/email/confirm", json!({ "token": token }), 400),
+        ("/auth/email/undo", json!({ "token": token }), 400),
+    ] {
+        for _ in 0..2 {
+            let response = mailing.post(path, body.clone()).await;
+            assert_eq!(response.status(), status, "{path}");
+        }
+        let response = mailing.post(path, body).await;
+        assert!(response.headers().contains_key("retry-after"), "{path}");
+        problem(response, 429, "rate-limited").await;
+    }
+}
+
+/// The mail of the signup counts.
+#[rstest]
+#[tokio::test]
+async fn an_account_is_sent_its_verification_three_times_an_hour(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    mailing.signed_up("ada@example.org").await;
+    let resend = || {
+        let body = json!({ "email": "ada@example.org" });
+        mailing.post("/auth/verify-email/resend", body)
+    };
+    for response in join_all((0..12).map(|_| resend())).await {
+        assert_eq!(response.status(), 202);
+    }
+    mailing.idle().await;
+    let mails = mailing.mails("verify");
+    assert_eq!(mails.len(), 3);
+    let mut statuses = Vec::new();
+    for mail in &mails {
+        let response = mailing.verify(&mail.token(), &password()).await;
+        statuses.push(response.status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 410, 410]);
 }
 
 /// Many at once are counted one after the other.

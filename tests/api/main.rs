@@ -21,6 +21,7 @@ mod import;
 mod leaks;
 mod lifecycle;
 mod lifetimes;
+mod links;
 mod locale;
 mod login;
 mod mail;

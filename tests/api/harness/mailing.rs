@@ -57,20 +57,7 @@ impl Mailing {
 
     /// The mails of a kind so far, the oldest first.
     pub fn mails(&self, kind: &str) -> Vec<Mail> {
-        let folder = self.folder.path().join("mail");
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            return Vec::new();
-        };
-        let mut paths: Vec<_> = entries
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| {
-                let name = path.file_name().and_then(|name| name.to_str());
-                name.is_some_and(|name| name.contains(&format!("Z-{kind}-")))
-                    && path.extension().is_some_and(|extension| extension == "eml")
-            })
-            .collect();
-        paths.sort();
-        paths.iter().map(|path| read(path)).collect()
+        mails(&self.folder.path().join("mail"), kind)
     }
 
     /// Waits until there are this many mails of a kind, and returns the newest.
@@ -134,6 +121,23 @@ impl Mailing {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// The mails of a kind in a folder, the oldest first.
+pub fn mails(folder: &Path, kind: &str) -> Vec<Mail> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.contains(&format!("Z-{kind}-")))
+                && path.extension().is_some_and(|extension| extension == "eml")
+        })
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
 }
 
 /// Reads a mail in a file.
