@@ -1,12 +1,16 @@
 //! What users change of their own account: profile, password, address; and what is stored about them.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use futures_util::future::join;
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, login_body, problem, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Mailing, Service, Setup, login_body, problem,
+    signup_body,
 };
 use crate::tokens::{Forger, decoded};
 
@@ -121,44 +125,60 @@ async fn users_choose_their_keys_by_themselves(#[values(Sqlite, Postgres)] backe
     }
 }
 
-/// Case 21 of the account side.
+/// Case 21 of the account side: in either order, and in between. The change comes a little later in each round, over the
+/// time that a login takes; the 500 rounds take some seconds.
 /// Guarantee U1.
 #[rstest]
 #[tokio::test]
 async fn no_login_with_the_password_before_outlives_its_change(
-    #[values(Sqlite, Postgres)] backend: Backend,
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
 ) {
-    let mailing = mailing(backend).await;
-    let service = &mailing.service;
+    let settings = [
+        ("RATE_LIMIT_LOGIN", "off"),
+        ("RATE_LIMIT_REFRESH", "off"),
+        ("RATE_LIMIT_USER", "off"),
+        ("MAIL_URL", "off"),
+    ];
+    let instances = setup.start(&settings).await;
+    let service = instances.first();
     let mut session = service.logged_in("ada@example.org").await;
     let (mut current, mut next) = (password(), NEW.to_owned());
-    let mut logged_in = 0;
-    for round in 0..12 {
+    let mut statuses = BTreeSet::new();
+    for round in 0..500 {
         let body = json!({ "email": "ada@example.org", "password": current });
-        let login = service.post("/auth/login", &body);
-        let change = change(service, &session, &current, &next);
-        let (login, changed) = if round % 2 == 0 {
-            join(send(login), send(change)).await
-        } else {
-            let (changed, login) = join(send(change), send(login)).await;
-            (login, changed)
+        let login = async {
+            let late = Duration::from_micros(200) * 25_u32.saturating_sub(round % 100);
+            tokio::time::sleep(late).await;
+            send(instances.last().post("/auth/login", &body)).await
         };
-        assert_eq!(changed.status(), 204);
+        let changed = async {
+            let late = Duration::from_micros(200) * (round % 100).saturating_sub(25);
+            tokio::time::sleep(late).await;
+            send(change(service, &session, &current, &next)).await
+        };
+        let (login, changed) = join(login, changed).await;
+        assert_eq!(changed.status(), 204, "in round {round}");
+        let live = "SELECT CAST(count(*) AS text) FROM sessions WHERE ended_at IS NULL";
+        assert_eq!(service.database.rows(live).await, ["1"], "in round {round}");
+        statuses.insert(login.status().as_u16());
         if login.status() == 200 {
-            logged_in += 1;
             let login: Value = login.json().await.expect("JSON");
-            let ended = service.refresh(&login["refresh_token"], None).await;
-            problem(ended, 401, "session-ended").await;
+            let one = instances.nth(round as usize);
+            let ended = one.refresh(&login["refresh_token"], None).await;
+            let ended = problem(ended, 401, "session-ended").await;
+            assert_eq!(ended["reason"], "password_changed");
+            let command = request(instances.last(), "DELETE", "/users/me/sessions", &login);
+            let refused = problem(send(command).await, 401, "access-token-invalid").await;
+            assert_eq!(refused["reason"], "revoked");
         } else {
             problem(login, 401, "invalid-credentials").await;
+            // So that the next one does not wait for it.
+            service.database.rows("DELETE FROM login_throttle").await;
         }
         session = refreshed(service, &session).await;
-        let listed = request(service, "GET", "/users/me/sessions", &session);
-        let listed = json_of(send(listed).await).await;
-        assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(1));
         std::mem::swap(&mut current, &mut next);
     }
-    println!("{logged_in} of 12 logins were before the change");
+    assert_eq!(statuses, BTreeSet::from([200, 401]), "both orders");
 }
 
 /// Guarantee U1.
@@ -541,6 +561,80 @@ async fn a_password_that_was_sent_long_ago_is_asked_for_again(
     let fresh = json_of(send(again).await).await;
     let done = send(request(&service, method, path, &fresh).json(&body)).await;
     assert!(done.status().is_success(), "{}", done.status());
+}
+
+/// Each operation has a limit of its own.
+#[rstest]
+#[case::profile("PATCH", "/users/me", "RATE_LIMIT_USER", 200)]
+#[case::email("POST", "/users/me/email", "RATE_LIMIT_USER", 202)]
+#[case::password("POST", "/users/me/password", "RATE_LIMIT_LOGIN", 422)]
+#[tokio::test]
+async fn changes_of_an_account_are_limited(
+    #[values(Sqlite, Postgres)] backend: Backend,
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] setting: &str,
+    #[case] status: u16,
+) {
+    let mailing =
+        Mailing::start_with(backend, &[("EMAIL_VERIFICATION", "off"), (setting, "2/1h")]).await;
+    let service = &mailing.service;
+    let session = service.logged_in("ada@example.org").await;
+    let body = match path {
+        "/users/me" => json!({ "name": "Ada King" }),
+        "/users/me/email" => json!({ "email": "ada@lovelace.example" }),
+        // It is counted before it is looked at.
+        _ => json!({ "current_password": "x", "new_password": "" }),
+    };
+    for _ in 0..2 {
+        let response = send(request(service, method, path, &session).json(&body)).await;
+        assert_eq!(response.status(), status);
+    }
+    let response = send(request(service, method, path, &session).json(&body)).await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 429, "rate-limited").await;
+}
+
+/// The history is kept for good, so it grows by a bounded number of entries a day.
+#[rstest]
+#[tokio::test]
+async fn a_profile_is_changed_a_hundred_times_a_day(#[values(Sqlite, Postgres)] backend: Backend) {
+    let service = Service::start_with(backend, &[("RATE_LIMIT_USER", "off")]).await;
+    let session = service.logged_in("ada@example.org").await;
+    let rename = async |number: usize| {
+        let body = json!({ "name": format!("Ada {number}") });
+        send(request(&service, "PATCH", "/users/me", &session).json(&body)).await
+    };
+    for number in 0..100 {
+        assert_eq!(rename(number).await.status(), 200, "{number}");
+    }
+    let refused = rename(100).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    problem(refused, 429, "rate-limited").await;
+    // What changes nothing is no change.
+    assert_eq!(json_of(rename(99).await).await["name"], "Ada 99");
+}
+
+/// Guesses of the current password are those of the session alone: a stranger with the token neither guesses on, nor
+/// locks out the owner.
+#[rstest]
+#[tokio::test]
+async fn guesses_of_the_current_password_are_throttled(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = mailing(backend).await;
+    let service = &mailing.service;
+    let session = service.logged_in("ada@example.org").await;
+    for _ in 0..10 {
+        let guess = send(change(service, &session, "wrong", NEW)).await;
+        problem(guess, 401, "invalid-credentials").await;
+    }
+    let response = send(change(service, &session, &password(), NEW)).await;
+    assert!(response.headers().contains_key("retry-after"));
+    problem(response, 429, "login-throttled").await;
+    let other = log_in(service, "ada@example.org").await;
+    let changed = send(change(service, &other, &password(), NEW)).await;
+    assert_eq!(changed.status(), 204);
 }
 
 #[rstest]

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use throwaway_servers::redis;
 
 use crate::harness::{
-    Backend, Database, Service, Setup, Setup::Sqlite, Setup::TwoInstances, login_body, problem, run,
+    Backend, Database, Mailing, Service, Setup, Setup::Sqlite, Setup::TwoInstances, login_body,
+    problem, run,
 };
 use crate::leaks::tables;
 
@@ -129,8 +130,13 @@ fn forms(secret: &str) -> Vec<String> {
             }
         }
     }
+    encodings(secret_parts)
+}
+
+/// The texts in which these bytes could be kept, in lower case.
+fn encodings(parts: Vec<Vec<u8>>) -> Vec<String> {
     let mut forms = Vec::new();
-    for part in secret_parts {
+    for part in parts {
         let hash = Sha256::digest(&part).to_vec();
         if let Ok(text) = String::from_utf8(part.clone()) {
             forms.push(text);
@@ -326,4 +332,123 @@ async fn nothing_at_rest_is_a_credential_or_makes_one(
     json_of(log_in(PASSWORD, Some(device)).await).await;
     let token = &seen.session["refresh_token"];
     json_of(second.refresh(token, None).await).await;
+}
+
+/// The tokens of the links of each use, with the path that takes them.
+async fn links(mailing: &Mailing) -> [(&'static str, String); 5] {
+    let service = &mailing.service;
+    let (_, key) = service.service_key(&["users:write"]);
+    let url = format!("http://{}/admin/users", service.administration());
+    let request = service.client.post(url).bearer_auth(&key);
+    let request = request.json(&json!({ "name": "Cy", "email": "cy@example.org" }));
+    let created = request.send().await.expect("a response");
+    assert_eq!(created.status(), 201);
+    let chosen = mailing.mail("set_password", 1).await.token();
+    let own = mailing.signed_up("ada@example.org").await;
+    assert_eq!(mailing.verify(&own, PASSWORD).await.status(), 204);
+    let verify = mailing.signed_up("eve@example.org").await;
+    let session = json_of(mailing.log_in(PASSWORD).await).await;
+    let request = service.post(
+        "/users/me/email",
+        &json!({ "email": "ada@lovelace.example" }),
+    );
+    let request = request.bearer_auth(text(&session, "access_token"));
+    let asked = request.send().await.expect("a response");
+    assert_eq!(asked.status(), 202);
+    assert_eq!(mailing.forgot("ada@example.org").await.status(), 202);
+    let reset = mailing.mail("reset", 1).await.token();
+    let change = mailing.mail("confirm_email", 1).await.token();
+    let undo = mailing.mail("email_changing", 1).await.token();
+    mailing.idle().await;
+    [
+        ("/auth/verify-email", verify),
+        ("/auth/password/reset", chosen),
+        ("/auth/email/confirm", change),
+        ("/auth/email/undo", undo),
+        ("/auth/password/reset", reset),
+    ]
+}
+
+/// Guarantee M6, P5.
+#[rstest]
+#[tokio::test]
+async fn nothing_at_rest_is_the_link_of_a_mail_or_makes_one(
+    #[values(Backend::Sqlite, Backend::Postgres)] backend: Backend,
+) {
+    let shared = redis::server().database();
+    let url = shared.url();
+    let settings = [("RUST_LOG", "trace"), ("REDIS_URL", &*url)];
+    let mailing = Mailing::start_with(backend, &settings).await;
+    let (service, database) = (&mailing.service, &mailing.service.database);
+    let connected = "circuit_breaker_open{dependency=\"redis\"} 0";
+    service.wait_for_metric(connected).await;
+    // An outcome in Redis.
+    let keyed = crate::harness::signup_body("bob@example.org");
+    let keyed = service.signup(&keyed).header("Idempotency-Key", "numbat");
+    assert_eq!(keyed.send().await.expect("a response").status(), 201);
+    let keys = shared.command(&["KEYS", "*"]);
+    assert!(!keys.is_empty(), "Redis has nothing");
+    let links = links(&mailing).await;
+
+    let mut places = tables(service, backend).await;
+    for name in ["one_time_tokens", "mail_queue"] {
+        let found = places.iter().find(|(place, _)| place == name);
+        assert!(!found.expect(name).1.is_empty(), "{name} is empty");
+    }
+    for key in shared.command(&["KEYS", "*"]).lines() {
+        let kept = shared.command(&["GET", key]);
+        places.push((format!("Redis, {key}"), format!("{key} {kept}")));
+    }
+    places.push(("the log".to_owned(), service.log_text()));
+    for (path, token) in &links {
+        // Of an id and a mac, the id is that of the row.
+        let bytes = URL_SAFE_NO_PAD.decode(token).expect("base64");
+        let forms = encodings(vec![token.clone().into_bytes(), bytes[16..].to_vec()]);
+        for (place, kept) in &places {
+            let kept = kept.to_lowercase();
+            let found = forms.iter().find(|form| kept.contains(*form));
+            assert_eq!(found, None, "of {path}, in {place}");
+        }
+    }
+
+    let ids = bytes(database, "id", "one_time_tokens").await;
+    assert!(ids.len() >= 6, "{ids:?}");
+    let mut macs = bytes(database, "key_hash", "idempotency_records").await;
+    macs.extend(bytes(database, "fingerprint", "idempotency_records").await);
+    for nonce in bytes(database, "nonce", "sessions").await {
+        macs.push(nonce.repeat(2));
+    }
+    macs.extend(links.iter().map(|(_, token)| {
+        let other = URL_SAFE_NO_PAD.decode(token).expect("base64");
+        other[16..].to_vec()
+    }));
+    let send = async |path: &str, token: &str| {
+        let body = match path {
+            "/auth/email/confirm" | "/auth/email/undo" => json!({ "token": token }),
+            _ => json!({ "token": token, "password": PASSWORD }),
+        };
+        mailing.post(path, body).await
+    };
+    let genuine = |token: &String| links.iter().any(|(_, link)| link == token);
+    for id in &ids {
+        let own = [id.repeat(2), Sha256::digest(id).to_vec()];
+        for mac in macs.iter().chain(&own) {
+            let forged = URL_SAFE_NO_PAD.encode([&id[..], mac].concat());
+            assert_eq!(forged.len(), 64);
+            if genuine(&forged) {
+                continue;
+            }
+            let paths = links.each_ref().map(|(path, _)| *path);
+            for path in paths {
+                let response = send(path, &forged).await;
+                problem(response, 400, "token-invalid").await;
+            }
+        }
+    }
+
+    // What is in the mails still works; but a change of address voids the reset that was asked for before.
+    let statuses = [204, 204, 204, 204, 410];
+    for ((path, token), expected) in links.iter().zip(statuses) {
+        assert_eq!(send(path, token).await.status(), expected, "{path}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Erasure: what is left of a user is an id, and the times of its events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use reqwest::{Method, Response};
@@ -14,6 +15,9 @@ use crate::harness::{
     signup_body,
 };
 use crate::leaks::tables;
+
+/// What every instance must know by then.
+const SOON: Duration = Duration::from_secs(2);
 
 /// The values of a user that must be nowhere afterwards.
 const PERSON: [&str; 3] = ["wolpertinger", "Wolpertinger", "Elwetritsch"];
@@ -131,6 +135,52 @@ async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: 
     // Its address is free.
     let fresh = service.signup(&body()).send().await.expect("a response");
     assert_eq!(fresh.status(), 201);
+}
+
+/// On the other instance the retry of an erasure gets its outcome at once, and what the instance knows of the user
+/// is soon that it was erased.
+#[rstest]
+#[tokio::test]
+async fn an_erased_user_is_known_to_every_instance(
+    #[values(Setup::Sqlite, Setup::TwoInstances)] setup: Setup,
+) {
+    let instances = setup.start(&[("READS", "protected")]).await;
+    let created = instances.first().signup(&body()).send().await;
+    assert_eq!(created.expect("a response").status(), 201);
+    let (session, other) = (
+        log_in(instances.first()).await,
+        log_in(instances.last()).await,
+    );
+    for service in &instances.0 {
+        service.wait_for_revocations().await;
+    }
+    assert_eq!(erase(instances.first(), &session).await.status(), 204);
+    let begun = Instant::now();
+    let service = instances.last();
+    for session in [&session, &other] {
+        let again = problem(erase(service, session).await, 401, "access-token-invalid").await;
+        assert_eq!(again["reason"], "erased");
+        let refreshed = service.refresh(&session["refresh_token"], None).await;
+        problem(refreshed, 401, "refresh-token-invalid").await;
+    }
+    for service in &instances.0 {
+        loop {
+            let token = other["access_token"].as_str().expect("a text");
+            let me = service.client.get(service.url("/users/me"));
+            let me = me.bearer_auth(token).send().await.expect("a response");
+            if me.status() == 401 {
+                let body = problem(me, 401, "access-token-invalid").await;
+                assert_eq!(body["reason"], "erased");
+                break;
+            }
+            // Until it is read from the feed, there is no such user.
+            problem(me, 404, "user-not-found").await;
+            assert!(begun.elapsed() < SOON, "not known yet");
+        }
+    }
+    let revocations = "SELECT kind || ' ' || reason FROM revocations";
+    let revocations = service.database.rows(revocations).await;
+    assert_eq!(revocations, ["user erased"]);
 }
 
 #[rstest]

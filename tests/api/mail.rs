@@ -401,17 +401,26 @@ async fn guesses_by_the_link_of_a_mail_are_throttled(#[values(Sqlite, Postgres)]
 async fn a_client_sends_a_few_tokens_and_requests_for_mails(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
-    let settings = [
-        ("RATE_LIMIT_LOGIN", "2/1h"),
-        ("RATE_LIMIT_MAIL", "2/1h"),
-    ];
+    let settings = [("RATE_LIMIT_LOGIN", "2/1h"), ("RATE_LIMIT_MAIL", "2/1h")];
     let mailing = Mailing::start_with(backend, &settings).await;
     let (token, address) = (json!("x"), json!("ada@example.org"));
     for (path, body, status) in [
         ("/auth/password/forgot", json!({ "email": address }), 202),
-        ("/auth/verify-email/resend", json!({ "email": address }), 202),
-        ("/auth/verify-email", json!({ "token": token, "password": "x" }), 400),
-        ("/auth/password/reset", json!({ "token": token, "password": password() }), 400),
+        (
+            "/auth/verify-email/resend",
+            json!({ "email": address }),
+            202,
+        ),
+        (
+            "/auth/verify-email",
+            json!({ "token": token, "password": "x" }),
+            400,
+        ),
+        (
+            "/auth/password/reset",
+            json!({ "token": token, "password": password() }),
+            400,
+        ),
         ("/auth/email/confirm", json!({ "token": token }), 400),
         ("/auth/email/undo", json!({ "token": token }), 400),
     ] {
