@@ -1,5 +1,8 @@
 //! The account whose password is changed, and the write.
 
+#[cfg(test)]
+mod contract;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::account::{end_other_sessions, revoke_tokens};
