@@ -18,6 +18,8 @@ use crate::harness::{
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_mins(1);
 
+const MIB: u64 = 1024 * 1024;
+
 const UNLIMITED: [(&str, &str); 2] = [("RATE_LIMIT_LOGIN", "off"), ("READS", "open")];
 
 /// 80 bytes, of which bcrypt reads 72; and their hash by passlib, as in `src/hashing/stored/vectors.json`.
@@ -312,6 +314,7 @@ async fn hostile_lines_are_refused_and_cost_no_thread(
 
     // Also not if they got into the table in another way.
     let service = import.serve().await;
+    let before = service.peak_bytes();
     let sixteen = "'AAECAwQFBgcICQoLDA0ODw'";
     for (number, hash) in hostile.iter().enumerate() {
         let email = format!("other{number}@example.org");
@@ -322,6 +325,9 @@ async fn hostile_lines_are_refused_and_cost_no_thread(
     }
     assert_eq!(log_in(&service, "ada@example.org", LONG).await, 200);
     assert_eq!(service.sign_up("last@example.org").await.status(), 201);
+    // One of them asks for terabytes.
+    let more = service.peak_bytes().saturating_sub(before) / MIB;
+    assert!(more < 64, "{more} MiB");
 }
 
 /// Lines, some of which are refused.
@@ -341,7 +347,7 @@ fn many(count: usize) -> Vec<Value> {
 async fn an_import_that_is_killed_goes_on_and_repeats_nothing(
     #[values(Sqlite, Postgres)] backend: Backend,
 ) {
-    const LINES: usize = 5_000;
+    const LINES: usize = 10_000;
     let import = Import::new(backend);
     let file = file(&many(LINES));
     let path = file.path().to_str().expect("UTF-8");
