@@ -83,7 +83,7 @@ check-docs-page: browser debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/i
 check-pages: browser servers debug-build $(OPENAPI_VENV)/installed $(OPENAPI_NODE)/installed ## Use the pages for people and administrators in a real browser, on both databases
 	$(OPENAPI_VENV)/bin/python tests/pages/check.py
 
-check-mail: debug-build $(MAIL_VENV)/installed ## Send mails to a real mail server: encrypted, and one that fails
+check-mail: servers debug-build $(MAIL_VENV)/installed ## Send mails to a real mail server: encrypted; and, on both databases, to one that fails
 	$(MAIL_VENV)/bin/python tests/mail/check.py --binary $${CARGO_TARGET_DIR:-target}/debug/signup-service
 
 check-kernel: ## Count the instructions of bcrypt-lanes with each build profile, and pack it as for crates.io

@@ -1,6 +1,6 @@
 """The service sends its mails to a real mail server (aiosmtpd): by STARTTLS and by TLS, with a certificate that is checked;
-and to one that is gone, slow, defers and rejects, and accepts a mail as the service is killed. Each signup gets its 201 in
-its usual time, and each mail arrives once the server takes it, with one `Message-ID` and in two copies at most.
+and, on both databases, to one that is gone, slow, defers and rejects, and accepts a mail as the service is killed. Each
+signup gets its 201 in its usual time, and each mail arrives once the server takes it, with one `Message-ID` and in two copies at most.
 
     make check-mail
 """
@@ -23,9 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "openapi"))
+
 from server import Inbox, certificate, free_port, server
+from service import database
 
 PASSWORD = "correct horse battery staple"
+SECRET = "a secret of thirty-two bytes or more"
 # The longest time that a mail may take, once the server takes it.
 PATIENCE = 120.0
 
@@ -52,7 +56,7 @@ class Service:
 
 
 @contextmanager
-def service(binary: Path, folder: Path, **settings: str) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
+def service(binary: Path, folder: Path, url: str, **settings: str) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
     log = folder / "service.log"
     log.touch()
     # Another one may have logged here before.
@@ -61,7 +65,10 @@ def service(binary: Path, folder: Path, **settings: str) -> Iterator[tuple[Servi
         process = subprocess.Popen(
             [str(binary)],
             env={
-                "DATABASE_URL": f"sqlite://{folder}/signup.db",
+                "DATABASE_URL": url,
+                "DATABASE_MIGRATE": "true",
+                "IDEMPOTENCY_SECRET": SECRET,
+                "AUTH_SECRET": SECRET,
                 "PORT": "0",
                 "ADMIN_PORT": "0",
                 "BCRYPT_COST": "4",
@@ -106,8 +113,21 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(own, key)
         encrypted(binary, folder / "encrypted", context, pem)
-        unreliable(binary, folder / "unreliable", context, pem)
-    print("check-mail: 2 passed, 0 failed")
+        for backend in ("sqlite", "postgres"):
+            with database(backend) as place:
+                unreliable(binary, folder / backend, place, context, pem)
+    print("check-mail: 3 passed, 0 failed")
+
+
+def end_leases(place: str) -> None:
+    """As if the time of all leases had passed."""
+    if place.startswith("sqlite:"):
+        with sqlite3.connect(place.removeprefix("sqlite://")) as opened:
+            opened.execute("UPDATE mail_queue SET leased_until = 0 WHERE leased_until IS NOT NULL")
+        opened.close()
+    else:
+        statement = "UPDATE mail_queue SET leased_until = 'epoch' WHERE leased_until IS NOT NULL"
+        subprocess.run(["psql", place, "-q", "-c", statement], check=True)
 
 
 def encrypted(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -> None:
@@ -116,19 +136,20 @@ def encrypted(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) ->
         inbox, port, here = Inbox(), free_port(), folder / scheme
         here.mkdir(parents=True)
         url = f"{scheme}://{credentials}localhost:{port}"
+        place = f"sqlite://{here}/signup.db"
         with server(inbox, port, context, wrapped=wrapped):
-            with service(binary, here, MAIL_URL=url) as (running, _):
+            with service(binary, here, place, MAIL_URL=url) as (running, _):
                 running.sign_up("ada@example.org")
                 wait("the certificate is refused", lambda: "mail server cannot be used" in running.log.read_text())
                 assert not inbox.mails
-            with service(binary, here, MAIL_URL=url, SSL_CERT_FILE=str(pem)):
+            with service(binary, here, place, MAIL_URL=url, SSL_CERT_FILE=str(pem)):
                 wait(f"a mail by {scheme}", lambda: len(inbox.to("ada@example.org")) == 1)
         mail = inbox.mails[0]
         assert mail["Subject"] == "Confirm your address", mail["Subject"]
         assert mail.is_multipart() and mail["Auto-Submitted"] == "auto-generated"
 
 
-def unreliable(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -> None:
+def unreliable(binary: Path, folder: Path, place: str, context: ssl.SSLContext, pem: Path) -> None:
     """A server that is gone; then accepts a mail while the service is killed; then is slow with one mail, defers another and
     rejects a third, and does not hold up the rest."""
     folder.mkdir()
@@ -136,7 +157,7 @@ def unreliable(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -
     inbox.responses = {"later@example.org": ["451 later", "250 OK"], "never@example.org": ["550 no such user"]}
     url = f"smtp://accounts%40example.org:p%2Fw@localhost:{port}"
     settings = {"MAIL_URL": url, "SSL_CERT_FILE": str(pem)}
-    with service(binary, folder, **settings) as (running, process):
+    with service(binary, folder, place, **settings) as (running, process):
         for name in ("ada", "eve"):
             took = running.sign_up(f"{name}@example.org")
             assert took < 2, took
@@ -147,13 +168,10 @@ def unreliable(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -
             wait("the service is killed", lambda: process.poll() is not None)
     inbox.accepted = lambda: None
     (first, *_) = inbox.mails
-    # As if the time of its leases had passed.
-    with sqlite3.connect(folder / "signup.db") as database:
-        database.execute("UPDATE mail_queue SET leased_until = 0 WHERE leased_until IS NOT NULL")
-    database.close()
+    end_leases(place)
     # Longer than the service waits for a response.
     inbox.delays = {"slow@example.org": [12.0]}
-    with server(inbox, port, context), service(binary, folder, **settings) as (running, _):
+    with server(inbox, port, context), service(binary, folder, place, **settings) as (running, _):
         for name in ("slow", "later", "never", "bob"):
             took = running.sign_up(f"{name}@example.org")
             assert took < 2, took
