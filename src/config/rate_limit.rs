@@ -21,7 +21,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "rate_limit.login",
         "30/1m",
         "The maximum number of logins, and of other requests with a password, per client address; in the form of \
-         `RATE_LIMIT_SIGNUP`. Failed logins of an account are limited beside it.",
+         `RATE_LIMIT_SIGNUP`. Resets of a password are limited to a third of it. Failed logins of an account are limited \
+         beside it.",
     )),
     text(fixed(
         "RATE_LIMIT_REFRESH",

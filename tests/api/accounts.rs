@@ -696,7 +696,9 @@ async fn a_uniform_signup_says_nothing_about_the_address(
     ];
     let mailing = Mailing::start_with(backend, &settings).await;
     let service = &mailing.service;
-    let sign_up = async |email: &str, key: &str| {
+    let another = mailing.another(&settings).await;
+    let elsewhere = another.as_ref().unwrap_or(service);
+    let sign_up_at = async |service: &Service, email: &str, key: &str| {
         let request = service.signup(&signup_body(email));
         let response = send(request.header("Idempotency-Key", key)).await;
         assert_eq!(response.status(), 202);
@@ -706,6 +708,7 @@ async fn a_uniform_signup_says_nothing_about_the_address(
         names.sort();
         (names, response.text().await.expect("text"))
     };
+    let sign_up = async |email: &str, key: &str| sign_up_at(service, email, key).await;
     let free = sign_up("ada@example.org", "first").await;
     assert_eq!(free.1, r#"{"status":"check_mail"}"#);
     let token = mailing.mail("verify", 1).await.token();
@@ -726,12 +729,13 @@ async fn a_uniform_signup_says_nothing_about_the_address(
     );
     // A retry sends no mail.
     for key in ["first", "second", "third"] {
-        assert_eq!(sign_up("ada@example.org", key).await, free);
+        let retried = sign_up_at(elsewhere, "ada@example.org", key).await;
+        assert_eq!(retried, free);
     }
     // A race of two.
     let (one, other) = join(
         sign_up("bob@example.org", "fourth"),
-        sign_up("bob@example.org", "fifth"),
+        sign_up_at(elsewhere, "bob@example.org", "fifth"),
     )
     .await;
     assert_eq!((&one, &other), (&free, &free));

@@ -1,13 +1,14 @@
 //! A service whose mails a test reads.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Backend, Service};
+use super::{Backend, Database, Service};
 
 /// How long a mail may take.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -42,17 +43,18 @@ impl Mailing {
     /// Like [`start`](Self::start), with settings.
     pub async fn start_with(backend: Backend, more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let url = format!("file:{}", folder.path().join("mail").display());
-        let mut settings = vec![
-            ("MAIL_URL", url.as_str()),
-            ("EMAIL_VERIFICATION", "required"),
-            ("RATE_LIMIT_MAIL", "off"),
-            ("RATE_LIMIT_LOGIN", "off"),
-            ("RATE_LIMIT_REFRESH", "off"),
-        ];
-        settings.extend(more);
-        let service = Service::start_with(backend, &settings).await;
+        let database = Arc::new(Database::new(backend));
+        let service = launched(&folder, database, more).await;
         Self { service, folder }
+    }
+
+    /// Another instance on the same database, which writes to the same files. On SQLite there is none.
+    pub async fn another(&self, more: &[(&str, &str)]) -> Option<Service> {
+        let database = Arc::clone(&self.service.database);
+        match *database {
+            Database::Sqlite(_) => None,
+            Database::Postgres(_) => Some(launched(&self.folder, database, more).await),
+        }
     }
 
     /// The mails of a kind so far, the oldest first.
@@ -121,6 +123,19 @@ impl Mailing {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+async fn launched(folder: &TempDir, database: Arc<Database>, more: &[(&str, &str)]) -> Service {
+    let url = format!("file:{}", folder.path().join("mail").display());
+    let mut settings = vec![
+        ("MAIL_URL", url.as_str()),
+        ("EMAIL_VERIFICATION", "required"),
+        ("RATE_LIMIT_MAIL", "off"),
+        ("RATE_LIMIT_LOGIN", "off"),
+        ("RATE_LIMIT_REFRESH", "off"),
+    ];
+    settings.extend(more);
+    Service::start_on(database, &settings).await
 }
 
 /// The mails of a kind in a folder, the oldest first.

@@ -27,6 +27,9 @@ use crate::slices::accounts::problems::{TOKEN_EXPIRED, TOKEN_INVALID, TOKEN_USED
 /// The largest body, in bytes.
 const MAX_BODY: usize = 4 * 1024;
 
+/// The part of the limit of logins that resets have: ten a minute by default.
+const SHARE: u32 = 3;
+
 /// The slice's operations.
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -36,7 +39,7 @@ pub fn operations() -> Vec<Operation> {
         )
         .keyed()
         .body(MAX_BODY)
-        .rate_limited(|settings| settings.login_rate)
+        .rate_limited(|settings| settings.login_rate.map(|rate| rate.part(SHARE)))
         .documented(documentation)
         .handled_by(|dependencies| {
             let state = Arc::new(State::new(dependencies));
