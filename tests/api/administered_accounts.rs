@@ -37,7 +37,7 @@ async fn an_account_is_made_for_another_once_and_stays_erased(
 ) {
     let mailing = Mailing::start(backend).await;
     let service = &mailing.service;
-    let (_, key) = service.service_key(&PERMISSIONS);
+    let [key, another] = [(); 2].map(|()| service.service_key(&PERMISSIONS).1);
     let ada = body();
     let create = || send(service, Method::POST, "/admin/users", &key, &ada);
     let created = create().await;
@@ -50,6 +50,17 @@ async fn an_account_is_made_for_another_once_and_stays_erased(
     let taken = service.signup(&signup_body("ada@example.org")).send().await;
     let taken = taken.expect("a response");
     problem(taken, 409, "email-already-registered").await;
+    // The administrator chooses no password, neither now nor by another request of the same key.
+    let mut chosen = body();
+    chosen["password"] = json!(NEW);
+    let chosen = send(service, Method::POST, "/admin/users", &key, &chosen).await;
+    problem(chosen, 400, "malformed-request").await;
+    let mut other = body();
+    other["name"] = json!("Eve");
+    let other = send(service, Method::POST, "/admin/users", &key, &other).await;
+    problem(other, 422, "idempotency-key-reused").await;
+    let again = send(service, Method::POST, "/admin/users", &another, &ada).await;
+    problem(again, 409, "email-already-registered").await;
 
     let mail = mailing.mail("set_password", 1).await;
     mailing.idle().await;
@@ -63,7 +74,13 @@ async fn an_account_is_made_for_another_once_and_stays_erased(
     problem(mailing.log_in("").await, 422, "validation-failed").await;
     problem(mailing.log_in(NEW).await, 401, "invalid-credentials").await;
     assert_eq!(mailing.reset(&mail.token(), NEW).await.status(), 204);
+    problem(mailing.reset(&mail.token(), NEW).await, 410, "token-used").await;
     assert_eq!(mailing.log_in(NEW).await.status(), 200);
+    let events = "SELECT type FROM user_events ORDER BY event_id";
+    assert_eq!(
+        service.database.rows(events).await,
+        ["user.signed_up", "user.password_changed"]
+    );
 
     let path = format!("/admin/users/{}", created["id"].as_str().expect("a text"));
     let erase = || send(service, Method::DELETE, &path, &key, &Value::Null);

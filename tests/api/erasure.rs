@@ -137,6 +137,34 @@ async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: 
     assert_eq!(fresh.status(), 201);
 }
 
+/// Where a signup says nothing of the address, a late retry says as little, and makes no account either.
+/// Guarantee U4.
+#[rstest]
+#[tokio::test]
+async fn a_late_retry_of_a_uniform_signup_makes_no_account(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start_with(backend, &[("SIGNUP_ANSWER", "uniform")]).await;
+    let service = &mailing.service;
+    let keyed = || service.signup(&body()).header("Idempotency-Key", "quokka");
+    let created = keyed().send().await.expect("a response");
+    assert_eq!(created.status(), 202);
+    let created = created.text().await.expect("text");
+    let token = mailing.mail("verify", 1).await.token();
+    let verified = mailing.verify(&token, "correct horse battery staple").await;
+    assert_eq!(verified.status(), 204);
+    let session = log_in(service).await;
+    assert_eq!(erase(service, &session).await.status(), 204);
+    let retried = keyed().send().await.expect("a response");
+    assert_eq!(retried.headers()["idempotent-replayed"], "true");
+    assert_eq!(retried.status(), 202);
+    assert_eq!(retried.text().await.expect("text"), created);
+    assert_eq!(service.database.counts().await[0], 0, "no account");
+    mailing.mail("erased", 1).await;
+    mailing.idle().await;
+    assert_eq!(mailing.mails("verify").len(), 1);
+}
+
 /// On the other instance the retry of an erasure gets its outcome at once, and what the instance knows of the user
 /// is soon that it was erased.
 #[rstest]
