@@ -507,6 +507,41 @@ async fn a_taken_address_is_known_to_its_owner_only(#[values(Sqlite, Postgres)] 
     problem(taken, 409, "email-already-registered").await;
 }
 
+/// Two users confirm the same address at once, over two instances where there are two: it is that of one of them.
+/// Guarantee U2.
+#[rstest]
+#[tokio::test]
+async fn an_address_that_two_confirm_at_once_is_that_of_one(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = mailing(backend).await;
+    let service = &mailing.service;
+    let another = mailing.another(&[("EMAIL_VERIFICATION", "off")]).await;
+    let elsewhere = another.as_ref().unwrap_or(service);
+    for round in 0..3 {
+        let target = format!("lovelace{round}@example.org");
+        let mut tokens = Vec::new();
+        for name in ["ada", "eve"] {
+            let email = format!("{name}{round}@example.org");
+            let session = service.logged_in(&email).await;
+            let asked = send(ask(service, &session, &target)).await;
+            assert_eq!(asked.status(), 202);
+            let mail = mailing.mail("confirm_email", 2 * round + tokens.len() + 1);
+            tokens.push(mail.await.token());
+        }
+        let (one, other) = join(
+            move_by(service, "/auth/email/confirm", &tokens[0]),
+            move_by(elsewhere, "/auth/email/confirm", &tokens[1]),
+        )
+        .await;
+        let mut statuses = [one.status().as_u16(), other.status().as_u16()];
+        let loser = if statuses[0] == 409 { one } else { other };
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 409], "in round {round}");
+        problem(loser, 409, "email-already-registered").await;
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_user_asks_for_another_address_three_times_an_hour(
@@ -519,6 +554,9 @@ async fn a_user_asks_for_another_address_three_times_an_hour(
         let email = format!("ada{number}@example.org");
         assert_eq!(send(ask(service, &session, &email)).await.status(), 202);
     }
+    let none = send(ask(service, &session, "lovelace")).await;
+    let none = problem(none, 422, "validation-failed").await;
+    assert_eq!(none["errors"][0]["pointer"], "/email");
     let tokens = "SELECT CAST(count(*) AS text) FROM one_time_tokens WHERE purpose = 'change'";
     assert_eq!(service.database.rows(tokens).await, ["3"]);
 }

@@ -85,7 +85,7 @@ async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: 
     let email = json!({ "email": "wolpertinger@second.example" });
     let email = me(Method::POST, "/users/me/email").json(&email);
     assert_eq!(email.send().await.expect("a response").status(), 202);
-    mailing.mail("confirm_email", 1).await;
+    let confirm = mailing.mail("confirm_email", 1).await.token();
     mailing.idle().await;
 
     assert_eq!(erase(service, &session).await.status(), 204);
@@ -93,6 +93,9 @@ async fn nothing_of_an_erased_user_is_left(#[values(Sqlite, Postgres)] backend: 
     assert_eq!(again["reason"], "erased");
     let refreshed = service.refresh(&session["refresh_token"], None).await;
     problem(refreshed, 401, "refresh-token-invalid").await;
+    let late = json!({ "token": confirm });
+    let late = service.post("/auth/email/confirm", &late).send().await;
+    problem(late.expect("a response"), 400, "token-invalid").await;
     let retried = keyed().send().await.expect("a response");
     assert_eq!(retried.headers()["idempotent-replayed"], "true");
     assert_eq!(retried.status(), 410);
