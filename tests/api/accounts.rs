@@ -208,6 +208,43 @@ async fn a_password_is_changed_by_one_of_two_at_once(#[values(Sqlite, Postgres)]
     }
 }
 
+/// As by a double click, over two instances. The one that is too late had the right password when it came, or not; its
+/// session lives on.
+/// Guarantee U1.
+#[tokio::test]
+async fn a_session_changes_a_password_once_at_a_time() {
+    let mailing = mailing(Postgres).await;
+    let service = &mailing.service;
+    let another = mailing.another(&[("EMAIL_VERIFICATION", "off")]).await;
+    let another = another.expect("on PostgreSQL");
+    let mut session = service.logged_in("ada@example.org").await;
+    let mut current = password();
+    let mut meanwhile = 0;
+    for round in 0..20 {
+        let [first, second] = ["first", "second"].map(|which| format!("the {which} of {round}"));
+        let (one, other) = join(
+            send(change(service, &session, &current, &first)),
+            send(change(&another, &session, &current, &second)),
+        )
+        .await;
+        let (done, late, new) = if one.status() == 204 {
+            (one, other, first)
+        } else {
+            (other, one, second)
+        };
+        assert_eq!(done.status(), 204, "in round {round}");
+        if late.status() == 409 {
+            problem(late, 409, "changed-meanwhile").await;
+            meanwhile += 1;
+        } else {
+            assert_eq!(late.status(), 401, "in round {round}");
+        }
+        session = refreshed(service, &session).await;
+        current = new;
+    }
+    assert!(meanwhile > 0, "none came at the same time");
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_profile_is_changed_by_a_merge_patch(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -56,6 +56,12 @@ static SET_PASSWORD: Statement = Statement::new(
 static PROJECT: Statement =
     Statement::new("UPDATE users_read SET updated_at = $2, version = $3 WHERE id = $1");
 
+/// Of a session that is live.
+static PASSWORD: Statement = Statement::new(
+    "SELECT u.password_hash FROM users u JOIN sessions s ON s.user_id = u.id \
+     WHERE s.id = $1 AND s.ended_at IS NULL",
+);
+
 /// The outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +134,19 @@ impl ChangePasswordStore {
     }
 }
 
+impl NewPassword {
+    /// Why the caller may not. A change beside this one by the same session leaves the session live, and
+    /// its access token of an earlier epoch.
+    async fn refused(&self, transaction: &mut Transaction) -> Result<Outcome, Error> {
+        let session = self.caller.session.as_uuid();
+        let found: Option<(String,)> = transaction.fetch_optional(&PASSWORD, (session,)).await?;
+        Ok(match found {
+            Some((hash,)) if hash != self.verified => Outcome::ChangedMeanwhile,
+            _ => Outcome::CallerEnded,
+        })
+    }
+}
+
 impl UnitOfWork for NewPassword {
     type Outcome = Outcome;
 
@@ -138,7 +157,7 @@ impl UnitOfWork for NewPassword {
         let Self { caller, change, .. } = self;
         let (user, at) = (caller.user, Micros(change.at));
         if !live::check_alone(transaction, caller, change.at).await? {
-            return Ok(End::Rollback(Outcome::CallerEnded));
+            return Ok(End::Rollback(self.refused(transaction).await?));
         }
         let row = (
             user.as_uuid(),

@@ -97,6 +97,15 @@ async fn a_change_sets_the_password_and_ends_what_rests_on_the_one_before(
 
 #[rstest]
 #[case::another_password("UPDATE users SET password_hash = 'other'", Outcome::ChangedMeanwhile)]
+#[case::another_password_by_this_session(
+    "UPDATE users SET password_hash = 'other', token_epoch = 1",
+    Outcome::ChangedMeanwhile
+)]
+#[case::another_password_by_another_session(
+    "UPDATE users SET password_hash = 'other', token_epoch = 1; \
+     UPDATE sessions SET ended_at = created_at, end_reason = 'revoked'",
+    Outcome::CallerEnded
+)]
 #[case::a_later_epoch("UPDATE users SET token_epoch = 1", Outcome::CallerEnded)]
 #[case::a_suspension("UPDATE users SET status = 'suspended'", Outcome::CallerEnded)]
 #[case::no_session(
