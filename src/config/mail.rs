@@ -32,8 +32,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         "MAIL_LINK_URL",
         "mail.link_url",
         "`PUBLIC_URL`",
-        "The beginning of links in mails, for a front end of your own: `/verify-email` and `/reset-password` follow, \
-         each with the token behind a `#`. Without it, they lead to the pages of this service (`PAGES`).",
+        "The beginning of links in mails, for a front end of your own: `/verify-email`, `/reset-password`, `/confirm-email` \
+         and `/undo-email` follow, each with the token behind a `#`, or `/forgot-password`. Without it, they lead to the \
+         pages of this service (`PAGES`).",
     )),
     text(worded(
         "MAIL_TEMPLATES",
