@@ -43,6 +43,7 @@ PATHS = {
     ("/auth/email", "Prefix"),
     ("/auth/password", "Prefix"),
     ("/users", "Prefix"),
+    ("/", "Exact"),
     ("/sign-up", "Exact"),
     ("/log-in", "Exact"),
     ("/verify-email", "Exact"),
@@ -58,7 +59,7 @@ PATHS = {
     ("/problems", "Prefix"),
 }
 # Documented paths that only programs inside the cluster need. A new path is in one of the two.
-INTERNAL = {"/", "/health", "/ready", "/metrics", "/auth/introspect", "/auth/revocations"}
+INTERNAL = {"/health", "/ready", "/metrics", "/auth/introspect", "/auth/revocations"}
 
 
 @cache
