@@ -3,6 +3,7 @@
 //! The source is read as text: paths from `crate` and `super`, and the names of crates. To add a
 //! rule, add a row to [`RULES`], and forbidden examples to the cases below.
 
+mod documents;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
