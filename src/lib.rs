@@ -62,10 +62,11 @@
 //! |---|---|
 //! | [`cli`] | the commands: serve, migrate, healthcheck, users, keys and breached, and the reference pages |
 //! | [`app`] | the composition root: builds [`Dependencies`](dependencies::Dependencies), starts and stops the service |
-//! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `operations` |
+//! | [`slices`] | the uses of the service, a folder each, by area: `accounts`, `sessions`, `administration`, `people`, `operations` |
 //! | [`slice`](mod@slice), [`access`], [`dependencies`] | what a slice returns, who may call an operation, what a slice may use |
 //! | [`breached`] | breached passwords: their file, the look-up, the hasher that refuses them |
 //! | `attempts` | attempts at passwords: throttled, the same work for every address |
+//! | `mail` | mails: a queue that commits with their cause, delivery, templates; without HTTP |
 //! | [`http`] | the HTTP transport: server, connections, middleware, operations, problems, the OpenAPI document |
 //! | [`idempotency`] | keys and the outcomes recorded for them, without HTTP |
 //! | [`tokens`] | access, refresh and device tokens, service keys, signing keys; without HTTP |
