@@ -285,7 +285,7 @@ mod tests {
         // Those that would fail only when a mail is sent.
         for (text, reason) in [
             (
-                "Subject: Hello\n\n{{ nmae }}",
+                "Subject: Hello\n\n{{ first_name }}",
                 "MAIL_TEMPLATES: reset.de.txt cannot be used: undefined value (in reset.de.txt:3)",
             ),
             (
