@@ -41,6 +41,9 @@ const PURGED: i32 = 500;
 /// How long a lease lasts. Even the last of twenty mails to one slow domain has ended by then.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
 
+/// The interval between attempts to mark a mail.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
 /// Mails to one domain that are sent at once.
 const PER_DOMAIN: usize = 4;
 
@@ -144,6 +147,22 @@ impl Domains {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, turns| Arc::strong_count(turns) > 1);
     }
+}
+
+/// What becomes of a mail after an attempt.
+enum Fate {
+    /// It was sent at this time.
+    Sent(DateTime<Utc>),
+    /// It was sent, and its row goes.
+    Removed,
+    /// It is tried again.
+    Later {
+        next_at: DateTime<Utc>,
+        attempts: i32,
+        reason: &'static str,
+    },
+    /// It was given up at this time, for this reason.
+    Dead(DateTime<Utc>, &'static str),
 }
 
 /// What to send.
@@ -263,45 +282,69 @@ impl Delivery {
             }
             Err(reason) => Err(SendError::Permanent(reason)),
         };
-        self.mark(mail, kind, sent).await
+        let fate = self.fate(mail, kind, sent);
+        self.mark(mail, &fate).await
     }
 
-    async fn mark(
-        &self,
-        mail: &Leased,
-        kind: Kind,
-        sent: Result<(), SendError>,
-    ) -> Result<(), StoreError> {
+    /// What becomes of a mail after an attempt.
+    fn fate(&self, mail: &Leased, kind: Kind, sent: Result<(), SendError>) -> Fate {
         let now = self.clock.now();
         match sent {
             Ok(()) => {
                 self.breaker().close();
                 self.metrics.sent(kind, "sent");
+                // The address of that one is of no account any more.
                 if mail.kind == Kind::Erased {
-                    // Its address is that of no account any more.
-                    return self.queue.remove(mail).await;
+                    Fate::Removed
+                } else {
+                    Fate::Sent(now)
                 }
-                self.queue.sent(mail, now).await
             }
             Err(SendError::Unreachable(reason)) => {
                 let pause = self.breaker().open(self.clock.instant());
                 tracing::warn!(mail_id = %mail.id, reason, "mail server cannot be used");
-                let next_at = now + TimeDelta::from_std(pause).unwrap_or_default();
-                // It was not the mail's fault.
-                let attempts = mail.attempts - 1;
-                self.queue.later(mail, next_at, attempts, reason).await
+                Fate::Later {
+                    next_at: now + TimeDelta::from_std(pause).unwrap_or_default(),
+                    // It was not the mail's fault.
+                    attempts: mail.attempts - 1,
+                    reason,
+                }
             }
             Err(SendError::Temporary(reason)) if now - mail.created_at < GIVEN_UP_AFTER => {
                 self.metrics.sent(kind, "deferred");
                 tracing::warn!(mail_id = %mail.id, reason, attempts = mail.attempts, "mail not sent yet");
-                let next_at = now + wait_after(mail.attempts);
-                self.queue.later(mail, next_at, mail.attempts, reason).await
+                Fate::Later {
+                    next_at: now + wait_after(mail.attempts),
+                    attempts: mail.attempts,
+                    reason,
+                }
             }
             Err(SendError::Temporary(reason) | SendError::Permanent(reason)) => {
                 self.metrics.sent(kind, "dead");
                 tracing::error!(mail_id = %mail.id, reason, "mail given up");
-                self.queue.dead(mail, now, reason).await
+                Fate::Dead(now, reason)
             }
+        }
+    }
+
+    /// Marks a mail. While the database does not take it, it is tried again until the lease ends: then the mail
+    /// would be sent once more.
+    async fn mark(&self, mail: &Leased, fate: &Fate) -> Result<(), StoreError> {
+        loop {
+            let marked = match *fate {
+                Fate::Sent(at) => self.queue.sent(mail, at).await,
+                Fate::Removed => self.queue.remove(mail).await,
+                Fate::Later {
+                    next_at,
+                    attempts,
+                    reason,
+                } => self.queue.later(mail, next_at, attempts, reason).await,
+                Fate::Dead(at, reason) => self.queue.dead(mail, at, reason).await,
+            };
+            if marked.is_ok() || self.clock.now() + MARK_EVERY >= mail.leased_until() {
+                return marked;
+            }
+            tokio::time::sleep(MARK_EVERY).await;
         }
     }
 

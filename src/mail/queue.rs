@@ -195,6 +195,14 @@ pub struct Leased {
     lease: DateTime<Utc>,
 }
 
+impl Leased {
+    /// When this instance may no longer send it.
+    #[must_use]
+    pub const fn leased_until(&self) -> DateTime<Utc> {
+        self.lease
+    }
+}
+
 impl FromRow for Leased {
     fn from_row(row: Row<'_>) -> Result<Self, Error> {
         let kind: String = row.get("kind")?;

@@ -93,6 +93,30 @@ async fn a_mail_is_sent_again_on_request_and_voids_the_one_before(
     assert_eq!(mailing.mails("verify").len(), 2);
 }
 
+/// A mail that was sent is not sent once more because the database was away for a moment.
+#[rstest]
+#[tokio::test]
+async fn a_mail_is_marked_when_the_database_takes_it_again(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start(backend).await;
+    let database = &mailing.service.database;
+    // Mails can be leased, and not be marked.
+    let away = "ALTER TABLE mail_queue RENAME COLUMN last_error TO away";
+    database.execute(away).await.expect("renamed");
+    assert_eq!(
+        mailing.service.sign_up("ada@example.org").await.status(),
+        201
+    );
+    mailing.mail("verify", 1).await;
+    let back = "ALTER TABLE mail_queue RENAME COLUMN away TO last_error";
+    database.execute(back).await.expect("renamed");
+    mailing.idle().await;
+    let attempts = "SELECT CAST(attempts AS text) FROM mail_queue";
+    assert_eq!(database.rows(attempts).await, ["1"]);
+    assert_eq!(mailing.mails("verify").len(), 1);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_password_is_reset_by_a_mail(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -46,28 +46,41 @@ pub async fn run(
     instances: Arc<Instances>,
     running: Arc<AtomicBool>,
 ) -> Vec<Signup> {
-    let mut chance = Chance::new(seed ^ (client << 32));
+    // About a fifth share a key, and with it everything else; about a fifth an address.
+    let next = |chance: &mut Chance, number: u32| match chance.below(5) {
+        0 => (
+            format!("shared-{number}"),
+            format!("shared{number}@example.org"),
+        ),
+        1 => (
+            format!("own-{client}-{number}"),
+            format!("wanted{}@example.org", number / 3),
+        ),
+        _ => (
+            format!("own-{client}-{number}"),
+            format!("ada{client}.{number}@example.org"),
+        ),
+    };
+    sign_up(seed ^ (client << 32), instances, running, None, next).await
+}
+
+/// Signs up while the test runs, with the key and the address of each number, and perhaps pauses of this
+/// many milliseconds.
+pub async fn sign_up(
+    seed: u64,
+    instances: Arc<Instances>,
+    running: Arc<AtomicBool>,
+    pause: Option<(usize, usize)>,
+    next: impl Fn(&mut Chance, u32) -> (String, String),
+) -> Vec<Signup> {
+    let mut chance = Chance::new(seed);
     let http = http();
     let mut history = Vec::new();
     for number in 0_u32.. {
         if !running.load(Ordering::Relaxed) {
             break;
         }
-        // About a fifth share a key, and with it everything else; about a fifth an address.
-        let (key, email) = match chance.below(5) {
-            0 => (
-                format!("shared-{number}"),
-                format!("shared{number}@example.org"),
-            ),
-            1 => (
-                format!("own-{client}-{number}"),
-                format!("wanted{}@example.org", number / 3),
-            ),
-            _ => (
-                format!("own-{client}-{number}"),
-                format!("ada{client}.{number}@example.org"),
-            ),
-        };
+        let (key, email) = next(&mut chance, number);
         let sent = send_until_final(&http, &instances, &key, &email, &mut chance, &running);
         let (response, tries) = sent.await;
         history.push(Signup {
@@ -76,6 +89,9 @@ pub async fn run(
             response,
             tries,
         });
+        if let Some((least, most)) = pause {
+            tokio::time::sleep(chance.millis(least, most)).await;
+        }
     }
     history
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection, Row as _};
 use tempfile::TempDir;
 
 use crate::faults::Chance;
@@ -74,6 +75,14 @@ pub struct Redis {
 }
 
 impl Place {
+    /// The rows of a query, with columns of text, without the proxy; none of a write.
+    pub async fn rows(&self, text: &str) -> Vec<Vec<String>> {
+        match self {
+            Self::Sqlite(_) => rows::<sqlx::SqliteConnection>(self, text).await,
+            Self::Postgres { .. } => rows::<sqlx::PgConnection>(self, text).await,
+        }
+    }
+
     pub fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().expect("a folder"))
     }
@@ -139,6 +148,22 @@ impl Place {
     }
 }
 
+async fn rows<C>(place: &Place, text: &str) -> Vec<Vec<String>>
+where
+    C: Connection,
+    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
+    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
+    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
+{
+    let mut connection = C::connect(&place.url()).await.expect("connects");
+    let query = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
+    let rows = query.fetch_all(&mut connection).await.expect("rows");
+    let texts = |row: &<C::Database as sqlx::Database>::Row| {
+        (0..row.len()).map(|column| row.get(column)).collect()
+    };
+    rows.iter().map(texts).collect()
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -202,14 +227,18 @@ impl Instances {
             let mut chance = Chance::new(seed ^ (number + 1));
             instances.watchers.push(std::thread::spawn(move || {
                 while !ended.load(Ordering::Relaxed) {
-                    let crashing = crashing.load(Ordering::Relaxed);
                     let mut command = command(&place, options);
-                    let point = crashing.then(|| crash_point(&place, options, &mut chance));
+                    let crashes_now = crashing.load(Ordering::Relaxed);
+                    let point = crashes_now.then(|| crash_point(&place, options, &mut chance));
                     if let Some((point, passing)) = point {
                         command.env("CRASH_AT", format!("{point}:{passing}"));
                     }
                     let log = options.keeps_log.then(|| Arc::clone(&log));
-                    let aborted = run(&instance, command, log, &ended);
+                    let is_unwanted = || {
+                        let is_over = crashes_now && !crashing.load(Ordering::Relaxed);
+                        is_over || ended.load(Ordering::Relaxed)
+                    };
+                    let aborted = run(&instance, command, log, is_unwanted);
                     let point = point.filter(|_| aborted).map(|(point, _)| point);
                     if let Some(point) = point {
                         *crashes.lock().expect("no panic").entry(point).or_default() += 1;
@@ -342,7 +371,7 @@ fn run(
     instance: &Instance,
     mut command: Command,
     log: Option<Arc<Mutex<String>>>,
-    ended: &AtomicBool,
+    is_unwanted: impl Fn() -> bool,
 ) -> bool {
     let child = command
         .stdin(Stdio::null())
@@ -351,8 +380,8 @@ fn run(
         .spawn();
     let mut child = child.expect("the binary runs");
     let lines = read_until_ready(&mut child, instance, log);
-    if ended.load(Ordering::Relaxed) {
-        // This process was not known when all of them were ended.
+    if is_unwanted() {
+        // This process was not known when all of them were ended, or were not to crash any more.
         let _ = child.kill();
     }
     let status = child.wait().expect("a child");

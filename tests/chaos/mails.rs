@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use sqlx::{Connection, Executor, Row as _};
 use tempfile::TempDir;
 
 use crate::clients::{self, Signup};
@@ -47,8 +46,8 @@ const POINTS: &[&str] = &[
 /// The crash point with a planted bug: after it the mail is added.
 const PLANT_POINTS: &[&str] = &["COMMIT"];
 
-/// The time limit for the queue to be empty, once the faults have stopped.
-const SENT_WITHIN: Duration = Duration::from_mins(1);
+/// The time limit for the queue to be empty, once the faults have stopped: longer than a lease.
+const SENT_WITHIN: Duration = Duration::from_mins(2);
 
 /// Copies of a mail, at most: each one but the first needs a fault at the moment of its end.
 const MOST_COPIES: usize = 10;
@@ -202,7 +201,15 @@ pub async fn run(
     let running = Arc::new(AtomicBool::new(true));
     let users = (0..CLIENTS).map(|client| {
         let (instances, running) = (Arc::clone(&instances), Arc::clone(&running));
-        tokio::spawn(sign_up(client, seed, instances, running))
+        let next = move |chance: &mut Chance, number: u32| {
+            let domain = chance.below(DOMAINS);
+            (
+                format!("mailed-{client}-{number}"),
+                format!("ada{client}.{number}@d{domain}.example"),
+            )
+        };
+        let (seed, pause) = (seed ^ (client << 32), Some((50, 400)));
+        tokio::spawn(clients::sign_up(seed, instances, running, pause, next))
     });
     let users: Vec<_> = users.collect();
     let disturbed = {
@@ -226,8 +233,13 @@ pub async fn run(
     let waiting = send_the_rest(&place).await;
 
     let mails = server.mails();
-    let addresses = query(&place, "SELECT email_canonical FROM users").await;
-    let violations = violations(&signups, &mails, &addresses.into_iter().collect(), waiting);
+    let addresses = place.rows("SELECT email_canonical FROM users").await;
+    let violations = violations(
+        &signups,
+        &mails,
+        &addresses.into_iter().flatten().collect(),
+        waiting,
+    );
     let accounts = signups.iter().filter(|signup| signup.is_created()).count();
     println!(
         "signups {}, acknowledged {accounts}, mails {}, of them repeated {}\n\
@@ -263,36 +275,6 @@ fn settings(server: &Server) -> &'static [(&'static str, &'static str)] {
     ]))
 }
 
-/// Signs up one user after the other until stopped.
-async fn sign_up(
-    client: u64,
-    seed: u64,
-    instances: Arc<Instances>,
-    running: Arc<AtomicBool>,
-) -> Vec<Signup> {
-    let mut chance = Chance::new(seed ^ (client << 32));
-    let http = clients::http();
-    let mut signups = Vec::new();
-    for number in 0_u32.. {
-        if !running.load(Ordering::Relaxed) {
-            break;
-        }
-        let key = format!("mailed-{client}-{number}");
-        let email = format!("ada{client}.{number}@d{}.example", chance.below(DOMAINS));
-        let sent =
-            clients::send_until_final(&http, &instances, &key, &email, &mut chance, &running);
-        let (response, tries) = sent.await;
-        signups.push(Signup {
-            key,
-            email,
-            response,
-            tries,
-        });
-        tokio::time::sleep(chance.millis(50, 400)).await;
-    }
-    signups
-}
-
 /// Waits until nothing is left to send, without the waits between attempts, and the leases of processes
 /// that have ended. Returns how many mails are left or were given up.
 async fn send_the_rest(place: &Place) -> usize {
@@ -302,56 +284,17 @@ async fn send_the_rest(place: &Place) -> usize {
     };
     let free =
         format!("UPDATE mail_queue SET leased_until = {past} WHERE leased_until IS NOT NULL");
-    execute(place, &free).await;
+    place.rows(&free).await;
     let due = format!("UPDATE mail_queue SET next_at = {past} WHERE sent_at IS NULL");
     let begun = Instant::now();
     loop {
-        execute(place, &due).await;
+        place.rows(&due).await;
         let left = "SELECT kind FROM mail_queue WHERE sent_at IS NULL";
-        let left = query(place, left).await.len();
+        let left = place.rows(left).await.len();
         if left == 0 || begun.elapsed() > SENT_WITHIN {
             return left;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-async fn execute(place: &Place, text: &str) {
-    let text = sqlx::AssertSqlSafe(text.to_owned());
-    match place {
-        Place::Sqlite(_) => {
-            let connected = sqlx::SqliteConnection::connect(&place.url()).await;
-            let mut connection = connected.expect("opens");
-            let done = connection.execute(sqlx::raw_sql(text)).await;
-            done.expect("executed");
-        }
-        Place::Postgres { .. } => {
-            let connected = sqlx::PgConnection::connect(&place.url()).await;
-            let mut connection = connected.expect("connects");
-            let done = connection.execute(sqlx::raw_sql(text)).await;
-            done.expect("executed");
-        }
-    }
-}
-
-/// The first column of the rows.
-async fn query(place: &Place, text: &str) -> Vec<String> {
-    let text = sqlx::AssertSqlSafe(text.to_owned());
-    match place {
-        Place::Sqlite(_) => {
-            let connected = sqlx::SqliteConnection::connect(&place.url()).await;
-            let mut connection = connected.expect("opens");
-            let rows = sqlx::raw_sql(text).fetch_all(&mut connection).await;
-            let rows = rows.expect("rows");
-            rows.iter().map(|row| row.get(0)).collect()
-        }
-        Place::Postgres { .. } => {
-            let connected = sqlx::PgConnection::connect(&place.url()).await;
-            let mut connection = connected.expect("connects");
-            let rows = sqlx::raw_sql(text).fetch_all(&mut connection).await;
-            let rows = rows.expect("rows");
-            rows.iter().map(|row| row.get(0)).collect()
-        }
     }
 }
 

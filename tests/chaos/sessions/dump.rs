@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sqlx::{Connection, Row as _};
 
 use super::check::Row;
 use crate::instances::Place;
@@ -14,30 +13,6 @@ const WINDOW: usize = 16;
 
 /// The prefixes that all tokens of a kind have in common.
 const PREFIXES: [&str; 3] = ["srt_", "sdt_", "eyJ"];
-
-/// The rows of a query, with columns of text, without the proxy.
-async fn query(place: &Place, text: &str) -> Vec<Vec<String>> {
-    match place {
-        Place::Sqlite(_) => rows::<sqlx::SqliteConnection>(place, text).await,
-        Place::Postgres { .. } => rows::<sqlx::PgConnection>(place, text).await,
-    }
-}
-
-async fn rows<C>(place: &Place, text: &str) -> Vec<Vec<String>>
-where
-    C: Connection,
-    for<'c> &'c mut C: sqlx::Executor<'c, Database = C::Database>,
-    usize: sqlx::ColumnIndex<<C::Database as sqlx::Database>::Row>,
-    for<'r> String: sqlx::Decode<'r, C::Database> + sqlx::Type<C::Database>,
-{
-    let mut connection = C::connect(&place.url()).await.expect("connects");
-    let query = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
-    let rows = query.fetch_all(&mut connection).await.expect("rows");
-    let texts = |row: &<C::Database as sqlx::Database>::Row| {
-        (0..row.len()).map(|column| row.get(column)).collect()
-    };
-    rows.iter().map(texts).collect()
-}
 
 /// The expression for the hexadecimal digits of a column.
 fn digits(place: &Place, column: &str) -> String {
@@ -57,7 +32,7 @@ pub async fn sessions(place: &Place) -> Vec<Row> {
          CAST((SELECT count(*) FROM revocations r WHERE r.subject = sessions.id) AS text) \
          FROM sessions"
     );
-    let rows = query(place, &text).await;
+    let rows = place.rows(&text).await;
     let rows = rows.into_iter().map(|row| {
         let [id, user, generation, end_reason, revocations] = row.try_into().expect("five columns");
         Row {
@@ -77,7 +52,7 @@ pub async fn forged(place: &Place) -> Vec<String> {
     let columns = columns.map(|column| digits(place, column)).join(", ");
     let text = format!("SELECT {columns}, CAST(generation AS text) FROM sessions LIMIT 20");
     let mut tokens = Vec::new();
-    for row in query(place, &text).await {
+    for row in place.rows(&text).await {
         let generation: u32 = row[4].parse().expect("a number");
         let nonce_twice = row[1].repeat(2);
         for mac in [&nonce_twice, &row[2], &row[3]] {
@@ -108,9 +83,9 @@ pub async fn everything(place: &Place, log: &str) -> Vec<u8> {
         }
         Place::Postgres { .. } => {
             let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
-            for table in query(place, tables).await {
+            for table in place.rows(tables).await {
                 let text = format!("SELECT t::text FROM {} t", table[0]);
-                for row in query(place, &text).await {
+                for row in place.rows(&text).await {
                     all.extend(row[0].as_bytes());
                     all.push(b'\n');
                 }
