@@ -7,6 +7,10 @@ use super::BrokenRule;
 /// The longest tag, in bytes: RFC 5646, section 4.4.1.
 pub const MAX_BYTES: usize = 35;
 
+/// The registered tags of old that begin with a language and are not of the grammar of others: RFC 5646,
+/// section 2.1, `irregular`. There will be no more.
+const IRREGULAR: [&str; 4] = ["en-GB-oed", "sgn-BE-FR", "sgn-BE-NL", "sgn-CH-DE"];
+
 /// A language with perhaps a script, a region and more, such as `de-AT`: a well-formed tag of RFC 5646 in
 /// its canonical case, of at most 35 bytes, that begins with a language. Whether its subtags are
 /// registered is not checked.
@@ -28,7 +32,8 @@ impl Locale {
         }
         let tag = LanguageTag::parse(text).map_err(|_| INVALID)?;
         // Private use alone, and old tags such as `i-klingon`.
-        if tag.as_str().as_bytes().get(1) == Some(&b'-') {
+        let begins_with_language = tag.as_str().as_bytes().get(1) != Some(&b'-');
+        if !begins_with_language || IRREGULAR.contains(&tag.as_str()) {
             return Err(INVALID);
         }
         Ok(Self(tag.into_string()))
@@ -45,7 +50,7 @@ impl Locale {
     pub fn lookup(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(self.as_str()), |tag| {
             let (mut rest, _) = tag.rsplit_once('-')?;
-            if let Some((before, last)) = rest.rsplit_once('-')
+            while let Some((before, last)) = rest.rsplit_once('-')
                 && last.len() == 1
             {
                 rest = before;
@@ -85,6 +90,8 @@ mod tests {
             "dé",
             "x-private",
             "i-klingon",
+            "en-gb-oed",
+            "sgn-BE-FR",
             "*",
         ] {
             let rule = Locale::parse(text).expect_err(text);
@@ -117,6 +124,7 @@ mod tests {
             locale.lookup().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(lookup("de"), ["de"]);
+        assert_eq!(lookup("de-x-a-b"), ["de-x-a-b", "de"]);
         assert_eq!(
             lookup("zh-Hant-CN-x-private1-private2"),
             [
