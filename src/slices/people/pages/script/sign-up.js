@@ -43,10 +43,14 @@ onSubmit(form, async (values, view) => {
   view.fail(outcome);
 });
 
+// The longest language that the service takes.
+const LONGEST_LANGUAGE = 35;
+
 // The language of the browser, for mails; none if it is not one that the service knows the form of.
 function language() {
   try {
-    return Intl.getCanonicalLocales(navigator.language)[0];
+    const [tag] = Intl.getCanonicalLocales(navigator.language);
+    return tag?.length <= LONGEST_LANGUAGE ? tag : undefined;
   } catch {
     return undefined;
   }
