@@ -28,10 +28,10 @@ const MAX_UNVERIFIED_TTL: u64 = 2_592_000;
 /// The longest audience, in bytes. It is part of every access token.
 const MAX_AUDIENCE: usize = 255;
 
-/// The rows of this group.
 /// The URL on a machine where nothing is set.
 pub const DEFAULT_PUBLIC_URL: &str = "http://localhost:8000";
 
+/// The rows of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     secret(worded(
         "AUTH_SECRET",

@@ -126,9 +126,9 @@ fn add_own(all: &mut Environment<'static>, folder: &Path) -> Result<(), String> 
         else {
             continue;
         };
-        let stem = file.trim_end_matches(extension).trim_end_matches('.');
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let (kind, language) = match stem.split_once('.') {
-            None => (stem, None),
+            None => (&*stem, None),
             Some((kind, tag)) => {
                 let locale = Locale::parse(tag);
                 let locale = locale.map_err(|_| format!("{file}: {tag} is no language tag"))?;
