@@ -20,7 +20,12 @@ use crate::leaks::tables;
 const SOON: Duration = Duration::from_secs(2);
 
 /// The values of a user that must be nowhere afterwards.
-const PERSON: [&str; 3] = ["wolpertinger", "Wolpertinger", "Elwetritsch"];
+const PERSON: [&str; 4] = [
+    "wolpertinger",
+    "Wolpertinger",
+    "Elwetritsch",
+    "de-x-rasselbo",
+];
 
 fn body() -> Value {
     json!({
@@ -28,6 +33,7 @@ fn body() -> Value {
         "display_name": "Elwetritsch",
         "email": "wolpertinger@example.org",
         "password": "correct horse battery staple",
+        "locale": "de-x-rasselbo",
     })
 }
 
@@ -207,6 +213,7 @@ async fn an_erased_user_is_known_to_every_instance(
             // Until it is read from the feed, there is no such user.
             problem(me, 404, "user-not-found").await;
             assert!(begun.elapsed() < SOON, "not known yet");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     let revocations = "SELECT kind || ' ' || reason FROM revocations";
