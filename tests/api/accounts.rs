@@ -787,6 +787,18 @@ async fn a_uniform_signup_says_nothing_about_the_address(
     let free = sign_up("ada@example.org", "first").await;
     assert_eq!(free.1, r#"{"status":"check_mail"}"#);
     let token = mailing.mail("verify", 1).await.token();
+    // Who has made it does not learn from a login that it was free.
+    let known = service.client.post(service.url("/auth/login"));
+    let unknown = service.client.post(service.url("/auth/login"));
+    let known = send(known.json(&login_body("ada@example.org"))).await;
+    let unknown = send(unknown.json(&login_body("eve@example.org"))).await;
+    let [known, unknown] = [
+        problem(known, 401, "invalid-credentials").await,
+        problem(unknown, 401, "invalid-credentials").await,
+    ];
+    assert_eq!(known["detail"], unknown["detail"]);
+    let failures = "SELECT CAST(failures AS text) FROM login_throttle";
+    assert_eq!(service.database.rows(failures).await, ["1", "1"]);
     // Taken, and not verified: the owner of the mailbox may take it.
     assert_eq!(sign_up("ada@example.org", "second").await, free);
     let reset = mailing.mail("reset", 1).await;
@@ -796,6 +808,7 @@ async fn a_uniform_signup_says_nothing_about_the_address(
         204,
         "the first one is not disturbed"
     );
+    assert_eq!(mailing.log_in(&password()).await.status(), 200);
     // Taken, and verified.
     assert_eq!(sign_up("ada@example.org", "third").await, free);
     assert_eq!(

@@ -128,6 +128,7 @@ impl LogInHandler {
         let attempt = attempt.await?;
         for _ in 0..MAX_TRIES {
             let account = self.store.account(address.to_owned()).await?;
+            let account = account.filter(|found| !self.is_hidden(found));
             let stored = account.as_ref().map(|found| found.password_hash.as_str());
             let verifying = attempt.verify(command.password.clone(), stored);
             let is_right = verifying.await?;
@@ -236,6 +237,12 @@ impl LogInHandler {
         let mut id = [0; 16];
         id.copy_from_slice(&mac[..16]);
         DeviceId(id)
+    }
+
+    /// Whether an account is like none. Where a signup does not say whether the address was free, a login with
+    /// its password must not say it either: who has signed up has not shown that the mailbox is theirs.
+    const fn is_hidden(&self, account: &Account) -> bool {
+        self.settings.uniform_signup && !account.is_verified
     }
 
     /// Whether an account whose password was right may log in.
