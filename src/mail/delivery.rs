@@ -153,7 +153,7 @@ impl Domains {
 enum Fate {
     /// It was sent at this time.
     Sent(DateTime<Utc>),
-    /// It was sent, and its row goes.
+    /// It was sent or given up, and its row goes.
     Removed,
     /// It is tried again.
     Later {
@@ -289,12 +289,13 @@ impl Delivery {
     /// What becomes of a mail after an attempt.
     fn fate(&self, mail: &Leased, kind: Kind, sent: Result<(), SendError>) -> Fate {
         let now = self.clock.now();
+        // Nothing of it is kept: its address is of no account any more.
+        let is_last = mail.kind == Kind::Erased;
         match sent {
             Ok(()) => {
                 self.breaker().close();
                 self.metrics.sent(kind, "sent");
-                // The address of that one is of no account any more.
-                if mail.kind == Kind::Erased {
+                if is_last {
                     Fate::Removed
                 } else {
                     Fate::Sent(now)
@@ -322,7 +323,11 @@ impl Delivery {
             Err(SendError::Temporary(reason) | SendError::Permanent(reason)) => {
                 self.metrics.sent(kind, "dead");
                 tracing::error!(mail_id = %mail.id, reason, "mail given up");
-                Fate::Dead(now, reason)
+                if is_last {
+                    Fate::Removed
+                } else {
+                    Fate::Dead(now, reason)
+                }
             }
         }
     }

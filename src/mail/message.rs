@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use minijinja::{Template, context};
+use minijinja::{Template, Value, context};
 use secrecy::zeroize::Zeroizing;
 use url::Url;
 use uuid::Uuid;
@@ -93,8 +93,8 @@ impl Renderer {
                     to: "ada@example.org",
                     name: "Ada",
                     locale: None,
-                    token: Some("TOKEN"),
-                    purpose: Some(Use::Verify),
+                    token: kind.has_link().then_some("TOKEN"),
+                    purpose: kind.has_link().then_some(Use::Verify),
                     at: DateTime::UNIX_EPOCH,
                 };
                 self.text(&letter, &pair)
@@ -151,10 +151,11 @@ impl Renderer {
         let values = context! {
             name => letter.name,
             service => self.host.as_str(),
-            link => link.as_deref(),
+            // Not there in a mail without a link: a template that has it there is refused.
+            link => or_undefined(link.as_deref()),
             forgot_link => format!("{}/forgot-password", self.links),
-            valid_for => letter.purpose.map(links::in_words),
-            valid_minutes => letter.purpose.map(|purpose| links::life(purpose).num_minutes()),
+            valid_for => or_undefined(letter.purpose.map(links::in_words)),
+            valid_minutes => or_undefined(letter.purpose.map(|of| links::life(of).num_minutes())),
             with_password => self.with_password,
         };
         let render = |template: &Template<'_, '_>| {
@@ -174,6 +175,10 @@ impl Renderer {
             html,
         })
     }
+}
+
+fn or_undefined(value: Option<impl Into<Value>>) -> Value {
+    value.map_or(Value::UNDEFINED, Into::into)
 }
 
 /// The rendered parts of a mail.
@@ -302,5 +307,11 @@ mod tests {
             std::fs::write(folder.path().join("reset.de.txt"), text).expect("written");
             assert_eq!(renderer(folder.path()).err().as_deref(), Some(reason));
         }
+        std::fs::write(folder.path().join("reset.de.txt"), "Subject: A\n\nB").expect("written");
+        assert!(renderer(folder.path()).is_ok());
+        let notice = folder.path().join("password_changed.html");
+        std::fs::write(notice, "{{ link }}").expect("written");
+        let error = renderer(folder.path()).err().expect("it has no link");
+        assert!(error.contains("password_changed.html"), "{error}");
     }
 }

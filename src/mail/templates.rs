@@ -122,8 +122,8 @@ fn add_own(all: &mut Environment<'static>, folder: &Path) -> Result<(), String> 
         let path = file.map_err(unreadable)?.path();
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let Some(extension @ ("txt" | "html")) = extension.filter(|_| !file.starts_with('.'))
-        else {
+        let is_file = path.is_file() && !file.starts_with('.');
+        let Some(extension @ ("txt" | "html")) = extension.filter(|_| is_file) else {
             continue;
         };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();

@@ -340,6 +340,17 @@ def a_taken_address_does_not_show(pages: Pages) -> None:
         shown.append([text.replace(address, "…") for text in texts])
     assert shown[0] == shown[1], shown
     assert "forgot-password" in pages.mailbox.text("account_exists", taken)
+    # Before it is confirmed, a login is refused as one to no account; the page offers the mail all the same.
+    said = []
+    for address, password in ((free, PASSWORD), (free, NEW_PASSWORD), ("none@example.org", PASSWORD)):
+        pages.open("log-in")
+        pages.type("email", address)
+        pages.type("password", password)
+        pages.press("log-in")
+        alert = pages.see("#log-in [role=alert]").text
+        pages.see("#resend button", "Send the mail that confirms my address again")
+        said.append(alert)
+    assert len(set(said)) == 1 and said[0], said
     # The signup, and the button that sends its mail again.
     pages.driver.get(pages.mailbox.link("verify", free, 2))
     pages.type("password", PASSWORD)

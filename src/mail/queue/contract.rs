@@ -35,6 +35,19 @@ async fn prepared(backend: Backend, mails: i64) -> (TestDatabase, Queue) {
     (test, queue)
 }
 
+/// After a rollback there may be mails that only the release after can send.
+#[rstest]
+#[tokio::test]
+async fn a_mail_of_an_unknown_kind_holds_up_no_other(#[values(Sqlite, Postgres)] backend: Backend) {
+    let (test, queue) = prepared(backend, 2).await;
+    let oldest = "UPDATE mail_queue SET kind = 'of the next release' WHERE next_at = \
+                  (SELECT min(next_at) FROM mail_queue)";
+    test.sql(oldest).await;
+    let leased = lease(&queue, 10, 20).await;
+    let ids: Vec<_> = leased.iter().map(|mail| mail.id).collect();
+    assert_eq!(ids, [mail(2).id]);
+}
+
 async fn lease(queue: &Queue, second: i64, most: i32) -> Vec<Leased> {
     let leased = queue.lease(at(second), LEASE, most).await;
     let mut leased = leased.expect("leased");

@@ -28,6 +28,8 @@ pub struct Page {
 pub struct Setup {
     /// Whether an address must be confirmed before a login.
     pub verifies: bool,
+    /// Whether a signup says the same for every address.
+    pub is_uniform: bool,
     /// Whether mails are sent.
     pub mails: bool,
 }
@@ -143,6 +145,7 @@ impl Page {
             .replace("{script}", self.script)
             .replace("{body}", self.body.trim_end())
             .replace("{verifies}", word(setup.verifies))
+            .replace("{uniform}", word(setup.is_uniform))
             .replace("{mails}", word(setup.mails));
         StaticContent::new(text.into_bytes(), "text/html; charset=utf-8", MAX_AGE)
     }

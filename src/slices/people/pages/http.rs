@@ -37,6 +37,7 @@ fn page(page: &'static Page) -> Operation {
     Operation::get(page.path, ACCESS).handled_by(move |dependencies| {
         let content = Arc::new(page.content(Setup {
             verifies: dependencies.settings.auth.requires_verification,
+            is_uniform: dependencies.settings.auth.uniform_signup,
             mails: dependencies.delivery.is_some(),
         }));
         move |call| {

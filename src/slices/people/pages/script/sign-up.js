@@ -24,9 +24,11 @@ if (before) {
 onSubmit(form, async (values, view) => {
   const { name, email } = values;
   const first = underWay(ACTION)?.facts.email ?? email;
-  const body = { ...values, locale: language() };
+  // A repetition is the same request, whatever the browser says by then.
+  const locale = underWay(ACTION) ? underWay(ACTION).facts.locale : language();
+  const body = { ...values, locale };
   const request = (key) => send("POST", "signup", { body, key });
-  const outcome = await attempt(ACTION, request, view, { name, email });
+  const outcome = await attempt(ACTION, request, view, { name, email, locale });
   notice("");
   if (outcome.ok) return welcome(values, outcome, view);
   if (outcome.kind === "email-already-registered") {
