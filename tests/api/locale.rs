@@ -16,7 +16,10 @@ const TRANSLATED: [&str; 4] = ["verify", "reset", "set_password", "erased"];
 async fn start(backend: Backend) -> (Mailing, tempfile::TempDir) {
     let templates = tempfile::tempdir().expect("a folder");
     for kind in TRANSLATED {
-        let text = "Subject: Hallo\n\nDeutsch {{ link }}, {{ valid_minutes }} Minuten\n";
+        let text = match kind {
+            "erased" => "Subject: Hallo\n\nDeutsch\n",
+            _ => "Subject: Hallo\n\nDeutsch {{ link }}, {{ valid_minutes }} Minuten\n",
+        };
         let write = |file: String, text: &str| std::fs::write(templates.path().join(file), text);
         write(format!("{kind}.de.txt"), text).expect("written");
         write(format!("{kind}.de.html"), "<p>Deutsch</p>").expect("written");

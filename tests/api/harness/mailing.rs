@@ -116,12 +116,17 @@ impl Mailing {
 
     /// Waits until no mail waits to be sent.
     pub async fn idle(&self) {
-        let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
-        let begun = Instant::now();
-        while self.service.database.rows(waiting).await != ["0"] {
-            assert!(begun.elapsed() < SOON, "{}", self.service.log_text());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        no_mail_waits(&self.service).await;
+    }
+}
+
+/// Waits until no mail waits to be sent.
+pub async fn no_mail_waits(service: &Service) {
+    let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
+    let begun = Instant::now();
+    while service.database.rows(waiting).await != ["0"] {
+        assert!(begun.elapsed() < SOON, "{}", service.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
