@@ -5,6 +5,7 @@
 //! ends, and the next ones are further apart until one succeeds.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -185,12 +186,13 @@ impl Delivery {
                 looked_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY);
             if is_time {
                 looked_at = Some(now);
-                self.look_after().await;
+                beside(self.look_after(), &mut sending).await;
             }
             // Several places are filled by one statement.
             if (is_time && sending.len() < BATCH) || sending.len() <= BATCH / 2 {
                 domains.forget_idle();
-                for mail in self.lease(BATCH - sending.len()).await {
+                let most = BATCH - sending.len();
+                for mail in beside(self.lease(most), &mut sending).await {
                     sending.push(self.deliver(mail, &domains));
                 }
             }
@@ -552,6 +554,21 @@ impl Breaker {
     }
 }
 
+/// Does this while mails are under way: a mail server does not wait for the database, and a database that is
+/// away must not look like a mail server that is slow.
+async fn beside<T>(
+    work: impl Future<Output = T>,
+    sending: &mut FuturesUnordered<impl Future<Output = ()>>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(()) = sending.next() => {}
+        }
+    }
+}
+
 /// The wait after this many attempts.
 fn wait_after(attempts: i32) -> TimeDelta {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
@@ -602,6 +619,21 @@ impl UnitOfWork for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The work ends only once a mail was sent, which takes two steps.
+    #[tokio::test]
+    async fn mails_are_sent_while_the_database_is_waited_for() {
+        let (sent, waits_for_it) = tokio::sync::oneshot::channel();
+        let mut sending = FuturesUnordered::new();
+        sending.push(async {
+            tokio::task::yield_now().await;
+            sent.send(()).expect("it is waited for");
+        });
+        let work = tokio::time::timeout(Duration::from_secs(10), waits_for_it);
+        let done = beside(work, &mut sending).await;
+        done.expect("it was sent").expect("it was sent");
+        assert_eq!(beside(async { 7 }, &mut sending).await, 7, "none is left");
+    }
 
     #[test]
     fn waits_double_from_ten_seconds_to_an_hour() {
