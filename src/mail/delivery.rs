@@ -39,7 +39,7 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// Rows that are removed at once.
 const PURGED: i32 = 500;
 
-/// How long a lease lasts. Even the last of twenty mails to one slow domain has ended by then.
+/// How long a lease lasts. A mail has had its turn by then, and was sent or not.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
 
 /// The interval between attempts to mark a mail.
@@ -47,6 +47,13 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// Mails to one domain that are sent at once.
 const PER_DOMAIN: usize = 4;
+
+/// How long a mail waits for its turn among those to its domain. Then it gives its place up: else the mails to one
+/// slow domain, which a stranger can ask for, would take all places.
+const TURN: Duration = Duration::from_secs(5);
+
+/// When a mail that has given its place up is due again.
+const ANOTHER_TURN: TimeDelta = TimeDelta::seconds(10);
 
 /// The wait after the first failure of a mail. It doubles.
 const FIRST_WAIT: TimeDelta = TimeDelta::seconds(10);
@@ -273,7 +280,9 @@ impl Delivery {
         let sent = match self.renderer.render(&letter) {
             Ok(message) => {
                 let turns = domains.of(&to.email);
-                let _turn = turns.acquire().await;
+                let Ok(_turn) = tokio::time::timeout(TURN, turns.acquire()).await else {
+                    return self.mark(mail, &self.another_turn(mail)).await;
+                };
                 let at = mail.created_at.format("%Y%m%dT%H%M%SZ");
                 let name = format!("{at}-{}-{}.eml", kind.as_str(), mail.id);
                 if self.is_paused() {
@@ -286,6 +295,16 @@ impl Delivery {
         };
         let fate = self.fate(mail, kind, sent);
         self.mark(mail, &fate).await
+    }
+
+    /// The place of a mail whose turn did not come is for one to another domain.
+    fn another_turn(&self, mail: &Leased) -> Fate {
+        Fate::Later {
+            next_at: self.clock.now() + ANOTHER_TURN,
+            // It was not the mail's fault.
+            attempts: mail.attempts - 1,
+            reason: "turn",
+        }
     }
 
     /// What becomes of a mail after an attempt.

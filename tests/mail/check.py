@@ -1,6 +1,7 @@
 """The service sends its mails to a real mail server (aiosmtpd): by STARTTLS and by TLS, with a certificate that is checked;
 and, on both databases, to one that is gone, slow, defers and rejects, and accepts a mail as the service is killed. Each
-signup gets its 201 in its usual time, and each mail arrives once the server takes it, with one `Message-ID` and in two copies at most.
+signup gets its 201 in its usual time, and each mail arrives once the server takes it, with one `Message-ID` and in two
+copies at most. Mails to a slow domain, however many, do not hold up those to another one.
 
     make check-mail
 """
@@ -116,7 +117,8 @@ def main() -> None:
         for backend in ("sqlite", "postgres"):
             with database(backend) as place:
                 unreliable(binary, folder / backend, place, context, pem)
-    print("check-mail: 3 passed, 0 failed")
+        slow_domain(binary, folder / "slow", context, pem)
+    print("check-mail: 4 passed, 0 failed")
 
 
 def end_leases(place: str) -> None:
@@ -192,6 +194,31 @@ def unreliable(binary: Path, folder: Path, place: str, context: ssl.SSLContext, 
         assert len({mail["Message-ID"] for mail in mails}) == 1, name
     assert not inbox.to("never@example.org")
     assert "example.org" not in (folder / "service.log").read_text(), "no address is in the log"
+
+
+def slow_domain(binary: Path, folder: Path, context: ssl.SSLContext, pem: Path) -> None:
+    """More mails to a slow domain than are under way at once do not hold up one to another domain."""
+    folder.mkdir()
+    inbox, port = Inbox(), free_port()
+    slow = [f"ada{number}@slow.example" for number in range(28)]
+    inbox.delays = {address: [9.0] for address in slow}
+    url = f"smtp://accounts%40example.org:p%2Fw@localhost:{port}"
+    settings = {"MAIL_URL": url, "SSL_CERT_FILE": str(pem), "RATE_LIMIT_SIGNUP": "off"}
+    place = f"sqlite://{folder}/signup.db"
+    # They wait for the server, so that they are all due before the other one.
+    with service(binary, folder, place, **settings) as (running, _):
+        for address in slow:
+            running.sign_up(address)
+    with server(inbox, port, context), service(binary, folder, place, **settings) as (running, _):
+        wait("the slow ones are under way", lambda: len(inbox.begun) >= 4)
+        running.sign_up("bob@example.org")
+        signed_up = time.monotonic()
+        wait("the mail to bob", lambda: bool(inbox.to("bob@example.org")))
+        # Those before it are slow for a minute in all.
+        took = time.monotonic() - signed_up
+        assert took < 20, f"a slow domain held up another one for {took:.1f} s"
+        inbox.delays.clear()
+        wait("the slow ones", lambda: all(inbox.to(address) for address in slow))
 
 
 if __name__ == "__main__":
