@@ -319,6 +319,7 @@ frontend proxy
   default_backend service
 backend service
   http-request replace-path {PREFIX}(/.*) \\1
+  http-request set-header X-Forwarded-For %[src]
   http-response replace-header Location ^(/.*) {PREFIX}\\1
   server service {address}
 """
