@@ -271,7 +271,8 @@ impl Delivery {
             id: mail.id,
             kind,
             to: &to.email,
-            name: &to.name,
+            // Of one who has not shown that the mailbox is theirs it may be a text of a stranger.
+            name: if to.is_verified { &to.name } else { "" },
             locale: to.locale.as_ref(),
             token: token.as_ref().map(ExposeSecret::expose_secret),
             purpose: grant.as_ref().map(|grant| grant.purpose),
