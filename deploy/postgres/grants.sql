@@ -22,17 +22,16 @@ REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys,
     user_tombstones, imports, import_refusals, _sqlx_migrations FROM signup;
 
 GRANT SELECT (id, email_canonical, password_hash, created_at, status, email_verified_at, password_changed_at, token_epoch,
-        version),
-    INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at),
+        version, locale),
+    INSERT (id, name, email, email_canonical, password_hash, created_at, updated_at, locale),
     UPDATE (name, email, email_canonical, password_hash, password_changed_at, status, email_verified_at, token_epoch,
-        version, updated_at),
+        version, updated_at, locale),
     DELETE
     ON users TO signup;
 
-GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version,
-        locale),
-    INSERT (id, name, email, email_canonical, display_name, created_at, locale),
-    UPDATE (name, email, email_canonical, display_name, email_verified, status, updated_at, version, locale),
+GRANT SELECT (id, name, email, email_canonical, display_name, created_at, email_verified, status, updated_at, version),
+    INSERT (id, name, email, email_canonical, display_name, created_at),
+    UPDATE (name, email, email_canonical, display_name, email_verified, status, updated_at, version),
     DELETE
     ON users_read TO signup;
 

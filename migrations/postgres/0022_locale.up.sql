@@ -1,2 +1,2 @@
 -- The language of a user's mails, a tag of RFC 5646; null: the service's own. Instances of the release before do not insert it.
-ALTER TABLE users_read ADD COLUMN locale text;
+ALTER TABLE users ADD COLUMN locale text;

@@ -1,1 +1,1 @@
-ALTER TABLE users_read DROP COLUMN locale;
+ALTER TABLE users DROP COLUMN locale;

@@ -46,7 +46,9 @@ pub enum ErasureOutcome {
     LastAdmin,
 }
 
-static ADDRESS: Statement = Statement::new("SELECT email, locale FROM users_read WHERE id = $1");
+static ADDRESS: Statement = Statement::new(
+    "SELECT email, (SELECT u.locale FROM users u WHERE u.id = users_read.id) AS locale FROM users_read WHERE id = $1",
+);
 
 static DELETE_USER: Statement = Statement::new("DELETE FROM users WHERE id = $1");
 

@@ -99,12 +99,12 @@ pub const LIMITS: &[Limit] = &[
 ];
 
 static BY_ADDRESS: Statement = Statement::new(
-    "SELECT u.id, r.name, r.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+    "SELECT u.id, r.name, u.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
      FROM users u JOIN users_read r ON r.id = u.id WHERE u.email_canonical = $1",
 );
 
 static BY_ID: Statement = Statement::new(
-    "SELECT u.id, r.name, r.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
+    "SELECT u.id, r.name, u.locale, r.email, u.email_canonical, u.status, u.email_verified_at, u.token_epoch \
      FROM users u JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 

@@ -25,7 +25,7 @@ const PAGE: i64 = 1_000;
 const NO_PASSWORD: &str = "!";
 
 static ACCOUNTS: Statement = Statement::new(
-    "SELECT u.id, r.email, r.name, r.display_name, r.locale, u.email_verified_at, u.status, r.created_at, \
+    "SELECT u.id, r.email, r.name, r.display_name, u.locale, u.email_verified_at, u.status, r.created_at, \
      u.password_hash FROM users u JOIN users_read r ON r.id = u.id WHERE u.id > $1 \
      ORDER BY u.id LIMIT $2",
 );

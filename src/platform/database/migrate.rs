@@ -514,7 +514,7 @@ mod tests {
         19 rows of a user adda7d95f6d7d12e\n\
         20 imports 483f72fd3b619bbe\n\
         21 addresses asked for 277bffc47233ed76\n\
-        22 locale a69d78b02e1e8c96\n\
+        22 locale 8c82f7ff84d44d3a\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -538,6 +538,6 @@ mod tests {
         19 rows of a user adda7d95f6d7d12e\n\
         20 imports fb6e60a339d0dd79\n\
         21 addresses asked for a2445fa64264fa0e\n\
-        22 locale 27b471183ce24c79\n\
+        22 locale 2174ee216642c649\n\
     ";
 }

@@ -131,15 +131,15 @@ impl Event for SignedUp<'_> {
 }
 
 static INSERT_USER: Statement = Statement::new(
-    "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at) \
-     SELECT $1, $2, $3, $4, $5, $6, $6 WHERE NOT EXISTS (SELECT 1 FROM one_time_tokens t \
+    "INSERT INTO users (id, name, email, email_canonical, password_hash, created_at, updated_at, locale) \
+     SELECT $1, $2, $3, $4, $5, $6, $6, $7 WHERE NOT EXISTS (SELECT 1 FROM one_time_tokens t \
      WHERE t.email_canonical = $4 AND t.purpose = 'undo' AND t.used_at IS NULL AND t.voided_at IS NULL \
      AND t.expires_at > $6) ON CONFLICT (email_canonical) DO NOTHING",
 );
 
 static INSERT_USER_READ: Statement = Statement::new(
-    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at, locale) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    "INSERT INTO users_read (id, name, email, email_canonical, display_name, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6)",
 );
 
 static VERIFY: Statement = Statement::new("UPDATE users SET email_verified_at = $2 WHERE id = $1");
@@ -169,6 +169,7 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         email.canonical(),
         account.password_hash.as_str(),
         created_at,
+        account.locale.as_ref().map(Locale::as_str),
     );
     if transaction.execute(&INSERT_USER, user).await? == 0 {
         return Ok(false);
@@ -180,7 +181,6 @@ pub async fn insert(transaction: &mut Transaction, account: &NewAccount) -> Resu
         email.canonical(),
         account.display_name.as_str(),
         created_at,
-        account.locale.as_ref().map(Locale::as_str),
     );
     transaction.execute(&INSERT_USER_READ, user_read).await?;
     let Some(FirstMail {

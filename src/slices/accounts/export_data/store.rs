@@ -85,7 +85,7 @@ pub struct Export {
 }
 
 static ACCOUNT: Statement = Statement::new(
-    "SELECT r.id, r.name, r.email, r.display_name, r.locale, r.created_at, r.updated_at, r.status, \
+    "SELECT r.id, r.name, r.email, r.display_name, u.locale, r.created_at, r.updated_at, r.status, \
      u.email_verified_at, u.password_changed_at, \
      (SELECT string_agg(g.role, ' ') FROM user_roles g WHERE g.user_id = r.id) AS roles \
      FROM users_read r JOIN users u ON u.id = r.id WHERE r.id = $1",

@@ -39,7 +39,7 @@ impl Page {
 /// Reads every column of the projection, and no row.
 pub static IS_READABLE: Statement = users_read!(
     "WHERE id IS NULL AND email_canonical IS NULL AND email_verified IS NULL AND status IS NULL \
-     AND updated_at IS NULL AND version IS NULL AND locale IS NULL"
+     AND updated_at IS NULL AND version IS NULL"
 );
 
 static BY_EMAIL: PointRead<String, User> =

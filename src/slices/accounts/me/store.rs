@@ -48,7 +48,8 @@ impl FromRow for Account {
 }
 
 static BY_ID: Statement = Statement::new(
-    "SELECT id, name, email, display_name, created_at, email_verified, status, updated_at, locale, \
+    "SELECT id, name, email, display_name, created_at, email_verified, status, updated_at, \
+     (SELECT u.locale FROM users u WHERE u.id = users_read.id) AS locale, \
      (SELECT string_agg(r.role, ' ') FROM user_roles r WHERE r.user_id = users_read.id) AS roles \
      FROM users_read WHERE id = $1",
 );
@@ -65,13 +66,12 @@ static MADE: Statement = Statement::new(
 );
 
 static UPDATE: Statement = Statement::new(
-    "UPDATE users SET name = $2, version = version + 1, updated_at = $3 WHERE id = $1 \
+    "UPDATE users SET name = $2, version = version + 1, updated_at = $3, locale = $4 WHERE id = $1 \
      RETURNING version",
 );
 
 static PROJECT: Statement = Statement::new(
-    "UPDATE users_read SET name = $2, display_name = $3, updated_at = $4, version = $5, \
-     locale = $6 WHERE id = $1",
+    "UPDATE users_read SET name = $2, display_name = $3, updated_at = $4, version = $5 WHERE id = $1",
 );
 
 /// The profile of a user was changed.
@@ -177,11 +177,12 @@ impl<T: Fn(&Account) -> bool + Send + Sync + 'static> UnitOfWork for UpdateProfi
         }
         let (name, display_name) = (name.as_str(), display_name.as_str());
         let at = Micros(change.at);
-        let changed: Option<(i32,)> = transaction.fetch_optional(&UPDATE, (id, name, at)).await?;
+        let row = (id, name, at, locale.as_deref());
+        let changed: Option<(i32,)> = transaction.fetch_optional(&UPDATE, row).await?;
         let Some((version,)) = changed else {
             return Ok(End::Rollback(Outcome::CallerEnded));
         };
-        let row = (id, name, display_name, at, version, locale.as_deref());
+        let row = (id, name, display_name, at, version);
         transaction.execute(&PROJECT, row).await?;
         let event = ProfileUpdated {
             name,

@@ -52,9 +52,12 @@ async fn an_account_is_read_with_its_state_and_its_roles(
     ))
     .await;
     test.sql(&format!(
-        "UPDATE users_read SET email_verified = {verified}, status = 'suspended', updated_at = {time}, \
-         locale = 'de-AT' \
+        "UPDATE users_read SET email_verified = {verified}, status = 'suspended', updated_at = {time} \
          WHERE id = {id}"
+    ))
+    .await;
+    test.sql(&format!(
+        "UPDATE users SET locale = 'de-AT' WHERE id = {id}"
     ))
     .await;
     for role in ["support", "auditor"] {
