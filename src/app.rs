@@ -563,12 +563,14 @@ fn warn_of_risks(settings: &Settings) {
              fetch the keys of access tokens from their issuer"
         );
     }
-    // A port of 0 is that of a test.
     let is_unset = settings.auth.public_url == DEFAULT_PUBLIC_URL;
-    if is_unset && settings.http.is_on_loopback() && ![0, 8000].contains(&settings.http.port) {
+    let port = settings.http.port;
+    // A port of 0 is that of a test.
+    let is_another = port != 0 && !DEFAULT_PUBLIC_URL.ends_with(&format!(":{port}"));
+    if is_unset && settings.http.is_on_loopback() && is_another {
         tracing::warn!(
             public_url = settings.auth.public_url,
-            port = settings.http.port,
+            port,
             "PUBLIC_URL names another port than PORT: links in mails lead there, so set it"
         );
     }

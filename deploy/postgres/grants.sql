@@ -18,7 +18,7 @@ GRANT CONNECT ON DATABASE :"DBNAME" TO signup;
 
 -- Privileges granted by older versions.
 REVOKE ALL ON users, users_read, user_events, idempotency_records, signing_keys, sessions, login_throttle,
-    one_time_tokens, revocations, mail_queue, roles, role_permissions, user_roles, service_keys, auth_log,
+    one_time_tokens, revocations, mail_queue, counted_mails, roles, role_permissions, user_roles, service_keys, auth_log,
     user_tombstones, imports, import_refusals, _sqlx_migrations FROM signup;
 
 GRANT SELECT (id, email_canonical, password_hash, created_at, status, email_verified_at, password_changed_at, token_epoch,
@@ -68,12 +68,14 @@ GRANT SELECT (id, user_id, nonce, generation, rotated_at, rotation_key, login_ke
     ON sessions TO signup;
 
 GRANT SELECT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, used_at, voided_at,
-        session_id, new_email_canonical),
-    INSERT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id,
-        new_email_canonical),
+        session_id),
+    INSERT (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id),
     UPDATE (used_at, voided_at),
     DELETE
     ON one_time_tokens TO signup;
+
+-- For the previous release, whose instances are still running during a rolling deployment.
+GRANT SELECT (new_email_canonical), INSERT (new_email_canonical) ON one_time_tokens TO signup;
 
 GRANT SELECT (id, kind, user_id, token_id, to_sealed, params, created_at, next_at, attempts, leased_until, sent_at,
         dead_at, last_error),
@@ -81,6 +83,8 @@ GRANT SELECT (id, kind, user_id, token_id, to_sealed, params, created_at, next_a
     UPDATE (kind, user_id, token_id, to_sealed, next_at, attempts, leased_until, sent_at, dead_at, last_error),
     DELETE
     ON mail_queue TO signup;
+
+GRANT SELECT (mail_id, subject, at), INSERT (mail_id, subject, at), DELETE ON counted_mails TO signup;
 
 GRANT SELECT (subject, failures, last_at, blocked_until),
     INSERT (subject, failures, last_at, blocked_until),

@@ -195,7 +195,7 @@ impl Erase {
             return Ok(());
         };
         let mut mail = NewMail::to_address(id, Kind::Erased, sealed, self.change.at);
-        mail.locale = locale.and_then(|tag| Locale::parse(&tag).ok());
+        mail.locale = Locale::of_row(locale);
         queue::add(transaction, &mail).await
     }
 }

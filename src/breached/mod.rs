@@ -90,7 +90,8 @@ pub struct Status {
     pub date: DateTime<Utc>,
     /// Why the file as it is now cannot be used, so that an earlier one still is.
     pub problem: Option<String>,
-    /// Why no password can be looked up in the list, so that none is refused.
+    /// Why a look-up in the list failed, so that its password was not refused; until the service's
+    /// own one, some seconds later, does not.
     pub unreadable: Option<String>,
 }
 

@@ -39,6 +39,18 @@ impl Locale {
         Ok(Self(tag.into_string()))
     }
 
+    /// The language in a row: a text that is no tag names none.
+    #[must_use]
+    pub fn of_row(tag: Option<String>) -> Option<Self> {
+        tag.and_then(|tag| Self::parse(&tag).ok())
+    }
+
+    /// What it adds to the values that identify a command. Nothing if there is no language: it is the last one, so a key
+    /// that was used before there were languages stays valid. A second value of this kind needs its name beside it.
+    pub fn values(locale: Option<&Self>) -> impl Iterator<Item = Option<&[u8]>> {
+        locale.map(|locale| Some(locale.0.as_bytes())).into_iter()
+    }
+
     /// The tag.
     #[must_use]
     pub fn as_str(&self) -> &str {

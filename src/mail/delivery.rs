@@ -14,14 +14,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
+use super::counts::{self, Admission, Most, Subject};
 use super::links::{self, Link};
 use super::message::{Letter, Renderer};
 use super::queue::{self, Kind, Leased, Queue};
 use super::transport::{SendError, Transport};
 use super::{Addressee, MailMetrics};
-use crate::domain::{StoreError, UserId};
+use crate::domain::{Email, StoreError, UserId};
 use crate::platform::clock::{Clock, Randomness, uuid_v7};
-use crate::platform::database::{Database, End, Error, Micros, Statement, Transaction, UnitOfWork};
+use crate::platform::database::{Database, End, Error, Statement, Transaction, UnitOfWork};
 use crate::platform::errors::error_chain;
 use crate::platform::limits::{Bound, Limit};
 use crate::tokens::one_time::{Grant, Use};
@@ -67,13 +68,6 @@ const GIVEN_UP_AFTER: TimeDelta = TimeDelta::hours(24);
 /// The longest pause after the server could not be reached.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Mails on request that an account gets in an hour, and in a day; and an address that users want to
-/// move to.
-const MOST: &[(TimeDelta, i64)] = &[(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
-
-/// Mails about closed logins that an account gets in a day.
-const MOST_CLOSED: &[(TimeDelta, i64)] = &[(TimeDelta::days(1), 1)];
-
 /// The limits that are kept here.
 pub const LIMITS: &[Limit] = &[
     Limit {
@@ -86,16 +80,7 @@ pub const LIMITS: &[Limit] = &[
         bound: Bound::Time(super::transport::TIMEOUT),
         effect: "it is tried again after 10 s, doubling to 1 h, for a day",
     },
-    Limit {
-        what: "Mails on request to an account in an hour; ten in a day",
-        bound: Bound::Count(3),
-        effect: "no further one is sent; the response is the same",
-    },
-    Limit {
-        what: "Mails to confirm an address that users want to move to, in an hour; ten in a day",
-        bound: Bound::Count(3),
-        effect: "no further one is sent; the response is the same",
-    },
+    counts::LIMIT,
 ];
 
 static BY_ADDRESS: Statement = Statement::new(
@@ -108,13 +93,9 @@ static BY_ID: Statement = Statement::new(
      FROM users u JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 
-// Requests of one account are counted one after the other.
+// A token voids the one before: of requests for one account, one comes after the other.
 static LOCK_POSTGRES: Statement =
     Statement::new("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE");
-
-static RECENT: Statement = Statement::new(
-    "SELECT count(*) AS mails FROM mail_queue WHERE user_id = $1 AND kind = $2 AND created_at > $3",
-);
 
 /// The parts of a delivery.
 pub struct Delivery {
@@ -177,6 +158,8 @@ enum Fate {
 enum Resolved {
     /// This, to this user.
     Letter(Box<Addressee>, Option<Grant>, Kind),
+    /// Nothing: its address has had too many of this kind.
+    Withheld(Kind),
     /// Nothing: it is for no one, or not valid any more.
     Nothing,
 }
@@ -251,6 +234,7 @@ impl Delivery {
         let now = self.clock.now();
         while self.queue.purge(now, PURGED).await? == PURGED as usize {}
         while links::purge(&self.database, now, PURGED).await? == PURGED as usize {}
+        while counts::purge(&self.database, now, PURGED).await? == PURGED as usize {}
         Ok(())
     }
 
@@ -263,8 +247,13 @@ impl Delivery {
     }
 
     async fn try_deliver(&self, mail: &Leased, domains: &Domains) -> Result<(), StoreError> {
-        let Resolved::Letter(to, grant, kind) = self.resolve(mail).await? else {
-            return self.queue.remove(mail).await;
+        let (to, grant, kind) = match self.resolve(mail).await? {
+            Resolved::Letter(to, grant, kind) => (to, grant, kind),
+            Resolved::Withheld(kind) => {
+                self.metrics.sent(kind, "withheld");
+                return self.queue.remove(mail).await;
+            }
+            Resolved::Nothing => return self.queue.remove(mail).await,
         };
         let token = grant.as_ref().map(|grant| grant.token(&self.secrets));
         let letter = Letter {
@@ -324,6 +313,7 @@ impl Delivery {
                 }
             }
             Err(SendError::Unreachable(reason)) => {
+                self.metrics.sent(kind, "unreachable");
                 let pause = self.breaker().open(self.clock.instant());
                 tracing::warn!(mail_id = %mail.id, reason, "mail server cannot be used");
                 Fate::Later {
@@ -382,7 +372,7 @@ impl Delivery {
             Kind::VerifyRequest => self.resolve_request(mail, Use::Verify, Kind::Verify).await,
             Kind::ResetRequest => self.resolve_request(mail, Use::Reset, Kind::Reset).await,
             Kind::LoginClosedRequest => {
-                self.resolve_request(mail, Use::Reset, Kind::LoginClosed)
+                self.resolve_request(mail, Use::Recover, Kind::LoginClosed)
                     .await
             }
             Kind::SignupRequest => self.resolve_signup(mail).await,
@@ -397,14 +387,41 @@ impl Delivery {
             Kind::PasswordChanged | Kind::SessionReused | Kind::AccountExists => {
                 self.resolve_notice(mail).await
             }
-            Kind::Erased => Ok(match self.unsealed(mail) {
-                Some(email) => {
-                    let to = Addressee::stranger(email, mail.locale.clone());
-                    Resolved::Letter(Box::new(to), None, mail.kind)
-                }
-                None => Resolved::Nothing,
-            }),
+            Kind::AddressReserved => Ok(Resolved::Nothing),
+            Kind::Erased => match self.unsealed(mail) {
+                Some(email) => self.to_stranger(mail, email, mail.kind).await,
+                None => Ok(Resolved::Nothing),
+            },
         }
+    }
+
+    /// To an address that is of no account.
+    async fn to_stranger(
+        &self,
+        mail: &Leased,
+        email: String,
+        kind: Kind,
+    ) -> Result<Resolved, StoreError> {
+        let canonical = Email::parse(&email).map(|email| email.canonical().to_owned());
+        let address = canonical.unwrap_or_else(|_| email.clone());
+        if !self.admits(mail, kind, &address, counts::MOST).await? {
+            return Ok(Resolved::Withheld(kind));
+        }
+        let to = Addressee::stranger(email, mail.locale.clone());
+        Ok(Resolved::Letter(Box::new(to), None, kind))
+    }
+
+    /// Counts a mail for its address. Returns whether it may be sent.
+    async fn admits(
+        &self,
+        mail: &Leased,
+        kind: Kind,
+        address: &str,
+        most: Most,
+    ) -> Result<bool, StoreError> {
+        let subject = Subject::new(&self.secrets, kind, address);
+        let now = self.clock.now();
+        counts::admit_alone(&self.database, mail.id, subject, most, now).await
     }
 
     async fn resolve_notice(&self, mail: &Leased) -> Result<Resolved, StoreError> {
@@ -412,9 +429,18 @@ impl Delivery {
             Some(user) => self.by_id(user).await?,
             None => None,
         };
-        Ok(to.map_or(Resolved::Nothing, |to| {
-            Resolved::Letter(Box::new(to), None, mail.kind)
-        }))
+        let Some(to) = to else {
+            return Ok(Resolved::Nothing);
+        };
+        // A stranger may have made an account with an address that was never confirmed.
+        if !to.is_verified
+            && !self
+                .admits(mail, mail.kind, &to.address, counts::MOST)
+                .await?
+        {
+            return Ok(Resolved::Withheld(mail.kind));
+        }
+        Ok(Resolved::Letter(Box::new(to), None, mail.kind))
     }
 
     /// A mail with a link goes to the address that it is about: to a new one before it is that of the
@@ -431,37 +457,23 @@ impl Delivery {
         if let Some(email) = link.grant.new_email.clone() {
             to.email = email;
         }
+        let address = links::destination(&link.grant);
+        let most = match mail.kind {
+            Kind::ConfirmEmail | Kind::EmailChanging | Kind::EmailChanged => counts::MOST,
+            // An administrator, or an owner who takes an account back, is not held up by what strangers asked for.
+            _ => counts::ANY,
+        };
+        if !self.admits(mail, mail.kind, &address, most).await? {
+            return Ok(Resolved::Withheld(mail.kind));
+        }
         if mail.kind == Kind::ConfirmEmail {
-            let target = links::target(&link.grant).unwrap_or_default();
-            if self
-                .has_had_enough(&target, &link.grant, mail.created_at)
-                .await?
-            {
-                return Ok(Resolved::Nothing);
-            }
-            let owner = self.by_address(target).await?;
+            let owner = self.by_address(address).await?;
             if let Some(owner) = owner.filter(|owner| owner.id != to.id) {
                 // Only the owner of the mailbox learns that it has an account.
                 return Ok(Resolved::Letter(Box::new(owner), None, Kind::AccountExists));
             }
         }
         Ok(Resolved::Letter(Box::new(to), Some(link.grant), mail.kind))
-    }
-
-    /// Whether an address has had its mails that ask to confirm it, of any user.
-    async fn has_had_enough(
-        &self,
-        target: &str,
-        grant: &Grant,
-        at: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        for (time, most) in MOST {
-            let asked = links::asked_before(&self.database, target, at - *time, grant.id).await?;
-            if asked >= *most {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     fn is_live(&self, to: &Addressee, link: &Link) -> bool {
@@ -472,30 +484,42 @@ impl Delivery {
     /// An address that wanted to sign up and has an account: one that was never verified can be taken by
     /// a reset, since only its owner gets the mail.
     async fn resolve_signup(&self, mail: &Leased) -> Result<Resolved, StoreError> {
-        let found = match self.unsealed(mail) {
-            Some(address) => self.by_address(address).await?,
-            None => None,
+        let Some(address) = self.unsealed(mail) else {
+            return Ok(Resolved::Nothing);
         };
-        match found {
+        match self.by_address(address.clone()).await? {
             Some(to) if !to.is_verified => {
                 self.resolve_request(mail, Use::Reset, Kind::Reset).await
             }
-            Some(to) => {
-                let turn = Turn {
-                    mail: mail.clone(),
-                    kind: Kind::AccountExists,
-                    user: to.id,
-                    grant: None,
-                    at: self.clock.now(),
-                };
-                Ok(if self.database.write(turn).await? {
-                    Resolved::Letter(Box::new(to), None, Kind::AccountExists)
-                } else {
-                    Resolved::Nothing
-                })
+            Some(to) => self.turn(mail, to, None, Kind::AccountExists).await,
+            None if links::is_reserved(&self.database, &address, self.clock.now()).await? => {
+                self.to_stranger(mail, address, Kind::AddressReserved).await
             }
             None => Ok(Resolved::Nothing),
         }
+    }
+
+    /// Turns a request into a mail of this kind to this user.
+    async fn turn(
+        &self,
+        mail: &Leased,
+        to: Addressee,
+        grant: Option<Grant>,
+        kind: Kind,
+    ) -> Result<Resolved, StoreError> {
+        let turn = Turn {
+            mail: mail.clone(),
+            kind,
+            user: to.id,
+            subject: Subject::new(&self.secrets, kind, &to.address),
+            grant,
+            at: self.clock.now(),
+        };
+        Ok(match self.database.write(turn).await? {
+            Turned::Into(grant) => Resolved::Letter(Box::new(to), grant, kind),
+            Turned::Withheld => Resolved::Withheld(kind),
+            Turned::Late => Resolved::Nothing,
+        })
     }
 
     fn unsealed(&self, mail: &Leased) -> Option<String> {
@@ -513,7 +537,7 @@ impl Delivery {
             return Ok(Resolved::Nothing);
         };
         let found = self.by_address(address).await?;
-        let wanted = |to: &Addressee| to.is_active && (purpose == Use::Reset || !to.is_verified);
+        let wanted = |to: &Addressee| to.is_active && (purpose != Use::Verify || !to.is_verified);
         let Some(to) = found.filter(wanted) else {
             return Ok(Resolved::Nothing);
         };
@@ -527,18 +551,7 @@ impl Delivery {
             epoch: to.epoch,
             expires_at: now + links::life(purpose),
         };
-        let turn = Turn {
-            mail: mail.clone(),
-            kind,
-            user: to.id,
-            grant: Some(grant.clone()),
-            at: now,
-        };
-        Ok(if self.database.write(turn).await? {
-            Resolved::Letter(Box::new(to), Some(grant), kind)
-        } else {
-            Resolved::Nothing
-        })
+        self.turn(mail, to, Some(grant), kind).await
     }
 
     async fn by_id(&self, user: UserId) -> Result<Option<Addressee>, StoreError> {
@@ -596,42 +609,58 @@ fn wait_after(attempts: i32) -> TimeDelta {
     wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
-/// Turns a request into a mail to a user, with its token if it has one, unless the account has had too many:
+/// Turns a request into a mail to a user, with its token if it has one, unless the address has had too many:
 /// from then on each attempt has the same one.
 struct Turn {
     mail: Leased,
     kind: Kind,
     user: UserId,
+    subject: Subject,
     grant: Option<Grant>,
     at: DateTime<Utc>,
 }
 
-impl UnitOfWork for Turn {
-    type Outcome = bool;
+/// What became of a request.
+enum Turned {
+    /// A mail, with this token.
+    Into(Option<Grant>),
+    /// Nothing: its address has had too many.
+    Withheld,
+    /// Nothing: it is not this instance's any more.
+    Late,
+}
 
-    async fn run(&self, transaction: &mut Transaction) -> Result<End<bool>, Error> {
+impl UnitOfWork for Turn {
+    type Outcome = Turned;
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<Turned>, Error> {
         let user = self.user;
         transaction.lock(&LOCK_POSTGRES, (user.as_uuid(),)).await?;
-        let limits = match self.kind {
-            Kind::LoginClosed => MOST_CLOSED,
-            _ => MOST,
+        let most = match self.kind {
+            Kind::LoginClosed => counts::MOST_CLOSED,
+            _ => counts::MOST,
         };
-        for (time, most) in limits {
-            let parameters = (user.as_uuid(), self.kind.as_str(), Micros(self.at - *time));
-            let recent: Option<(i64,)> = transaction.fetch_optional(&RECENT, parameters).await?;
-            if recent.is_some_and(|(mails,)| mails >= *most) {
-                return Ok(End::Rollback(false));
+        let admission =
+            counts::admit(transaction, self.mail.id, self.subject, most, self.at).await?;
+        let mut grant = self.grant.clone();
+        match (admission, &mut grant) {
+            (Admission::Withheld, _) => return Ok(End::Rollback(Turned::Withheld)),
+            // Else strangers who ask for all that a day has would leave the owner with none that works.
+            (Admission::Last, Some(grant)) if grant.purpose == Use::Reset => {
+                grant.purpose = Use::Recover;
+                grant.expires_at = self.at + links::life(Use::Recover);
             }
+            _ => {}
         }
-        if let Some(grant) = &self.grant {
+        if let Some(grant) = &grant {
             links::add(transaction, grant, self.at).await?;
         }
-        let token = self.grant.as_ref().map(|grant| grant.id);
+        let token = grant.as_ref().map(|grant| grant.id);
         let turned = queue::turn_into(transaction, &self.mail, self.kind, user, token).await?;
         Ok(if turned {
-            End::Commit(true)
+            End::Commit(Turned::Into(grant))
         } else {
-            End::Rollback(false)
+            End::Rollback(Turned::Late)
         })
     }
 }

@@ -17,32 +17,31 @@ use crate::tokens::secrets::TokenSecrets;
 #[must_use]
 pub const fn in_words(purpose: Use) -> &'static str {
     match purpose {
-        Use::Verify | Use::Change => "24 hours",
+        Use::Verify | Use::Change | Use::Recover => "24 hours",
         Use::Reset => "30 minutes",
         Use::SetPassword => "72 hours",
         Use::Undo => "7 days",
     }
 }
 
-/// The same, as a time.
+/// The same, as a time. A day is the most that NIST SP 800-63B-4, section 4.2.1.2, has for a recovery code by mail.
 #[must_use]
 pub const fn life(purpose: Use) -> TimeDelta {
     match purpose {
-        Use::Verify | Use::Change => TimeDelta::hours(24),
+        Use::Verify | Use::Change | Use::Recover => TimeDelta::hours(24),
         Use::Reset => TimeDelta::minutes(30),
         Use::SetPassword => TimeDelta::hours(72),
         Use::Undo => TimeDelta::days(7),
     }
 }
 
-/// The canonical form of the address that a change moves the account to; `None` for another use.
+/// The canonical form of the address that the mail with this link goes to.
 #[must_use]
-pub fn target(grant: &Grant) -> Option<String> {
-    let new = grant.new_email.as_deref()?;
-    let email = Email::parse(new)
-        .ok()
-        .filter(|_| grant.purpose == Use::Change)?;
-    Some(email.canonical().to_owned())
+pub fn destination(grant: &Grant) -> String {
+    let new = grant.new_email.as_deref();
+    let new = new.filter(|_| grant.purpose == Use::Change);
+    let new = new.and_then(|new| Email::parse(new).ok());
+    new.map_or_else(|| grant.address.clone(), |new| new.canonical().to_owned())
 }
 
 /// A token as it is stored.
@@ -124,18 +123,12 @@ static VOID_OWN_UNDO: Statement = Statement::new(
 
 static INSERT: Statement = Statement::new(
     "INSERT INTO one_time_tokens \
-     (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id, \
-     new_email_canonical) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+     (id, user_id, purpose, email_canonical, new_email, epoch, created_at, expires_at, session_id) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 );
 
 static RECENT: Statement = Statement::new(
     "SELECT count(*) AS tokens FROM one_time_tokens WHERE user_id = $1 AND purpose = $2 AND created_at > $3",
-);
-
-// Ids are ordered by time: of those that were asked for at once, each counts the ones before it.
-static ASKED_BEFORE: Statement = Statement::new(
-    "SELECT count(*) AS tokens FROM one_time_tokens \
-     WHERE new_email_canonical = $1 AND created_at > $2 AND id < $3",
 );
 
 static USE: Statement = Statement::new(
@@ -180,21 +173,6 @@ pub async fn made_since(
     Ok(made.map_or(0, |(tokens,)| tokens))
 }
 
-/// How many changes to an address, of any user, were asked for since a time and before this token.
-///
-/// # Errors
-/// The store's.
-pub async fn asked_before(
-    database: &Database,
-    target: &str,
-    since: DateTime<Utc>,
-    token: Uuid,
-) -> Result<i64, StoreError> {
-    let row = (target.to_owned(), Micros(since), token);
-    let asked: Option<(i64,)> = database.fetch_latest(&ASKED_BEFORE, row).await?;
-    Ok(asked.map_or(0, |(tokens,)| tokens))
-}
-
 /// Adds a token, and voids the one before.
 ///
 /// # Errors
@@ -233,9 +211,27 @@ pub async fn add_of(
         Micros(at),
         Micros(grant.expires_at),
         session.map(SessionId::as_uuid),
-        target(grant),
     );
     transaction.execute(&INSERT, row).await.map(drop)
+}
+
+static RESERVED: Statement = Statement::new(
+    "SELECT id FROM one_time_tokens WHERE email_canonical = $1 AND purpose = 'undo' AND used_at IS NULL \
+     AND voided_at IS NULL AND expires_at > $2 LIMIT 1",
+);
+
+/// Whether an account can be moved back to this address, so that no other can have it.
+///
+/// # Errors
+/// When the store is unavailable, or reports an error.
+pub async fn is_reserved(
+    database: &Database,
+    address: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let parameters = (address.to_owned(), Micros(now));
+    let found: Option<(Uuid,)> = database.fetch_latest(&RESERVED, parameters).await?;
+    Ok(found.is_some())
 }
 
 /// Marks a token as used. Returns whether it did: not if it was used before, or is void.

@@ -8,6 +8,7 @@
 //! To add a kind of mail, add it to [`Kind`] and to the templates, and what it takes to
 //! [`delivery`](mod@delivery).
 
+pub mod counts;
 pub mod delivery;
 pub mod links;
 pub mod message;
@@ -90,7 +91,7 @@ impl FromRow for Addressee {
 /// The column `locale` of a row.
 fn locale(row: Row<'_>) -> Result<Option<Locale>, Error> {
     let tag: Option<String> = row.get("locale")?;
-    Ok(tag.and_then(|tag| Locale::parse(&tag).ok()))
+    Ok(Locale::of_row(tag))
 }
 
 /// Where mails go: on an embedded database without a setting, to files beside it.
@@ -169,6 +170,9 @@ fn name_of(mail: Uuid) -> String {
     format!("mail {mail}")
 }
 
+/// The outcomes of an attempt to send a mail.
+const OUTCOMES: [&str; 5] = ["sent", "deferred", "unreachable", "dead", "withheld"];
+
 /// Metrics of mail.
 #[derive(Clone)]
 pub struct MailMetrics {
@@ -187,7 +191,7 @@ impl MailMetrics {
         let all = Self {
             sent: registrar.counters(
                 "mail_total",
-                "Attempts to send a mail, by its kind and outcome: sent, deferred (tried again later), dead (given up).",
+                "Attempts to send a mail, by its kind and outcome: sent, deferred (tried again later), unreachable (the same, for the server's sake), dead (given up), withheld (its address has had too many).",
                 &["kind", "outcome"],
             )?,
             oldest: registrar.gauge(
@@ -197,7 +201,7 @@ impl MailMetrics {
             dead: registrar.gauge("mail_dead", "Mails that were given up.")?,
         };
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_sent()) {
-            for outcome in ["sent", "deferred", "dead"] {
+            for outcome in OUTCOMES {
                 all.sent.with_label_values(&[kind.as_str(), outcome]);
             }
         }

@@ -48,6 +48,8 @@ pub enum Kind {
     EmailRestored,
     /// An account was to be made for an address, or an address was to be moved to it, and it has one already.
     AccountExists,
+    /// An account was to be made for an address to which another one can still be moved back.
+    AddressReserved,
     /// An address was to sign up that has an account; what it gets is found out when it is sent.
     SignupRequest,
     /// The account was erased.
@@ -56,7 +58,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Verify,
         Self::VerifyRequest,
         Self::Reset,
@@ -71,6 +73,7 @@ impl Kind {
         Self::EmailChanged,
         Self::EmailRestored,
         Self::AccountExists,
+        Self::AddressReserved,
         Self::SignupRequest,
         Self::Erased,
     ];
@@ -92,7 +95,11 @@ impl Kind {
     pub const fn has_link(self) -> bool {
         !matches!(
             self,
-            Self::PasswordChanged | Self::SessionReused | Self::AccountExists | Self::Erased
+            Self::PasswordChanged
+                | Self::SessionReused
+                | Self::AccountExists
+                | Self::AddressReserved
+                | Self::Erased
         )
     }
 
@@ -114,6 +121,7 @@ impl Kind {
             Self::EmailChanged => "email_changed",
             Self::EmailRestored => "email_restored",
             Self::AccountExists => "account_exists",
+            Self::AddressReserved => "address_reserved",
             Self::SignupRequest => "signup_request",
             Self::Erased => "erased",
         }

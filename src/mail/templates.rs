@@ -21,7 +21,7 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 24] = built_in![
+const BUILT_IN: [(&str, &str); 26] = built_in![
     "verify",
     "reset",
     "login_closed",
@@ -33,6 +33,7 @@ const BUILT_IN: [(&str, &str); 24] = built_in![
     "email_changed",
     "email_restored",
     "account_exists",
+    "address_reserved",
     "erased",
 ];
 

@@ -24,6 +24,8 @@ pub enum Use {
     Verify,
     /// Sets another password.
     Reset,
+    /// The same, for longer; no request for a mail voids it.
+    Recover,
     /// Sets the first password.
     SetPassword,
     /// Moves the account to another address.
@@ -33,9 +35,10 @@ pub enum Use {
 }
 
 impl Use {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Verify,
         Self::Reset,
+        Self::Recover,
         Self::SetPassword,
         Self::Change,
         Self::Undo,
@@ -47,6 +50,7 @@ impl Use {
         match self {
             Self::Verify => "verify",
             Self::Reset => "reset",
+            Self::Recover => "recover",
             Self::SetPassword => "set_password",
             Self::Change => "change",
             Self::Undo => "undo",

@@ -37,16 +37,19 @@ pub enum Purpose {
     LoginKey,
     /// Links in mails.
     Mail,
+    /// Addresses in the counts of mails: they are not stored there.
+    MailCount,
 }
 
 impl Purpose {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Refresh,
         Self::Device,
         Self::Throttle,
         Self::ServiceKey,
         Self::LoginKey,
         Self::Mail,
+        Self::MailCount,
     ];
 
     /// The `info` of its key.
@@ -58,6 +61,7 @@ impl Purpose {
             Self::ServiceKey => "service-key",
             Self::LoginKey => "login-key",
             Self::Mail => "mail",
+            Self::MailCount => "mail-count",
         }
     }
 }
@@ -94,7 +98,8 @@ impl fmt::Debug for TokenSecrets {
 
 /// The keys of one secret.
 struct Keys {
-    macs: [hmac::Key; Purpose::ALL.len()],
+    // A key has a kilobyte.
+    macs: Box<[hmac::Key; Purpose::ALL.len()]>,
     sealing: Zeroizing<[u8; 32]>,
 }
 
@@ -102,9 +107,9 @@ impl Keys {
     fn derive(secret: &SecretString) -> Self {
         let extracted = Salt::new(HKDF_SHA256, SALT).extract(secret.expose_secret().as_bytes());
         Self {
-            macs: Purpose::ALL.map(|purpose| {
+            macs: Box::new(Purpose::ALL.map(|purpose| {
                 hmac::Key::new(hmac::HMAC_SHA256, &*expand(&extracted, purpose.name()))
-            }),
+            })),
             sealing: expand(&extracted, SEALING),
         }
     }
@@ -252,7 +257,7 @@ impl TokenSecrets {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use super::*;
 
     /// The secrets of these texts.

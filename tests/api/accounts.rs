@@ -349,6 +349,7 @@ async fn an_address_changes_when_the_new_mailbox_confirms_it(
     assert_eq!(service.database.rows(events).await.len(), 1);
 }
 
+/// Guarantee M8.
 #[rstest]
 #[tokio::test]
 async fn many_users_send_few_mails_to_one_address(#[values(Sqlite, Postgres)] backend: Backend) {

@@ -1,14 +1,14 @@
 //! How long the links of mails are valid, with a clock that the test advances.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Client, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::mailing::{Mail, SOON, mails};
+use crate::harness::mailing::{Mail, SOON, mails, newest};
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, InProcess, login_body, problem,
     signup_body,
@@ -32,6 +32,7 @@ impl Mailed {
             ("BCRYPT_COST", "4"),
             ("EMAIL_VERIFICATION", "required"),
             ("MAIL_URL", url.as_str()),
+            ("RATE_LIMIT_MAIL", "off"),
         ];
         let database = Arc::new(Database::new(backend));
         let service = InProcess::start_on(database, &settings).await;
@@ -49,14 +50,8 @@ impl Mailed {
 
     /// Waits for the only mail of a kind.
     async fn mail(&self, kind: &str) -> Mail {
-        let begun = Instant::now();
-        loop {
-            if let Some(mail) = mails(self.folder.path(), kind).pop() {
-                return mail;
-            }
-            assert!(begun.elapsed() < SOON, "no mail {kind}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mail = newest(self.folder.path(), kind, 1).await;
+        mail.unwrap_or_else(|| panic!("no mail {kind}"))
     }
 
     /// Asks for another address, and returns the token of the mail of a kind.
@@ -143,4 +138,46 @@ async fn a_link_expires_after_its_life(
         let used = service.database.rows(&format!("{used}'{purpose}'")).await;
         assert!(used.is_empty(), "{used:?}");
     }
+}
+
+/// Strangers can ask for all the mails that an address gets in a day. The last one then has a link that works for as
+/// long as there is no other.
+///
+/// Guarantee M5.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_reset_of_a_day_works_for_a_day(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mailed = Mailed::start(backend).await;
+    let (service, user) = (&mailed.service, signup_body("ada@example.org"));
+    assert_eq!(service.post("/signup", "k", &user).await.status(), 201);
+    mailed.mail("verify").await;
+    let email = json!({ "email": "ada@example.org" });
+    let forgot = || mailed.post("/auth/password/forgot", &email, None);
+    let mut last = None;
+    for number in 1..=10 {
+        assert_eq!(forgot().await.status(), 202);
+        let mail = newest(mailed.folder.path(), "reset", number).await;
+        let mail = mail.expect("a mail");
+        let lasts = mail.text.contains("24 hours");
+        assert_eq!(lasts, number == 10, "{number}: {}", mail.text);
+        last = Some(mail.token());
+        if number % 3 == 0 {
+            service.clock.advance(Duration::from_secs(HOUR + 60));
+        }
+    }
+    // No more until the first was a day ago, and what asks for it disturbs nothing.
+    service.clock.advance(Duration::from_secs(2 * HOUR));
+    assert_eq!(forgot().await.status(), 202);
+    service.clock.advance(Duration::from_secs(18 * HOUR - 600));
+    assert_eq!(forgot().await.status(), 202);
+    let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
+    let begun = std::time::Instant::now();
+    while service.database.rows(waiting).await != ["0"] {
+        assert!(begun.elapsed() < SOON, "mails wait");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(mails(mailed.folder.path(), "reset").len(), 10);
+    let body = json!({ "token": last, "password": NEW });
+    let reset = mailed.post("/auth/password/reset", &body, None).await;
+    assert_eq!(reset.status(), 204);
 }

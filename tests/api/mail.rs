@@ -554,6 +554,13 @@ async fn closed_logins_are_opened_by_the_link_of_a_mail(
     }
     let mail = mailing.mail("login_closed", 1).await;
     assert_eq!(mail.to, "ada@example.org");
+    assert!(mail.text.contains("24 hours"), "{}", mail.text);
+    // Its link is not voided by mails that the same strangers ask for.
+    for _ in 0..4 {
+        assert_eq!(mailing.forgot("ada@example.org").await.status(), 202);
+    }
+    mailing.idle().await;
+    assert_eq!(mailing.mails("reset").len(), 3);
     // A new device; and the one that is known.
     problem(mailing.log_in(&password()).await, 429, "login-throttled").await;
     let mut known = login_body("ada@example.org");

@@ -25,6 +25,7 @@ mod links;
 mod locale;
 mod login;
 mod mail;
+mod mail_limits;
 
 mod migrations;
 mod model;

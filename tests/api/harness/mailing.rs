@@ -64,20 +64,8 @@ impl Mailing {
 
     /// Waits until there are this many mails of a kind, and returns the newest.
     pub async fn mail(&self, kind: &str, count: usize) -> Mail {
-        let begun = Instant::now();
-        loop {
-            let mut mails = self.mails(kind);
-            if mails.len() >= count {
-                assert_eq!(mails.len(), count, "{mails:?}");
-                return mails.pop().expect("one");
-            }
-            assert!(
-                begun.elapsed() < SOON,
-                "no mail: {}",
-                self.service.log_text()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mail = newest(&self.folder.path().join("mail"), kind, count).await;
+        mail.unwrap_or_else(|| panic!("no mail: {}", self.service.log_text()))
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Response {
@@ -158,6 +146,22 @@ pub fn mails(folder: &Path, kind: &str) -> Vec<Mail> {
         .collect();
     paths.sort();
     paths.iter().map(|path| read(path)).collect()
+}
+
+/// Waits until there are this many mails of a kind in a folder, and returns the newest; `None` if there are fewer.
+pub async fn newest(folder: &Path, kind: &str, count: usize) -> Option<Mail> {
+    let begun = Instant::now();
+    loop {
+        let mut mails = mails(folder, kind);
+        if mails.len() >= count {
+            assert_eq!(mails.len(), count, "{mails:?}");
+            return mails.pop();
+        }
+        if begun.elapsed() >= SOON {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Reads a mail in a file.

@@ -120,8 +120,7 @@ async fn create_user(state: Arc<State>, mut call: Call) -> Result<HttpResponse, 
         Some(fields.email.as_typed().as_bytes()),
         Some(fields.display_name.as_str().as_bytes()),
     ];
-    let locale = fields.locale.iter();
-    values.extend(locale.map(|locale| Some(locale.as_str().as_bytes())));
+    values.extend(Locale::values(fields.locale.as_ref()));
     let execution = match call.begin(&values).await? {
         Begun::Replay(recorded) => return Ok(respond(&recorded, render)),
         Begun::Execute(execution) => execution,

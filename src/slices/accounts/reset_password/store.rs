@@ -121,7 +121,7 @@ impl ResetPasswordStore {
         links::find(
             &self.database,
             text,
-            &[Use::Reset, Use::SetPassword],
+            &[Use::Reset, Use::Recover, Use::SetPassword],
             secrets,
         )
         .await

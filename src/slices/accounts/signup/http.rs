@@ -209,10 +209,7 @@ impl Fields {
             Some(self.password.expose_bytes()),
             Some(self.display_name.as_str().as_bytes()),
         ];
-        // Last and only if there is one: a key that was used before there were languages stays valid. A second
-        // value of this kind needs its name beside it.
-        let locale = self.locale.iter();
-        values.extend(locale.map(|locale| Some(locale.as_str().as_bytes())));
+        values.extend(Locale::values(self.locale.as_ref()));
         values
     }
 }

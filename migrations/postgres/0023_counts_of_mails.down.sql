@@ -1,0 +1,8 @@
+DROP INDEX mail_queue_unsent_idx;
+DELETE FROM one_time_tokens WHERE purpose = 'recover';
+ALTER TABLE one_time_tokens DROP CONSTRAINT one_time_tokens_purpose_check;
+ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check
+    CHECK (purpose IN ('verify', 'reset', 'set_password', 'change', 'undo'));
+CREATE INDEX one_time_tokens_new_email_idx ON one_time_tokens (new_email_canonical, created_at)
+    WHERE new_email_canonical IS NOT NULL;
+DROP TABLE counted_mails;

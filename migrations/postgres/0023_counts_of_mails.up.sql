@@ -1,0 +1,23 @@
+-- Mails of the last day, to count them by a keyed hash of their address. They outlive users: a count is not reset by
+-- erasing an account.
+CREATE TABLE counted_mails (
+    mail_id uuid        NOT NULL,
+    subject bytea       NOT NULL,
+    at      timestamptz NOT NULL,
+    CONSTRAINT counted_mails_pkey PRIMARY KEY (mail_id)
+);
+
+CREATE INDEX counted_mails_subject_idx ON counted_mails (subject, at);
+-- To remove the old ones.
+CREATE INDEX counted_mails_at_idx ON counted_mails (at);
+
+-- Only instances of the release before count by this column; a later one removes it.
+DROP INDEX one_time_tokens_new_email_idx;
+
+-- A link that another one asked for does not void.
+ALTER TABLE one_time_tokens DROP CONSTRAINT one_time_tokens_purpose_check;
+ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check
+    CHECK (purpose IN ('verify', 'reset', 'recover', 'set_password', 'change', 'undo'));
+
+-- The oldest mail that waits, and those that were given up, are asked for each second.
+CREATE INDEX mail_queue_unsent_idx ON mail_queue (created_at, dead_at) WHERE sent_at IS NULL;
