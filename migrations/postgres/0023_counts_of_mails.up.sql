@@ -4,7 +4,7 @@ CREATE TABLE counted_mails (
     mail_id uuid        NOT NULL,
     subject bytea       NOT NULL,
     at      timestamptz NOT NULL,
-    CONSTRAINT counted_mails_pkey PRIMARY KEY (mail_id)
+    CONSTRAINT counted_mails_pkey PRIMARY KEY (mail_id, subject)
 );
 
 CREATE INDEX counted_mails_subject_idx ON counted_mails (subject, at);
@@ -18,6 +18,9 @@ DROP INDEX one_time_tokens_new_email_idx;
 ALTER TABLE one_time_tokens DROP CONSTRAINT one_time_tokens_purpose_check;
 ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check
     CHECK (purpose IN ('verify', 'reset', 'recover', 'set_password', 'change', 'undo'));
+DROP INDEX one_time_tokens_unused_key;
+CREATE UNIQUE INDEX one_time_tokens_unused_key ON one_time_tokens (user_id, purpose)
+    WHERE used_at IS NULL AND voided_at IS NULL AND purpose NOT IN ('undo', 'recover');
 
 -- The oldest mail that waits, and those that were given up, are asked for each second.
 CREATE INDEX mail_queue_unsent_idx ON mail_queue (created_at, dead_at) WHERE sent_at IS NULL;

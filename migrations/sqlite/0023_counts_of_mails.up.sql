@@ -1,9 +1,10 @@
 -- Mails of the last day, to count them by a keyed hash of their address. They outlive users: a count is not reset by
 -- erasing an account.
 CREATE TABLE counted_mails (
-    mail_id BLOB    NOT NULL PRIMARY KEY,
+    mail_id BLOB    NOT NULL,
     subject BLOB    NOT NULL,
-    at      INTEGER NOT NULL
+    at      INTEGER NOT NULL,
+    PRIMARY KEY (mail_id, subject)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX counted_mails_subject_idx ON counted_mails (subject, at);
@@ -37,7 +38,7 @@ DROP TABLE one_time_tokens;
 ALTER TABLE one_time_tokens_next RENAME TO one_time_tokens;
 
 CREATE UNIQUE INDEX one_time_tokens_unused_key ON one_time_tokens (user_id, purpose)
-    WHERE used_at IS NULL AND voided_at IS NULL AND purpose <> 'undo';
+    WHERE used_at IS NULL AND voided_at IS NULL AND purpose NOT IN ('undo', 'recover');
 CREATE INDEX one_time_tokens_undo_idx ON one_time_tokens (email_canonical)
     WHERE used_at IS NULL AND voided_at IS NULL AND purpose = 'undo';
 CREATE INDEX one_time_tokens_expires_at_idx ON one_time_tokens (expires_at);

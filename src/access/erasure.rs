@@ -47,7 +47,8 @@ pub enum ErasureOutcome {
 }
 
 static ADDRESS: Statement = Statement::new(
-    "SELECT email, (SELECT u.locale FROM users u WHERE u.id = users_read.id) AS locale FROM users_read WHERE id = $1",
+    "SELECT email, (SELECT u.locale FROM users u WHERE u.id = users_read.id) AS locale, email_verified \
+     FROM users_read WHERE id = $1",
 );
 
 static DELETE_USER: Statement = Statement::new("DELETE FROM users WHERE id = $1");
@@ -146,7 +147,7 @@ impl UnitOfWork for Erase {
         let id = user.as_uuid();
         // First, as the order of locks requires.
         let keys = record::redact(transaction, *user).await?;
-        let address: Option<(String, Option<String>)> =
+        let address: Option<(String, Option<String>, bool)> =
             transaction.fetch_optional(&ADDRESS, (id,)).await?;
         if address.is_none() {
             // Also if a request beside this one has erased the actor: that it was erased is the outcome.
@@ -161,7 +162,7 @@ impl UnitOfWork for Erase {
         }
         // Sessions, tokens and roles go with it.
         let deleted = transaction.execute(&DELETE_USER, (id,)).await? > 0;
-        let Some((address, locale)) = address.filter(|_| deleted) else {
+        let Some(last) = address.filter(|_| deleted) else {
             return Ok(End::Rollback(Some(ErasureOutcome::NoSuchUser)));
         };
         transaction.execute(&DELETE_USER_READ, (id,)).await?;
@@ -171,7 +172,7 @@ impl UnitOfWork for Erase {
         let actor = &change.actor;
         history::append(transaction, &change.of(*user), Erased { actor }).await?;
         queue::remove_all(transaction, *user).await?;
-        self.add_last_mail(transaction, &address, locale).await?;
+        self.add_last_mail(transaction, last).await?;
         let tombstone = (id, Micros(change.at), actor.to_string());
         transaction.execute(&ADD_TOMBSTONE, tombstone).await?;
         auth_log::append_change(transaction, change, "erased", &user.to_string()).await?;
@@ -184,18 +185,18 @@ impl Erase {
     async fn add_last_mail(
         &self,
         transaction: &mut Transaction,
-        address: &str,
-        locale: Option<String>,
+        (address, locale, is_confirmed): (String, Option<String>, bool),
     ) -> Result<(), Error> {
         let Some(secrets) = &self.secrets else {
             return Ok(());
         };
         let id = self.change.id();
-        let Some(sealed) = mail::seal(secrets, id, address) else {
+        let Some(sealed) = mail::seal(secrets, id, &address) else {
             return Ok(());
         };
         let mut mail = NewMail::to_address(id, Kind::Erased, sealed, self.change.at);
         mail.locale = Locale::of_row(locale);
+        mail.is_confirmed = is_confirmed;
         queue::add(transaction, &mail).await
     }
 }

@@ -43,7 +43,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "rate_limit.mail",
         "5/1m",
         "The maximum number of requests for a mail per client address, for each kind of request; in the form of \
-         `RATE_LIMIT_SIGNUP`. An account gets at most 3 such mails an hour and 10 a day, beside it.",
+         `RATE_LIMIT_SIGNUP`. An address gets at most 3 such mails an hour and 10 a day, beside it.",
     )),
 ];
 

@@ -15,7 +15,7 @@ use crate::platform::database::{Database, End, Error, Micros, Statement, Transac
 use crate::platform::limits::{Bound, Limit};
 use crate::tokens::secrets::{Mac, Purpose, TokenSecrets};
 
-/// At most this many mails in each of these times, the longest of them last.
+/// At most this many mails in each of these times.
 pub type Most = &'static [(TimeDelta, i64)];
 
 /// Of most mails that can be asked for, by kind.
@@ -29,7 +29,7 @@ pub const ANY: Most = &[];
 
 /// The limit that is kept here.
 pub const LIMIT: Limit = Limit {
-    what: "Mails of a kind to an address in an hour; ten in a day",
+    what: "Mails of a kind that are asked for, or are to an address that is not confirmed, to an address in an hour; ten in a day",
     bound: Bound::Count(3),
     effect: "no further one is sent; the response is the same; `mail_total{outcome=\"withheld\"}`",
 };
@@ -60,7 +60,7 @@ impl Subject {
 pub enum Admission {
     /// It may.
     Sent,
-    /// It may, and is the last one for the longest of the times.
+    /// It may, and is the last one for some time.
     Last,
     /// Too many were sent.
     Withheld,
@@ -70,7 +70,8 @@ pub enum Admission {
 static LOCK_POSTGRES: Statement = Statement::new("SELECT pg_advisory_xact_lock($1)");
 
 static INSERT: Statement = Statement::new(
-    "INSERT INTO counted_mails (mail_id, subject, at) VALUES ($1, $2, $3) ON CONFLICT (mail_id) DO NOTHING",
+    "INSERT INTO counted_mails (mail_id, subject, at) VALUES ($1, $2, $3) \
+     ON CONFLICT (mail_id, subject) DO NOTHING",
 );
 
 static COUNT: Statement = Statement::new(
@@ -78,9 +79,11 @@ static COUNT: Statement = Statement::new(
 );
 
 static PURGE: Statement = Statement::new(
-    "DELETE FROM counted_mails WHERE mail_id IN (SELECT mail_id FROM counted_mails WHERE at <= $1 \
-     ORDER BY at LIMIT $2) RETURNING mail_id",
+    "DELETE FROM counted_mails WHERE (mail_id, subject) IN (SELECT mail_id, subject FROM counted_mails \
+     WHERE at <= $1 ORDER BY at LIMIT $2) RETURNING mail_id",
 );
+
+static FORGET: Statement = Statement::new("DELETE FROM counted_mails WHERE subject = $1");
 
 /// Counts a mail, unless it would be one too many. One that was counted is sent: an attempt before failed. If it is
 /// withheld, the transaction is to be rolled back.
@@ -107,13 +110,20 @@ pub async fn admit(
         if others >= *most {
             return Ok(Admission::Withheld);
         }
-        admission = if others + 1 == *most {
-            Admission::Last
-        } else {
-            Admission::Sent
-        };
+        if others + 1 == *most {
+            admission = Admission::Last;
+        }
     }
     Ok(admission)
+}
+
+/// Begins a count at zero.
+///
+/// # Errors
+/// The driver's.
+pub async fn forget(transaction: &mut Transaction, subject: Subject) -> Result<(), Error> {
+    let row = (subject.0.to_vec(),);
+    transaction.execute(&FORGET, row).await.map(drop)
 }
 
 /// Counts a mail in a transaction of its own. Returns whether it may be sent.

@@ -260,7 +260,7 @@ impl Delivery {
             id: mail.id,
             kind,
             to: &to.email,
-            // Of one who has not shown that the mailbox is theirs it may be a text of a stranger.
+            // To one who has not shown that the mailbox is theirs it may be a text of a stranger.
             name: if to.is_verified { &to.name } else { "" },
             locale: to.locale.as_ref(),
             token: token.as_ref().map(ExposeSecret::expose_secret),
@@ -404,7 +404,7 @@ impl Delivery {
     ) -> Result<Resolved, StoreError> {
         let canonical = Email::parse(&email).map(|email| email.canonical().to_owned());
         let address = canonical.unwrap_or_else(|_| email.clone());
-        if !self.admits(mail, kind, &address, counts::MOST).await? {
+        if !mail.is_confirmed && !self.admits(mail, kind, &address, counts::MOST).await? {
             return Ok(Resolved::Withheld(kind));
         }
         let to = Addressee::stranger(email, mail.locale.clone());
@@ -458,12 +458,21 @@ impl Delivery {
             to.email = email;
         }
         let address = links::destination(&link.grant);
+        if address != to.address {
+            to.is_verified = mail.is_confirmed;
+        }
         let most = match mail.kind {
-            Kind::ConfirmEmail | Kind::EmailChanging | Kind::EmailChanged => counts::MOST,
-            // An administrator, or an owner who takes an account back, is not held up by what strangers asked for.
-            _ => counts::ANY,
+            // The way back of an owner is always sent.
+            Kind::EmailChanging | Kind::EmailChanged if to.is_verified => None,
+            Kind::ConfirmEmail | Kind::EmailChanging | Kind::EmailChanged => Some(counts::MOST),
+            // Of a signup or an administrator: they are never withheld, and leave less for requests.
+            Kind::Verify | Kind::Reset => Some(counts::ANY),
+            _ => None,
         };
-        if !self.admits(mail, mail.kind, &address, most).await? {
+        // Before it is looked up who has the address: what becomes of it shows in the export of the user who asked.
+        if let Some(most) = most
+            && !self.admits(mail, mail.kind, &address, most).await?
+        {
             return Ok(Resolved::Withheld(mail.kind));
         }
         if mail.kind == Kind::ConfirmEmail {
@@ -645,7 +654,7 @@ impl UnitOfWork for Turn {
         let mut grant = self.grant.clone();
         match (admission, &mut grant) {
             (Admission::Withheld, _) => return Ok(End::Rollback(Turned::Withheld)),
-            // Else strangers who ask for all that a day has would leave the owner with none that works.
+            // Else strangers who ask for all that there are would leave the owner with none that works.
             (Admission::Last, Some(grant)) if grant.purpose == Use::Reset => {
                 grant.purpose = Use::Recover;
                 grant.expires_at = self.at + links::life(Use::Recover);

@@ -1,8 +1,9 @@
 //! The rows of one-time tokens, which links in mails carry: `one_time_tokens`.
 //!
 //! A token is used once, by state: its row says when. A user has one of each use that is neither used
-//! nor void; a new one voids the one before. Only those that undo a change of the address stay beside each
-//! other, and while one is valid its address is not given to another account: who has taken an account
+//! nor void; a new one voids the one before. Two uses are exceptions, as others than the owner may cause
+//! newer ones. Those that recover an account stay beside each other. So do those that undo a change of the
+//! address, and while one is valid its address is not given to another account: who has taken an account
 //! over must not take the way back away.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -173,7 +174,7 @@ pub async fn made_since(
     Ok(made.map_or(0, |(tokens,)| tokens))
 }
 
-/// Adds a token, and voids the one before.
+/// Adds a token, and voids the one before, if its use has one at a time.
 ///
 /// # Errors
 /// The driver's.
@@ -196,9 +197,14 @@ pub async fn add_of(
     at: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (user, purpose) = (grant.user.as_uuid(), grant.purpose.as_str());
-    if grant.purpose != Use::Undo {
+    let voids = match grant.purpose {
+        Use::Undo => None,
+        Use::Recover => Some(Use::Reset),
+        same => Some(same),
+    };
+    if let Some(before) = voids {
         transaction
-            .execute(&VOID, (user, purpose, Micros(at)))
+            .execute(&VOID, (user, before.as_str(), Micros(at)))
             .await?;
     }
     let row = (

@@ -191,7 +191,7 @@ impl MailMetrics {
         let all = Self {
             sent: registrar.counters(
                 "mail_total",
-                "Attempts to send a mail, by its kind and outcome: sent, deferred (tried again later), unreachable (the same, for the server's sake), dead (given up), withheld (its address has had too many).",
+                "Attempts to send a mail, by its kind and outcome: sent, deferred (tried again later), unreachable (the same: the server cannot be used), dead (given up), withheld (its address has had too many).",
                 &["kind", "outcome"],
             )?,
             oldest: registrar.gauge(

@@ -147,6 +147,8 @@ pub struct NewMail {
     pub to_sealed: Option<Vec<u8>>,
     /// The language, if the user is not there any more when it is sent.
     pub locale: Option<Locale>,
+    /// Whether its address was confirmed when it was caused; of one that may be of no account when it is sent.
+    pub is_confirmed: bool,
     /// When it was caused, in whole microseconds.
     pub at: DateTime<Utc>,
 }
@@ -162,6 +164,7 @@ impl NewMail {
             token: None,
             to_sealed: None,
             locale: None,
+            is_confirmed: false,
             at,
         }
     }
@@ -185,6 +188,7 @@ impl NewMail {
             token: None,
             to_sealed: Some(sealed),
             locale: None,
+            is_confirmed: false,
             at,
         }
     }
@@ -205,6 +209,8 @@ pub struct Leased {
     pub to_sealed: Option<Vec<u8>>,
     /// The language, if the user is not there any more.
     pub locale: Option<Locale>,
+    /// Whether its address was confirmed when it was caused, if that was noted.
+    pub is_confirmed: bool,
     /// How often it was leased, this time included.
     pub attempts: i32,
     /// When it was caused.
@@ -219,6 +225,9 @@ impl Leased {
         self.lease
     }
 }
+
+/// The parameter `address` of a mail to a confirmed one.
+const CONFIRMED: &str = "confirmed";
 
 /// A row that was leased; `None` if it is of a kind that another release has added, as after a rollback. It is
 /// left to an instance of that release.
@@ -239,6 +248,7 @@ impl FromRow for Found {
             token: row.get("token_id")?,
             to_sealed: row.get("to_sealed")?,
             locale: super::locale(row)?,
+            is_confirmed: row.get::<Option<String>>("address")?.as_deref() == Some(CONFIRMED),
             attempts: row.get("attempts")?,
             created_at: row.get::<Micros>("created_at")?.0,
             lease: row.get::<Micros>("leased_until")?.0,
@@ -257,16 +267,16 @@ static LEASE_POSTGRES: Statement = Statement::new(
      SELECT id FROM mail_queue WHERE next_at <= $1 AND sent_at IS NULL AND dead_at IS NULL \
      AND (leased_until IS NULL OR leased_until <= $1) ORDER BY next_at LIMIT $3 \
      FOR UPDATE SKIP LOCKED)) \
-     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, attempts, \
-     created_at, leased_until",
+     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, \
+     params ->> 'address' AS address, attempts, created_at, leased_until",
 );
 
 static LEASE_SQLITE: Statement = Statement::new(
     "UPDATE mail_queue SET leased_until = $2, attempts = attempts + 1 WHERE id IN ( \
      SELECT id FROM mail_queue WHERE next_at <= $1 AND sent_at IS NULL AND dead_at IS NULL \
      AND (leased_until IS NULL OR leased_until <= $1) ORDER BY next_at LIMIT $3) \
-     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, attempts, \
-     created_at, leased_until",
+     RETURNING id, kind, user_id, token_id, to_sealed, params ->> 'locale' AS locale, \
+     params ->> 'address' AS address, attempts, created_at, leased_until",
 );
 
 // The lease is part of each condition: an instance that is late changes nothing.
@@ -336,10 +346,13 @@ pub async fn add_alone(database: &Database, mail: &NewMail) -> Result<(), StoreE
 }
 
 fn row(mail: &NewMail) -> impl Parameters + use<> {
-    let params = match &mail.locale {
-        None => json!({}),
-        Some(locale) => json!({ "locale": locale.as_str() }),
-    };
+    let mut params = json!({});
+    if let Some(locale) = &mail.locale {
+        params["locale"] = json!(locale.as_str());
+    }
+    if mail.is_confirmed {
+        params["address"] = json!(CONFIRMED);
+    }
     (
         mail.id,
         mail.kind.as_str(),

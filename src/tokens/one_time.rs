@@ -24,7 +24,7 @@ pub enum Use {
     Verify,
     /// Sets another password.
     Reset,
-    /// The same, for longer; no request for a mail voids it.
+    /// The same, for longer; no newer one voids it.
     Recover,
     /// Sets the first password.
     SetPassword,

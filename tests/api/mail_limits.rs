@@ -132,6 +132,99 @@ async fn notices_are_withheld_from_addresses_that_are_not_confirmed(
     assert_eq!(mailing.mails("password_changed").len(), 3 + 5);
 }
 
+/// A stranger who has used the address of another before its owner came keeps no mail from the owner: the way back of an
+/// account is always sent to an address that was confirmed.
+///
+/// Guarantee M8.
+#[rstest]
+#[tokio::test]
+async fn what_strangers_did_with_an_address_withholds_nothing_from_its_owner(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = without_confirmation(backend).await;
+    let service = &mailing.service;
+    let moved = async |number: usize, is_confirmed: bool| {
+        let session = service.logged_in("ada@example.org").await;
+        if is_confirmed {
+            let verified = "UPDATE users SET email_verified_at = created_at";
+            service.database.execute(verified).await.expect("changed");
+            let verified = "UPDATE users_read SET email_verified = TRUE";
+            service.database.execute(verified).await.expect("changed");
+        }
+        let own = format!("eve{number}@example.org");
+        ask_for(service, &session, &own).await;
+        let confirm = mailing.mail("confirm_email", number).await;
+        assert!(!confirm.text.contains("Ada"), "{}", confirm.text);
+        let token = json!({ "token": confirm.token() });
+        let confirmed = mailing.post("/auth/email/confirm", token).await;
+        assert_eq!(confirmed.status(), 204);
+        mailing.idle().await;
+        let session = service.refresh(&session["refresh_token"], None).await;
+        let session: Value = session.json().await.expect("JSON");
+        erase(service, &session).await;
+        mailing.idle().await;
+    };
+    let kinds = ["email_changing", "email_changed", "erased"];
+    let counts = || kinds.map(|kind| mailing.mails(kind).len());
+    for number in 1..=4 {
+        moved(number, false).await;
+    }
+    // Each erasure was of another address.
+    assert_eq!(counts(), [3, 3, 4]);
+    let stranger = &mailing.mails("email_changed")[0].text;
+    assert!(!stranger.contains("Ada"), "{stranger}");
+    moved(5, true).await;
+    assert_eq!(counts(), [4, 4, 5]);
+    let owner = &mailing.mail("email_changed", 4).await.text;
+    assert!(owner.contains("Hello Ada"), "{owner}");
+}
+
+/// What becomes of a mail to another address shows in the export of who asked for it: not whether it has an account.
+///
+/// Guarantee M7.
+#[rstest]
+#[tokio::test]
+async fn an_export_does_not_show_whether_another_address_has_an_account(
+    #[values(Sqlite, Postgres)] backend: Backend,
+) {
+    let mailing = Mailing::start_with(backend, &[("SIGNUP_ANSWER", "uniform")]).await;
+    let service = &mailing.service;
+    let user = async |email: &str, number: usize| {
+        assert_eq!(service.sign_up(email).await.status(), 202);
+        let verify = mailing.mail("verify", number).await.token();
+        let login = login_body(email);
+        let password = login["password"].as_str().expect("a text");
+        assert_eq!(mailing.verify(&verify, password).await.status(), 204);
+        let session = service.post("/auth/login", &login).send().await;
+        session
+            .expect("a response")
+            .json::<Value>()
+            .await
+            .expect("JSON")
+    };
+    user("ada@example.org", 1).await;
+    let asking = user("eve@example.org", 2).await;
+    let mut exports = Vec::new();
+    for (target, asked) in [("ada@example.org", 1), ("free@example.org", 2)] {
+        // All mails to it that a signup can cause.
+        for _ in 0..4 {
+            assert_eq!(service.sign_up(target).await.status(), 202);
+        }
+        mailing.idle().await;
+        ask_for(service, &asking, target).await;
+        mailing.idle().await;
+        let operation = (Method::GET, "/users/me/export");
+        let export = send(service, operation, &asking, json!({})).await;
+        let export: Value = export.json().await.expect("JSON");
+        let mails = export["mails"].as_array().expect("a list").iter();
+        let mails = mails.filter(|mail| mail["kind"] == "confirm_email");
+        let sent: Vec<bool> = mails.map(|mail| mail["sent_at"].is_string()).collect();
+        assert_eq!(sent, vec![true; asked]);
+        exports.push(sent.last().copied());
+    }
+    assert_eq!(exports[0], exports[1]);
+}
+
 /// The page says that a mail is on its way, so there is one.
 ///
 /// Guarantee M7.

@@ -21,6 +21,7 @@ fn mail(second: i64) -> NewMail {
         token: None,
         to_sealed: Some(vec![1, 2]),
         locale: None,
+        is_confirmed: false,
         at: at(second),
     }
 }

@@ -515,7 +515,7 @@ mod tests {
         20 imports 483f72fd3b619bbe\n\
         21 addresses asked for 277bffc47233ed76\n\
         22 locale 8c82f7ff84d44d3a\n\
-        23 counts of mails a5d854d11bb1f396\n\
+        23 counts of mails 4be62c9531bd572f\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -540,6 +540,6 @@ mod tests {
         20 imports fb6e60a339d0dd79\n\
         21 addresses asked for a2445fa64264fa0e\n\
         22 locale 2174ee216642c649\n\
-        23 counts of mails 5d67afe4e4a1158e\n\
+        23 counts of mails 19482e1c83606019\n\
     ";
 }

@@ -16,7 +16,7 @@ use crate::tokens::one_time::{Grant, Use};
 pub const MOST: [(TimeDelta, u8); 2] = [(TimeDelta::hours(1), 3), (TimeDelta::days(1), 10)];
 
 static ACCOUNT: Statement = Statement::new(
-    "SELECT r.email, u.email_canonical, u.token_epoch FROM users u \
+    "SELECT r.email, u.email_canonical, u.token_epoch, r.email_verified FROM users u \
      JOIN users_read r ON r.id = u.id WHERE u.id = $1",
 );
 
@@ -57,10 +57,10 @@ impl UnitOfWork for ChangeEmail {
         if !live::check_alone(transaction, caller, at).await? {
             return Ok(End::Rollback(Outcome::CallerEnded));
         }
-        let account: Option<(String, String, i32)> = transaction
+        let account: Option<(String, String, i32, bool)> = transaction
             .fetch_optional(&ACCOUNT, (user.as_uuid(),))
             .await?;
-        let Some((email, address, epoch)) = account else {
+        let Some((email, address, epoch, is_confirmed)) = account else {
             return Ok(End::Rollback(Outcome::CallerEnded));
         };
         for (time, most) in MOST {
@@ -85,7 +85,10 @@ impl UnitOfWork for ChangeEmail {
         links::add(transaction, &undo, at).await?;
         let to_new = NewMail::with_link(change.id(), Kind::ConfirmEmail, user, confirm.id, at);
         queue::add(transaction, &to_new).await?;
-        let to_old = NewMail::with_link(change.id(), Kind::EmailChanging, user, undo.id, at);
+        let to_old = NewMail {
+            is_confirmed,
+            ..NewMail::with_link(change.id(), Kind::EmailChanging, user, undo.id, at)
+        };
         queue::add(transaction, &to_old).await?;
         Ok(End::Commit(Outcome::Accepted))
     }

@@ -43,7 +43,8 @@ static CONFIRM: Statement = Statement::new(
      RETURNING version, token_epoch",
 );
 
-static PREVIOUS: Statement = Statement::new("SELECT email FROM users_read WHERE id = $1");
+static PREVIOUS: Statement =
+    Statement::new("SELECT email, email_verified FROM users_read WHERE id = $1");
 
 static RESTORE: Statement = Statement::new(
     "UPDATE users SET email = $2, email_canonical = $3, email_verified_at = $4, password_hash = '!', \
@@ -115,7 +116,7 @@ impl UnitOfWork for Confirm {
             Micros(change.at),
             link.session.map(SessionId::as_uuid),
         );
-        let previous: Option<(String,)> = transaction
+        let previous: Option<(String, bool)> = transaction
             .fetch_optional(&PREVIOUS, (user.as_uuid(),))
             .await?;
         let moved = moved(transaction.fetch_optional(&CONFIRM, row).await)?;
@@ -124,6 +125,7 @@ impl UnitOfWork for Confirm {
             Moved::Not => return not_moved(transaction, link, email, change).await,
             Moved::Taken => return Ok(End::Rollback(Outcome::EmailTaken)),
         };
+        let (previous, is_confirmed) = previous.unzip();
         let epoch = project(transaction, user, email, change, moved).await?;
         if let Some(but) = link.session {
             end_other_sessions(transaction, user, but, change, EndReason::Revoked).await?;
@@ -138,7 +140,7 @@ impl UnitOfWork for Confirm {
             user,
             purpose: Use::Undo,
             address: grant.address.clone(),
-            new_email: previous.map(|(email,)| email),
+            new_email: previous,
             epoch,
             expires_at: change.at + links::life(Use::Undo),
         };
@@ -150,7 +152,10 @@ impl UnitOfWork for Confirm {
         };
         history::append(transaction, &change.of(user), event).await?;
         let id = change.id();
-        let notice = NewMail::with_link(id, Kind::EmailChanged, user, undo.id, change.at);
+        let notice = NewMail {
+            is_confirmed: is_confirmed.unwrap_or(false),
+            ..NewMail::with_link(id, Kind::EmailChanged, user, undo.id, change.at)
+        };
         queue::add(transaction, &notice).await?;
         let subject = user.to_string();
         auth_log::append_change(transaction, change, "email_changed", &subject).await?;

@@ -141,7 +141,7 @@ fn document_resend() -> Documentation {
             "Sends the mail that confirms an address again.",
         )
         .description(
-            "The response is the same for every address. The link of an earlier mail is then void. An account gets at \
+            "The response is the same for every address. The link of an earlier mail is then void. An address gets at \
              most three such mails an hour.",
         ),
     )
@@ -156,7 +156,8 @@ fn document_forgot() -> Documentation {
         )
         .description(
             "The response is the same for every address. The link works once, for 30 minutes; the one of an earlier mail \
-             is void. An account gets at most three such mails an hour.",
+             is then void. The last one that an address gets for some time works for 24 hours, and no later one voids \
+             it. An address gets at most three such mails an hour.",
         ),
     )
 }

@@ -10,6 +10,8 @@ use crate::attempts::throttle::Subject;
 use crate::domain::{BrokenRule, Candidate, StoreError};
 use crate::hashing::{Class, HashError, PasswordHasher};
 use crate::idempotency::{self, Execution, Recorded};
+use crate::mail::counts;
+use crate::mail::queue::Kind;
 use crate::platform::client::Network;
 use crate::platform::clock::{Clock, Randomness};
 use crate::tokens::secrets::TokenSecrets;
@@ -123,6 +125,7 @@ impl ResetPasswordHandler {
             at: self.clock.now(),
             randomness: Arc::clone(&self.randomness),
             subject: Subject::of(&account.address, None, &self.secrets),
+            mails: counts::Subject::new(&self.secrets, Kind::Reset, &account.address),
         };
         Ok(self.store.reset(new, execution).await?)
     }

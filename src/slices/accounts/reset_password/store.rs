@@ -15,6 +15,7 @@ use crate::access::history;
 use crate::attempts::throttle::{self, Subject};
 use crate::domain::{EndReason, PasswordHash, StoreError, TokenEpoch, UserId};
 use crate::idempotency::{self, Execution, Recorded};
+use crate::mail::counts;
 use crate::mail::links::{self, Link};
 use crate::mail::queue::{self, Kind, NewMail};
 use crate::platform::clock::Randomness;
@@ -95,6 +96,8 @@ pub struct NewPassword {
     pub randomness: Arc<dyn Randomness>,
     /// Whose failed logins are forgotten: those of strangers.
     pub subject: Subject,
+    /// The mails that strangers may have asked for, which are forgotten as well.
+    pub mails: counts::Subject,
 }
 
 /// The store of resets.
@@ -193,6 +196,7 @@ impl UnitOfWork for NewPassword {
         links::void_all(transaction, user, self.at).await?;
         revoke_tokens(transaction, user, epoch, &change, "password_changed").await?;
         throttle::clear(transaction, &self.subject).await?;
+        counts::forget(transaction, self.mails).await?;
         let event = PasswordChanged { by: "reset" };
         history::append(transaction, &change.of(user), event).await?;
         let notice = NewMail::notice(change.id(), Kind::PasswordChanged, user, self.at);

@@ -9,6 +9,7 @@ use crate::config::Backend::{self, Postgres, Sqlite};
 use crate::platform::clock::SystemRandomness;
 use crate::platform::database::testing::TestDatabase;
 use crate::slices::accounts::testing::{AddLink, new_user};
+use crate::tokens::secrets::testing::secrets;
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).expect("in range")
@@ -38,6 +39,7 @@ fn new_password() -> NewPassword {
             hash: [5; 32],
             is_known_device: false,
         },
+        mails: counts::Subject::new(&secrets("s", None), Kind::Reset, "ada@example.org"),
     }
 }
 
