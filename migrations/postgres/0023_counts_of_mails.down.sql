@@ -1,4 +1,3 @@
-DROP INDEX mail_queue_unsent_idx;
 DELETE FROM one_time_tokens WHERE purpose = 'recover';
 ALTER TABLE one_time_tokens DROP CONSTRAINT one_time_tokens_purpose_check;
 ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check

@@ -21,6 +21,3 @@ ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check
 DROP INDEX one_time_tokens_unused_key;
 CREATE UNIQUE INDEX one_time_tokens_unused_key ON one_time_tokens (user_id, purpose)
     WHERE used_at IS NULL AND voided_at IS NULL AND purpose NOT IN ('undo', 'recover');
-
--- The oldest mail that waits, and those that were given up, are asked for each second.
-CREATE INDEX mail_queue_unsent_idx ON mail_queue (created_at, dead_at) WHERE sent_at IS NULL;

@@ -1,5 +1,3 @@
-DROP INDEX mail_queue_unsent_idx;
-
 CREATE TABLE one_time_tokens_next (
     id                  BLOB    NOT NULL PRIMARY KEY,
     user_id             BLOB    NOT NULL REFERENCES users (id) ON DELETE CASCADE,

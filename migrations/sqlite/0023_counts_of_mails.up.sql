@@ -43,6 +43,3 @@ CREATE INDEX one_time_tokens_undo_idx ON one_time_tokens (email_canonical)
     WHERE used_at IS NULL AND voided_at IS NULL AND purpose = 'undo';
 CREATE INDEX one_time_tokens_expires_at_idx ON one_time_tokens (expires_at);
 CREATE INDEX one_time_tokens_user_id_idx ON one_time_tokens (user_id);
-
--- The oldest mail that waits, and those that were given up, are asked for each second.
-CREATE INDEX mail_queue_unsent_idx ON mail_queue (created_at, dead_at) WHERE sent_at IS NULL;

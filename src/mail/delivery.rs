@@ -465,8 +465,8 @@ impl Delivery {
             // The way back of an owner is always sent.
             Kind::EmailChanging | Kind::EmailChanged if to.is_verified => None,
             Kind::ConfirmEmail | Kind::EmailChanging | Kind::EmailChanged => Some(counts::MOST),
-            // Of a signup or an administrator: they are never withheld, and leave less for requests.
-            Kind::Verify | Kind::Reset => Some(counts::ANY),
+            // That of the signup is never withheld, and leaves less for requests.
+            Kind::Verify => Some(counts::ANY),
             _ => None,
         };
         // Before it is looked up who has the address: what becomes of it shows in the export of the user who asked.
@@ -520,6 +520,7 @@ impl Delivery {
             mail: mail.clone(),
             kind,
             user: to.id,
+            is_verified: to.is_verified,
             subject: Subject::new(&self.secrets, kind, &to.address),
             grant,
             at: self.clock.now(),
@@ -624,6 +625,7 @@ struct Turn {
     mail: Leased,
     kind: Kind,
     user: UserId,
+    is_verified: bool,
     subject: Subject,
     grant: Option<Grant>,
     at: DateTime<Utc>,
@@ -652,14 +654,24 @@ impl UnitOfWork for Turn {
         let admission =
             counts::admit(transaction, self.mail.id, self.subject, most, self.at).await?;
         let mut grant = self.grant.clone();
-        match (admission, &mut grant) {
-            (Admission::Withheld, _) => return Ok(End::Rollback(Turned::Withheld)),
-            // Else strangers who ask for all that there are would leave the owner with none that works.
-            (Admission::Last, Some(grant)) if grant.purpose == Use::Reset => {
-                grant.purpose = Use::Recover;
-                grant.expires_at = self.at + links::life(Use::Recover);
+        let reset = grant.as_mut().filter(|grant| grant.purpose == Use::Reset);
+        let is_last = match (admission, &reset) {
+            (Admission::Sent, _) => false,
+            (Admission::Last, _) => true,
+            (Admission::Withheld, Some(reset)) if self.is_verified => {
+                let (epoch, now) = (reset.epoch, self.at);
+                !links::has_recovery(transaction, user, epoch, now).await?
             }
-            _ => {}
+            (Admission::Withheld, _) => false,
+        };
+        if admission == Admission::Withheld && !is_last {
+            return Ok(End::Rollback(Turned::Withheld));
+        }
+        // Others can ask for all mails that there are, and make links void. An owner to whom none is sent has one that
+        // works.
+        if let Some(reset) = reset.filter(|_| is_last) {
+            reset.purpose = Use::Recover;
+            reset.expires_at = self.at + links::life(Use::Recover);
         }
         if let Some(grant) = &grant {
             links::add(transaction, grant, self.at).await?;

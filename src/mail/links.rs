@@ -240,6 +240,26 @@ pub async fn is_reserved(
     Ok(found.is_some())
 }
 
+static RECOVERS: Statement = Statement::new(
+    "SELECT id FROM one_time_tokens WHERE user_id = $1 AND purpose = 'recover' AND used_at IS NULL \
+     AND voided_at IS NULL AND epoch = $2 AND expires_at > $3 LIMIT 1",
+);
+
+/// Whether a user has a link that recovers the account now.
+///
+/// # Errors
+/// The driver's.
+pub async fn has_recovery(
+    transaction: &mut Transaction,
+    user: UserId,
+    epoch: TokenEpoch,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let parameters = (user.as_uuid(), epoch.get(), Micros(now));
+    let found: Option<(Uuid,)> = transaction.fetch_optional(&RECOVERS, parameters).await?;
+    Ok(found.is_some())
+}
+
 /// Marks a token as used. Returns whether it did: not if it was used before, or is void.
 ///
 /// # Errors

@@ -155,7 +155,7 @@ async fn the_last_reset_for_some_time_works_for_a_day(
     mailed.mail("verify").await;
     let email = json!({ "email": "ada@example.org" });
     let forgot = || mailed.post("/auth/password/forgot", &email, None);
-    let mut last = None;
+    let mut lasting = Vec::new();
     for number in 1..=10 {
         assert_eq!(forgot().await.status(), 202);
         let mail = newest(mailed.folder.path(), "reset", number).await;
@@ -167,7 +167,9 @@ async fn the_last_reset_for_some_time_works_for_a_day(
             "{number}: {}",
             mail.text
         );
-        last = Some(mail.token());
+        if lasts {
+            lasting.push(mail.token());
+        }
         if number % 3 == 0 {
             service.clock.advance(Duration::from_secs(HOUR + 60));
         }
@@ -184,7 +186,8 @@ async fn the_last_reset_for_some_time_works_for_a_day(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(mails(mailed.folder.path(), "reset").len(), 10);
-    let body = json!({ "token": last, "password": NEW });
+    // Not made void by the three after it.
+    let body = json!({ "token": lasting[0], "password": NEW });
     let reset = mailed.post("/auth/password/reset", &body, None).await;
     assert_eq!(reset.status(), 204);
     // The owner was there: strangers have used nothing up.

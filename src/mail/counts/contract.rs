@@ -127,3 +127,39 @@ async fn mails_at_the_same_moment_are_counted_one_after_the_other(
         assert_eq!(sent, 3, "{admitted:?}");
     }
 }
+
+struct Forget(Subject);
+
+impl UnitOfWork for Forget {
+    type Outcome = ();
+
+    async fn run(&self, transaction: &mut Transaction) -> Result<End<()>, Error> {
+        forget(transaction, self.0).await.map(End::Commit)
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_count_begins_at_zero_and_others_stay(#[values(Sqlite, Postgres)] backend: Backend) {
+    let test = TestDatabase::new(backend).await;
+    let ada = subject(Kind::Reset, "ada@example.org");
+    let others = [
+        subject(Kind::Verify, "ada@example.org"),
+        subject(Kind::Reset, "eve@example.org"),
+    ];
+    for number in 0..3 {
+        for of in [ada, others[0], others[1]] {
+            let admission = test.database.write(Admit(number, of, 0)).await;
+            assert_ne!(admission.expect("written"), Admission::Withheld);
+        }
+    }
+    test.database.write(Forget(ada)).await.expect("written");
+    for (of, expected) in [
+        (ada, Admission::Sent),
+        (others[0], Admission::Withheld),
+        (others[1], Admission::Withheld),
+    ] {
+        let admission = test.database.write(Admit(9, of, 1)).await;
+        assert_eq!(admission.expect("written"), expected);
+    }
+}

@@ -515,7 +515,8 @@ mod tests {
         20 imports 483f72fd3b619bbe\n\
         21 addresses asked for 277bffc47233ed76\n\
         22 locale 8c82f7ff84d44d3a\n\
-        23 counts of mails 4be62c9531bd572f\n\
+        23 counts of mails 1b52ed2ed9795608\n\
+        24 mails that wait 398d23a434c70020\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
         1 users 2a1536f254c977e7\n\
@@ -540,6 +541,7 @@ mod tests {
         20 imports fb6e60a339d0dd79\n\
         21 addresses asked for a2445fa64264fa0e\n\
         22 locale 2174ee216642c649\n\
-        23 counts of mails 19482e1c83606019\n\
+        23 counts of mails e6c5e895885e7280\n\
+        24 mails that wait 398d23a434c70020\n\
     ";
 }

@@ -83,7 +83,7 @@ onSubmit(the("email"), async (body, view) => {
   if (!outcome) return;
   if (!outcome.ok) return view.fail(outcome);
   the("email").reset();
-  view.done(`A mail to ${body.email} is on its way. Your address changes when you open its link.`);
+  view.done(`A mail to ${body.email} is on its way, unless it has had three in this hour. Your address changes when you open its link.`);
 });
 
 // Password.

@@ -26,5 +26,5 @@ onSubmit(the("resend"), async (_, view) => {
   const body = { email: form.elements.email.value };
   const outcome = await untilCertain(() => send("POST", "auth/verify-email/resend", { body }), view);
   if (!outcome.ok) return view.fail(outcome);
-  view.done("If this address waits to be confirmed, a mail is on its way. The link of an earlier one does not work any more.");
+  view.done("If this address waits to be confirmed, a mail is on its way. The link of an earlier one does not work any more. An address gets at most three in an hour.");
 });

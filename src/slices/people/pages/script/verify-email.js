@@ -33,6 +33,6 @@ onSubmit(the("verify"), async (values, view) => {
 
 onSubmit(the("resend"), async (body, view) => {
   const outcome = await untilCertain(() => send("POST", "auth/verify-email/resend", { body }), view);
-  if (outcome.ok) view.done("If this address waits to be confirmed, a mail is on its way.");
+  if (outcome.ok) view.done("If this address waits to be confirmed, a mail is on its way. An address gets at most three in an hour.");
   else view.fail(outcome);
 });
