@@ -86,7 +86,7 @@ static PURGE: Statement = Statement::new(
 static FORGET: Statement = Statement::new("DELETE FROM counted_mails WHERE subject = $1");
 
 /// Counts a mail, unless it would be one too many. One that was counted is sent: an attempt before failed. If it is
-/// withheld, the transaction is to be rolled back.
+/// withheld, the transaction is to be rolled back, or the mail is sent all the same.
 ///
 /// # Errors
 /// The driver's.

@@ -656,13 +656,12 @@ impl UnitOfWork for Turn {
         let mut grant = self.grant.clone();
         let reset = grant.as_mut().filter(|grant| grant.purpose == Use::Reset);
         let is_last = match (admission, &reset) {
-            (Admission::Sent, _) => false,
             (Admission::Last, _) => true,
             (Admission::Withheld, Some(reset)) if self.is_verified => {
                 let (epoch, now) = (reset.epoch, self.at);
                 !links::has_recovery(transaction, user, epoch, now).await?
             }
-            (Admission::Withheld, _) => false,
+            _ => false,
         };
         if admission == Admission::Withheld && !is_last {
             return Ok(End::Rollback(Turned::Withheld));
