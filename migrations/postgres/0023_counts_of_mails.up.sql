@@ -14,7 +14,7 @@ CREATE INDEX counted_mails_at_idx ON counted_mails (at);
 -- Only instances of the release before count by this column; a later one removes it.
 DROP INDEX one_time_tokens_new_email_idx;
 
--- A link that another one asked for does not void.
+-- A link to another password that no newer one makes void: a user may have several.
 ALTER TABLE one_time_tokens DROP CONSTRAINT one_time_tokens_purpose_check;
 ALTER TABLE one_time_tokens ADD CONSTRAINT one_time_tokens_purpose_check
     CHECK (purpose IN ('verify', 'reset', 'recover', 'set_password', 'change', 'undo'));

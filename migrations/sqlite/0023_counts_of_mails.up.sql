@@ -11,8 +11,8 @@ CREATE INDEX counted_mails_subject_idx ON counted_mails (subject, at);
 -- To remove the old ones.
 CREATE INDEX counted_mails_at_idx ON counted_mails (at);
 
--- A link that another one asked for does not void. The table is made again, as its check is part of it; the index by
--- new_email_canonical is left out, as mails are counted in the table above.
+-- A link to another password that no newer one makes void: a user may have several. The table is made again, as its check
+-- is part of it; the index by new_email_canonical is left out, as mails are counted in the table above.
 CREATE TABLE one_time_tokens_next (
     id                  BLOB    NOT NULL PRIMARY KEY,
     user_id             BLOB    NOT NULL REFERENCES users (id) ON DELETE CASCADE,

@@ -515,7 +515,7 @@ mod tests {
         20 imports 483f72fd3b619bbe\n\
         21 addresses asked for 277bffc47233ed76\n\
         22 locale 8c82f7ff84d44d3a\n\
-        23 counts of mails 1b52ed2ed9795608\n\
+        23 counts of mails d971569b93ff608e\n\
         24 mails that wait 398d23a434c70020\n\
     ";
     const CHECKSUMS_ON_SQLITE: &str = "\
@@ -541,7 +541,7 @@ mod tests {
         20 imports fb6e60a339d0dd79\n\
         21 addresses asked for a2445fa64264fa0e\n\
         22 locale 2174ee216642c649\n\
-        23 counts of mails e6c5e895885e7280\n\
+        23 counts of mails b5971cb8ac315df8\n\
         24 mails that wait 398d23a434c70020\n\
     ";
 }
