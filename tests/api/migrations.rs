@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use rstest::rstest;
-
+use serde_json::json;
 use signup_service::config;
 use signup_service::platform::database::migrate;
 
+use crate::harness::mailing::Mailing;
 use crate::harness::{
-    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, run, signup_body,
+    Backend, Backend::Postgres, Backend::Sqlite, Database, Output, Service, login_body, run,
+    signup_body,
 };
 
 /// The number of migrations.
@@ -259,4 +261,25 @@ async fn records_of_two_releases_coexist() {
             .expect("written");
         assert_eq!(recorded(&database).await, before, "{write}");
     }
+}
+
+/// A migration that makes a table again keeps its rows.
+#[rstest]
+#[tokio::test]
+async fn links_work_after_a_downgrade_and_an_upgrade(#[values(Sqlite, Postgres)] backend: Backend) {
+    let mailing = Mailing::start(backend).await;
+    let token = mailing.signed_up("ada@example.org").await;
+    let database = Arc::clone(&mailing.service.database);
+    drop(mailing);
+    // To before the migration that made the table of links again, the 23rd.
+    for _ in 22..all() {
+        printed(&run_migrate(&database, &["down", "--yes"]));
+    }
+    printed(&run_migrate(&database, &[]));
+    let settings = [("EMAIL_VERIFICATION", "required"), ("MAIL_URL", "console")];
+    let service = Service::start_on(database, &settings).await;
+    let password = login_body("ada@example.org")["password"].clone();
+    let body = json!({ "token": token, "password": password });
+    let verified = service.post("/auth/verify-email", &body).send().await;
+    assert_eq!(verified.expect("a response").status(), 204);
 }
