@@ -294,6 +294,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     private::protect_memory();
     warn(&settings);
     let database = settings.database.url.clone();
+    let pages = (settings.http.pages).then(|| settings.auth.public_url.clone());
     let slices = slices::all();
     let clock = Arc::new(SystemClock);
     let service = tokio::select! {
@@ -307,7 +308,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     };
     private::warn_of_open_files(&database);
     if format == LogFormat::Pretty {
-        welcome(service.address);
+        welcome(service.address, pages.as_deref());
     }
     service.run().await.map_err(|error| Failure::new(&error))
 }
@@ -326,14 +327,16 @@ fn warn(settings: &Settings) {
     }
 }
 
-/// Prints the first steps for a new user.
-fn welcome(address: SocketAddr) {
+/// Prints the first steps for a new user. The pages have the host that links in mails have: what a browser keeps is
+/// of one host.
+fn welcome(address: SocketAddr, pages: Option<&str>) {
     let address = reachable(address);
+    let pages = pages.map_or_else(String::new, |url| format!("pages: {url}/\n  "));
     // Another address at each start: each can sign up only once.
     let [a, b, c, ..] = SystemRandomness.bytes();
     terminal::notice(format!(
         "\n  signup-service listens on http://{address}\n  \
-         docs:  http://{address}/docs\n  \
+         {pages}docs:  http://{address}/docs\n  \
          try:   curl -i http://{address}/signup -H 'Content-Type: application/json' \
          -d '{{\"name\":\"Ada Lovelace\",\"email\":\"ada-{a:02x}{b:02x}{c:02x}@example.org\",\
          \"password\":\"correct horse battery staple\"}}'\n  \

@@ -269,6 +269,11 @@ fn without_settings_it_creates_its_database_and_prints_examples() {
         printed.contains(&format!("curl -i http://{address}/signup")),
         "{printed}"
     );
+    // Where links in mails lead.
+    assert!(
+        printed.contains("pages: http://localhost:8000/\n"),
+        "{printed}"
+    );
 }
 
 #[tokio::test]
