@@ -50,7 +50,7 @@ impl Mailed {
 
     /// Waits for the only mail of a kind.
     async fn mail(&self, kind: &str) -> Mail {
-        let mail = newest(self.folder.path(), kind, 1).await;
+        let mail = newest(self.folder.path(), kind, None, 1).await;
         mail.unwrap_or_else(|| panic!("no mail {kind}"))
     }
 
@@ -158,7 +158,7 @@ async fn the_last_reset_for_some_time_works_for_a_day(
     let mut lasting = Vec::new();
     for number in 1..=10 {
         assert_eq!(forgot().await.status(), 202);
-        let mail = newest(mailed.folder.path(), "reset", number).await;
+        let mail = newest(mailed.folder.path(), "reset", None, number).await;
         let mail = mail.expect("a mail");
         let lasts = mail.text.contains("24 hours");
         assert_eq!(
@@ -192,6 +192,6 @@ async fn the_last_reset_for_some_time_works_for_a_day(
     assert_eq!(reset.status(), 204);
     // The owner was there: strangers have used nothing up.
     assert_eq!(forgot().await.status(), 202);
-    let mail = newest(mailed.folder.path(), "reset", 11).await;
+    let mail = newest(mailed.folder.path(), "reset", None, 11).await;
     assert!(mail.expect("a mail").text.contains("30 minutes"));
 }
