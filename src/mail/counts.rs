@@ -50,8 +50,7 @@ impl Subject {
     }
 
     fn lock(&self) -> i64 {
-        let (first, _) = self.0.split_first_chunk().unwrap_or((&[0; 8], &[]));
-        i64::from_be_bytes(*first)
+        self.0.first_chunk().copied().map_or(0, i64::from_be_bytes)
     }
 }
 

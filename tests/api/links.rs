@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::mailing::{Mail, SOON, mails, newest};
+use crate::harness::mailing::{Mail, all_sent, mails, newest};
 use crate::harness::{
     Backend, Backend::Postgres, Backend::Sqlite, Database, InProcess, login_body, problem,
     signup_body,
@@ -179,12 +179,7 @@ async fn the_last_reset_for_some_time_works_for_a_day(
     assert_eq!(forgot().await.status(), 202);
     service.clock.advance(Duration::from_secs(18 * HOUR - 600));
     assert_eq!(forgot().await.status(), 202);
-    let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
-    let begun = std::time::Instant::now();
-    while service.database.rows(waiting).await != ["0"] {
-        assert!(begun.elapsed() < SOON, "mails wait");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    assert!(all_sent(&service.database).await, "mails wait");
     assert_eq!(mails(mailed.folder.path(), "reset").len(), 10);
     // Not made void by the three after it.
     let body = json!({ "token": lasting[0], "password": NEW });

@@ -115,12 +115,20 @@ impl Mailing {
 
 /// Waits until no mail waits to be sent.
 pub async fn no_mail_waits(service: &Service) {
+    assert!(all_sent(&service.database).await, "{}", service.log_text());
+}
+
+/// Waits until no mail in a database waits to be sent. Returns whether that was soon.
+pub async fn all_sent(database: &Database) -> bool {
     let waiting = "SELECT CAST(count(*) AS text) FROM mail_queue WHERE sent_at IS NULL";
     let begun = Instant::now();
-    while service.database.rows(waiting).await != ["0"] {
-        assert!(begun.elapsed() < SOON, "{}", service.log_text());
+    while database.rows(waiting).await != ["0"] {
+        if begun.elapsed() >= SOON {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    true
 }
 
 async fn launched(folder: &TempDir, database: Arc<Database>, more: &[(&str, &str)]) -> Service {
